@@ -1,0 +1,1 @@
+"""Who asks: the command line and what stands behind it."""

@@ -1,0 +1,138 @@
+"""A bundle on disk: a folder with a manifest, variants, labels and golden data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from pinnace.models import manifest
+from pinnace.models.errors import BundleError, CheckFailed, UsageError
+from pinnace.models.files import sha256
+from pinnace.models.manifest import Manifest, Variant
+from pinnace.models.preprocess import Preprocess
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle.
+
+    Attributes:
+        folder: where it stands.
+        manifest: what it says of itself.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Bundle:
+        """Read a bundle's manifest; no other file is touched.
+
+        Raises:
+            BundleError: it is no bundle, or names files outside its folder.
+        """
+        path = Path(folder)
+        bundle = cls(path, manifest.read(path))
+        for name in bundle._named_files():
+            inside = PurePosixPath(name)
+            if inside.is_absolute() or ".." in inside.parts:
+                raise BundleError(f"{path} names a file outside its folder: {name}")
+        return bundle
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.manifest.name
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """One class name per output, or the empty tuple."""
+        if self.manifest.labels is None:
+            return ()
+        return tuple(self.path(self.manifest.labels).read_text(encoding="utf-8").splitlines())
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The image preprocessing.
+
+        Raises:
+            UsageError: the model takes no image.
+        """
+        if self.manifest.preprocess is None:
+            raise UsageError(f"{self.name} takes no image, so it cannot classify one")
+        return self.manifest.preprocess
+
+    def path(self, file: str) -> Path:
+        """The path of one of the bundle's files.
+
+        Raises:
+            BundleError: the file is missing.
+        """
+        path = self.folder / file
+        if not path.is_file():
+            raise BundleError(f"{self.folder} lacks {file}", hint="export the model again")
+        return path
+
+    def variant(self, name: str | None = None) -> Variant:
+        """A variant by name, or the first.
+
+        Raises:
+            UsageError: there is no such variant.
+        """
+        variants = self.manifest.variants
+        if name is None:
+            return variants[0]
+        for variant in variants:
+            if variant.name == name:
+                return variant
+        raise UsageError(
+            f"{self.folder} has no variant {name}",
+            expected="one of " + ", ".join(variant.name for variant in variants),
+            got=name,
+        )
+
+    def golden(self) -> tuple[Arrays, Arrays]:
+        """The golden inputs and the eager model's outputs, by tensor name; first dimension the sample."""
+        inputs: Arrays = {}
+        outputs: Arrays = {}
+        with np.load(self.path(self.manifest.golden.file), allow_pickle=False) as arrays:
+            for key in arrays.files:
+                kind, _, name = key.partition(":")
+                (inputs if kind == "input" else outputs)[name] = arrays[key]
+        return inputs, outputs
+
+    def check_file(self, file: str) -> None:
+        """Compare one file with the hash that the manifest holds.
+
+        Raises:
+            BundleError: the file is missing.
+            CheckFailed: it is not what was exported.
+        """
+        expected = self._hashes()[file]
+        got = sha256(self.path(file))
+        if got != expected:
+            raise CheckFailed(
+                f"{self.folder / file} has changed since it was exported",
+                expected=f"sha256 {expected}",
+                got=f"sha256 {got}",
+                hint="export the model again, or copy the bundle again",
+            )
+
+    def check_files(self) -> None:
+        """Compare every file with its hash; see `check_file`."""
+        for file in self._hashes():
+            self.check_file(file)
+
+    def _hashes(self) -> dict[str, str]:
+        return {variant.file: variant.sha256 for variant in self.manifest.variants} | self.manifest.files
+
+    def _named_files(self) -> list[str]:
+        photographs = [photograph.file for photograph in self.manifest.golden.photographs]
+        labels = [self.manifest.labels] if self.manifest.labels else []
+        return [*self._hashes(), self.manifest.golden.file, *photographs, *labels]

@@ -1,0 +1,62 @@
+"""How many CPUs this process may use: affinity and cgroup quota, not the host's count."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_cpus() -> int:
+    """CPUs that this process may keep busy, at least 1.
+
+    The smaller of the scheduling affinity and the cgroup's quota (v2 `cpu.max`, v1 `cpu.cfs_quota_us`),
+    the quota rounded up: half a CPU counts as one.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    quota = cgroup_cpu_quota()
+    return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
+
+
+def cgroup_cpu_quota(root: Path = _CGROUP, self_cgroup: Path = Path("/proc/self/cgroup")) -> float | None:
+    """The CPU quota of this process's cgroup in CPUs, or None where there is no limit.
+
+    A limit may stand on any ancestor, so the tightest from this group up to the root counts.
+    """
+    quotas = [quota for folder in _cgroup_folders(root, self_cgroup) if (quota := _folder_quota(folder))]
+    return min(quotas, default=None)
+
+
+def _cgroup_folders(root: Path, self_cgroup: Path) -> list[Path]:
+    folders = {root, root / "cpu", root / "cpu,cpuacct"}
+    try:
+        lines = self_cgroup.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            base = root
+        elif "cpu" in controllers.split(","):
+            base = root / controllers
+        else:
+            continue
+        folder = base / path.lstrip("/")
+        folders.update([folder, *[parent for parent in folder.parents if parent.is_relative_to(base)]])
+    return sorted(folders)
+
+
+def _folder_quota(folder: Path) -> float | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if quota in ("max", "-1"):
+        return None
+    return int(quota) / int(period)

@@ -1,0 +1,145 @@
+"""The manifest of a bundle: what `manifest.json` says, and its schema version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from pinnace.models.errors import BundleError
+from pinnace.models.preprocess import Preprocess
+from pinnace.models.signature import Signature
+
+SCHEMA_VERSION = 1
+FILE_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a variant's outputs lie from the eager model's on the golden inputs.
+
+    Attributes:
+        max_abs: largest absolute difference of any output element.
+        max_rel: `max_abs` divided by the range (max - min) of the eager outputs.
+        cosine: smallest cosine similarity of any sample.
+        top1_agreement: share of samples with the same arg-max, 0 to 1.
+        samples: how many samples were compared.
+        runtime: which runtime ran the variant.
+    """
+
+    max_abs: float
+    max_rel: float
+    cosine: float
+    top1_agreement: float
+    samples: int
+    runtime: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One executable file of a bundle: a format in a precision."""
+
+    name: str
+    format: str
+    precision: str
+    file: str
+    sha256: str
+    bytes: int
+    parity: Parity
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A golden photograph and the sample of the golden inputs that the preprocessing makes of it."""
+
+    file: str
+    sample: int
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Where the golden data stand.
+
+    Attributes:
+        file: an `.npz` with `input:NAME` and `output:NAME` arrays, first dimension the sample.
+        samples: how many samples it holds.
+        photographs: image files in the bundle, each with its sample.
+    """
+
+    file: str
+    samples: int
+    photographs: tuple[Photograph, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a bundle says of itself.
+
+    Attributes:
+        schema_version: version of this layout; readers refuse a newer one.
+        name: the model's name in answers and URLs.
+        source: the string that `Source.parse` reads.
+        preprocess: the image preprocessing, or None for a model that takes no image.
+        labels: file with one class name a line, or None.
+        signature: inputs and outputs, the same for every variant.
+        variants: what can be run.
+        golden: inputs and the eager model's outputs.
+        files: SHA-256 of every other file in the bundle, by relative path.
+        tools: versions of the tools that wrote it.
+        created: ISO 8601 time in UTC.
+        notes: sentences the reader of the bundle should know.
+    """
+
+    schema_version: int
+    name: str
+    source: str
+    preprocess: Preprocess | None
+    labels: str | None
+    signature: Signature
+    variants: tuple[Variant, ...]
+    golden: Golden
+    files: dict[str, str]
+    tools: dict[str, str]
+    created: str
+    notes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> bytes:
+        """The manifest as indented JSON, ending in a newline."""
+        return _ADAPTER.dump_json(self, indent=2) + b"\n"
+
+
+_ADAPTER = TypeAdapter(Manifest)
+_VERSION_ADAPTER = TypeAdapter(dict[str, object])
+
+
+def read(folder: Path) -> Manifest:
+    """Read a bundle's manifest.
+
+    Raises:
+        BundleError: there is none, it is damaged, or its schema version is not ours.
+    """
+    path = folder / FILE_NAME
+    try:
+        data = path.read_bytes()
+    except OSError:
+        raise BundleError(
+            f"{folder} is not a bundle: it has no {FILE_NAME}",
+            hint="make one with: pinnace export SOURCE -o " + str(folder),
+        ) from None
+    try:
+        version = _VERSION_ADAPTER.validate_json(data).get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise BundleError(
+                f"{path} has a schema version that this pinnace cannot read",
+                expected=str(SCHEMA_VERSION),
+                got=str(version),
+                hint="export the model again, or use the pinnace that wrote the bundle",
+            )
+        return _ADAPTER.validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise BundleError(
+            f"{path} is damaged: {where}: {first['msg']}", hint="export the model again"
+        ) from None

@@ -1,0 +1,56 @@
+"""From logits to named classes: softmax and top-k, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pinnace.models.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class of an answer.
+
+    Attributes:
+        label: the class's name.
+        index: its position in the model's output.
+        probability: softmax probability, 0 to 1.
+    """
+
+    label: str
+    index: int
+    probability: float
+
+
+def softmax(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Softmax over the last axis in float64.
+
+    The maximum is subtracted first, so large logits do not overflow.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
+def top_k(logits: npt.ArrayLike, labels: Sequence[str], k: int) -> list[Prediction]:
+    """The k most probable classes of one image, most probable first; ties in index order.
+
+    Args:
+        logits: shape (classes,), any float dtype.
+        labels: one name per class.
+        k: how many to return, 1 to the number of classes.
+
+    Raises:
+        UsageError: k is out of range.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    classes = values.shape[-1]
+    if not 1 <= k <= classes:
+        raise UsageError(f"top_k must be between 1 and {classes}, the number of classes", got=str(k))
+    probabilities = softmax(values)
+    order = np.argsort(-probabilities, kind="stable")[:k]
+    return [Prediction(labels[i], int(i), float(probabilities[i])) for i in order]

@@ -1,0 +1,145 @@
+"""What every runtime is: a signature, `run`, and a context manager."""
+
+from __future__ import annotations
+
+import abc
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Self
+
+from pinnace.models.cpus import available_cpus
+from pinnace.models.errors import UsageError
+from pinnace.models.signature import Signature
+
+Feeds = Mapping[str, npt.NDArray[np.generic]]
+Outputs = dict[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How to run.
+
+    Attributes:
+        threads: CPU threads for one call; by default the CPUs this process may use.
+        device: `cpu` or `cuda`.
+    """
+
+    threads: int = field(default_factory=available_cpus)
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise UsageError("threads must be at least 1", got=str(self.threads))
+        if self.device not in ("cpu", "cuda"):
+            raise UsageError("unknown device", expected="cpu or cuda", got=self.device)
+
+
+class Runtime(abc.ABC):
+    """Something that executes a variant; open it in a `with` statement.
+
+    Attributes:
+        name: what users call it.
+        formats: the variant formats it reads.
+        module: the package that must be importable.
+        install_line: the command that installs the package.
+        rank: lower is preferred where several read the same format.
+        provider: what actually executes, as the runtime itself reports it.
+        threads: CPU threads it was told to use.
+    """
+
+    name: ClassVar[str]
+    formats: ClassVar[tuple[str, ...]]
+    module: ClassVar[str]
+    install_line: ClassVar[str]
+    rank: ClassVar[int]
+    provider: str
+
+    def __init__(self, path: Path, signature: Signature, options: RuntimeOptions) -> None:
+        """Load the file.
+
+        Args:
+            path: the variant's file.
+            signature: inputs and outputs as the manifest has them.
+            options: threads and device.
+
+        Raises:
+            BundleError: the file cannot be loaded.
+            UsageError: the device asked for is not the one that would run.
+        """
+        self.path = path
+        self.signature = signature
+        self.threads = options.threads
+
+    @classmethod
+    def problem(cls) -> str | None:
+        """Why this runtime does not work here, or None if it does."""
+        if importlib.util.find_spec(cls.module) is None:
+            return f"the package {cls.module} is not installed"
+        return None
+
+    @classmethod
+    @abc.abstractmethod
+    def version(cls) -> str:
+        """The version of the package."""
+
+    @abc.abstractmethod
+    def _run(self, feeds: Feeds) -> Outputs:
+        """Execute once; the feeds are checked and contiguous."""
+
+    def run(self, feeds: Feeds) -> Outputs:
+        """Execute the model once.
+
+        Args:
+            feeds: one array per input, by name, of the signature's dtype and shape.
+
+        Returns:
+            One array per output, by name, owned by the caller.
+
+        Raises:
+            UsageError: an input is missing, unknown, or of another dtype or shape.
+        """
+        for spec in self.signature.inputs:
+            array = feeds.get(spec.name)
+            if array is None:
+                raise UsageError(
+                    f"the model's input {spec.name} is missing",
+                    expected=", ".join(map(str, self.signature.inputs)),
+                    got=", ".join(feeds) or "nothing",
+                )
+            fits = len(array.shape) == len(spec.shape) and all(
+                isinstance(want, str) or want == have
+                for want, have in zip(spec.shape, array.shape, strict=True)
+            )
+            if array.dtype != spec.dtype or not fits:
+                raise UsageError(
+                    f"the model's input {spec.name} has the wrong dtype or shape",
+                    expected=str(spec),
+                    got=f"{array.dtype}[{','.join(map(str, array.shape))}]",
+                )
+        if unknown := set(feeds) - set(self.signature.input_names):
+            raise UsageError(
+                f"the model has no input {sorted(unknown)[0]}",
+                expected=", ".join(map(str, self.signature.inputs)),
+            )
+        return self._run({name: np.ascontiguousarray(array) for name, array in feeds.items()})
+
+    def close(self) -> None:
+        """Free what the runtime holds; a second call does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,90 @@
+"""ONNX Runtime, on the CPU or through its CUDA provider."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pinnace.models.errors import BundleError, UsageError
+from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
+from pinnace.models.signature import Signature
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntime(Runtime):
+    """Runs `.onnx` files with explicit thread counts and no spinning between requests."""
+
+    name = "onnxruntime"
+    formats = ("onnx",)
+    module = "onnxruntime"
+    install_line = "pip install 'pinnace[cpu]'"
+    rank = 10
+
+    def __init__(self, path: Path, signature: Signature, options: RuntimeOptions) -> None:
+        import onnxruntime
+
+        super().__init__(path, signature, options)
+        onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+        settings = onnxruntime.SessionOptions()
+        # ONNX Runtime sizes its pools from the host, not from the cgroup, so both are always given.
+        settings.intra_op_num_threads = options.threads
+        settings.inter_op_num_threads = 1
+        settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        settings.log_severity_level = _ERRORS_ONLY
+        wanted = _PROVIDERS[options.device]
+        if wanted not in onnxruntime.get_available_providers():
+            raise UsageError(
+                f"this onnxruntime has no {wanted}",
+                expected=wanted,
+                got=", ".join(onnxruntime.get_available_providers()),
+                hint="pip install 'pinnace[gpu]'" if options.device == "cuda" else None,
+            )
+        providers = [wanted] if options.device == "cpu" else [wanted, _PROVIDERS["cpu"]]
+        try:
+            self._session: Any = onnxruntime.InferenceSession(str(path), settings, providers=providers)
+        except Exception as error:  # every failure of the C++ side arrives as a class of its own
+            raise BundleError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
+        self.provider = self._session.get_providers()[0]
+        if self.provider != wanted:
+            # A provider whose libraries fail to load is replaced by the CPU without an error.
+            raise UsageError(
+                f"ONNX Runtime fell back to {self.provider}",
+                expected=wanted,
+                got=self.provider,
+                hint="run `pinnace doctor`; CUDA and cuDNN must be of the versions this onnxruntime needs",
+            )
+
+    @classmethod
+    def version(cls) -> str:
+        """The version of the onnxruntime package, CPU or GPU build."""
+        for distribution in ("onnxruntime", "onnxruntime-gpu"):
+            try:
+                return version(distribution)
+            except PackageNotFoundError:
+                continue
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+
+    def _run(self, feeds: Feeds) -> Outputs:
+        names = list(self.signature.output_names)
+        arrays = self._session.run(names, dict(feeds))
+        return {name: np.asarray(array) for name, array in zip(names, arrays, strict=True)}
+
+    def close(self) -> None:
+        """Drop the session."""
+        self._session = None
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+RUNTIME = OnnxRuntime

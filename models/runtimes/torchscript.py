@@ -1,0 +1,75 @@
+"""TorchScript through libtorch, on the CPU or on CUDA."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pinnace.models.errors import BundleError, UsageError
+from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
+from pinnace.models.signature import Signature
+
+
+class TorchScriptRuntime(Runtime):
+    """Runs traced and frozen `.pt` files."""
+
+    name = "torchscript"
+    formats = ("torchscript",)
+    module = "torch"
+    install_line = "pip install 'pinnace[export]'"
+    rank = 50
+
+    def __init__(self, path: Path, signature: Signature, options: RuntimeOptions) -> None:
+        import torch
+
+        super().__init__(path, signature, options)
+        if options.device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("this torch sees no CUDA device", expected="cuda", got="cpu")
+        torch.set_num_threads(options.threads)
+        try:
+            with warnings.catch_warnings():
+                # torch.jit is deprecated upstream and still what people deploy.
+                warnings.simplefilter("ignore")
+                self._module: Any = torch.jit.load(  # type: ignore[no-untyped-call]
+                    str(path), map_location=options.device
+                ).eval()
+        except (RuntimeError, ValueError) as error:
+            raise BundleError(f"torch cannot load {path}: {str(error).strip().splitlines()[0]}") from error
+        self._device = torch.device(options.device)
+        self.provider = "CPU" if options.device == "cpu" else torch.cuda.get_device_name(self._device)
+
+    @classmethod
+    def version(cls) -> str:
+        """The version of torch."""
+        return version("torch")
+
+    def _run(self, feeds: Feeds) -> Outputs:
+        import torch
+
+        torch.set_num_threads(self.threads)
+        with torch.inference_mode():
+            tensors = [
+                torch.from_numpy(_writable(feeds[name])).to(self._device)
+                for name in self.signature.input_names
+            ]
+            results = self._module(*tensors)
+        results = (results,) if isinstance(results, torch.Tensor) else tuple(results)
+        return {
+            name: result.cpu().numpy()
+            for name, result in zip(self.signature.output_names, results, strict=True)
+        }
+
+    def close(self) -> None:
+        """Drop the module."""
+        self._module = None
+
+
+def _writable(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return array if array.flags.writeable else array.copy()
+
+
+RUNTIME = TorchScriptRuntime
