@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-import numpy.typing as npt
-
-from pinnace.models import manifest
+from pinnace.models import golden, manifest
 from pinnace.models.errors import BundleError, CheckFailed, UsageError
 from pinnace.models.files import sha256
+from pinnace.models.golden import Arrays
 from pinnace.models.manifest import Manifest, Variant
 from pinnace.models.preprocess import Preprocess
-
-Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
@@ -99,13 +95,7 @@ class Bundle:
 
     def golden(self) -> tuple[Arrays, Arrays]:
         """The golden inputs and the eager model's outputs, by tensor name; first dimension the sample."""
-        inputs: Arrays = {}
-        outputs: Arrays = {}
-        with np.load(self.path(self.manifest.golden.file), allow_pickle=False) as arrays:
-            for key in arrays.files:
-                kind, _, name = key.partition(":")
-                (inputs if kind == "input" else outputs)[name] = arrays[key]
-        return inputs, outputs
+        return golden.read(self.path(self.manifest.golden.file))
 
     def check_file(self, file: str) -> None:
         """Compare one file with the hash that the manifest holds.

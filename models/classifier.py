@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +14,9 @@ from typing_extensions import Self
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.images import open_image
-from pinnace.models.predictions import Prediction, top_k
+from pinnace.models.predictions import Prediction, check_top_k, top_k
 from pinnace.models.runtimes import open_bundle
 from pinnace.models.runtimes.base import RuntimeOptions
-
-DEFAULT_TOP_K = 5
 
 ImageSource = bytes | str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]
 
@@ -132,8 +129,6 @@ class Classifier:
         """
         k = self.check_top_k(k)
         started = time.perf_counter()
-        if isinstance(source, str | os.PathLike):
-            source = Path(source)
         image = open_image(source)
         decoded = time.perf_counter()
         batch = self.prepare(image)
@@ -151,17 +146,8 @@ class Classifier:
         return Answer(self.bundle.name, self.variant.name, self.runtime.name, predictions, timing)
 
     def check_top_k(self, k: int | None) -> int:
-        """The number of classes to answer with; None means the default.
-
-        Raises:
-            UsageError: k is not between 1 and the number of classes.
-        """
-        classes = len(self.labels)
-        if k is None:
-            return min(DEFAULT_TOP_K, classes)
-        if not 1 <= k <= classes:
-            raise UsageError(f"top_k must be between 1 and {classes}, the number of classes", got=str(k))
-        return k
+        """How many classes to answer with; see `pinnace.models.predictions.check_top_k`."""
+        return check_top_k(k, len(self.labels))
 
     def close(self) -> None:
         """Free the runtime."""

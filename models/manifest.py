@@ -21,9 +21,10 @@ class Parity:
 
     Attributes:
         max_abs: largest absolute difference of any output element.
-        max_rel: `max_abs` divided by the range (max - min) of the eager outputs.
+        max_rel: largest absolute difference of any sample, divided by the range (max - min) of the eager
+            outputs for that sample.
         cosine: smallest cosine similarity of any sample.
-        top1_agreement: share of samples with the same arg-max, 0 to 1.
+        top1_agreement: share of samples with the same arg-max, 0 to 1; None for a model with no classes.
         samples: how many samples were compared.
         runtime: which runtime ran the variant.
     """
@@ -31,14 +32,40 @@ class Parity:
     max_abs: float
     max_rel: float
     cosine: float
-    top1_agreement: float
+    top1_agreement: float | None
     samples: int
     runtime: str
 
 
 @dataclass(frozen=True)
+class Tolerance:
+    """How far a variant may lie from the eager model.
+
+    Attributes:
+        max_rel: upper bound of `Parity.max_rel`.
+        min_cosine: lower bound of `Parity.cosine`.
+        min_top1_agreement: lower bound of `Parity.top1_agreement`.
+    """
+
+    max_rel: float | None = None
+    min_cosine: float | None = None
+    min_top1_agreement: float | None = None
+
+
+@dataclass(frozen=True)
 class Variant:
-    """One executable file of a bundle: a format in a precision."""
+    """One executable file of a bundle: a format in a precision.
+
+    Attributes:
+        name: `FORMAT-PRECISION`.
+        format: `onnx`, `torchscript`, ...
+        precision: `fp32`, ...
+        file: path inside the bundle.
+        sha256: hash of the file.
+        bytes: its size.
+        parity: what was measured when it was exported.
+        tolerance: what it has to keep on any device.
+    """
 
     name: str
     format: str
@@ -47,6 +74,7 @@ class Variant:
     sha256: str
     bytes: int
     parity: Parity
+    tolerance: Tolerance
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ def all_runtimes() -> dict[str, type[Runtime]]:
     return {runtime.name: runtime for runtime in sorted(found, key=lambda runtime: runtime.rank)}
 
 
-def runtimes_for(variant: Variant) -> list[type[Runtime]]:
-    """The runtimes that can read a variant's format, in order of preference."""
-    return [runtime for runtime in all_runtimes().values() if variant.format in runtime.formats]
+def runtimes_for(format: str) -> list[type[Runtime]]:
+    """The runtimes that read a format, in order of preference."""
+    return [runtime for runtime in all_runtimes().values() if format in runtime.formats]
 
 
 def open_variant(
@@ -47,13 +47,13 @@ def open_variant(
         MissingDependency: the runtime's package is not installed.
         CheckFailed: the file is not what was exported.
     """
-    readers = runtimes_for(variant)
+    readers = runtimes_for(variant.format)
     if runtime is not None:
         readers = [reader for reader in readers if reader.name == runtime]
         if not readers:
             raise UsageError(
                 f"runtime {runtime} cannot run {variant.name}",
-                expected="one of " + ", ".join(reader.name for reader in runtimes_for(variant)),
+                expected="one of " + ", ".join(reader.name for reader in runtimes_for(variant.format)),
                 got=runtime,
             )
     problems = {reader.name: reader.problem() for reader in readers}
@@ -83,7 +83,9 @@ def open_bundle(
         chosen = bundle.variant(variant)
         return chosen, open_variant(bundle, chosen, runtime, options)
     candidates = [
-        v for v in bundle.manifest.variants if runtime is None or runtime in {r.name for r in runtimes_for(v)}
+        v
+        for v in bundle.manifest.variants
+        if runtime is None or runtime in {r.name for r in runtimes_for(v.format)}
     ]
     if not candidates:
         raise UsageError(
@@ -92,7 +94,7 @@ def open_bundle(
             got=str(runtime),
         )
     for candidate in candidates:
-        readers = [r for r in runtimes_for(candidate) if runtime in (None, r.name)]
+        readers = [r for r in runtimes_for(candidate.format) if runtime in (None, r.name)]
         if any(reader.problem() is None for reader in readers):
             return candidate, open_variant(bundle, candidate, runtime, options)
     return candidates[0], open_variant(bundle, candidates[0], runtime, options)

@@ -130,6 +130,7 @@ class Runtime(abc.ABC):
             )
         return self._run({name: np.ascontiguousarray(array) for name, array in feeds.items()})
 
+    @abc.abstractmethod
     def close(self) -> None:
         """Free what the runtime holds; a second call does nothing."""
 

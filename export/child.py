@@ -1,0 +1,97 @@
+"""Runs `pinnace.export.worker` in a fresh interpreter and brings back what it learnt."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from pinnace.export.request import FILES, REQUEST, ExportedFiles, ExportRequest
+from pinnace.models.errors import SourceError, from_dict
+
+
+def run_worker(
+    request: ExportRequest,
+    folder: Path,
+    log: Path,
+    step: Callable[[str], None],
+    *,
+    timeout: float,
+) -> ExportedFiles:
+    """Load and write in a child interpreter.
+
+    Two hub repositories with a `models` package each cannot live in one interpreter, a pickle or a factory may
+    crash or print, and memory that a loader took is given back only when its process ends.
+
+    Args:
+        request: what to export.
+        folder: where the files go; it exists.
+        log: everything that the child printed.
+        step: called with a few words before each step.
+        timeout: seconds after which the child is ended.
+
+    Raises:
+        PinnaceError: what the child raised.
+        SourceError: the child crashed, exited, or took too long.
+    """
+    with tempfile.TemporaryDirectory(prefix="pinnace-export-") as exchange, log.open("wb") as output:
+        request_path, result_path = Path(exchange, "request.json"), Path(exchange, "result.json")
+        request_path.write_bytes(REQUEST.dump_json(request))
+        reading, writing = os.pipe()
+        command = [sys.executable, "-I", "-m", "pinnace.export.worker"]
+        command += [str(request_path), str(result_path), str(folder), str(writing)]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=request.folder,
+            pass_fds=(writing,),
+            start_new_session=True,
+        )
+        os.close(writing)
+        reader = threading.Thread(target=_follow, args=(reading, step), daemon=True)
+        reader.start()
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise SourceError(
+                f"loading {request.source} took longer than {timeout:g} seconds and was ended; "
+                f"what it printed is in {log}"
+            ) from None
+        finally:
+            _end(process)
+            reader.join(timeout=1)
+        if not result_path.is_file():
+            raise SourceError(
+                f"loading {request.source} ended the interpreter ({_status(status)}); "
+                f"what it printed is in {log}"
+            )
+        data = result_path.read_bytes()
+        if data.startswith(b'{"error"'):
+            raise from_dict(json.loads(data)["error"])
+        return FILES.validate_json(data)
+
+
+def _follow(reading: int, step: Callable[[str], None]) -> None:
+    with os.fdopen(reading, "r") as events:
+        for line in events:
+            step(json.loads(line)["step"])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the child and whatever it started in its process group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _status(status: int) -> str:
+    return f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"

@@ -1,0 +1,88 @@
+"""ONNX, through torch.export, with a dynamic batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pinnace.export.formats.base import Format, Graph
+from pinnace.models.errors import CheckFailed
+from pinnace.models.signature import BATCH, TensorSpec
+
+# Protobuf cannot hold more in one message; weights beyond that stand in a file beside the graph.
+_LARGEST_MESSAGE = 2**31 - 2**20
+
+
+def write(graph: Graph, path: Path) -> None:
+    """Export, strip what names the machine it was made on, check, save in one file.
+
+    Raises:
+        CheckFailed: the network cannot be exported.
+    """
+    import onnx
+    import torch
+
+    try:
+        with torch.no_grad():
+            program = torch.onnx.export(
+                graph.module,
+                graph.example,
+                dynamo=True,
+                opset_version=graph.opset,
+                input_names=list(graph.signature.input_names),
+                output_names=list(graph.signature.output_names),
+                dynamic_shapes=[_dynamic(spec, torch) for spec in graph.signature.inputs],
+                verbose=False,
+            )
+    except Exception as error:  # torch.export and onnxscript raise classes of their own, dozens of them
+        raise CheckFailed(
+            f"torch.onnx.export cannot export the network: {_reason(error)}",
+            hint="leave it out with --format torchscript",
+        ) from error
+    if program is None:
+        raise CheckFailed("torch.onnx.export gave no program")
+    model = program.model_proto
+    if model.ByteSize() > _LARGEST_MESSAGE:
+        raise CheckFailed("the network has more than 2 GiB of weights, which one ONNX file cannot hold")
+    _strip(model)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _dynamic(spec: TensorSpec, torch: Any) -> dict[int, Any]:
+    return {
+        axis: torch.export.Dim(dim, min=1) if dim == BATCH else torch.export.Dim.DYNAMIC
+        for axis, dim in enumerate(spec.shape)
+        if isinstance(dim, str)
+    }
+
+
+def _strip(model: Any) -> None:
+    """Remove stack traces and module paths: they name files of this machine and change from run to run."""
+    graphs = [model.graph, *model.functions]
+    for graph in graphs:
+        graph.ClearField("doc_string")
+        graph.ClearField("metadata_props")
+        for node in graph.node:
+            node.ClearField("doc_string")
+            node.ClearField("metadata_props")
+            graphs.extend(attribute.g for attribute in node.attribute if attribute.HasField("g"))
+        for value in [*graph.input, *graph.output, *getattr(graph, "initializer", ()), *graph.value_info]:
+            value.ClearField("doc_string")
+            value.ClearField("metadata_props")
+    model.ClearField("metadata_props")
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause that says something, in one line."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    for cause in reversed(causes):
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        if lines:
+            return f"{type(cause).__name__}: {lines[0]}"
+    return type(error).__name__
+
+
+FORMAT = Format("onnx", ".onnx", ("fp32",), ("torch", "onnx", "onnxscript"), write)

@@ -1,0 +1,112 @@
+"""What an export is asked for, as plain data that can cross into the child interpreter."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from pinnace.models.errors import UsageError
+from pinnace.models.preprocess import Preprocess
+from pinnace.models.signature import Signature
+from pinnace.models.toml import read_toml
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """Everything the child interpreter needs to know.
+
+    Attributes:
+        source: the source string.
+        variants: names of the variants to write.
+        opset: ONNX opset.
+        arch: what builds the network, for checkpoints.
+        num_classes: number of outputs of a network built with another head.
+        input_size: (height, width) instead of the model's own.
+        preprocess: the preprocessing instead of the model's own.
+        folder: the caller's working directory.
+    """
+
+    source: str
+    variants: tuple[str, ...]
+    opset: int
+    arch: str | None = None
+    num_classes: int | None = None
+    input_size: tuple[int, int] | None = None
+    preprocess: Preprocess | None = None
+    folder: str = "."
+
+
+@dataclass(frozen=True)
+class ExportedFiles:
+    """What the child interpreter wrote, and what it learnt.
+
+    Attributes:
+        signature: inputs and outputs.
+        preprocess: the preprocessing, or None.
+        labels: class names, or None.
+        is_classifier: the model takes one image and gives one row of logits.
+        files: variant name to file name.
+        photographs: file name to sample index of the golden inputs.
+        samples: number of golden samples.
+        tools: versions of the tools that wrote the files.
+        warnings: variant name to what its writer warned of.
+        notes: sentences for the user.
+    """
+
+    signature: Signature
+    preprocess: Preprocess | None
+    labels: tuple[str, ...] | None
+    is_classifier: bool
+    files: dict[str, str]
+    photographs: dict[str, int]
+    samples: int
+    tools: dict[str, str]
+    warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = field(default=())
+
+
+REQUEST = TypeAdapter(ExportRequest)
+FILES = TypeAdapter(ExportedFiles)
+_PREPROCESS = TypeAdapter(Preprocess)
+
+
+def read_preprocess(path: Path, base: Preprocess) -> Preprocess:
+    """Read a TOML file whose keys are fields of `Preprocess`; fields that it lacks come from `base`.
+
+    Raises:
+        UsageError: the file is missing, no TOML, or has a wrong field.
+    """
+    data = read_toml(path, "preprocessing")
+    fields = asdict(base)
+    if unknown := sorted(set(data) - set(fields)):
+        raise UsageError(f"{path}: there is no field {unknown[0]!r}", expected=", ".join(fields))
+    if "color" in data and "mean" not in data and "std" not in data:
+        channels = len("L") if data["color"] == "L" else len("RGB")
+        fields |= {"mean": [0.0] * channels, "std": [1.0] * channels}
+    try:
+        return _PREPROCESS.validate_python(fields | data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{path}: {first['loc'][0]}: {first['msg']}") from None
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read `HxW`.
+
+    Raises:
+        UsageError: the text has another form.
+    """
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise UsageError(f"{text!r} is no size", expected="HEIGHTxWIDTH, such as 224x224")
+    return int(height), int(width)
+
+
+def resize_to(preprocess: Preprocess, size: tuple[int, int]) -> Preprocess:
+    """The same preprocessing for another input size; the crop keeps its share of the resized edge."""
+    if preprocess.crop is None or not isinstance(preprocess.resize, int):
+        return replace(preprocess, resize=size, crop=None)
+    share = preprocess.resize / max(preprocess.crop)
+    return replace(preprocess, resize=round(max(size) * share), crop=size)

@@ -1,0 +1,123 @@
+"""Verify a bundle from its files alone: hashes, preprocessing, every variant against the golden outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pinnace.export import parity
+from pinnace.models.bundle import Bundle
+from pinnace.models.errors import CheckFailed, PinnaceError, UsageError
+from pinnace.models.images import open_image
+from pinnace.models.manifest import Parity, Variant
+from pinnace.models.runtimes import open_variant, runtimes_for
+from pinnace.models.runtimes.base import RuntimeOptions
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one variant in one runtime.
+
+    Attributes:
+        variant: which variant.
+        runtime: the runtime's name, or None where none reads its format here.
+        parity: what was measured, or None.
+        passed: True or False, or None where it could not be run here.
+        problem: why not, in one sentence.
+    """
+
+    variant: Variant
+    runtime: str | None
+    parity: Parity | None
+    passed: bool | None
+    problem: str | None = None
+
+
+def verify_bundle(
+    bundle: Bundle,
+    *,
+    variant: str | None = None,
+    runtime: str | None = None,
+    step: Callable[[str], None] = lambda text: None,
+) -> list[Verdict]:
+    """Compare every variant with the eager outputs that the bundle carries, in every runtime that works here.
+
+    Args:
+        bundle: the bundle.
+        variant: only this one.
+        runtime: only this one.
+        step: called with a few words before each step.
+
+    Raises:
+        CheckFailed: labels, golden data or the preprocessing of this machine are not what was exported.
+        BundleError: a file is missing.
+        UsageError: there is no such variant, or no runtime of that name reads any of them.
+    """
+    step("checking hashes and preprocessing")
+    for file in bundle.manifest.files:
+        bundle.check_file(file)
+    check_preprocessing(bundle)
+    variants = bundle.manifest.variants if variant is None else (bundle.variant(variant),)
+    verdicts = [verdict for chosen in variants for verdict in _verify_variant(bundle, chosen, runtime, step)]
+    if not verdicts:
+        raise UsageError(f"no variant of {bundle.folder} can be run by runtime {runtime}")
+    return verdicts
+
+
+def check_preprocessing(bundle: Bundle) -> None:
+    """Prepare the golden photographs on this machine and compare with the golden inputs, to the bit.
+
+    Raises:
+        CheckFailed: this machine decodes or resizes otherwise than the one that exported.
+    """
+    photographs = bundle.manifest.golden.photographs
+    if not photographs:
+        return
+    inputs = bundle.golden()[0][bundle.manifest.signature.inputs[0].name]
+    for photograph in photographs:
+        here = bundle.preprocess.apply(open_image(bundle.path(photograph.file)))
+        if not np.array_equal(here, inputs[photograph.sample]):
+            difference = float(np.abs(here - inputs[photograph.sample]).max())
+            raise CheckFailed(
+                f"this machine preprocesses {photograph.file} otherwise than the exporting machine did",
+                expected="the same input to the bit",
+                got=f"a difference of up to {difference:.3g} after normalisation",
+                hint="install the Pillow version in the manifest's tools",
+            )
+
+
+def passed(verdicts: list[Verdict]) -> bool:
+    """Whether nothing failed and something could be run."""
+    return any(verdict.passed for verdict in verdicts) and all(
+        verdict.passed is not False for verdict in verdicts
+    )
+
+
+def _verify_variant(
+    bundle: Bundle, variant: Variant, runtime: str | None, step: Callable[[str], None]
+) -> Iterator[Verdict]:
+    try:
+        bundle.check_file(variant.file)
+    except CheckFailed as error:
+        yield Verdict(variant, None, None, False, str(error))
+        return
+    readers = [reader for reader in runtimes_for(variant.format) if runtime in (None, reader.name)]
+    inputs, outputs = bundle.golden()
+    for reader in readers:
+        problem = reader.problem()
+        if problem is not None:
+            yield Verdict(variant, reader.name, None, None, f"{problem}: {reader.install_line}")
+            continue
+        step(f"running {variant.name} in {reader.name}")
+        try:
+            with open_variant(bundle, variant, reader.name, RuntimeOptions()) as opened:
+                classes = variant.parity.top1_agreement is not None
+                measured = parity.measure(opened, inputs, outputs, classes=classes)
+        except PinnaceError as error:
+            yield Verdict(variant, reader.name, None, False, str(error))
+            continue
+        broken = parity.excess(measured, variant.tolerance)
+        problem = None if broken is None else f"expected {broken[0]}, got {broken[1]}"
+        yield Verdict(variant, reader.name, measured, broken is None, problem)
