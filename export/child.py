@@ -27,8 +27,8 @@ def run_worker(
 ) -> ExportedFiles:
     """Load and write in a child interpreter.
 
-    Two hub repositories with a `models` package each cannot live in one interpreter, a pickle or a factory may
-    crash or print, and memory that a loader took is given back only when its process ends.
+    Two hub repositories with a `models` package each cannot live in one interpreter, a pickle or a factory
+    may crash or print, and memory that a loader took is given back only when its process ends.
 
     Args:
         request: what to export.

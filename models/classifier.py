@@ -4,51 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from typing_extensions import Self
 
+from pinnace.models.answer import Answer, Prediction, Timing
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.images import open_image
-from pinnace.models.predictions import Prediction, check_top_k, top_k
+from pinnace.models.predictions import check_top_k, top_k
 from pinnace.models.runtimes import open_bundle
 from pinnace.models.runtimes.base import RuntimeOptions
 
 ImageSource = bytes | str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Where the time of one answer went, in milliseconds.
-
-    Attributes:
-        decode: from bytes to pixels.
-        preprocess: resize, crop, normalise.
-        queue: waiting for the model.
-        infer: executing the model.
-        total: from the first byte at hand to the answer.
-    """
-
-    decode: float
-    preprocess: float
-    queue: float
-    infer: float
-    total: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a classifier says of one image."""
-
-    model: str
-    variant: str
-    runtime: str
-    predictions: tuple[Prediction, ...]
-    timing_ms: Timing
 
 
 class Classifier:

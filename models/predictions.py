@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from pinnace.models.answer import Prediction
 from pinnace.models.errors import UsageError
 
 DEFAULT_TOP_K = 5
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One class of an answer.
-
-    Attributes:
-        label: the class's name.
-        index: its position in the model's output.
-        probability: softmax probability, 0 to 1.
-    """
-
-    label: str
-    index: int
-    probability: float
 
 
 def softmax(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -1,0 +1,55 @@
+# `make serve` and `make test` are all that a fresh machine needs; see README.md.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUNDLE ?= efficientnet_lite0.bundle
+PORT ?= 3000
+EXTRAS := cpu,export,serve
+
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test lint types unit clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## Make .venv and install pinnace with what export and serve need
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+	  { echo "pinnace needs Python 3.10 to 3.13; say which with: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "this Python has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing pinnace[$(EXTRAS)]: several GB the first time" >&2
+	$(PIP_INSTALL) --editable '.[$(EXTRAS)]'
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP_INSTALL) --editable '.[$(EXTRAS),dev]'
+	touch $@
+
+$(BUNDLE)/manifest.json: | $(VENV)/.installed
+	$(BIN)/pinnace export efficientnet_lite0 --output $(BUNDLE)
+	$(BIN)/pinnace verify $(BUNDLE)
+
+serve: $(VENV)/.installed $(BUNDLE)/manifest.json  ## Serve EfficientNet-Lite0 on http://localhost:3000
+	exec $(BIN)/pinnace serve $(BUNDLE) --port $(PORT)
+
+test: lint types unit  ## Lint, types, and every test that needs no GPU
+
+lint: $(VENV)/.installed-dev  ## ruff and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.installed-dev  ## mypy, through the links in .typing
+	MYPYPATH=.typing $(BIN)/mypy -p pinnace
+
+unit: $(VENV)/.installed-dev  ## pytest
+	$(BIN)/python -m pytest
+
+clean:  ## Remove what was built, but not .venv
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,114 @@
+"""The command line: every verb of `pinnace`, and how its errors become sentences and exit statuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from pinnace.clients.commands import classify, doctor, export, inspect, models, serve, verify
+from pinnace.clients.output import out, print_error
+from pinnace.models.errors import PinnaceError, UsageError
+
+INTERNAL_ERROR = 70
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="pinnace",
+    help="Carry a trained image model from its checkpoint to the place where it answers.",
+    no_args_is_help=False,
+    invoke_without_command=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(export.export)
+app.command()(verify.verify)
+app.command()(serve.serve)
+app.command()(classify.classify)
+app.command()(inspect.inspect)
+app.command()(models.models)
+app.command()(doctor.doctor)
+
+_NEWCOMER = """Pinnace carries a trained image model from its checkpoint to the place where it answers.
+
+To begin with:
+  pinnace export efficientnet_lite0 -o efficientnet_lite0.bundle
+  pinnace serve efficientnet_lite0.bundle
+  pinnace classify photo.jpg --url http://localhost:3000
+
+pinnace --help lists everything."""
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if debug:
+        os.environ["PINNACE_DEBUG"] = "1"
+    if version:
+        from importlib.metadata import version as installed
+
+        out().print(installed("pinnace"))
+    elif context.invoked_subcommand is None:
+        out().print(_NEWCOMER)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with its exit status."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    try:
+        status = app(arguments, standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "pinnace"
+        return _fail(UsageError(_sentence(error.format_message()), hint=f"{command} --help"))
+    except click.ClickException as error:
+        return _fail(UsageError(_sentence(error.format_message())))
+    except PinnaceError as error:
+        return _fail(error)
+    except BrokenPipeError:
+        # The reader of our output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if _debug():
+            raise
+        internal = PinnaceError(
+            f"something went wrong inside pinnace: {type(error).__name__}: {error}",
+            hint="run it again as `pinnace --debug ...` and report the traceback",
+        )
+        _fail(internal)
+        return INTERNAL_ERROR
+
+
+def _fail(error: PinnaceError) -> int:
+    if _debug():
+        raise error
+    print_error(error)
+    return error.exit_status
+
+
+def _debug() -> bool:
+    return bool(os.environ.get("PINNACE_DEBUG"))
+
+
+def _sentence(text: str) -> str:
+    return text.strip().rstrip(".")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""`pinnace export`: a source becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pinnace.clients.options import Json, ProgressOption
+
+
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="efficientnet_lite0, torchvision:NAME[@WEIGHTS|@none], file:PATH", show_default=False
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.", show_default=False)],
+    target: Annotated[str, typer.Option(help="Where it will run: a target's name or TOML file.")] = "cpu",
+    format: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these formats; repeatable.", show_default="the target's"),
+    ] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(help="What builds a checkpoint's network: package.module:factory or torchvision:NAME."),
+    ] = None,
+    num_classes: Annotated[
+        int | None, typer.Option(min=1, help="Outputs of a network with another head.")
+    ] = None,
+    input_size: Annotated[str | None, typer.Option(metavar="HxW", help="Another input size.")] = None,
+    preprocess: Annotated[
+        Path | None, typer.Option(help="TOML file with resize, crop, color, mean, std.", show_default=False)
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="File with one class name a line.", show_default=False)
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option(min=17, max=20, help="ONNX opset.", show_default="the target's")
+    ] = None,
+    load_timeout: Annotated[float, typer.Option(min=1, help="Seconds for loading and writing.")] = 600.0,
+    progress: ProgressOption = None,
+    json: Json = False,
+) -> None:
+    """Load a model, write its variants, and prove each of them against the eager model."""
+    from pinnace.clients.commands.inspect import print_bundle
+    from pinnace.clients.output import err, steps
+    from pinnace.export import targets
+    from pinnace.export.exporter import export_bundle, with_formats
+    from pinnace.export.request import ExportRequest, parse_size, read_preprocess
+    from pinnace.models.loaders.base import imagenet_preprocess
+    from pinnace.models.source import Source
+
+    chosen = targets.read(target)
+    request = ExportRequest(
+        source=str(Source.parse(source)),
+        variants=chosen.variants,
+        opset=opset or chosen.opset,
+        arch=arch,
+        num_classes=num_classes,
+        input_size=None if input_size is None else parse_size(input_size),
+        preprocess=None if preprocess is None else read_preprocess(preprocess, imagenet_preprocess()),
+        folder=str(Path.cwd()),
+    )
+    if format:
+        request = with_formats(request, format)
+    with steps(progress) as step:
+        bundle = export_bundle(request, chosen, output, labels=labels, step=step, timeout=load_timeout)
+    for note in bundle.manifest.notes:
+        err().print(f"note: {note}")
+    print_bundle(bundle, json=json)

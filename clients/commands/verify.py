@@ -1,0 +1,62 @@
+"""`pinnace verify`: is the bundle still what was exported, and does it answer so on this machine?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from pinnace.clients.options import BundleArgument, Json, ProgressOption, RuntimeOption, VariantOption
+
+
+def verify(
+    bundle: BundleArgument,
+    variant: VariantOption = None,
+    runtime: RuntimeOption = None,
+    progress: ProgressOption = None,
+    json: Json = False,
+) -> None:
+    """Check every file's hash, the preprocessing, and every variant against the golden outputs."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pinnace.clients.output import err, out, print_json, steps
+    from pinnace.export.verify import passed, verify_bundle
+    from pinnace.models.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    with steps(progress) as step:
+        verdicts = verify_bundle(opened, variant=variant, runtime=runtime, step=step)
+    good = passed(verdicts)
+    if json:
+        rows = [
+            {
+                **asdict(verdict.variant),
+                "parity": None if verdict.parity is None else asdict(verdict.parity),
+                "runtime": verdict.runtime,
+                "passed": verdict.passed,
+                "problem": verdict.problem,
+            }
+            for verdict in verdicts
+        ]
+        print_json({"bundle": str(bundle), "variants": rows, "passed": good})
+    else:
+        table = Table("variant", "runtime", "verdict", "max abs", "max rel", "top-1 agreement")
+        words = {True: "[green]passed[/]", False: "[bold red]failed[/]", None: "[yellow]not run[/]"}
+        for verdict in verdicts:
+            parity = verdict.parity
+            agreement = None if parity is None else parity.top1_agreement
+            table.add_row(
+                verdict.variant.name,
+                verdict.runtime or "",
+                words[verdict.passed],
+                "" if parity is None else f"{parity.max_abs:.2e}",
+                "" if parity is None else f"{parity.max_rel:.2e}",
+                "" if agreement is None else f"{agreement:.1%}",
+            )
+        out().print(table)
+    for verdict in verdicts:
+        if verdict.problem is not None:
+            err().print(f"{verdict.variant.name}: {escape(verdict.problem)}")
+    if not good:
+        raise typer.Exit(1)

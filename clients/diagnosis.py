@@ -1,0 +1,72 @@
+"""What works on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from pinnace.models.cpus import available_cpus, cgroup_cpu_quota
+from pinnace.models.runtimes import all_runtimes
+
+# What each step needs beyond the base install: step, modules, extra.
+_STEPS = (
+    ("export", ("torch", "torchvision", "onnx", "onnxscript"), "export"),
+    ("serve", ("bentoml", "uvloop", "httptools"), "serve"),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that works here or does not.
+
+    Attributes:
+        name: a runtime, a step, or a fact of the machine.
+        version: of what makes it work, or the fact itself.
+        problem: why it does not work, or None.
+        install_line: the command that helps, or None.
+    """
+
+    name: str
+    version: str | None
+    problem: str | None = None
+    install_line: str | None = None
+
+
+def diagnose() -> list[Finding]:
+    """Look at the machine, the runtimes and the steps. Imports none of the packages it looks for."""
+    quota = cgroup_cpu_quota()
+    findings = [
+        Finding("python", platform.python_version()),
+        Finding("machine", f"{platform.machine()} {platform.system()}"),
+        Finding("cpus", f"{available_cpus()}" + ("" if quota is None else f" (cgroup quota {quota:g})")),
+    ]
+    for runtime in all_runtimes().values():
+        problem = runtime.problem()
+        findings.append(
+            Finding(
+                f"runtime {runtime.name}",
+                runtime.version() if problem is None else None,
+                problem,
+                None if problem is None else runtime.install_line,
+            )
+        )
+    for step, modules, extra in _STEPS:
+        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        findings.append(
+            Finding(
+                step,
+                None if missing else _version(modules[0]),
+                f"missing: {', '.join(missing)}" if missing else None,
+                f"pip install 'pinnace[{extra}]'" if missing else None,
+            )
+        )
+    return findings
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
