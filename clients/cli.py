@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from pinnace.clients.commands import classify, doctor, export, inspect, models, serve, verify
 from pinnace.clients.output import out, print_error
 from pinnace.models.errors import PinnaceError, UsageError
+
+# Newer versions of typer bring their own copy of click, so its errors are reached through typer.
+_WRONG_USAGE: Any = typer.BadParameter.__mro__[2]
 
 INTERNAL_ERROR = 70
 INTERRUPTED = 130
@@ -69,15 +71,12 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         status = app(arguments, standalone_mode=False)
         return status if isinstance(status, int) else 0
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "pinnace"
-        return _fail(UsageError(_sentence(error.format_message()), hint=f"{command} --help"))
-    except click.ClickException as error:
-        return _fail(UsageError(_sentence(error.format_message())))
+    except _WRONG_USAGE as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "pinnace"
+        return _fail(UsageError(error.format_message().strip().rstrip("."), hint=f"{command} --help"))
     except PinnaceError as error:
         return _fail(error)
     except BrokenPipeError:
@@ -104,10 +103,6 @@ def _fail(error: PinnaceError) -> int:
 
 def _debug() -> bool:
     return bool(os.environ.get("PINNACE_DEBUG"))
-
-
-def _sentence(text: str) -> str:
-    return text.strip().rstrip(".")
 
 
 if __name__ == "__main__":

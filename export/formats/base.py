@@ -18,7 +18,7 @@ class Graph:
     """What a format writes: a network, an example of its inputs, and their names.
 
     Attributes:
-        module: the network in eval mode; it takes the inputs by position and gives a tensor or a tuple.
+        module: the network in eval mode; its forward takes `*inputs` and gives a tensor or a tuple.
         example: one tensor per input, batch 2 where there is a batch.
         signature: names, dtypes and shapes.
         opset: ONNX opset.

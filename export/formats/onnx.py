@@ -31,7 +31,7 @@ def write(graph: Graph, path: Path) -> None:
                 opset_version=graph.opset,
                 input_names=list(graph.signature.input_names),
                 output_names=list(graph.signature.output_names),
-                dynamic_shapes=[_dynamic(spec, torch) for spec in graph.signature.inputs],
+                dynamic_shapes=(tuple(_dynamic(spec, torch) for spec in graph.signature.inputs),),
                 verbose=False,
             )
     except Exception as error:  # torch.export and onnxscript raise classes of their own, dozens of them
@@ -76,7 +76,7 @@ def _strip(model: Any) -> None:
 def _reason(error: BaseException) -> str:
     """The innermost cause that says something, in one line."""
     causes = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+    while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)
     for cause in reversed(causes):
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
