@@ -23,7 +23,7 @@ app = typer.Typer(
     help="Carry a trained image model from its checkpoint to the place where it answers.",
     no_args_is_help=False,
     invoke_without_command=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -69,7 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     try:
-        status = app(arguments, standalone_mode=False)
+        status = app(arguments, prog_name="pinnace", standalone_mode=False)
+        sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
@@ -82,7 +83,7 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our output has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1
     except Exception as error:
         if _debug():
             raise

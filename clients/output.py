@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import TypeAdapter
 from rich.console import Console
@@ -18,14 +18,23 @@ from pinnace.models.errors import PinnaceError
 _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 
 
+# A pipe or a file has no width of its own; tables must not be cut there.
+_WIDTH_OFF_TERMINAL = 160
+
+
 def out() -> Console:
     """The console for data."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    return _console(sys.stdout)
 
 
 def err() -> Console:
     """The console for everything else."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return _console(sys.stderr)
+
+
+def _console(file: TextIO) -> Console:
+    width = None if file.isatty() else _WIDTH_OFF_TERMINAL
+    return Console(file=file, highlight=False, width=width)
 
 
 def print_json(value: Any) -> None:
@@ -36,9 +45,9 @@ def print_json(value: Any) -> None:
 def print_error(error: PinnaceError) -> None:
     """Print an error on standard error: its sentence, what was expected and got, what to do."""
     first, *rest = escape(str(error)).splitlines()
-    err().print(f"[bold red]error:[/] {first}")
+    err().print(f"[bold red]error:[/] {first}", soft_wrap=True)
     for line in rest:
-        err().print(line)
+        err().print(line, soft_wrap=True)
 
 
 @contextmanager

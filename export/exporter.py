@@ -51,7 +51,11 @@ def export_bundle(
     out = out.absolute()
     log = out.parent / f"{out.name}.log"
     with new_folder(out, marker=manifest.FILE_NAME) as folder:
-        exported = run_worker(request, folder, log, step, timeout=timeout)
+        try:
+            exported = run_worker(request, folder, log, step, timeout=timeout)
+        finally:
+            if log.is_file() and log.stat().st_size == 0:
+                log.unlink()
         names = _labels(exported, own_labels)
         if names is not None:
             (folder / LABELS).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")

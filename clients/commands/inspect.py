@@ -9,6 +9,7 @@ from pinnace.clients.options import BundleArgument, Json
 
 if TYPE_CHECKING:
     from pinnace.models.bundle import Bundle
+    from pinnace.models.preprocess import Preprocess
 
 
 def inspect(bundle: BundleArgument, json: Json = False) -> None:
@@ -34,7 +35,7 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
         ("bundle", str(bundle.folder)),
         ("model", bundle.name),
         ("source", manifest.source),
-        ("preprocess", "none" if manifest.preprocess is None else str(manifest.preprocess)),
+        ("preprocess", _describe(manifest.preprocess)),
         ("labels", f"{len(bundle.labels)}" if bundle.labels else "none"),
         ("inputs", ", ".join(map(str, manifest.signature.inputs))),
         ("outputs", ", ".join(map(str, manifest.signature.outputs))),
@@ -56,6 +57,24 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
             parity.runtime,
         )
     out().print(facts, table)
+
+
+def _describe(preprocess: Preprocess | None) -> str:
+    if preprocess is None:
+        return "none"
+    parts = []
+    if isinstance(preprocess.resize, int):
+        parts.append(f"shortest edge to {preprocess.resize}, {preprocess.interpolation}")
+    elif preprocess.resize is not None:
+        height, width = preprocess.resize
+        parts.append(f"resize to {height}x{width}, {preprocess.interpolation}")
+    if preprocess.crop is not None:
+        height, width = preprocess.crop
+        parts.append(f"centre crop {height}x{width}")
+    parts.append(preprocess.color)
+    parts.append("mean " + " ".join(f"{value:.4g}" for value in preprocess.mean))
+    parts.append("std " + " ".join(f"{value:.4g}" for value in preprocess.std))
+    return "; ".join(parts)
 
 
 def to_dict(bundle: Bundle) -> dict[str, Any]:
