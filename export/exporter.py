@@ -49,7 +49,8 @@ def export_bundle(
     """
     own_labels = None if labels is None else read_labels(labels)
     out = out.absolute()
-    log = out.parent / f"{out.name}.log"
+    model = out.name.removesuffix(".bundle")
+    log = out.parent / f"{model}.bundle.log"  # never NAME.log, which may well be the user's own
     with new_folder(out, marker=manifest.FILE_NAME) as folder:
         try:
             exported = run_worker(request, folder, log, step, timeout=timeout)
@@ -63,7 +64,7 @@ def export_bundle(
         proved_by = sorted({variant.parity.runtime for variant in variants} - {"torchscript"})
         document = Manifest(
             schema_version=manifest.SCHEMA_VERSION,
-            name=out.name.removesuffix(".bundle"),
+            name=model,
             source=request.source,
             preprocess=exported.preprocess,
             labels=None if names is None else LABELS,

@@ -43,24 +43,42 @@ def new_folder(path: Path, *, marker: str) -> Iterator[Path]:
     that stands there is left alone.
 
     Raises:
-        UsageError: `path` exists and is no folder with `marker` in it.
+        UsageError: `path` exists and is no folder with `marker` in it, or nothing can be written there.
     """
-    if path.exists() and not (path / marker).is_file() and not (path.is_dir() and not any(path.iterdir())):
+    try:
+        if (
+            path.exists()
+            and not (path / marker).is_file()
+            and not (path.is_dir() and not any(path.iterdir()))
+        ):
+            raise UsageError(
+                f"{path} already exists and is not something this command wrote, so it is left alone",
+                hint="choose another output path",
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    except OSError as error:
         raise UsageError(
-            f"{path} already exists and is not something this command wrote, so it is left alone",
-            hint="choose another output path",
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+            f"{path} cannot be written: {error.filename}: {error.strerror}", hint="choose another output path"
+        ) from None
     try:
         temporary.chmod(0o755)
         yield temporary
-        old = None
-        if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-            path.rename(old / path.name)
-        temporary.rename(path)
-        if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
+        _move_into_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move_into_place(new: Path, path: Path) -> None:
+    if not path.exists():
+        new.rename(path)
+        return
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+    old = path.rename(aside / path.name)
+    try:
+        new.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,105 @@
+"""A tiny network of a user, and one real export of it; tests that only read share it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import torch
+
+    from pinnace.export.request import ExportRequest
+    from pinnace.models.bundle import Bundle
+
+NETWORKS = Path(__file__).parent / "export" / "sample_networks.py"
+PREPROCESS = """
+resize = [16, 16]
+crop = [16, 16]
+mean = [0.5, 0.4, 0.3]
+std = [0.2, 0.3, 0.4]
+"""
+
+
+@pytest.fixture(scope="session")
+def networks() -> ModuleType:
+    """`sample_networks.py`, imported."""
+    spec = importlib.util.spec_from_file_location("sample_networks", NETWORKS)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tiny(networks: ModuleType) -> torch.nn.Module:
+    """The tiny network in eval mode, with statistics that make train mode answer otherwise."""
+    import torch
+
+    network: torch.nn.Module = networks.Tiny()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.1)
+        network.stem.weight -= 0.6
+        network.head.weight -= 0.6
+    return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory, tiny: torch.nn.Module) -> Path:
+    """A user's folder: `sample_networks.py`, its checkpoint `tiny.pt` and `preprocess.toml`. Read only."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("workshop")
+    shutil.copy(NETWORKS, folder)
+    torch.save(tiny.state_dict(), folder / "tiny.pt")
+    (folder / "preprocess.toml").write_text(PREPROCESS)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_request(workshop: Path) -> ExportRequest:
+    """What exports the tiny network in fp32, in every format that a runtime of this machine can prove."""
+    from pinnace.export.formats import all_formats
+    from pinnace.export.request import ExportRequest, read_preprocess
+    from pinnace.models.loaders.base import imagenet_preprocess
+    from pinnace.models.runtimes import runtimes_for
+
+    formats = [
+        format.name
+        for format in all_formats().values()
+        if "fp32" in format.precisions and any(r.problem() is None for r in runtimes_for(format.name))
+    ]
+    return ExportRequest(
+        source="file:tiny.pt",
+        variants=tuple(f"{name}-fp32" for name in formats),
+        opset=18,
+        arch="sample_networks:Tiny",
+        preprocess=read_preprocess(workshop / "preprocess.toml", imagenet_preprocess()),
+        folder=str(workshop),
+    )
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, tiny_request: ExportRequest) -> Bundle:
+    """The tiny network, exported through a child interpreter. Read only."""
+    from pinnace.export import targets
+    from pinnace.export.exporter import export_bundle
+
+    out = tmp_path_factory.mktemp("exported") / "tiny.bundle"
+    return export_bundle(tiny_request, targets.read("cpu"), out)
+
+
+@pytest.fixture
+def own_copy(exported: Bundle, tmp_path: Path) -> Bundle:
+    """A copy of the exported bundle that a test may damage."""
+    from pinnace.models.bundle import Bundle
+
+    return Bundle.open(shutil.copytree(exported.folder, tmp_path / "tiny.bundle"))

@@ -1,0 +1,100 @@
+"""Source strings: read, and printed back to the same string."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pinnace.models.errors import UsageError
+from pinnace.models.source import Source
+
+FORMS = {
+    "efficientnet_lite0": Source("catalogue", "efficientnet_lite0"),
+    "torchvision:resnet50": Source("torchvision", "resnet50"),
+    "torchvision:resnet50@IMAGENET1K_V2": Source("torchvision", "resnet50", ref="IMAGENET1K_V2"),
+    "torchvision:alexnet@none": Source("torchvision", "alexnet", ref="none"),
+    "timm:mobilenetv3_small_100": Source("timm", "mobilenetv3_small_100"),
+    "hub:owner/repo#entry": Source("hub", "owner/repo", entry="entry"),
+    "hub:owner/repo:v1.2#entry": Source("hub", "owner/repo", ref="v1.2", entry="entry"),
+    "hub:owner/repo:feature/x#entry": Source("hub", "owner/repo", ref="feature/x", entry="entry"),
+    "hub:./folder#entry": Source("hub", "./folder", entry="entry"),
+    "hub:/data/a:b#c#entry": Source("hub", "/data/a:b#c", entry="entry"),
+    "hub:~/nets#entry": Source("hub", "~/nets", entry="entry"),
+    "file:weights.pt": Source("file", "weights.pt"),
+    "file:/data/run:3/best@last#1.pt": Source("file", "/data/run:3/best@last#1.pt"),
+}
+
+words = st.text(st.characters(exclude_characters=":@#/", exclude_categories=["Cs"]), min_size=1)
+names = words.filter(lambda name: not name.startswith((".", "/", "~")))
+anything = st.text(min_size=1)
+sources = st.one_of(
+    st.builds(Source, st.just("catalogue"), words),
+    st.builds(Source, st.just("torchvision"), words, st.none() | anything),
+    st.builds(Source, st.sampled_from(["timm", "file"]), anything),
+    st.builds(
+        Source,
+        st.just("hub"),
+        st.builds("{}/{}".format, names, words),
+        st.none() | anything,
+        words,
+    ),
+    st.builds(Source, st.just("hub"), anything.map("./{}".format), st.none(), words),
+)
+
+
+@pytest.mark.parametrize(("text", "source"), FORMS.items(), ids=FORMS)
+def test_every_form_is_read_and_printed_back(text: str, source: Source) -> None:
+    assert Source.parse(text) == source
+    assert str(source) == text
+
+
+@given(sources)
+def test_what_is_printed_is_read_back(source: Source) -> None:
+    assert Source.parse(str(source)) == source
+
+
+@given(st.text() | st.builds("{}:{}".format, st.sampled_from(["torchvision", "hub", "file", "x"]), st.text()))
+@example("hub:./a#b#c")
+def test_whatever_is_accepted_is_printed_back_unchanged(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        assert str(Source.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "torchvision:",
+        "torchvision:@none",
+        "torchvision:resnet50@",
+        "timm:",
+        "file:",
+        "catalogue:efficientnet_lite0",
+        "hub:owner/repo",
+        "hub:owner/repo#",
+        "hub:#entry",
+        "hub:repo#entry",
+        "hub:owner/repo/more#entry",
+        "hub:owner/repo:#entry",
+        "https://example.org/net.pt",
+        "Torchvision:resnet50",
+    ],
+)
+def test_other_forms_are_refused_with_the_forms_there_are(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Source.parse(text)
+    assert str(caught.value) == (
+        f"{text!r} is not a model source\n"
+        "  expected: efficientnet_lite0; torchvision:resnet50[@WEIGHTS or @none]; timm:mobilenetv3_small_100; "
+        "hub:owner/repo[:ref]#entry or hub:./folder#entry; file:weights.pt\n"
+        "  help: `pinnace models` lists the catalogue"
+    )
+
+
+def test_a_hub_repository_in_a_folder_is_told_from_one_that_is_elsewhere() -> None:
+    assert Source.parse("hub:./nets#tiny").is_local_hub
+    assert not Source.parse("hub:owner/repo#tiny").is_local_hub
+    assert not Source.parse("file:./weights.pt").is_local_hub
