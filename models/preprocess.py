@@ -1,19 +1,28 @@
 """The preprocessing of a model, as data, and the one implementation of it.
 
-Equal to torchvision's PIL pipeline to the bit up to the uint8 crop.
+Equal to torchvision's PIL pipeline to the bit: `Resize`, `CenterCrop`, `ToTensor`, `Normalize`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-Interpolation = Literal["nearest", "bilinear", "bicubic"]
-ColorMode = Literal["RGB", "L"]
+from pinnace.models import pixels
+from pinnace.models.errors import ImageTooLarge, UsageError
+from pinnace.models.filters import Interpolation
+from pinnace.models.images import load_pixels
+from pinnace.models.pixels import ColorMode
+from pinnace.models.resample import Window, resize_window
+
+__all__ = ["ColorMode", "Interpolation", "Preprocess"]
+
+_MAX_UNCROPPED_PIXELS = 100_000_000
+_LARGEST_NUMBER = 3e38
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,9 @@ class Preprocess:
         mean: per channel, subtracted after scaling to 0..1.
         std: per channel, divided by after the mean is subtracted.
         exif: apply the EXIF orientation first.
+
+    Raises:
+        UsageError: a value is none of these.
     """
 
     resize: int | tuple[int, int] | None
@@ -39,14 +51,122 @@ class Preprocess:
     std: tuple[float, ...]
     exif: bool = True
 
+    def __post_init__(self) -> None:
+        if not (self.resize is None or _is_size(self.resize) or _is_pair(self.resize)):
+            expected = "a positive int, a pair of positive ints (height, width), or None"
+            raise UsageError("resize is no size", expected=expected, got=repr(self.resize))
+        if not (self.crop is None or _is_pair(self.crop)):
+            expected = "a pair of positive ints (height, width), or None"
+            raise UsageError("crop is no size", expected=expected, got=repr(self.crop))
+        _require_one_of("interpolation", self.interpolation, get_args(Interpolation))
+        _require_one_of("color", self.color, get_args(ColorMode))
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if not _is_numbers(values, self.channels):
+                expected = f"a tuple of {self.channels} finite numbers, one for each channel of {self.color}"
+                raise UsageError(f"{name} does not fit the channels", expected=expected, got=repr(values))
+        if not np.all(np.array(self.std, np.float32)):
+            raise UsageError("std is zero in float32, and would be divided by", got=repr(self.std))
+
+    @property
+    def channels(self) -> int:
+        """How many channels the result has."""
+        return len(self.color)
+
     def crop_uint8(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """The image resized and cropped: uint8, shape (height, width, channels)."""
-        raise NotImplementedError
+        """The image resized and cropped: uint8, shape (height, width, channels), contiguous.
+
+        Raises:
+            UnsupportedImage: the pixels have no agreed scale to 8 bits; see `pixels.eight_bit`.
+            ImageTooLarge: without a crop, the resized image would have more than 100 million pixels.
+            ImageError: the image was opened but not loaded, and its data is damaged.
+        """
+        load_pixels(image)
+        orientation = pixels.orientation(image) if self.exif else 1
+        image = pixels.upright(pixels.eight_bit(image, self.color), orientation)
+        size = self._resized(image.height, image.width)
+        if self.crop is None:
+            _check_uncropped(image, size)
+            return resize_window(image, size, Window(0, 0, *size), self.interpolation)
+        top, visible_top, height = _centre(size[0], self.crop[0])
+        left, visible_left, width = _centre(size[1], self.crop[1])
+        window = Window(top, left, height, width)
+        visible = resize_window(image, size, window, self.interpolation)
+        if (height, width) == self.crop:
+            return visible
+        padded = np.zeros((*self.crop, self.channels), np.uint8)
+        padded[visible_top : visible_top + height, visible_left : visible_left + width] = visible
+        return padded
 
     def normalise(self, crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """uint8 (height, width, channels) to float32 (channels, height, width), contiguous."""
-        raise NotImplementedError
+        """uint8 (height, width, channels) to float32 (channels, height, width), contiguous.
+
+        The operations and their order are those of torchvision's `to_tensor` and `normalize`, in float32.
+        """
+        if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != self.channels:
+            raise UsageError(
+                "the crop cannot be normalised",
+                expected=f"uint8 of shape (height, width, {self.channels})",
+                got=f"{crop.dtype} of shape {crop.shape}",
+            )
+        result = np.empty((self.channels, *crop.shape[:2]), np.float32)
+        np.divide(crop.transpose(2, 0, 1), np.float32(255), out=result)
+        result -= np.array(self.mean, np.float32)[:, None, None]
+        result /= np.array(self.std, np.float32)[:, None, None]
+        return result
 
     def apply(self, image: Image.Image) -> npt.NDArray[np.float32]:
-        """The model's input for one image: float32, shape (channels, height, width), contiguous."""
+        """The model's input for one image: float32, shape (channels, height, width), contiguous.
+
+        Raises:
+            ImageError: as `crop_uint8`.
+        """
         return self.normalise(self.crop_uint8(image))
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """The size after the resize: torchvision's `_compute_resized_output_size`."""
+        if self.resize is None:
+            return height, width
+        if not isinstance(self.resize, int):
+            return self.resize
+        long = int(self.resize * max(height, width) / min(height, width))
+        return (self.resize, long) if height <= width else (long, self.resize)
+
+
+def _centre(size: int, crop: int) -> tuple[int, int, int]:
+    """Where a crop lies along one axis: torchvision's `center_crop`, which pads what is smaller with black.
+
+    Returns:
+        The first pixel of the image that is kept, its place in the crop, and how many pixels are kept.
+    """
+    if crop > size:
+        return 0, (crop - size) // 2, size
+    return round((size - crop) / 2.0), 0, crop
+
+
+def _check_uncropped(image: Image.Image, size: tuple[int, int]) -> None:
+    if size[0] * size[1] > max(_MAX_UNCROPPED_PIXELS, image.width * image.height):
+        raise ImageTooLarge(
+            f"the image would be resized to {size[1]} x {size[0]} pixels, and is not cropped",
+            expected=f"at most {_MAX_UNCROPPED_PIXELS:,} pixels",
+            got=f"an image of {image.width} x {image.height} pixels",
+            hint="set a crop, or resize to a fixed (height, width)",
+        )
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(_is_size(each) for each in value)
+
+
+def _is_numbers(values: object, count: int) -> bool:
+    if not isinstance(values, tuple) or len(values) != count:
+        return False
+    return all(isinstance(each, int | float) and abs(each) <= _LARGEST_NUMBER for each in values)
+
+
+def _require_one_of(name: str, value: object, choices: tuple[Any, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name} is unknown", expected=", ".join(choices), got=repr(value))

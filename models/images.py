@@ -1,0 +1,165 @@
+"""Reading an image from bytes, a file, an array or a Pillow image; every failure is one of our errors."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import warnings
+from pathlib import Path
+from typing import IO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pinnace.models.errors import ImageError, ImageTooLarge, UnsupportedImage, UsageError
+
+ImageSource: TypeAlias = "bytes | str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]"
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+_PREFIX_BYTES = 16
+_WARNINGS = threading.Lock()
+
+
+def open_image(
+    source: ImageSource, *, max_pixels: int = 100_000_000, formats: tuple[str, ...] = FORMATS
+) -> Image.Image:
+    """Open an image and load all its pixels; of a GIF, TIFF or animation the first frame.
+
+    The type is decided from the first bytes, never from a name. The size is read from the header and checked
+    before anything is decoded. No state of Pillow is changed; threads may call this at the same time.
+
+    Args:
+        source: the bytes of an image file, the path of one, a Pillow image, or a uint8 array of shape
+            (height, width), (height, width, 3) or (height, width, 4).
+        max_pixels: the most pixels, width times height, that are accepted.
+        formats: Pillow's names of the types that are accepted.
+
+    Raises:
+        ImageError: the bytes are of an accepted type but damaged, or empty, or the file cannot be read.
+        UnsupportedImage: the bytes are of no accepted type.
+        ImageTooLarge: the image has more than `max_pixels` pixels, or more than memory holds.
+        UsageError: the source is of another kind, or an array of another shape or dtype.
+    """
+    if isinstance(source, Image.Image):
+        return _checked_and_loaded(source, max_pixels)
+    if isinstance(source, np.ndarray):
+        return _checked_and_loaded(_from_array(source), max_pixels)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _decode(io.BytesIO(source), max_pixels, formats)
+    if isinstance(source, str | os.PathLike):
+        return _read(Path(source), max_pixels, formats)
+    raise UsageError(
+        "an image is given as bytes, a path, a Pillow image or a uint8 array", got=type(source).__name__
+    )
+
+
+def load_pixels(image: Image.Image) -> None:
+    """Decode what is not decoded yet; whatever Pillow raises becomes an `ImageError`.
+
+    Raises:
+        ImageError: the data is damaged or cut short.
+        ImageTooLarge: memory does not hold the pixels, or Pillow's own hard limit on them is exceeded.
+    """
+    kind = f"{image.format} image" if image.format else "image"
+    limit = Image.MAX_IMAGE_PIXELS
+    try:
+        if image.format == "TIFF" and limit is not None and image.width * image.height > limit:
+            _load_without_warning(image)
+        else:
+            image.load()
+    except Exception as error:
+        raise _as_image_error(error, kind) from error
+
+
+def _load_without_warning(image: Image.Image) -> None:
+    """Load a TIFF past Pillow's soft limit: its plugin warns a second time, after our own check passed it."""
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image.load()
+
+
+def _checked_and_loaded(image: Image.Image, max_pixels: int) -> Image.Image:
+    pixels = image.width * image.height
+    if pixels > max_pixels:
+        raise ImageTooLarge(
+            f"the image has {image.width} x {image.height} = {pixels:,} pixels",
+            expected=f"at most {max_pixels:,} pixels",
+        )
+    load_pixels(image)
+    return image
+
+
+def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
+    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not shaped or not array.size:
+        raise UsageError(
+            "an array is no image",
+            expected="uint8 of shape (height, width), (height, width, 3) or (height, width, 4)",
+            got=f"{array.dtype} of shape {array.shape}",
+        )
+    return Image.fromarray(array)
+
+
+def _read(path: Path, max_pixels: int, formats: tuple[str, ...]) -> Image.Image:
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError as error:
+        raise ImageError(f"there is no file {path}") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"{path} is a directory, not an image file") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"the file {path} cannot be read", got=str(error)) from error
+    with stream:
+        return _decode(stream, max_pixels, formats)
+
+
+def _decode(stream: IO[bytes], max_pixels: int, formats: tuple[str, ...]) -> Image.Image:
+    """Open and load without `Image.open`, which warns about large images before their size can be checked."""
+    prefix = stream.read(_PREFIX_BYTES)
+    if not prefix:
+        raise ImageError("the image is empty")
+    name = _recognise(prefix, formats)
+    stream.seek(0)
+    try:
+        image = Image.OPEN[name][0](stream, "")
+    except Exception as error:
+        raise _as_image_error(error, f"{name} image") from error
+    return _checked_and_loaded(image, max_pixels)
+
+
+def _recognise(prefix: bytes, formats: tuple[str, ...]) -> str:
+    """The name in `formats` of the type whose files begin like this."""
+    names = [name.upper() for name in formats]
+    for name in names:
+        _ensure_plugin(name)
+        accept = Image.OPEN[name][1]
+        accepted = accept is None or accept(prefix)
+        if isinstance(accepted, str):
+            raise UnsupportedImage(f"this build of Pillow cannot read {name} images", got=accepted)
+        if accepted:
+            return name
+    raise UnsupportedImage(
+        "the bytes are of no image type that is accepted",
+        expected=", ".join(names),
+        got=f"bytes that begin with {prefix[:8]!r}",
+    )
+
+
+def _ensure_plugin(name: str) -> None:
+    if name not in Image.OPEN:
+        Image.preinit()
+    if name not in Image.OPEN:
+        Image.init()
+    if name not in Image.OPEN:
+        raise UsageError(f"Pillow knows no image format {name}")
+
+
+def _as_image_error(error: Exception, kind: str) -> ImageError:
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return ImageTooLarge(f"the {kind} has more pixels than Pillow accepts", got=str(error))
+    if isinstance(error, MemoryError):
+        return ImageTooLarge(f"there is not enough memory to decode the {kind}")
+    return ImageError(f"the {kind} is damaged or cut short", got=str(error) or type(error).__name__)

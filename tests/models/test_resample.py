@@ -1,0 +1,138 @@
+"""The window of a resize against Pillow itself: resize the whole, then crop."""
+
+from __future__ import annotations
+
+import random
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pinnace.models import resample
+from pinnace.models.filters import Interpolation
+from pinnace.models.resample import Window, resize_window
+
+FILTERS = get_args(Interpolation)
+
+
+def noise(height: int, width: int, mode: str = "RGB", seed: int = 0, extremes: bool = False) -> Image.Image:
+    shape = (height, width, 3) if mode == "RGB" else (height, width)
+    values = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    return Image.fromarray(np.where(values > 127, 255, 0).astype(np.uint8) if extremes else values)
+
+
+def by_pillow(image: Image.Image, size: tuple[int, int], window: Window, name: str) -> np.ndarray:
+    whole = image.resize(size[::-1], Image.Resampling[name.upper()])
+    array = np.asarray(whole).reshape(*size, -1)
+    return array[window.top : window.top + window.height, window.left : window.left + window.width]
+
+
+def one_filter_and_window(data: st.DataObject, size: tuple[int, int]) -> tuple[str, Window]:
+    top, left = data.draw(st.integers(0, size[0] - 1)), data.draw(st.integers(0, size[1] - 1))
+    height, width = data.draw(st.integers(1, size[0] - top)), data.draw(st.integers(1, size[1] - left))
+    return data.draw(st.sampled_from(FILTERS)), Window(top, left, height, width)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    data=st.data(),
+    source=st.tuples(st.integers(1, 150), st.integers(1, 150)),
+    size=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    mode=st.sampled_from(["RGB", "L"]),
+    extremes=st.booleans(),
+)
+def test_the_window_alone_is_pillows_to_the_bit(
+    data: st.DataObject, source: tuple[int, int], size: tuple[int, int], mode: str, extremes: bool
+) -> None:
+    name, window = one_filter_and_window(data, size)
+    image = noise(*source, mode=mode, extremes=extremes)
+    alone = resample._window_alone(image, size, window, name)
+    np.testing.assert_array_equal(alone, by_pillow(image, size, window, name))
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize(
+    ("source", "size"),
+    [
+        ((1, 1), (1, 1)),
+        ((1, 1), (300, 7)),
+        ((17, 1), (1, 17)),
+        ((300, 3), (2, 91)),
+        ((3, 300), (91, 2)),
+        ((901, 2), (90, 47)),
+        ((5, 1000), (5, 33)),
+        ((1000, 5), (33, 5)),
+        ((40, 30), (80, 60)),
+        ((80, 60), (40, 30)),
+    ],
+)
+def test_both_orders_of_the_passes(source: tuple[int, int], size: tuple[int, int], name: str) -> None:
+    image, window = noise(*source), Window(0, 0, *size)
+    alone = resample._window_alone(image, size, window, name)
+    np.testing.assert_array_equal(alone, by_pillow(image, size, window, name))
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("source", [(1, 400), (400, 1), (2, 999), (999, 2), (3, 500)])
+def test_an_extreme_shape_takes_the_window_alone_and_equals_the_whole(
+    source: tuple[int, int], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = noise(*source)
+    size = (64 * source[0] // min(source), 64 * source[1] // min(source))
+    window = Window((size[0] - 56) // 2, (size[1] - 56) // 2, 56, 56)
+    expected = by_pillow(image, size, window, name)
+    monkeypatch.setattr(Image.Image, "resize", None)
+    monkeypatch.setattr(resample, "_FREE_PIXELS", 0)
+    np.testing.assert_array_equal(resize_window(image, size, window, name), expected)
+
+
+def test_blocks_of_columns_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resample, "_BLOCK_PIXELS", 500)
+    for source, size in [((90, 40), (300, 200)), ((90, 40), (30, 200))]:
+        image, window = noise(*source), Window(3, 5, size[0] - 3, 190)
+        alone = resample._window_alone(image, size, window, "bicubic")
+        np.testing.assert_array_equal(alone, by_pillow(image, size, window, "bicubic"))
+
+
+def test_the_result_is_writable_and_contiguous() -> None:
+    image = noise(40, 30)
+    for size in ((40, 30), (20, 15)):
+        result = resize_window(image, size, Window(1, 2, 9, 8), "bilinear")
+        assert result.flags.c_contiguous
+        assert result.flags.writeable
+    assert not np.shares_memory(
+        resize_window(image, (40, 30), Window(0, 0, 40, 30), "box"), np.asarray(image)
+    )
+
+
+def test_additions_by_leaps_round_as_additions_one_by_one() -> None:
+    chance = random.Random(0)
+    for _ in range(400):
+        step = chance.choice(
+            [
+                chance.randint(1, 10**6) / chance.randint(1, 10**6),
+                chance.choice([1, 3, 5, 7]) * 2.0 ** -chance.randint(0, 3)
+                + chance.choice([0, 1, 2, 3]) * 2.0**-51,
+            ]
+        )
+        times = chance.randint(0, 30_000)
+        one_by_one = np.add.accumulate(np.r_[step * 0.5, np.full(times, step)])[-1]
+        assert resample._add_repeatedly(step * 0.5, step, times) == one_by_one, (step, times)
+
+
+def test_a_float32_box_is_not_pillows_whole_resize() -> None:
+    """Why the window is not left to `resize(box=...)`: it may differ, and does."""
+    differing = 0
+    for seed in range(20):
+        image = noise(61, 47, seed=seed)
+        size, window = (997, 769), Window(386, 272, 224, 224)
+        box = tuple(
+            edge * image.width / 769 if at % 2 == 0 else edge * image.height / 997
+            for at, edge in enumerate((272, 386, 272 + 224, 386 + 224))
+        )
+        boxed = np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC, box=box))
+        differing += int((boxed != by_pillow(image, size, window, "bicubic")).any())
+    assert differing > 0
