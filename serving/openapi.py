@@ -1,0 +1,119 @@
+"""The OpenAPI description of our routes; BentoML adds its own and serves the whole at `/docs.json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pinnace.models.predictions import DEFAULT_TOP_K
+from pinnace.serving.body import FORM, IMAGE_FIELD, JSON, RAW, TOP_K
+
+TAG = "Classification"
+
+Json = dict[str, Any]
+
+_STATUSES = {
+    "400": "The bytes are no image that can be decoded, or the form or JSON is malformed.",
+    "408": "The request did not arrive in time.",
+    "413": "The body has too many bytes, or the image too many pixels.",
+    "415": "The content type or the image format is not accepted.",
+    "422": "A parameter or field is wrong.",
+    "500": "The server failed; its log says why.",
+    "504": "The answer was not ready in time.",
+}
+
+
+def _object(properties: Json, required: list[str] | None = None) -> Json:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties) if required is None else required,
+    }
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_MILLISECONDS: Json = {"type": "number", "description": "milliseconds"}
+_TEXT: Json = {"type": "string"}
+_TOP_K: Json = {
+    "type": "integer",
+    "minimum": 1,
+    "default": DEFAULT_TOP_K,
+    "description": "How many classes to answer with, at most the number of classes.",
+}
+_IMAGE_FILE: Json = {"type": "string", "format": "binary"}
+
+SCHEMAS: Json = {
+    "Prediction": _object({"label": _TEXT, "index": {"type": "integer"}, "probability": {"type": "number"}}),
+    "Answer": _object(
+        {
+            "model": _TEXT,
+            "variant": _TEXT,
+            "runtime": _TEXT,
+            "predictions": {"type": "array", "items": _ref("Prediction")},
+            "timing_ms": _object(
+                dict.fromkeys(("decode", "preprocess", "queue", "infer", "total"), _MILLISECONDS)
+            ),
+        }
+    ),
+    "Error": _object(
+        {
+            "error": _object({"code": _TEXT, "message": _TEXT, "hint": {"type": "string", "nullable": True}}),
+        }
+    ),
+}
+
+_ERRORS: Json = {
+    status: {"description": description, "content": {JSON: {"schema": _ref("Error")}}}
+    for status, description in _STATUSES.items()
+}
+
+PATHS: Json = {
+    "/classify": {
+        "post": {
+            "summary": "Classify one image",
+            "operationId": "classify",
+            "tags": [TAG],
+            "parameters": [
+                {"name": TOP_K, "in": "query", "required": False, "schema": _TOP_K},
+            ],
+            "requestBody": {
+                "required": True,
+                "content": {
+                    FORM: {
+                        "schema": _object({IMAGE_FIELD: _IMAGE_FILE, TOP_K: _TOP_K}, required=[IMAGE_FIELD])
+                    },
+                    "image/*": {"schema": _IMAGE_FILE},
+                    RAW: {"schema": _IMAGE_FILE},
+                    JSON: {
+                        "schema": _object(
+                            {IMAGE_FIELD: {"type": "string", "format": "byte"}, TOP_K: _TOP_K},
+                            required=[IMAGE_FIELD],
+                        )
+                    },
+                },
+            },
+            "responses": {
+                "200": {
+                    "description": "The most probable classes, most probable first.",
+                    "content": {JSON: {"schema": _ref("Answer")}},
+                },
+                **_ERRORS,
+            },
+        }
+    },
+    "/": {
+        "get": {
+            "summary": "What is served, and where",
+            "operationId": "index",
+            "tags": [TAG],
+            "responses": {
+                "200": {
+                    "description": "The model and the routes.",
+                    "content": {JSON: {"schema": {"type": "object"}}},
+                }
+            },
+        }
+    },
+}

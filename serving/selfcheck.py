@@ -1,0 +1,53 @@
+"""A model that answers something else than it did where it was exported must not answer at all."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pinnace.models.classifier import Classifier
+from pinnace.models.errors import BundleError, CheckFailed
+
+# For variants whose tolerance bounds no difference. Other CPUs and libraries round differently, and quantised
+# kernels more so; wrong weights or a broken kernel are off by whole logits. So: 1 % of the logits' range, and
+# three times what the variant was measured to deviate when it was exported.
+_FLOOR = 0.01
+_PARITY_FACTOR = 3.0
+
+
+def self_check(classifier: Classifier) -> float:
+    """Run one golden input and compare the logits with those that the eager model gave.
+
+    Returns:
+        The largest absolute difference, divided by the range of the golden logits of that sample.
+
+    Raises:
+        BundleError: the golden data lack the model's input or output.
+        CheckFailed: the difference is out of bounds, or a logit is not finite.
+    """
+    bundle = classifier.bundle
+    signature = bundle.manifest.signature
+    inputs, outputs = bundle.golden()
+    try:
+        samples = inputs[signature.inputs[0].name]
+        expected = outputs[signature.outputs[0].name]
+    except KeyError as error:
+        raise BundleError(
+            f"the golden data of {bundle.folder} lack {error}", hint="export the model again"
+        ) from None
+    photographs = bundle.manifest.golden.photographs
+    index = photographs[0].sample if photographs else 0
+    logits = classifier.infer(np.asarray(samples[index : index + 1], dtype=np.float32))[0]
+    golden = np.asarray(expected[index], dtype=np.float32)
+    spread = max(float(np.ptp(golden)), float(np.finfo(np.float32).tiny))
+    difference = float(np.abs(logits - golden).max()) / spread
+    allowed = classifier.variant.tolerance.max_rel
+    if allowed is None:
+        allowed = max(_FLOOR, _PARITY_FACTOR * classifier.variant.parity.max_rel)
+    if not difference <= allowed:  # this way round, NaN fails
+        raise CheckFailed(
+            f"{classifier.variant.name} in {classifier.runtime.name} does not give the golden outputs here",
+            expected=f"logits within {allowed:.3g} of their range",
+            got=f"{difference:.3g}",
+            hint=f"`pinnace verify {bundle.folder}` shows which variants and runtimes are good here",
+        )
+    return difference

@@ -1,0 +1,130 @@
+"""The BentoML service: `bentoml serve pinnace.serving.service:svc`, or `pinnace serve BUNDLE`.
+
+The hot routes are a mounted Starlette application: one call of a `@bentoml.api` costs several milliseconds of
+CPU before any image is decoded. BentoML runs the processes, `/livez`, `/readyz`, `/metrics` and `/docs.json`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import attrs
+import bentoml
+import click
+from bentoml._internal.service.openapi.specification import PathItem
+from bentoml._internal.utils.analytics import usage_stats
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from pinnace.models.errors import PinnaceError
+from pinnace.serving import openapi, ready
+from pinnace.serving.app import create_app
+from pinnace.serving.engine import preflight
+from pinnace.serving.errors import http_exception
+from pinnace.serving.layout import plan
+from pinnace.serving.settings import Settings, load_settings
+
+# Nothing is reported to anybody unless the user asks for it. BentoML's command line has read the variable
+# before it imports this module, and remembers what it read.
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+usage_stats.do_not_track.cache_clear()
+
+
+class StartupError(click.ClickException):
+    """Something is wrong before any worker starts; BentoML's command line prints it and exits."""
+
+    def __init__(self, error: PinnaceError) -> None:
+        super().__init__(str(error))
+        self.exit_code = error.exit_status  # type: ignore[misc]
+
+
+class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
+    """A BentoML service that describes its mounted routes and gives every error our form."""
+
+    @property
+    def openapi_spec(self) -> Any:
+        """BentoML's description of its own routes, with ours."""
+        spec = super().openapi_spec
+        components = dict(spec.components or {})
+        components["schemas"] = {**components.get("schemas", {}), **openapi.SCHEMAS}
+        return attrs.evolve(
+            spec,
+            info=type(spec.info)(title=f"Pinnace: {settings.bundle.stem}", version=version("pinnace")),
+            paths={**{path: PathItem(**item) for path, item in openapi.PATHS.items()}, **spec.paths},
+            components=components,
+        )
+
+    def to_asgi(self, is_main: bool = True) -> Any:
+        """The application of one worker."""
+        app = super().to_asgi(is_main)
+        assert isinstance(app, Starlette)
+        app.add_exception_handler(HTTPException, http_exception)
+        app.user_middleware = [entry for entry in app.user_middleware if _earns_its_keep(entry)]
+        _log_to_stderr()
+        return app
+
+
+def _earns_its_keep(entry: Middleware) -> bool:
+    # Our own timeout answers in our form, and nobody reads traces that are not exported. Each of the two
+    # costs as much CPU a request as our whole route.
+    name = getattr(entry.cls, "__name__", "")
+    return name not in ("TimeoutMiddleware", "OpenTelemetryMiddleware")
+
+
+def _log_to_stderr() -> None:
+    names = ["bentoml", "uvicorn.error", "circus", None]
+    for handler in [handler for name in names for handler in logging.getLogger(name).handlers]:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            handler.setStream(sys.stderr)
+
+
+def _read_settings() -> Settings:
+    try:
+        return load_settings()
+    except PinnaceError as error:
+        raise StartupError(error) from None
+
+
+settings = _read_settings()
+layout = plan(settings)
+readiness = ready.Readiness(layout.workers)
+app = create_app(settings, on_ready=readiness.announce)
+
+
+def _http_config() -> dict[str, Any]:
+    # What is not set is left to BentoML, which listens on every interface: in a container it has to.
+    given = {"host": settings.host, "port": settings.port}
+    return {name: value for name, value in given.items() if name in settings.model_fields_set}
+
+
+@bentoml.asgi_app(app, path="/")
+@bentoml.service(
+    name="pinnace",
+    service_class=PinnaceService,
+    workers=layout.workers,
+    http=_http_config(),
+    logging={"access": {"enabled": settings.access_log}},
+)
+class Pinnace:
+    """Classifies images with a Pinnace bundle."""
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def before_the_workers() -> None:
+        """Run once, in the parent: say what is wrong before a worker dies of it again and again."""
+        try:
+            preflight(settings)
+        except PinnaceError as error:
+            raise StartupError(error) from None
+        ready.make_folder()
+
+    async def __is_ready__(self) -> bool:
+        return readiness.all_ready()
+
+
+svc: Any = Pinnace

@@ -1,0 +1,91 @@
+"""Settings and the layout that follows from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pinnace.models.errors import UsageError
+from pinnace.serving.layout import Layout, plan
+from pinnace.serving.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"PINNACE_{name.upper()}", raising=False)
+
+
+def test_the_defaults() -> None:
+    settings = load_settings()
+    assert settings.bundle == Path("efficientnet_lite0.bundle")
+    assert (settings.host, settings.port) == ("127.0.0.1", 3000)
+    assert (settings.max_body_bytes, settings.max_pixels) == (20_000_000, 100_000_000)
+
+
+def test_what_is_given_counts_more_than_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PINNACE_PORT", "3001")
+    monkeypatch.setenv("PINNACE_WORKERS", "2")
+    monkeypatch.setenv("PINNACE_VARIANT", "")
+    settings = load_settings(port=3002, workers=None)
+    assert (settings.port, settings.workers, settings.variant) == (3002, 2, None)
+
+
+def test_the_environment_carries_every_setting_to_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(bundle=Path("x.bundle"), variant="onnx-fp32", workers="auto", timeout=1.5)
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == settings.model_copy(update={"bundle": Path("x.bundle").absolute()})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("port", "70000", "input should be less than or equal to 65535"),
+        (
+            "workers",
+            "many",
+            "input should be a valid integer, unable to parse string as an integer or input should be 'auto'",
+        ),
+        ("workers", "0", "input should be greater than or equal to 1 or input should be 'auto'"),
+        ("timeout", "inf", "input should be a finite number"),
+        ("device", "tpu", "input should be 'cpu' or 'cuda'"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    variable = f"PINNACE_{name.upper()}"
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError) as caught:
+        load_settings()
+    assert caught.value.message == f"the setting {name} ({variable}) is not valid: {message}"
+    assert caught.value.got == value
+
+
+@pytest.mark.parametrize(
+    ("settings", "cpus", "layout"),
+    [
+        ({}, 1, Layout(1, 1, 1)),
+        ({}, 2, Layout(1, 2, 1)),
+        ({}, 4, Layout(1, 4, 1)),
+        ({}, 6, Layout(2, 3, 1)),
+        ({}, 16, Layout(4, 4, 1)),
+        ({"threads": 2}, 4, Layout(1, 2, 2)),
+        ({"threads": 8}, 4, Layout(1, 1, 8)),
+        ({"workers": 2}, 4, Layout(2, 2, 1)),
+        ({"workers": 8}, 4, Layout(8, 1, 1)),
+        ({"concurrency": 1}, 4, Layout(4, 1, 1)),
+        ({"workers": 1, "concurrency": 1}, 4, Layout(1, 1, 1)),
+        ({"device": "cuda"}, 16, Layout(1, 16, 1)),
+    ],
+)
+def test_the_layout(settings: dict[str, object], cpus: int, layout: Layout) -> None:
+    assert plan(load_settings(**settings), cpus) == layout
+
+
+@pytest.mark.parametrize("cpus", range(1, 130))
+def test_the_automatic_layout_never_takes_more_than_there_is(cpus: int) -> None:
+    layout = plan(load_settings(), cpus)
+    assert cpus - layout.workers < layout.cpus <= cpus
