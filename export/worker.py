@@ -20,7 +20,7 @@ from pinnace.export.formats import split
 from pinnace.export.formats.base import Graph
 from pinnace.export.request import FILES, REQUEST, ExportedFiles, ExportRequest, resize_to
 from pinnace.models import golden
-from pinnace.models.errors import CheckFailed, PinnaceError, SourceError, UsageError
+from pinnace.models.errors import CheckFailed, MissingDependency, PinnaceError, SourceError, UsageError
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest, imagenet_preprocess
 from pinnace.models.preprocess import Preprocess
@@ -46,12 +46,12 @@ def export_files(request: ExportRequest, folder: Path, step: Step) -> ExportedFi
     Raises:
         PinnaceError: whatever the loader, the formats or the model's own answers give reason for.
     """
-    import torch
-
     step(f"loading {request.source}")
     loaded = load(
         LoadRequest(Source.parse(request.source), request.arch, request.num_classes, request.folder)
     )
+    import torch
+
     notes = list(loaded.notes)
     preprocess = _preprocess(request, loaded, notes)
     shape = _input_shape(preprocess)
@@ -233,6 +233,11 @@ def main() -> None:
             if error.__cause__ is not None:
                 logging.getLogger(__name__).error("%s", error, exc_info=error)
             result = json.dumps({"error": error.to_dict()}).encode()
+        except ModuleNotFoundError as error:
+            missing = MissingDependency(
+                f"exporting needs {error.name}, which is not installed", hint="pip install 'pinnace[export]'"
+            )
+            result = json.dumps({"error": missing.to_dict()}).encode()
     Path(result_path).write_bytes(result)
 
 
