@@ -37,7 +37,9 @@ def classify(
     json: Json = False,
 ) -> None:
     """Classify images with a bundle in this process, or with a running server."""
-    from pinnace.clients.output import print_error, print_json
+    from rich.markup import escape
+
+    from pinnace.clients.output import err, print_error, print_json
     from pinnace.models.errors import PinnaceError, UsageError
 
     if (bundle is None) == (url is None):
@@ -54,6 +56,7 @@ def classify(
                 failed = True
                 rows.append({"image": str(image), **error.http_body()})
                 if not json:
+                    err().print(f"[bold]{escape(str(image))}[/]", soft_wrap=True)
                     print_error(error)
                 continue
             rows.append({"image": str(image), **asdict(answer)})

@@ -49,7 +49,7 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
         agreement = "" if parity.top1_agreement is None else f"{parity.top1_agreement:.1%}"
         table.add_row(
             variant.name,
-            f"{variant.bytes / 1e6:.1f} MB",
+            _size(variant.bytes),
             f"{parity.max_abs:.2e}",
             f"{parity.max_rel:.2e}",
             f"{parity.cosine:.6f}",
@@ -57,6 +57,10 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
             parity.runtime,
         )
     out().print(facts, table)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def _describe(preprocess: Preprocess | None) -> str:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
-from pinnace.clients.options import BundleArgument, Json, ProgressOption, RuntimeOption, VariantOption
+from pinnace.clients.options import BundleArgument, Json, ProgressOption
 
 
 def verify(
     bundle: BundleArgument,
-    variant: VariantOption = None,
-    runtime: RuntimeOption = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Only this variant, such as onnx-fp32.", show_default="all")
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="Only in this runtime, such as onnxruntime.", show_default="all that work here"),
+    ] = None,
     progress: ProgressOption = None,
     json: Json = False,
 ) -> None:
