@@ -31,10 +31,12 @@ class Bundle:
         """Read a bundle's manifest; no other file is touched.
 
         Raises:
-            BundleError: it is no bundle, or names files outside its folder.
+            BundleError: it is no bundle, has no variants, or names files outside its folder.
         """
         path = Path(folder)
         bundle = cls(path, manifest.read(path))
+        if not bundle.manifest.variants:
+            raise BundleError(f"{path} has no variants", hint="export the model again")
         for name in bundle._named_files():
             inside = PurePosixPath(name)
             if inside.is_absolute() or ".." in inside.parts:
@@ -48,10 +50,18 @@ class Bundle:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """One class name per output, or the empty tuple."""
+        """One class name per output, or the empty tuple.
+
+        Raises:
+            BundleError: the file is missing, or no text.
+        """
         if self.manifest.labels is None:
             return ()
-        return tuple(self.path(self.manifest.labels).read_text(encoding="utf-8").splitlines())
+        path = self.path(self.manifest.labels)
+        try:
+            return tuple(path.read_text(encoding="utf-8").splitlines())
+        except UnicodeDecodeError:
+            raise BundleError(f"{path} is no UTF-8 text", hint="export the model again") from None
 
     @property
     def preprocess(self) -> Preprocess:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from pinnace.models.errors import BundleError
+from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.preprocess import Preprocess
 from pinnace.models.signature import Signature
 
@@ -170,4 +170,11 @@ def read(folder: Path) -> Manifest:
         where = ".".join(map(str, first["loc"])) or "the file"
         raise BundleError(
             f"{path} is damaged: {where}: {first['msg']}", hint="export the model again"
+        ) from None
+    except UsageError as error:
+        raise BundleError(
+            f"{path} is damaged: {error.message}",
+            expected=error.expected,
+            got=error.got,
+            hint="export the model again",
         ) from None

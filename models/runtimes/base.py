@@ -15,7 +15,7 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from pinnace.models.cpus import available_cpus
-from pinnace.models.errors import UsageError
+from pinnace.models.errors import BundleError, PinnaceError, UsageError
 from pinnace.models.signature import Signature
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]
@@ -104,6 +104,7 @@ class Runtime(abc.ABC):
 
         Raises:
             UsageError: an input is missing, unknown, or of another dtype or shape.
+            BundleError: the file does not do what the signature says.
         """
         for spec in self.signature.inputs:
             array = feeds.get(spec.name)
@@ -128,7 +129,14 @@ class Runtime(abc.ABC):
                 f"the model has no input {sorted(unknown)[0]}",
                 expected=", ".join(map(str, self.signature.inputs)),
             )
-        return self._run({name: np.ascontiguousarray(array) for name, array in feeds.items()})
+        try:
+            return self._run({name: np.ascontiguousarray(array) for name, array in feeds.items()})
+        except PinnaceError:
+            raise
+        except Exception as error:  # each library raises classes of its own
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = lines[-1] if lines else type(error).__name__
+            raise BundleError(f"{self.name} cannot run {self.path}: {reason}") from error
 
     @abc.abstractmethod
     def close(self) -> None:

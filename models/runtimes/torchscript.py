@@ -58,8 +58,9 @@ class TorchScriptRuntime(Runtime):
             ]
             results = self._module(*tensors)
         results = (results,) if isinstance(results, torch.Tensor) else tuple(results)
+        # Copied: a result may be an input, a constant of the module, or a view of another result.
         return {
-            name: result.cpu().numpy()
+            name: result.detach().cpu().numpy().copy()
             for name, result in zip(self.signature.output_names, results, strict=True)
         }
 

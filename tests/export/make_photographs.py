@@ -1,4 +1,4 @@
-"""Make `export/photographs/*.jpg` from scikit-image's CC0 pictures: `pip install scikit-image==0.26.0`, run."""
+"""Make `export/photographs/*.jpg` from scikit-image's CC0 pictures; needs scikit-image==0.26.0."""
 
 from pathlib import Path
 

@@ -80,9 +80,14 @@ def test_a_new_folder_replaces_an_earlier_one_only_at_the_end(tmp_path: Path) ->
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_new_folder_vanishes_when_the_block_fails(tmp_path: Path, error: type[BaseException]) -> None:
     out = make_bundle(tmp_path / "out")
-    with pytest.raises(error), new_folder(out, marker=MARKER) as folder:
-        (folder / MARKER).write_text("new")
-        raise error
+
+    def fail() -> None:
+        with new_folder(out, marker=MARKER) as folder:
+            (folder / MARKER).write_text("new")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert (out / MARKER).read_text() == "old"
     assert names(tmp_path) == ["out"]
 

@@ -88,8 +88,8 @@ def test_other_forms_are_refused_with_the_forms_there_are(text: str) -> None:
         Source.parse(text)
     assert str(caught.value) == (
         f"{text!r} is not a model source\n"
-        "  expected: efficientnet_lite0; torchvision:resnet50[@WEIGHTS or @none]; timm:mobilenetv3_small_100; "
-        "hub:owner/repo[:ref]#entry or hub:./folder#entry; file:weights.pt\n"
+        "  expected: efficientnet_lite0; torchvision:resnet50[@WEIGHTS or @none]; "
+        "timm:mobilenetv3_small_100; hub:owner/repo[:ref]#entry or hub:./folder#entry; file:weights.pt\n"
         "  help: `pinnace models` lists the catalogue"
     )
 

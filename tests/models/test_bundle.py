@@ -1,0 +1,156 @@
+"""A bundle on disk: what it is made of, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pinnace.models import golden
+from pinnace.models.bundle import Bundle
+from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError
+from pinnace.models.files import sha256
+from pinnace.models.manifest import Manifest
+
+
+def rewrite(bundle: Bundle, **changes: object) -> Path:
+    """The bundle's folder, with a manifest that says something else."""
+    document: Manifest = dataclasses.replace(bundle.manifest, **changes)  # type: ignore[arg-type]
+    (bundle.folder / "manifest.json").write_bytes(document.to_json())
+    return bundle.folder
+
+
+def message(error: pytest.ExceptionInfo[PinnaceError]) -> str:
+    return str(error.value)
+
+
+def test_an_exported_bundle_opens_and_is_what_its_manifest_says(exported: Bundle) -> None:
+    bundle = Bundle.open(str(exported.folder))
+    assert bundle == exported
+    assert bundle.name == "tiny"
+    assert bundle.labels == ("0", "1", "2", "3", "4")
+    assert bundle.preprocess.crop == (16, 16)
+    bundle.check_files()
+
+
+def test_opening_reads_the_manifest_only(own_copy: Bundle) -> None:
+    for path in own_copy.folder.rglob("*"):
+        if path.is_file() and path.name != "manifest.json":
+            path.unlink()
+    assert Bundle.open(own_copy.folder).manifest == own_copy.manifest
+
+
+@pytest.mark.parametrize("file", ["../secret", "/etc/passwd", "golden/../../secret"])
+@pytest.mark.parametrize("role", ["variant", "golden", "photograph", "labels", "other"])
+def test_a_file_outside_the_folder_is_refused(own_copy: Bundle, role: str, file: str) -> None:
+    old = own_copy.manifest
+    changes: dict[str, dict[str, object]] = {
+        "variant": {"variants": (dataclasses.replace(old.variants[0], file=file),)},
+        "golden": {"golden": dataclasses.replace(old.golden, file=file)},
+        "photograph": {
+            "golden": dataclasses.replace(
+                old.golden, photographs=(dataclasses.replace(old.golden.photographs[0], file=file),)
+            )
+        },
+        "labels": {"labels": file},
+        "other": {"files": {file: "0" * 64}},
+    }
+    folder = rewrite(own_copy, **changes[role])
+    with pytest.raises(BundleError) as caught:
+        Bundle.open(folder)
+    assert message(caught) == f"{folder} names a file outside its folder: {file}"
+
+
+def test_one_changed_byte_is_found_in_every_file(own_copy: Bundle) -> None:
+    hashes = {
+        variant.file: variant.sha256 for variant in own_copy.manifest.variants
+    } | own_copy.manifest.files
+    on_disk = {p.relative_to(own_copy.folder).as_posix() for p in own_copy.folder.rglob("*") if p.is_file()}
+    assert set(hashes) == on_disk - {"manifest.json"}
+    for file, digest in hashes.items():
+        path = own_copy.folder / file
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.raises(CheckFailed) as caught:
+            own_copy.check_files()
+        assert message(caught) == (
+            f"{path} has changed since it was exported\n"
+            f"  expected: sha256 {digest}\n"
+            f"  got: sha256 {sha256(path)}\n"
+            "  help: export the model again, or copy the bundle again"
+        )
+        path.write_bytes(data)
+    own_copy.check_files()
+
+
+@pytest.mark.parametrize("file", ["labels.txt", "golden/golden.npz"])
+def test_a_missing_file_is_named(own_copy: Bundle, file: str) -> None:
+    (own_copy.folder / file).unlink()
+    with pytest.raises(BundleError) as caught:
+        _ = own_copy.labels if file == "labels.txt" else own_copy.golden()
+    assert message(caught) == f"{own_copy.folder} lacks {file}\n  help: export the model again"
+    with pytest.raises(BundleError) as caught:
+        own_copy.check_files()
+    assert message(caught) == f"{own_copy.folder} lacks {file}\n  help: export the model again"
+
+
+def test_labels_are_one_a_line(own_copy: Bundle) -> None:
+    (own_copy.folder / "labels.txt").write_text("chat\nchien, loup\n\némeu\n", encoding="utf-8")
+    assert own_copy.labels == ("chat", "chien, loup", "", "émeu")
+
+
+def test_labels_that_are_no_text(own_copy: Bundle) -> None:
+    (own_copy.folder / "labels.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BundleError) as caught:
+        _ = own_copy.labels
+    assert message(caught) == f"{own_copy.folder}/labels.txt is no UTF-8 text\n  help: export the model again"
+
+
+def test_a_bundle_may_have_no_labels_and_no_preprocessing(own_copy: Bundle) -> None:
+    bundle = Bundle.open(rewrite(own_copy, labels=None, preprocess=None))
+    assert bundle.labels == ()
+    with pytest.raises(UsageError) as caught:
+        _ = bundle.preprocess
+    assert message(caught) == "tiny takes no image, so it cannot classify one"
+
+
+def test_a_bundle_without_variants_is_refused(own_copy: Bundle) -> None:
+    folder = rewrite(own_copy, variants=())
+    with pytest.raises(BundleError) as caught:
+        Bundle.open(folder)
+    assert message(caught) == f"{folder} has no variants\n  help: export the model again"
+
+
+def test_a_variant_is_found_by_name_and_the_first_is_the_default(exported: Bundle) -> None:
+    variants = exported.manifest.variants
+    assert exported.variant() is variants[0]
+    assert [exported.variant(variant.name) for variant in variants] == list(variants)
+
+
+def test_an_unknown_variant(exported: Bundle) -> None:
+    with pytest.raises(UsageError) as caught:
+        exported.variant("onnx-int1")
+    known = ", ".join(variant.name for variant in exported.manifest.variants)
+    assert message(caught) == (
+        f"{exported.folder} has no variant onnx-int1\n  expected: one of {known}\n  got: onnx-int1"
+    )
+
+
+def test_golden_data_come_back_as_they_were_written(tmp_path: Path) -> None:
+    inputs = {"a:b": np.arange(6, dtype=np.float32).reshape(2, 3), "ids": np.array([1, 2])}
+    outputs = {"a:b": np.float64([0.1, 0.2])}
+    golden.write(tmp_path / "golden" / "one.npz", inputs, outputs)
+    for have, want in zip(golden.read(tmp_path / "golden" / "one.npz"), (inputs, outputs), strict=True):
+        assert list(have) == list(want)
+        for name in want:
+            np.testing.assert_array_equal(have[name], want[name], strict=True)
+    golden.write(tmp_path / "again.npz", inputs, outputs)
+    assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "golden" / "one.npz").read_bytes()
+
+
+def test_golden_data_are_never_unpickled(tmp_path: Path) -> None:
+    np.savez(tmp_path / "evil.npz", **{"input:x": np.array([{"a": 1}], dtype=object)})
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        golden.read(tmp_path / "evil.npz")

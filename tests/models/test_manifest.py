@@ -1,0 +1,168 @@
+"""Signature and manifest: data that survives the way to disk, and sentences for what did not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pinnace.models import manifest
+from pinnace.models.errors import BundleError
+from pinnace.models.manifest import Golden, Manifest, Parity, Photograph, Tolerance, Variant
+from pinnace.models.preprocess import Preprocess
+from pinnace.models.signature import Signature, TensorSpec
+
+SPEC = TensorSpec("input", "float32", ("batch", 3, 16, 16))
+FULL = Manifest(
+    schema_version=1,
+    name="tiny",
+    source="file:ünï.pt",
+    preprocess=Preprocess(20, "bicubic", (16, 16), "RGB", (0.5, 0.4, 1 / 3), (0.2, 0.3, 0.1), exif=False),
+    labels="labels.txt",
+    signature=Signature((SPEC,), (TensorSpec("logits", "float32", ("batch", 5)),)),
+    variants=(
+        Variant(
+            "onnx-fp32",
+            "onnx",
+            "fp32",
+            "onnx-fp32.onnx",
+            "0" * 64,
+            1810,
+            Parity(1.1920928955078125e-07, 7.76474560131044e-08, 1.0, 1.0, 10, "onnxruntime"),
+            Tolerance(max_rel=1e-3, min_cosine=0.99, min_top1_agreement=0.95),
+        ),
+    ),
+    golden=Golden("golden/golden.npz", 10, (Photograph("golden/cat.jpg", 0),)),
+    files={"labels.txt": "1" * 64},
+    tools={"torch": "2.14.0"},
+    created="2026-01-01T00:00:00+00:00",
+    notes=("a note",),
+)
+
+
+def write(folder: Path, data: dict[str, Any] | bytes) -> Path:
+    content = data if isinstance(data, bytes) else json.dumps(data).encode()
+    (folder / "manifest.json").write_bytes(content)
+    return folder
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(BundleError) as caught:
+        manifest.read(folder)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        FULL,
+        dataclasses.replace(FULL, preprocess=None, labels=None, notes=(), golden=Golden("g.npz", 1)),
+        dataclasses.replace(
+            FULL, preprocess=Preprocess((20, 24), "nearest", None, "L", (0.0,), (1.0,)), variants=()
+        ),
+        dataclasses.replace(FULL, variants=(dataclasses.replace(FULL.variants[0], tolerance=Tolerance()),)),
+    ],
+    ids=["full", "no image", "grey", "no tolerance"],
+)
+def test_a_manifest_is_read_as_it_was_written(tmp_path: Path, document: Manifest) -> None:
+    assert manifest.read(write(tmp_path, document.to_json())) == document
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.text(st.characters(exclude_categories=["Cs"])))
+def test_numbers_and_names_come_back_to_the_bit(tmp_path_factory: Any, number: float, name: str) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    parity = Parity(number, number, number, number, 1, name)
+    variant = dataclasses.replace(FULL.variants[0], parity=parity)
+    document = dataclasses.replace(FULL, name=name, variants=(variant,))
+    assert manifest.read(write(folder, document.to_json())) == document
+
+
+def test_the_file_is_for_people_too() -> None:
+    text = FULL.to_json().decode()
+    assert text.startswith('{\n  "schema_version": 1,\n  "name": "tiny",\n  "source": "file:ünï.pt",')
+    assert text.endswith("}\n")
+
+
+def test_unknown_keys_of_a_later_writer_are_ignored(tmp_path: Path) -> None:
+    data = json.loads(FULL.to_json()) | {"colour_of_the_hull": "white"}
+    assert manifest.read(write(tmp_path, data)) == FULL
+
+
+@pytest.mark.parametrize("folder", ["empty", "missing", "file"])
+def test_a_folder_without_a_manifest(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    path = tmp_path / folder
+    assert refusal(path) == (
+        f"{path} is not a bundle: it has no manifest.json\n"
+        f"  help: make one with: pinnace export SOURCE -o {path}"
+    )
+
+
+@pytest.mark.parametrize(("version", "got"), [(2, "2"), (0, "0"), ("1", "1"), (None, "None")])
+def test_another_schema_version(tmp_path: Path, version: object, got: str) -> None:
+    write(tmp_path, json.loads(FULL.to_json()) | {"schema_version": version})
+    assert refusal(tmp_path) == (
+        f"{tmp_path}/manifest.json has a schema version that this pinnace cannot read\n"
+        f"  expected: 1\n  got: {got}\n"
+        "  help: export the model again, or use the pinnace that wrote the bundle"
+    )
+
+
+def test_another_schema_version_is_named_before_what_it_changed(tmp_path: Path) -> None:
+    write(tmp_path, {"schema_version": 2, "name": ["quite", "other"]})
+    assert "schema version" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the file: Invalid JSON: EOF while parsing a value at line 1 column 0"),
+        (FULL.to_json()[:100], "the file: Invalid JSON: EOF while parsing"),
+        (b"\xff\xfe", "the file: Invalid JSON: "),
+        (b"[1, 2]", "the file: Input should be an object"),
+        (b'{"schema_version": 1}', "name: Field required"),
+        (
+            json.dumps(json.loads(FULL.to_json()) | {"variants": [{}]}).encode(),
+            "variants.0.name: Field required",
+        ),
+    ],
+    ids=["empty", "cut short", "no text", "no object", "fields missing", "a field deep inside"],
+)
+def test_a_damaged_manifest_names_the_place(tmp_path: Path, content: bytes, reason: str) -> None:
+    message = refusal(write(tmp_path, content))
+    assert message.startswith(f"{tmp_path}/manifest.json is damaged: {reason}")
+    assert message.endswith("\n  help: export the model again")
+    assert len(message.splitlines()) == 2
+
+
+def test_a_preprocessing_that_makes_no_sense_is_damage_too(tmp_path: Path) -> None:
+    data = json.loads(FULL.to_json())
+    data["preprocess"]["mean"] = [0.5]
+    assert refusal(write(tmp_path, data)) == (
+        f"{tmp_path}/manifest.json is damaged: mean does not fit the channels\n"
+        "  expected: a tuple of 3 finite numbers, one for each channel of RGB\n"
+        "  got: (0.5,)\n"
+        "  help: export the model again"
+    )
+
+
+def test_a_tensor_prints_as_people_write_it() -> None:
+    assert str(SPEC) == "input=float32[batch,3,16,16]"
+    assert str(TensorSpec("one", "int64", ())) == "one=int64[]"
+
+
+def test_a_shape_with_its_batch_filled_in() -> None:
+    assert SPEC.with_batch(7) == (7, 3, 16, 16)
+    assert TensorSpec("text", "int64", ("batch", "tokens", 4)).with_batch(7) == (7, 1, 4)
+
+
+def test_a_signature_gives_its_names_in_order() -> None:
+    signature = Signature((SPEC, TensorSpec("a", "float32", ())), (TensorSpec("z", "float32", ()), SPEC))
+    assert signature.input_names == ("input", "a")
+    assert signature.output_names == ("z", "input")
