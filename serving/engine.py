@@ -50,7 +50,8 @@ class Engine:
         """
         layout = plan(settings)
         bundle = Bundle.open(settings.bundle)
-        bundle.check_files()
+        for file in bundle.manifest.files:  # the variant's own is checked when it is opened
+            bundle.check_file(file)
         options = RuntimeOptions(threads=layout.threads, device=settings.device)
         classifier = Classifier(bundle, settings.variant, settings.runtime, options)
         engine = cls(classifier, concurrency=layout.concurrency, max_pixels=settings.max_pixels)

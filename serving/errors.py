@@ -40,7 +40,9 @@ def error_response(error: PinnaceError) -> JSONResponse:
     body = error.http_body()
     if body["error"]["hint"] is None and error.expected is not None:
         body["error"]["hint"] = f"expected: {error.expected}"
-    return JSONResponse(body, error.http_status)
+    # What is left of a slow request would be read as long as it comes.
+    headers = {"Connection": "close"} if isinstance(error, SlowRequest) else None
+    return JSONResponse(body, error.http_status, headers)
 
 
 def internal_error() -> JSONResponse:

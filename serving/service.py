@@ -85,9 +85,11 @@ def _log_to_stderr() -> None:
 
 def _read_settings() -> Settings:
     try:
-        return load_settings()
+        settings = load_settings()
     except PinnaceError as error:
         raise StartupError(error) from None
+    # BentoML stands in the folder of the project, or of the bento, while it imports this module; not later.
+    return settings.model_copy(update={"bundle": settings.bundle.absolute()})
 
 
 settings = _read_settings()
