@@ -47,15 +47,16 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     try:
         data: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) and "Unsupported" in str(error):
+        if "unsupported global" in str(error).lower():
             raise SourceError(
                 f"{path} holds more than tensors, and loading it could run code, so nothing was loaded",
                 expected="a state_dict of tensors",
                 hint="save it again with torch.save(model.state_dict(), PATH)",
             ) from None
-        raise _damaged(path, error) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from None
+        # torch's own sentence would advise to load it without weights_only.
+        raise _damaged(path, "it is no pickle of tensors") from None
+    except Exception as error:  # damaged bytes raise whatever the unpickler stumbles over
+        raise _damaged(path, str(error).strip() or type(error).__name__) from None
     if not isinstance(data, Mapping) or not data:
         raise SourceError(f"{path} is no state_dict", expected="tensors by name", got=type(data).__name__)
     for name, value in data.items():
@@ -70,9 +71,9 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _damaged(path: Path, error: Exception) -> SourceError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return SourceError(f"{path} cannot be read as a checkpoint: {reason.rstrip('.')}")
+def _damaged(path: Path, reason: str) -> SourceError:
+    first, *_ = reason.splitlines()[0].split(". ")
+    return SourceError(f"{path} cannot be read as a checkpoint: {first.rstrip('.')}")
 
 
 def _load_strictly(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:

@@ -19,12 +19,15 @@ def load(request: LoadRequest) -> LoadedModel:
     refuse(request, arch=request.arch)
     source = request.source
     family = _weights_of(source.name)
+    described = next(iter(family), None)
+    if described is not None and type(described.transforms()).__name__ != "ImageClassification":
+        raise UsageError(f"torchvision:{source.name} is no image classifier")
     weights = None
     if source.ref != NO_WEIGHTS:
         refuse(request, num_classes=request.num_classes)
         weights = _choose(source.name, family, source.ref)
     module = build(source.name, weights, num_classes=request.num_classes)
-    described = weights or next(iter(family), None)
+    described = weights or described
     if described is None:
         return LoadedModel(module, imagenet_preprocess())
     labels = described.meta.get("categories") if request.num_classes is None else None
