@@ -21,6 +21,11 @@ from pinnace.models.source import Source
 
 State = dict[str, torch.Tensor]
 ARCH = "sample_networks:Tiny"
+REFUSED = (
+    "holds more than tensors, and loading it could run code, so nothing was loaded\n"
+    "  expected: a state_dict of tensors\n"
+    "  help: save it again with torch.save(model.state_dict(), PATH)"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -156,9 +161,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-def test_damaged_files_are_refused_in_one_line_or_read_whole(
-    tmp_path: Path, state: State, zipped: bool
-) -> None:
+def test_damaged_files_are_refused_by_us_and_not_by_torch(tmp_path: Path, state: State, zipped: bool) -> None:
     path = tmp_path / "net.pt"
     torch.save(state, path, _use_new_zipfile_serialization=zipped)
     data = path.read_bytes()
@@ -174,8 +177,7 @@ def test_damaged_files_are_refused_in_one_line_or_read_whole(
     for damaged in cut + noise:
         path.write_bytes(damaged)
         message = refusal(SourceError, lambda: read_state_dict(path))
-        assert message.startswith(f"{path} cannot be read as a checkpoint: ")
-        assert len(message.splitlines()) == 1
+        assert message.startswith((f"{path} cannot be read as a checkpoint: ", f"{path} {REFUSED}"))
         assert "weights_only" not in message
     for damaged in flipped:
         path.write_bytes(damaged)
@@ -208,13 +210,6 @@ class Trap:
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
         return os.mkdir, (str(self.path),)
-
-
-REFUSED = (
-    "holds more than tensors, and loading it could run code, so nothing was loaded\n"
-    "  expected: a state_dict of tensors\n"
-    "  help: save it again with torch.save(model.state_dict(), PATH)"
-)
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
