@@ -224,9 +224,7 @@ def _add_repeatedly(value: float, step: float, times: int) -> float:
         jumps, advance = 0, second - first
         exponent = math.frexp(second)[1]
         if exponent == math.frexp(value)[1]:
-            jumps = min(times - 2, int((math.ldexp(1.0, exponent) - second) / advance) - 1)
-        if jumps > 0:
-            value, times = second + jumps * advance, times - 2 - jumps
-        else:
-            value, times = first, times - 1
+            room = int((math.ldexp(1.0, exponent) - second) / advance) - 1
+            jumps = max(0, min(room, times - 2))
+        value, times = second + jumps * advance, times - 2 - jumps
     return value + step if times else value

@@ -245,6 +245,15 @@ def test_broken_exif_changes_nothing(exif: bytes) -> None:
     assert_equal_to_torchvision(Image.open(file), spec(resize=20))
 
 
+@pytest.mark.parametrize("info", [{"exif": b"no TIFF header"}, {"Raw profile type exif": "\nexif\n4\nxyz"}])
+def test_exif_that_pillow_cannot_parse_changes_nothing(info: dict[str, object]) -> None:
+    image = noise(31, 22)
+    image.info.update(info)
+    with pytest.raises((SyntaxError, ValueError)):
+        image.copy().getexif()
+    assert_equal_to_torchvision(image, spec(resize=20))
+
+
 # --- extreme shapes ---------------------------------------------------------------------------------------
 
 MEASURE = """

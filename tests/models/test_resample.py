@@ -66,11 +66,23 @@ def test_the_window_alone_is_pillows_to_the_bit(
         ((5, 1000), (5, 33)),
         ((1000, 5), (33, 5)),
         ((40, 30), (80, 60)),
+        ((100, 60), (40, 36)),
+        ((100, 60), (40, 30)),
+        ((100, 60), (39, 30)),
+        ((100, 60), (99, 60)),
         ((80, 60), (40, 30)),
     ],
 )
 def test_both_orders_of_the_passes(source: tuple[int, int], size: tuple[int, int], name: str) -> None:
     image, window = noise(*source), Window(0, 0, *size)
+    alone = resample._window_alone(image, size, window, name)
+    np.testing.assert_array_equal(alone, by_pillow(image, size, window, name))
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("size", [(1201, 1303), (200, 1303)])
+def test_a_million_pixels_show_the_last_bit_of_a_weight(size: tuple[int, int], name: str) -> None:
+    image, window = noise(211, 307), Window(0, 0, *size)
     alone = resample._window_alone(image, size, window, name)
     np.testing.assert_array_equal(alone, by_pillow(image, size, window, name))
 
