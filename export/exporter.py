@@ -61,7 +61,7 @@ def export_bundle(
         if names is not None:
             (folder / LABELS).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         variants = [_prove(folder, name, exported, target, step) for name in request.variants]
-        proved_by = sorted({variant.parity.runtime for variant in variants} - {"torchscript"})
+        proved_by = sorted({v.parity.runtime for v in variants if v.parity} - {"torchscript"})
         document = Manifest(
             schema_version=manifest.SCHEMA_VERSION,
             name=model,

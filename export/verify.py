@@ -113,7 +113,7 @@ def _verify_variant(
         step(f"running {variant.name} in {reader.name}")
         try:
             with open_variant(bundle, variant, reader.name, RuntimeOptions()) as opened:
-                classes = variant.parity.top1_agreement is not None
+                classes = bundle.manifest.labels is not None
                 measured = parity.measure(opened, inputs, outputs, classes=classes)
         except PinnaceError as error:
             yield Verdict(variant, reader.name, None, False, str(error))

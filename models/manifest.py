@@ -53,6 +53,31 @@ class Tolerance:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """What a TensorRT engine is tied to; it runs nowhere else.
+
+    Attributes:
+        source: the ONNX variant that it was built from.
+        builder: `tensorrt` or `tensorrt_rtx`.
+        version: the builder's version.
+        platform: operating system and processor, such as `Linux x86_64`.
+        batch: smallest and largest batch.
+        gpu: the GPU's name, or None where it was built on a machine without one.
+        compute_capability: the GPU's, such as `8.7`, or None.
+        driver: version of the GPU's driver, or None.
+    """
+
+    source: str
+    builder: str
+    version: str
+    platform: str
+    batch: tuple[int, int]
+    gpu: str | None = None
+    compute_capability: str | None = None
+    driver: str | None = None
+
+
+@dataclass(frozen=True)
 class Variant:
     """One executable file of a bundle: a format in a precision.
 
@@ -63,8 +88,9 @@ class Variant:
         file: path inside the bundle.
         sha256: hash of the file.
         bytes: its size.
-        parity: what was measured when it was exported.
+        parity: what was measured where it was made, or None where nothing there could run it.
         tolerance: what it has to keep on any device.
+        engine: what it is tied to, if it is a TensorRT engine.
     """
 
     name: str
@@ -73,8 +99,9 @@ class Variant:
     file: str
     sha256: str
     bytes: int
-    parity: Parity
+    parity: Parity | None
     tolerance: Tolerance
+    engine: Engine | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +144,7 @@ class Manifest:
         tools: versions of the tools that wrote it.
         created: ISO 8601 time in UTC.
         notes: sentences the reader of the bundle should know.
+        batch: smallest and largest batch that a caller will send; engines are built for this range.
     """
 
     schema_version: int
@@ -131,6 +159,7 @@ class Manifest:
     tools: dict[str, str]
     created: str
     notes: tuple[str, ...] = field(default=())
+    batch: tuple[int, int] = (1, 16)
 
     def to_json(self) -> bytes:
         """The manifest as indented JSON, ending in a newline."""

@@ -46,6 +46,9 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
     table = Table("variant", "size", "max abs", "max rel", "cosine", "top-1 agreement", "proved in")
     for variant in manifest.variants:
         parity = variant.parity
+        if parity is None:
+            table.add_row(variant.name, _size(variant.bytes), "", "", "", "", "[yellow]not proved[/]")
+            continue
         agreement = "" if parity.top1_agreement is None else f"{parity.top1_agreement:.1%}"
         table.add_row(
             variant.name,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pinnace.models import manifest
 from pinnace.models.errors import BundleError
-from pinnace.models.manifest import Golden, Manifest, Parity, Photograph, Tolerance, Variant
+from pinnace.models.manifest import Engine, Golden, Manifest, Parity, Photograph, Tolerance, Variant
 from pinnace.models.preprocess import Preprocess
 from pinnace.models.signature import Signature, TensorSpec
 
@@ -43,6 +43,7 @@ FULL = Manifest(
     created="2026-01-01T00:00:00+00:00",
     notes=("a note",),
 )
+ENGINE = Engine("onnx-fp32", "tensorrt", "10.3.0", "Linux aarch64", (1, 16), "Orin", "8.7", "540.4.0")
 
 
 def write(folder: Path, data: dict[str, Any] | bytes) -> Path:
@@ -66,8 +67,11 @@ def refusal(folder: Path) -> str:
             FULL, preprocess=Preprocess((20, 24), "nearest", None, "L", (0.0,), (1.0,)), variants=()
         ),
         dataclasses.replace(FULL, variants=(dataclasses.replace(FULL.variants[0], tolerance=Tolerance()),)),
+        dataclasses.replace(
+            FULL, variants=(dataclasses.replace(FULL.variants[0], parity=None, engine=ENGINE),)
+        ),
     ],
-    ids=["full", "no image", "grey", "no tolerance"],
+    ids=["full", "no image", "grey", "no tolerance", "an engine that was never run"],
 )
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path, document: Manifest) -> None:
     assert manifest.read(write(tmp_path, document.to_json())) == document
