@@ -21,6 +21,7 @@ import pytest
 from pinnace.models.errors import CheckFailed
 
 Tools = dict[str, Callable[..., Any]]
+Start = Callable[..., subprocess.CompletedProcess[str]]
 
 REPOSITORY = Path(__file__).parents[2]
 PINNACE = [sys.executable, "-m", "pinnace.clients.cli", "serve"]
@@ -34,7 +35,7 @@ def finish_in_flight(server: Any, image: bytes, sign: int) -> None:
         connection.sendall(head.encode() + image[:20])
         time.sleep(0.3)  # the server has begun to read
         os.kill(server.process.pid, sign)
-        time.sleep(1)
+        time.sleep(1.5)
         assert server.process.poll() is None
         connection.sendall(image[20:])
         answer = b""
@@ -128,24 +129,35 @@ def test_metrics_of_two_servers_do_not_mix(start_server: Any, server: Any, tools
     other.stop()
 
 
-def start(
-    command: list[str], environment: dict[str, str], **settings: object
-) -> subprocess.CompletedProcess[str]:
-    """Run something that is expected to fail at once."""
-    variables = {f"PINNACE_{name.upper()}": str(value) for name, value in settings.items()}
-    return subprocess.run(
-        command,
-        env={**environment, "NO_COLOR": "1", **variables},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+@pytest.fixture
+def start(environment: dict[str, str], tools: Tools) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run something that is expected to fail at once; whatever goes on all the same is killed."""
+
+    def run(command: list[str], **settings: object) -> subprocess.CompletedProcess[str]:
+        settings = {"port": tools["free_port"](), **settings}
+        variables = {f"PINNACE_{name.upper()}": str(value) for name, value in settings.items()}
+        process = subprocess.Popen(
+            command,
+            env={**environment, "NO_COLOR": "1", **variables},
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            out, err = process.communicate(timeout=30)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    return run
 
 
-def test_no_bundle(environment: dict[str, str], tmp_path: Path) -> None:
+def test_no_bundle(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "no.bundle"
-    result = start([*PINNACE, str(path)], environment)
+    result = start([*PINNACE, str(path)])
     assert result.returncode == 2
     assert result.stderr == (
         f"error: {path} is not a bundle: it has no manifest.json\n"
@@ -155,24 +167,22 @@ def test_no_bundle(environment: dict[str, str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "labels.txt", "golden/golden.npz"])
-def test_a_changed_byte(environment: dict[str, str], bundle: Path, tmp_path: Path, file: str) -> None:
+def test_a_changed_byte(start: Start, bundle: Path, tmp_path: Path, file: str) -> None:
     copy = shutil.copytree(bundle, tmp_path / "changed.bundle")
     data = bytearray((copy / file).read_bytes())
     data[len(data) // 2] ^= 1
     (copy / file).write_bytes(data)
-    result = start([*PINNACE, str(copy)], environment)
+    result = start([*PINNACE, str(copy)])
     assert result.returncode == CheckFailed.exit_status
     assert result.stderr.startswith(f"error: {copy / file} has changed since it was exported\n")
     assert "Traceback" not in result.stderr
 
 
-def test_a_model_that_answers_otherwise_than_it_did(
-    environment: dict[str, str], tools: Tools, tmp_path: Path
-) -> None:
+def test_a_model_that_answers_otherwise_than_it_did(start: Start, tools: Tools, tmp_path: Path) -> None:
     import numpy as np
 
     broken = tools["build_bundle"](tmp_path / "broken.bundle", weights=np.ones((5, 3), dtype=np.float32))
-    result = start([*PINNACE, str(broken)], environment)
+    result = start([*PINNACE, str(broken)])
     assert result.returncode == CheckFailed.exit_status
     assert result.stderr.startswith(
         "error: onnx-fp32 in onnxruntime does not give the golden outputs here\n"
@@ -180,12 +190,12 @@ def test_a_model_that_answers_otherwise_than_it_did(
     )
 
 
-def test_a_port_that_is_taken(environment: dict[str, str], bundle: Path) -> None:
+def test_a_port_that_is_taken(start: Start, bundle: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        result = start([*PINNACE, str(bundle), "--port", str(port)], environment)
+        result = start([*PINNACE, str(bundle), "--port", str(port)])
     assert result.returncode == 2
     assert result.stderr == (
         f"error: cannot listen on 127.0.0.1 port {port}: address already in use\n"
@@ -193,8 +203,8 @@ def test_a_port_that_is_taken(environment: dict[str, str], bundle: Path) -> None
     )
 
 
-def test_a_setting_that_is_wrong(environment: dict[str, str], bundle: Path) -> None:
-    result = start([*PINNACE, str(bundle)], environment, workers="many")
+def test_a_setting_that_is_wrong(start: Start, bundle: Path) -> None:
+    result = start([*PINNACE, str(bundle)], workers="many")
     assert result.returncode == 2
     assert result.stderr.startswith("error: the setting workers (PINNACE_WORKERS) is not valid: ")
 
@@ -211,9 +221,9 @@ def test_a_setting_that_is_wrong(environment: dict[str, str], bundle: Path) -> N
     ],
 )
 def test_bentoml_serve_says_it_as_well(
-    environment: dict[str, str], settings: dict[str, str], status: int, text: str
+    start: Start, settings: dict[str, str], status: int, text: str
 ) -> None:
-    result = start(BENTOML, environment, **settings)
+    result = start(BENTOML, **settings)
     assert result.returncode == status
     assert f"Error: {text}" in result.stderr
     assert "Traceback" not in result.stderr + result.stdout
