@@ -64,15 +64,14 @@ def run_worker(
         except subprocess.TimeoutExpired:
             raise SourceError(
                 f"loading {request.source} took longer than {timeout:g} seconds and was ended; "
-                f"what it printed is in {log}"
+                f"{_printed(log)}"
             ) from None
         finally:
             _end(process)
             reader.join(timeout=1)
         if not result_path.is_file():
             raise SourceError(
-                f"loading {request.source} ended the interpreter ({_status(status)}); "
-                f"what it printed is in {log}"
+                f"loading {request.source} ended the interpreter ({_status(status)}); {_printed(log)}"
             )
         data = result_path.read_bytes()
         if data.startswith(b'{"error"'):
@@ -91,6 +90,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _printed(log: Path) -> str:
+    return f"what it printed is in {log}" if log.stat().st_size else "it printed nothing"
 
 
 def _status(status: int) -> str:

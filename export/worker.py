@@ -113,24 +113,40 @@ def _input_shape(preprocess: Preprocess) -> tuple[int, ...]:
     return (len(preprocess.mean), *size)
 
 
+def _ask(module: torch.nn.Module, images: torch.Tensor, hint: str) -> dict[str, torch.Tensor]:
+    """The model's answer to some images, by name."""
+    import torch
+
+    with torch.inference_mode():
+        try:
+            return flatten(module(images))
+        except PinnaceError:
+            raise
+        except Exception as error:
+            raise SourceError(
+                f"the model does not run on an input of shape {list(images.shape)}: "
+                f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}",
+                hint=hint,
+            ) from error
+
+
 def _eager(module: torch.nn.Module, inputs: torch.Tensor) -> tuple[list[str], list[npt.NDArray[np.generic]]]:
     """The eager outputs, one sample at a time, and their names."""
     import numpy as np
     import torch
 
-    rows: list[dict[str, torch.Tensor]] = []
-    with torch.inference_mode():
-        try:
-            rows.extend(flatten(module(inputs[index : index + 1])) for index in range(len(inputs)))
-            again = flatten(module(inputs[:1]))
-        except Exception as error:
-            raise SourceError(
-                f"the model does not run on an input of shape {list(inputs[:1].shape)}: "
-                f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}",
-                hint="give it another --input-size or --preprocess",
-            ) from error
+    hint = "give it another --input-size or --preprocess"
+    rows = [_ask(module, inputs[index : index + 1], hint) for index in range(len(inputs))]
+    again = _ask(module, inputs[:1], hint)
     names = list(rows[0])
     for name in names:
+        shapes = sorted({tuple(row[name].shape) for row in rows})
+        if len(shapes) > 1 or shapes[0][:1] != (1,):
+            raise SourceError(
+                f"the model's output {name} is not one row for each image",
+                expected="[1, ...] for one image",
+                got=" and ".join(str(list(shape)) for shape in shapes[:2]),
+            )
         if not torch.equal(torch.nan_to_num(rows[0][name]), torch.nan_to_num(again[name])):
             raise CheckFailed(
                 "the model gives another answer each time it is asked the same, so no export can be proved",
@@ -147,13 +163,18 @@ def _signature(
     module: torch.nn.Module, pair: torch.Tensor, shape: tuple[int, ...], names: list[str]
 ) -> Signature:
     """Inputs and outputs; a dimension that follows the batch is called so."""
-    import torch
-
-    with torch.inference_mode():
-        one, two = flatten(module(pair[:1])), flatten(module(pair))
+    hint = "a model has to take any number of images at once"
+    one, two = _ask(module, pair[:1], hint), _ask(module, pair, hint)
     outputs = []
     for name in names:
-        dims = zip(one[name].shape, two[name].shape, strict=True)
+        have = tuple(two[name].shape)
+        if len(have) != one[name].ndim or have[0] != len(pair):
+            raise SourceError(
+                f"the model's output {name} is not one row for each image",
+                expected="[2, ...] for two images",
+                got=str(list(have)),
+            )
+        dims = zip(one[name].shape, have, strict=True)
         outputs.append(
             TensorSpec(
                 name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 
@@ -77,6 +79,16 @@ class OneNumber(Tiny):
         return super().forward(x).mean()
 
 
+class Summing(Tiny):
+    def forward(self, x: torch.Tensor):
+        return super().forward(x).sum(0, keepdim=True)
+
+
+class Wandering(Tiny):
+    def forward(self, x: torch.Tensor):
+        return self.features(x)[:, : 1 + int(x.mean() > 0)]
+
+
 class LargeInput(Tiny):
     def forward(self, x: torch.Tensor):
         return self.head(nn.functional.avg_pool2d(self.stem(x), 64).flatten(1))
@@ -99,3 +111,8 @@ def sleeps() -> Tiny:
     print("one moment", flush=True)
     while True:
         time.sleep(0.1)
+
+
+def crashes() -> Tiny:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    raise AssertionError("still alive")

@@ -1,0 +1,202 @@
+"""What the child interpreter does, run in this one: the eager model, its signature, its golden data."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pinnace.export import golden_inputs, worker
+from pinnace.export.request import ExportedFiles, ExportRequest
+from pinnace.models import golden
+from pinnace.models.errors import CheckFailed, PinnaceError, SourceError, UsageError
+from pinnace.models.images import open_image
+from pinnace.models.preprocess import Preprocess
+
+GREY = Preprocess((16, 16), "bilinear", (16, 16), "L", (0.5,), (0.25,))
+
+
+@pytest.fixture(autouse=True)
+def _clean_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "sample_networks", raising=False)
+
+
+Export = Callable[..., ExportedFiles]
+
+
+@pytest.fixture
+def export(tiny_request: ExportRequest, tmp_path: Path) -> Export:
+    """Load one of the sample networks and write its golden data, but no variants."""
+
+    def run(network: str, **changes: object) -> ExportedFiles:
+        arch = f"sample_networks:{network}"
+        request = dataclasses.replace(tiny_request, **{"arch": arch, "variants": (), **changes})  # type: ignore[arg-type]
+        return worker.export_files(request, tmp_path, lambda text: None)
+
+    return run
+
+
+def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
+    with pytest.raises(kind) as caught:
+        act()
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def test_the_golden_outputs_are_those_of_eval_mode_although_the_factory_leaves_train_mode(
+    export: Export, tmp_path: Path, tiny: torch.nn.Module, networks: object
+) -> None:
+    assert networks.Tiny().training  # type: ignore[attr-defined]
+    result = export("Tiny")
+    inputs, outputs = golden.read(tmp_path / golden.FILE)
+    assert list(inputs) == ["input"]
+    assert len(inputs["input"]) == result.samples == 10
+    alone = [tiny(torch.from_numpy(one[None])).numpy() for one in inputs["input"]]
+    np.testing.assert_array_equal(outputs["logits"], np.concatenate(alone), strict=True)
+
+
+def test_golden_inputs_are_photographs_and_what_no_photograph_shows(
+    export: Export, tmp_path: Path, tiny_request: ExportRequest
+) -> None:
+    result = export("Tiny")
+    inputs = golden.read(tmp_path / golden.FILE)[0]["input"]
+    assert result.photographs == {"golden/cat.jpg": 0, "golden/coffee.jpg": 1, "golden/rocket.jpg": 2}
+    preprocess = tiny_request.preprocess
+    assert preprocess is not None
+    for path in golden_inputs.photographs():
+        sample = result.photographs[f"golden/{path.name}"]
+        assert (tmp_path / "golden" / path.name).read_bytes() == path.read_bytes()
+        np.testing.assert_array_equal(inputs[sample], preprocess.apply(open_image(path)), strict=True)
+    assert len({one.tobytes() for one in inputs}) == len(inputs)
+    means = inputs.mean(axis=(1, 2, 3))
+    assert (means > 0).any()
+    assert (means < 0).any()
+    assert np.isfinite(inputs).all()
+    assert (inputs == 0).all(axis=(1, 2, 3)).any()
+
+
+def test_golden_data_are_the_same_bytes_each_time(export: Export, tmp_path: Path) -> None:
+    export("Tiny")
+    first = (tmp_path / golden.FILE).read_bytes()
+    export("Tiny")
+    assert (tmp_path / golden.FILE).read_bytes() == first
+
+
+def test_one_row_of_logits_is_a_classifier(export: Export) -> None:
+    result = export("Tiny")
+    assert result.is_classifier
+    assert str(result.signature.inputs[0]) == "input=float32[batch,3,16,16]"
+    assert [str(spec) for spec in result.signature.outputs] == ["logits=float32[batch,5]"]
+
+
+@pytest.mark.parametrize(
+    ("network", "outputs"),
+    [
+        ("Pair", ["output_0=float32[batch,5]", "output_1=float32[batch,6]"]),
+        ("Named", ["scores=float32[batch,5]", "embedding=float32[batch,6]"]),
+    ],
+)
+def test_a_model_with_several_outputs_names_them_and_is_no_classifier(
+    export: Export, network: str, outputs: list[str]
+) -> None:
+    result = export(network)
+    assert [str(spec) for spec in result.signature.outputs] == outputs
+    assert not result.is_classifier
+
+
+def test_a_grey_model_gets_one_channel(export: Export, tmp_path: Path, networks: object) -> None:
+    torch.save(networks.Grey().state_dict(), tmp_path / "grey.pt")  # type: ignore[attr-defined]
+    result = export("Grey", source=f"file:{tmp_path}/grey.pt", preprocess=GREY)
+    assert str(result.signature.inputs[0]) == "input=float32[batch,1,16,16]"
+    assert golden.read(tmp_path / golden.FILE)[0]["input"].shape == (10, 1, 16, 16)
+
+
+def test_num_classes_reaches_the_factory(export: Export, tmp_path: Path, networks: object) -> None:
+    torch.save(networks.Tiny(num_classes=9).state_dict(), tmp_path / "nine.pt")  # type: ignore[attr-defined]
+    result = export("Tiny", source=f"file:{tmp_path}/nine.pt", num_classes=9)
+    assert str(result.signature.outputs[0]) == "logits=float32[batch,9]"
+
+
+def test_another_input_size(export: Export) -> None:
+    result = export("Tiny", input_size=(24, 32))
+    assert str(result.signature.inputs[0]) == "input=float32[batch,3,24,32]"
+    assert result.preprocess is not None
+    assert (result.preprocess.resize, result.preprocess.crop) == ((24, 32), None)
+
+
+def test_where_no_preprocessing_is_known_that_of_imagenet_is_assumed_and_said(export: Export) -> None:
+    result = export("Tiny", preprocess=None)
+    assert result.preprocess is not None
+    assert (result.preprocess.resize, result.preprocess.crop) == (256, (224, 224))
+    assert result.notes == (
+        "the source does not say how images are preprocessed: ImageNet's customary way is assumed",
+    )
+    assert export("Tiny").notes == ()
+
+
+def test_a_preprocessing_without_a_fixed_size(export: Export) -> None:
+    preprocess = dataclasses.replace(GREY, resize=16, crop=None)
+    assert refusal(UsageError, lambda: export("Tiny", preprocess=preprocess)) == (
+        "the preprocessing gives images of no fixed size\n  help: give it a crop, or an exact resize"
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "kind", "message"),
+    [
+        (
+            "Random",
+            CheckFailed,
+            "the model gives another answer each time it is asked the same, so no export can be proved\n"
+            "  help: switch off what is random in it (dropout that ignores eval mode, noise)",
+        ),
+        ("NotANumber", CheckFailed, "the eager model answers with NaN or infinity in logits"),
+        (
+            "Talkative",
+            SourceError,
+            "the model answers with something that is no tensor: remark\n  got: str",
+        ),
+        (
+            "OneNumber",
+            SourceError,
+            "the model's output logits is not one row for each image\n"
+            "  expected: [1, ...] for one image\n  got: []",
+        ),
+        (
+            "Wandering",
+            SourceError,
+            "the model's output logits is not one row for each image\n"
+            "  expected: [1, ...] for one image\n  got: [1, 1] and [1, 2]",
+        ),
+        (
+            "FixedBatch",
+            SourceError,
+            "the model does not run on an input of shape [2, 3, 16, 16]: "
+            "RuntimeError: shape '[1, 5]' is invalid for input of size 10\n"
+            "  help: a model has to take any number of images at once",
+        ),
+        (
+            "Summing",
+            SourceError,
+            "the model's output logits is not one row for each image\n"
+            "  expected: [2, ...] for two images\n  got: [1, 5]",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_exported(
+    export: Export, network: str, kind: type[PinnaceError], message: str
+) -> None:
+    assert refusal(kind, lambda: export(network)) == message
+
+
+def test_a_model_for_larger_images(export: Export) -> None:
+    message = refusal(SourceError, lambda: export("LargeInput"))
+    assert message.startswith("the model does not run on an input of shape [1, 3, 16, 16]: RuntimeError: ")
+    assert message.endswith("\n  help: give it another --input-size or --preprocess")
+    assert len(message.splitlines()) == 2
