@@ -1,0 +1,58 @@
+"""Every page: links lead somewhere, commands are spelt as the command line knows them, extras exist."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from pinnace.clients.cli import app
+from pinnace.models.toml import read_toml
+
+ROOT = Path(__file__).parents[2]
+PAGE = runpy.run_path(str(Path(__file__).with_name("page.py")))
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMANDS = runpy.run_path(str(ROOT / "docs" / "make_commands.py"))
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@each_page
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings], link
+
+
+@each_page
+def test_every_command_is_spelt_as_the_command_line_knows_it(page: Path) -> None:
+    inline = re.findall(r"`(pinnace [a-z]+ [^`]+)`", page.read_text(encoding="utf-8"))
+    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for command in [*PAGE["commands"](page), *inline]:
+        words = shlex.split(command)
+        if words[0] == "pinnace":
+            assert words[1] in verbs, command
+            verbs[words[1]].make_context(words[1], words[2:])  # raises where an option is unknown
+
+
+@each_page
+def test_extras_exist(page: Path) -> None:
+    extras = read_toml(ROOT / "pyproject.toml", "project")["project"]["optional-dependencies"]  # type: ignore[index]
+    for group in re.findall(r"pip install '[.\w]*\[([\w,]+)\]'", page.read_text(encoding="utf-8")):
+        assert set(group.split(",")) <= set(extras), group
+
+
+def test_commands_md_is_up_to_date() -> None:
+    written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert written == COMMANDS["render"](), "run: python docs/make_commands.py"
