@@ -25,7 +25,7 @@ def commands(page: Path) -> list[str]:
 
 
 class Reader:
-    """Types commands into a shell in a folder; a server gets a free port, and is ended when the reader leaves."""
+    """Types commands into a shell in a folder; a server gets a free port, and `leave` ends it."""
 
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder = folder
