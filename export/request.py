@@ -90,6 +90,8 @@ def read_preprocess(path: Path, base: Preprocess) -> Preprocess:
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{path}: {first['loc'][0]}: {first['msg']}") from None
+    except UsageError as error:
+        raise UsageError(f"{path}: {error.message}", expected=error.expected, got=error.got) from None
 
 
 def parse_size(text: str) -> tuple[int, int]:

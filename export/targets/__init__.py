@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from pinnace.models.errors import UsageError
 from pinnace.models.manifest import Tolerance
@@ -27,7 +28,7 @@ class Target:
 
     description: str
     opset: int
-    variants: tuple[str, ...]
+    variants: Annotated[tuple[str, ...], Field(min_length=1)]
     tolerance: dict[str, Tolerance]
 
     __pydantic_config__ = ConfigDict(extra="forbid")
