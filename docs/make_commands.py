@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from typer.models import ArgumentInfo, OptionInfo
 
@@ -100,12 +100,13 @@ def render() -> str:
 
 
 def _parameters(function: Callable[..., Any]) -> Iterator[Parameter]:
-    hints = get_type_hints(function, include_extras=True)
-    for name, parameter in inspect.signature(function).parameters.items():
-        infos = [info for info in get_args(hints[name])[1:] if isinstance(info, ArgumentInfo | OptionInfo)]
+    # Not `get_type_hints`: before Python 3.11 it wraps what has the default None once more.
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        kind, *extras = get_args(parameter.annotation) or (None,)
+        infos = [info for info in extras if isinstance(info, ArgumentInfo | OptionInfo)]
         if not infos:  # typer's context
             continue
-        info, kind = infos[0], get_args(hints[name])[0]
+        info = infos[0]
         kinds = [part for part in get_args(kind) if part is not NoneType] or [kind]
         fallback = name.upper() if isinstance(info, ArgumentInfo) else _PLACEHOLDERS.get(kinds[0], "TEXT")
         placeholder = "" if bool in kinds else info.metavar or fallback
