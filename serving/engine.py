@@ -52,7 +52,7 @@ class Engine:
         bundle = Bundle.open(settings.bundle)
         for file in bundle.manifest.files:  # the variant's own is checked when it is opened
             bundle.check_file(file)
-        options = RuntimeOptions(threads=layout.threads, device=settings.device)
+        options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
         classifier = Classifier(bundle, settings.variant, settings.runtime, options)
         engine = cls(classifier, concurrency=layout.concurrency, max_pixels=settings.max_pixels)
         try:

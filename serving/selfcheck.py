@@ -40,7 +40,7 @@ def self_check(classifier: Classifier) -> float:
     golden = np.asarray(expected[index], dtype=np.float32)
     spread = max(float(np.ptp(golden)), float(np.finfo(np.float32).tiny))
     difference = float(np.abs(logits - golden).max()) / spread
-    allowed = classifier.variant.tolerance.max_rel
+    allowed = classifier.runtime.tolerance(classifier.variant).max_rel
     if allowed is None:
         proved = classifier.variant.parity
         allowed = _FLOOR if proved is None else max(_FLOOR, _PARITY_FACTOR * proved.max_rel)

@@ -27,6 +27,7 @@ from pinnace.serving.app import create_app
 from pinnace.serving.engine import preflight
 from pinnace.serving.errors import http_exception
 from pinnace.serving.layout import plan
+from pinnace.serving.parent import stop_with_parent
 from pinnace.serving.settings import Settings, load_settings
 
 # Nothing is reported to anybody unless the user asks for it. BentoML's command line has read the variable
@@ -66,6 +67,7 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
         app.add_exception_handler(HTTPException, http_exception)
         app.user_middleware = [entry for entry in app.user_middleware if _earns_its_keep(entry)]
         _log_to_stderr()
+        stop_with_parent(os.getppid())
         return app
 
 

@@ -24,7 +24,7 @@ class Settings(BaseSettings):
         bundle: the bundle to serve.
         variant: which variant; by default the first that runs here.
         runtime: which runtime; by default the preferred one that works here.
-        device: `cpu` or `cuda`.
+        device: `cpu` or `cuda`; by default the one that the runtime prefers.
         host: the IP address to listen on.
         port: the port to listen on.
         workers: server processes; `auto` as `pinnace.serving.layout` says.
@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     bundle: Path = Path("efficientnet_lite0.bundle")
     variant: str | None = None
     runtime: str | None = None
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Literal["cpu", "cuda"] | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 3000
     workers: Count | Auto = "auto"

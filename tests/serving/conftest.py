@@ -7,17 +7,18 @@ import dataclasses
 import hashlib
 import io
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import onnx
+import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -155,14 +156,32 @@ class Server:
         pytest.fail(f"the server was not ready in {seconds} s:\n{self.log}")
 
     def stop(self) -> None:
-        """End it, and whatever is left of the process group that it leads."""
+        """End it, and whatever is left of it."""
+        workers = kill_on_exit(self.process)
         if self.process.poll() is None:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(20)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        workers()
         self.process.wait(5)
+
+
+def kill_on_exit(process: subprocess.Popen[Any]) -> Callable[[], None]:
+    """Remember the workers of a process; what is returned kills it and them, where they still run.
+
+    Every worker leads a session of its own, so that the process group of the parent does not reach it.
+    """
+    found: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(process.pid)
+        found = [parent, *parent.children(recursive=True)]
+
+    def kill() -> None:
+        for one in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+
+    return kill
 
 
 @pytest.fixture(scope="session")
@@ -233,4 +252,5 @@ def tools() -> dict[str, Callable[..., object]]:
         "logits_of": logits_of,
         "build_bundle": build_bundle,
         "free_port": free_port,
+        "kill_on_exit": kill_on_exit,
     }

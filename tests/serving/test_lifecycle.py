@@ -120,13 +120,22 @@ def wait_for_workers(server: Any, count: int) -> list[psutil.Process]:
     return pytest.fail(f"no {count} workers: {server.log}")
 
 
-def test_metrics_of_two_servers_do_not_mix(start_server: Any, server: Any, tools: Tools) -> None:
+def test_metrics_of_two_servers_do_not_mix_and_workers_end_with_their_parent(
+    start_server: Any, server: Any, tools: Tools
+) -> None:
     httpx.post(f"{server.url}/classify", content=tools["encode"]((1, 2, 3)))
     other = start_server(workers=1, concurrency=1)
     other.wait_until_ready()
     assert 'endpoint="/classify"' in httpx.get(f"{server.url}/metrics").text
     assert 'endpoint="/classify"' not in httpx.get(f"{other.url}/metrics").text
-    other.stop()
+
+    [worker] = psutil.Process(other.process.pid).children()
+    other.process.kill()
+    try:
+        worker.wait(15)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()
 
 
 @pytest.fixture
@@ -148,8 +157,7 @@ def start(environment: dict[str, str], tools: Tools) -> Callable[..., subprocess
         try:
             out, err = process.communicate(timeout=30)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            tools["kill_on_exit"](process)()
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     return run
