@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -108,7 +109,8 @@ def ends() -> Tiny:
 
 
 def sleeps() -> Tiny:
-    print("one moment", flush=True)
+    helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    print(helper.pid, flush=True)
     while True:
         time.sleep(0.1)
 
