@@ -35,7 +35,7 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Look at the machine, the runtimes and the steps. Imports none of the packages it looks for."""
+    """Look at the machine, the runtimes and the steps. Imports a package only to ask it for its device."""
     quota = cgroup_cpu_quota()
     findings = [
         Finding("python", platform.python_version()),
@@ -49,7 +49,7 @@ def diagnose() -> list[Finding]:
                 f"runtime {runtime.name}",
                 runtime.version() if problem is None else None,
                 problem,
-                None if problem is None else runtime.install_line,
+                None if problem is None else runtime.remedy(),
             )
         )
     for step, modules, extra in _STEPS:

@@ -23,6 +23,6 @@ def doctor(json: Json = False) -> None:
             finding.name,
             "[green]yes[/]" if finding.problem is None else "[yellow]no[/]",
             finding.version or "",
-            "" if finding.problem is None else escape(f"{finding.problem}: {finding.install_line}"),
+            escape(": ".join(filter(None, (finding.problem, finding.install_line)))),
         )
     out().print(table)

@@ -46,7 +46,7 @@ def serve(
     ] = None,
     variant: VariantOption = None,
     runtime: RuntimeOption = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="cpu")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="the runtime's own")] = None,
 ) -> None:
     """Serve a bundle over HTTP until it is interrupted; requests in flight are finished first."""
     run(

@@ -28,6 +28,12 @@ def runtimes_for(format: str) -> list[type[Runtime]]:
     return [runtime for runtime in all_runtimes().values() if format in runtime.formats]
 
 
+def readers_for(format: str, runtime: str | None = None) -> list[type[Runtime]]:
+    """The runtimes that read a format: the one of that name, or all that need not be asked for by name."""
+    readers = runtimes_for(format)
+    return [r for r in readers if (not r.opt_in if runtime is None else r.name == runtime)]
+
+
 def open_variant(
     bundle: Bundle,
     variant: Variant,
@@ -45,27 +51,30 @@ def open_variant(
     Raises:
         UsageError: no such runtime, or it does not read this format.
         MissingDependency: the runtime's package is not installed.
+        BundleError: the variant was made for another machine.
         CheckFailed: the file is not what was exported.
     """
-    readers = runtimes_for(variant.format)
-    if runtime is not None:
-        readers = [reader for reader in readers if reader.name == runtime]
-        if not readers:
-            raise UsageError(
-                f"runtime {runtime} cannot run {variant.name}",
-                expected="one of " + ", ".join(reader.name for reader in runtimes_for(variant.format)),
-                got=runtime,
-            )
-    problems = {reader.name: reader.problem() for reader in readers}
-    usable = [reader for reader in readers if problems[reader.name] is None]
-    if not usable:
-        raise MissingDependency(
-            f"no runtime on this machine can run {variant.name}: "
-            + "; ".join(f"{name}: {problem}" for name, problem in problems.items()),
-            hint=f"install one with: {readers[0].install_line}" if readers else None,
+    readers = readers_for(variant.format, runtime)
+    if runtime is not None and not readers:
+        raise UsageError(
+            f"runtime {runtime} cannot run {variant.name}",
+            expected="one of " + ", ".join(reader.name for reader in runtimes_for(variant.format)),
+            got=runtime,
         )
-    bundle.check_file(variant.file)
-    return usable[0](bundle.path(variant.file), bundle.manifest.signature, options or RuntimeOptions())
+    problems: dict[str, str] = {}
+    for reader in readers:
+        problem = reader.problem()
+        if problem is None:
+            reader.check_variant(bundle, variant)
+            bundle.check_file(variant.file)
+            return reader(bundle.path(variant.file), bundle.manifest.signature, options or RuntimeOptions())
+        problems[reader.name] = problem
+    remedies = [remedy for reader in readers if (remedy := reader.remedy()) is not None]
+    raise MissingDependency(
+        f"no runtime on this machine can run {variant.name}: "
+        + "; ".join(f"{name}: {problem}" for name, problem in problems.items()),
+        hint=f"install one with: {remedies[0]}" if remedies else None,
+    )
 
 
 def open_bundle(
@@ -94,7 +103,6 @@ def open_bundle(
             got=str(runtime),
         )
     for candidate in candidates:
-        readers = [r for r in runtimes_for(candidate.format) if runtime in (None, r.name)]
-        if any(reader.problem() is None for reader in readers):
+        if any(reader.problem() is None for reader in readers_for(candidate.format, runtime)):
             return candidate, open_variant(bundle, candidate, runtime, options)
     return candidates[0], open_variant(bundle, candidates[0], runtime, options)

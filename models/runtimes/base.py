@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
+from pinnace.models.bundle import Bundle
 from pinnace.models.cpus import available_cpus
 from pinnace.models.errors import BundleError, PinnaceError, UsageError
+from pinnace.models.manifest import Tolerance, Variant
 from pinnace.models.signature import Signature
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]
@@ -28,16 +30,19 @@ class RuntimeOptions:
 
     Attributes:
         threads: CPU threads for one call; by default the CPUs this process may use.
-        device: `cpu` or `cuda`.
+        device: `cpu` or `cuda`; None for the one that the runtime prefers.
+        concurrency: calls from several threads that should run at once rather than one after the other.
     """
 
     threads: int = field(default_factory=available_cpus)
-    device: str = "cpu"
+    device: str | None = None
+    concurrency: int = 1
 
     def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise UsageError("threads must be at least 1", got=str(self.threads))
-        if self.device not in ("cpu", "cuda"):
+        for name, value in (("threads", self.threads), ("concurrency", self.concurrency)):
+            if value < 1:
+                raise UsageError(f"{name} must be at least 1", got=str(value))
+        if self.device not in (None, "cpu", "cuda"):
             raise UsageError("unknown device", expected="cpu or cuda", got=self.device)
 
 
@@ -50,6 +55,9 @@ class Runtime(abc.ABC):
         module: the package that must be importable.
         install_line: the command that installs the package.
         rank: lower is preferred where several read the same format.
+        devices: where it can run, the preferred one first.
+        opt_in: it runs only where it is asked for by name, because its answers are less exact than the file.
+        device: where it runs.
         provider: what actually executes, as the runtime itself reports it.
         threads: CPU threads it was told to use.
     """
@@ -59,6 +67,8 @@ class Runtime(abc.ABC):
     module: ClassVar[str]
     install_line: ClassVar[str]
     rank: ClassVar[int]
+    devices: ClassVar[tuple[str, ...]]
+    opt_in: ClassVar[bool] = False
     provider: str
 
     def __init__(self, path: Path, signature: Signature, options: RuntimeOptions) -> None:
@@ -76,6 +86,13 @@ class Runtime(abc.ABC):
         self.path = path
         self.signature = signature
         self.threads = options.threads
+        self.device = options.device or self.devices[0]
+        if self.device not in self.devices:
+            raise UsageError(
+                f"runtime {self.name} does not run on {self.device}",
+                expected=" or ".join(self.devices),
+                got=self.device,
+            )
 
     @classmethod
     def problem(cls) -> str | None:
@@ -83,6 +100,24 @@ class Runtime(abc.ABC):
         if importlib.util.find_spec(cls.module) is None:
             return f"the package {cls.module} is not installed"
         return None
+
+    @classmethod
+    def remedy(cls) -> str | None:
+        """The command that mends what `problem` says, or None where no command does."""
+        return cls.install_line
+
+    @classmethod  # noqa: B027 -- most have nothing to refuse
+    def check_variant(cls, bundle: Bundle, variant: Variant) -> None:
+        """Refuse a variant that was made for another machine, before its file is read.
+
+        Raises:
+            BundleError: the variant cannot run here; the hint is the command that makes one that can.
+        """
+
+    @classmethod
+    def tolerance(cls, variant: Variant) -> Tolerance:
+        """What the answers to a variant have to keep in this runtime."""
+        return variant.tolerance
 
     @classmethod
     @abc.abstractmethod

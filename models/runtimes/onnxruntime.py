@@ -24,6 +24,7 @@ class OnnxRuntime(Runtime):
     module = "onnxruntime"
     install_line = "pip install 'pinnace[cpu]'"
     rank = 10
+    devices = ("cpu", "cuda")
 
     def __init__(self, path: Path, signature: Signature, options: RuntimeOptions) -> None:
         import onnxruntime
@@ -37,15 +38,15 @@ class OnnxRuntime(Runtime):
         settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         settings.log_severity_level = _ERRORS_ONLY
-        wanted = _PROVIDERS[options.device]
+        wanted = _PROVIDERS[self.device]
         if wanted not in onnxruntime.get_available_providers():
             raise UsageError(
                 f"this onnxruntime has no {wanted}",
                 expected=wanted,
                 got=", ".join(onnxruntime.get_available_providers()),
-                hint="pip install 'pinnace[gpu]'" if options.device == "cuda" else None,
+                hint="pip install 'pinnace[gpu]'" if self.device == "cuda" else None,
             )
-        providers = [wanted] if options.device == "cpu" else [wanted, _PROVIDERS["cpu"]]
+        providers = [wanted] if self.device == "cpu" else [wanted, _PROVIDERS["cpu"]]
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), settings, providers=providers)
         except Exception as error:  # every failure of the C++ side arrives as a class of its own

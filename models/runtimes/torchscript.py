@@ -22,12 +22,13 @@ class TorchScriptRuntime(Runtime):
     module = "torch"
     install_line = "pip install 'pinnace[export]'"
     rank = 50
+    devices = ("cpu", "cuda")
 
     def __init__(self, path: Path, signature: Signature, options: RuntimeOptions) -> None:
         import torch
 
         super().__init__(path, signature, options)
-        if options.device == "cuda" and not torch.cuda.is_available():
+        if self.device == "cuda" and not torch.cuda.is_available():
             raise UsageError("this torch sees no CUDA device", expected="cuda", got="cpu")
         torch.set_num_threads(options.threads)
         try:
@@ -35,12 +36,12 @@ class TorchScriptRuntime(Runtime):
                 # torch.jit is deprecated upstream and still what people deploy.
                 warnings.simplefilter("ignore")
                 self._module: Any = torch.jit.load(  # type: ignore[no-untyped-call]
-                    str(path), map_location=options.device
+                    str(path), map_location=self.device
                 ).eval()
         except (RuntimeError, ValueError) as error:
             raise BundleError(f"torch cannot load {path}: {str(error).strip().splitlines()[0]}") from error
-        self._device = torch.device(options.device)
-        self.provider = "CPU" if options.device == "cpu" else torch.cuda.get_device_name(self._device)
+        self._device = torch.device(self.device)
+        self.provider = "CPU" if self.device == "cpu" else torch.cuda.get_device_name(self._device)
 
     @classmethod
     def version(cls) -> str:
@@ -51,8 +52,8 @@ class TorchScriptRuntime(Runtime):
         import torch
 
         torch.set_num_threads(self.threads)
-        # The profiling executor compiles anew for every batch size, seconds each time, and what it compiles is
-        # no faster on a CPU.
+        # The profiling executor compiles anew for every batch size, seconds each time, and what it compiles
+        # is no faster on a CPU.
         profiled = torch.jit.optimized_execution(self._device.type != "cpu")  # type: ignore[attr-defined]
         with torch.inference_mode(), profiled:
             tensors = [

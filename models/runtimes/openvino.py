@@ -1,0 +1,91 @@
+"""OpenVINO on the CPU, in the precision of the file."""
+
+from __future__ import annotations
+
+import queue
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+from pinnace.models.errors import BundleError
+from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
+from pinnace.models.signature import Signature
+
+
+def import_openvino() -> ModuleType:
+    """Import openvino without its telemetry.
+
+    `import openvino` imports its converter, which sends an event to a statistics server and writes an
+    identifier into the home directory. Without the package `openvino_telemetry` it falls back to a stub of
+    its own, so that package is made to look absent from this process.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    module: ModuleType = openvino
+    return module
+
+
+class OpenVino(Runtime):
+    """Runs `.onnx` files: fp32 as fp32, and int8 where the file says int8."""
+
+    name = "openvino"
+    formats = ("onnx",)
+    module = "openvino"
+    install_line = "pip install 'pinnace[openvino]'"
+    rank = 20
+    devices = ("cpu",)
+    precision: ClassVar[str] = "f32"
+
+    def __init__(self, path: Path, signature: Signature, options: RuntimeOptions) -> None:
+        super().__init__(path, signature, options)
+        openvino = import_openvino()
+        core = openvino.Core()
+        settings = {
+            # One stream is one call; the threads of all streams are given together.
+            "NUM_STREAMS": options.concurrency,
+            "INFERENCE_NUM_THREADS": options.threads * options.concurrency,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": self.precision,
+            # Every process would pin its threads to the same first CPUs.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            compiled: Any = core.compile_model(core.read_model(str(path)), "CPU", settings)
+            requests = [compiled.create_infer_request() for _ in range(options.concurrency)]
+        except Exception as error:  # every failure of the C++ side arrives as a RuntimeError of many lines
+            raise BundleError(f"OpenVINO cannot load {path}: {_reason(error)}") from error
+        # A request runs one call at a time, and is handed from call to call.
+        self._requests: queue.LifoQueue[Any] = queue.LifoQueue()
+        for request in requests:
+            self._requests.put(request)
+        self.provider = "CPU " + str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+
+    @classmethod
+    def version(cls) -> str:
+        """The version of the openvino package."""
+        return version("openvino")
+
+    def _run(self, feeds: Feeds) -> Outputs:
+        request = self._requests.get()
+        try:
+            request.infer(dict(feeds), share_inputs=True, share_outputs=True)
+            return {name: request.get_tensor(name).data.copy() for name in self.signature.output_names}
+        finally:
+            self._requests.put(request)
+
+    def close(self) -> None:
+        """Drop the requests, and with them the compiled model."""
+        self._requests = queue.LifoQueue()
+
+
+def _reason(error: BaseException) -> str:
+    """The last line that says something; the first ones name OpenVINO's own source files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+RUNTIME = OpenVino
