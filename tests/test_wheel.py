@@ -1,0 +1,73 @@
+"""The wheel holds every file of the four folders; an undeclared sub-package would be missing without a word."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+ROOMS = ("models", "export", "serving", "clients")
+
+
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository's packages in a folder of their own, because setuptools builds inside the tree."""
+    folder = tmp_path_factory.mktemp("tree")
+    for room in ROOMS:
+        shutil.copytree(
+            REPOSITORY / room, folder / room, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+        )
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / file, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    pytest.importorskip("setuptools", minversion="77")
+    out = tmp_path_factory.mktemp("wheel")
+    built = subprocess.run(
+        [sys.executable, "-c", f"from setuptools import build_meta; build_meta.build_wheel({str(out)!r})"],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    (path,) = out.glob("pinnace-*.whl")
+    return zipfile.ZipFile(path)
+
+
+def test_the_wheel_holds_what_the_folders_hold(tree: Path, wheel: zipfile.ZipFile) -> None:
+    packed = {name for name in wheel.namelist() if not name.partition("/")[0].endswith(".dist-info")}
+    assert packed == {f"pinnace/{room}/{name}" for room in ROOMS for name in names(tree / room)}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_says_that_it_has_types(wheel: zipfile.ZipFile, room: str) -> None:
+    assert f"pinnace/{room}/py.typed" in wheel.namelist()
+
+
+def test_the_parent_is_a_namespace_and_nothing_else_is_installed(wheel: zipfile.ZipFile) -> None:
+    top = {name.partition("/")[0] for name in wheel.namelist()}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"pinnace"}
+    assert "pinnace/__init__.py" not in wheel.namelist()
+
+
+def test_the_command_is_declared(wheel: zipfile.ZipFile) -> None:
+    (name,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+    assert wheel.read(name).decode().split() == [
+        "[console_scripts]",
+        "pinnace",
+        "=",
+        "pinnace.clients.cli:main",
+    ]
