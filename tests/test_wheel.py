@@ -1,4 +1,4 @@
-"""The wheel holds every file of the four folders; an undeclared sub-package would be missing without a word."""
+"""The wheel holds every file of the four folders; an undeclared sub-package would silently be missing."""
 
 from __future__ import annotations
 

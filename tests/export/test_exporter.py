@@ -24,7 +24,7 @@ from pinnace.models.errors import CheckFailed, MissingDependency, PinnaceError, 
 from pinnace.models.files import sha256
 from pinnace.models.loaders.base import imagenet_preprocess
 from pinnace.models.manifest import Tolerance
-from pinnace.models.runtimes import all_runtimes, open_variant, runtimes_for
+from pinnace.models.runtimes import open_variant, readers_for, runtimes_for
 
 CPU = targets.read("cpu")
 
@@ -430,7 +430,7 @@ def test_every_runtime_that_works_here_took_part_in_the_proof(
     steps: list[str] = []
     request = dataclasses.replace(tiny_request, variants=("onnx-fp32",))
     export_bundle(request, CPU, tmp_path / "out.bundle", step=steps.append)
-    working = [r.name for r in all_runtimes().values() if "onnx" in r.formats and r.problem() is None]
+    working = [reader.name for reader in readers_for("onnx") if reader.problem() is None]
     assert [step for step in steps if step.startswith("comparing")] == [
         f"comparing onnx-fp32 in {name} with the eager model" for name in working
     ]
