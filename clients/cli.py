@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pinnace.clients.commands import classify, doctor, export, inspect, models, serve, verify
+from pinnace.clients.commands import build, classify, doctor, export, inspect, models, serve, verify
 from pinnace.clients.output import out, print_error
 from pinnace.models.errors import PinnaceError, UsageError
 
@@ -28,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(export.export)
+app.command()(build.build)
 app.command()(verify.verify)
 app.command()(serve.serve)
 app.command()(classify.classify)

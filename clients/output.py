@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from pydantic import TypeAdapter
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from pinnace.models.errors import PinnaceError
 
@@ -48,6 +48,33 @@ def print_error(error: PinnaceError) -> None:
     err().print(f"[bold red]error:[/] {first}", soft_wrap=True)
     for line in rest:
         err().print(line, soft_wrap=True)
+
+
+@contextmanager
+def bars(show: bool | None) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function that shows phases that run inside one another: name, steps done, steps in all.
+
+    Args:
+        show: whether to show anything; None means on a terminal only.
+    """
+    console = err()
+    if not (console.is_terminal if show is None else show):
+        yield lambda phase, done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=console.is_terminal) as progress:
+        tasks: dict[str, Any] = {}
+
+        def show_phase(phase: str, done: int, total: int) -> None:
+            if done >= total:
+                if phase in tasks:
+                    progress.remove_task(tasks.pop(phase))
+                return
+            if phase not in tasks:
+                tasks[phase] = progress.add_task(escape(phase), total=total)
+            progress.update(tasks[phase], completed=done, total=total)
+
+        yield show_phase
 
 
 @contextmanager

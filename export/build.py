@@ -1,0 +1,206 @@
+"""`pinnace build`: engines for this machine from a bundle's ONNX variants, proved and put into the bundle."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from pinnace.export import parity
+from pinnace.export.engine import Progress, build_engine
+from pinnace.models import manifest
+from pinnace.models.bundle import Bundle
+from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, UsageError
+from pinnace.models.files import sha256, write_atomic
+from pinnace.models.manifest import Parity, Variant
+from pinnace.models.runtimes import all_runtimes, cuda_memory
+from pinnace.models.runtimes.base import RuntimeOptions
+from pinnace.models.runtimes.tensorrt import TensorRt
+
+SUFFIX = ".engine"
+
+
+def builders() -> dict[str, type[TensorRt]]:
+    """The runtimes that engines are built for, by name, the preferred one first."""
+    return {name: kind for name, kind in all_runtimes().items() if issubclass(kind, TensorRt)}
+
+
+def build_problem(builder: type[TensorRt]) -> str | None:
+    """Why a builder cannot build here, or None if it can."""
+    problem = super(TensorRt, builder).problem() or builder.import_problem()
+    if problem is None and not builder.builds_without_gpu and (missing := cuda_memory.problem()):
+        return f"{builder.name} builds only where there is a GPU: {missing}"
+    return problem
+
+
+def choose_builder(name: str | None) -> type[TensorRt]:
+    """The builder of that name, or the first that can build here.
+
+    Raises:
+        UsageError: there is no such builder.
+        MissingDependency: it cannot build here.
+    """
+    known = builders()
+    if name is not None and name not in known:
+        raise UsageError(
+            f"runtime {name} has no engines to build", expected="one of " + ", ".join(known), got=name
+        )
+    candidates = known if name is None else {name: known[name]}
+    problems = {name: build_problem(builder) for name, builder in candidates.items()}
+    for name, problem in problems.items():
+        if problem is None:
+            return candidates[name]
+    remedies = [remedy for builder in candidates.values() if (remedy := builder.remedy()) is not None]
+    raise MissingDependency(
+        "no engine can be built here: " + "; ".join(str(problem) for problem in problems.values()),
+        hint=" or ".join(remedies) or None,
+    )
+
+
+def sources(bundle: Bundle, names: list[str] | None) -> list[Variant]:
+    """The ONNX variants of those names, or all of them.
+
+    Raises:
+        UsageError: there is no such variant, or it is not ONNX.
+    """
+    found = [v for v in bundle.manifest.variants if v.format == "onnx"]
+    if names:
+        found = [bundle.variant(name) for name in names]
+    others = [variant.name for variant in found if variant.format != "onnx"]
+    if others or not found:
+        raise UsageError(
+            "engines are built from ONNX variants",
+            expected="one of " + ", ".join(v.name for v in bundle.manifest.variants if v.format == "onnx"),
+            got=", ".join(others) or "a bundle without any",
+        )
+    return found
+
+
+def build_variant(
+    bundle: Bundle,
+    source: Variant,
+    builder: type[TensorRt],
+    *,
+    progress: Progress = lambda phase, done, total: None,
+) -> Variant:
+    """Build an engine, compare it with the golden outputs where a GPU can run it, and add it to the bundle.
+
+    The timings of the builder are kept beside the bundle in `NAME.bundle.BUILDER.timings`, and its warnings
+    in `NAME.bundle.build.log`.
+
+    Args:
+        bundle: the bundle.
+        source: one of its ONNX variants.
+        builder: what `choose_builder` gave.
+        progress: see `build_engine`.
+
+    Returns:
+        The new variant. Its parity is None where there is no GPU.
+
+    Raises:
+        CheckFailed: the ONNX file has changed, cannot be built, or the engine does not answer like the eager
+            model. The bundle is left as it was.
+        UsageError: the bundle cannot be written.
+    """
+    bundle.check_file(source.file)
+    name = f"{builder.name}-{source.precision}"
+    folder = bundle.folder.absolute()
+    tied = builder.here(source.name, bundle.manifest.batch)
+    try:
+        handle, temporary_name = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+    except OSError as error:
+        raise UsageError(f"{bundle.folder} cannot be written: {error.strerror}") from None
+    os.close(handle)
+    temporary = Path(temporary_name)
+    try:
+        data = build_engine(
+            builder,
+            bundle.path(source.file),
+            bundle.manifest.signature,
+            bundle.manifest.batch,
+            cache=folder.parent / f"{folder.name}.{builder.name}.timings",
+            log=folder.parent / f"{folder.name}.build.log",
+            progress=progress,
+        )
+        temporary.write_bytes(data)
+        temporary.chmod(0o644)
+        variant = Variant(
+            name=name,
+            format=builder.formats[0],
+            precision=source.precision,
+            file=f"{name}{SUFFIX}",
+            sha256=sha256(temporary),
+            bytes=len(data),
+            parity=None if tied.gpu is None else _prove(bundle, temporary, name, source, builder),
+            tolerance=source.tolerance,
+            engine=tied,
+        )
+        _add(folder, variant, temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return variant
+
+
+def _prove(bundle: Bundle, path: Path, name: str, source: Variant, builder: type[TensorRt]) -> Parity:
+    smallest, largest = bundle.manifest.batch
+    inputs, outputs = bundle.golden()
+    with builder(path, bundle.manifest.signature, RuntimeOptions()) as runtime:
+        result = parity.measure(
+            runtime,
+            inputs,
+            outputs,
+            classes=bundle.manifest.labels is not None,
+            batches=[size for size in parity.BATCHES if smallest <= size <= largest] or [smallest],
+        )
+    if (broken := parity.excess(result, source.tolerance)) is not None:
+        expected, got = broken
+        raise CheckFailed(
+            f"{name} does not answer like the eager model; it was not added to {bundle.folder}",
+            expected=expected,
+            got=got,
+        )
+    return result
+
+
+def _add(folder: Path, variant: Variant, file: Path) -> None:
+    """Put a variant into the bundle. Interrupted anywhere, it leaves a whole bundle, with or without it.
+
+    Engines that were proved here stand first, in the order of their sources; the others stand last.
+    """
+    with _locked(folder):
+        document = manifest.read(folder)
+        others = tuple(v for v in document.variants if v.name != variant.name)
+        if len(others) < len(document.variants):
+            _write(folder, replace(document, variants=others))
+        file.replace(folder / variant.file)
+        order = [v.name for v in others if v.engine is None]
+
+        def place(chosen: Variant) -> tuple[int, int]:
+            if chosen.engine is None:
+                return 1, order.index(chosen.name)
+            rank = order.index(chosen.engine.source) if chosen.engine.source in order else len(order)
+            return (2 if chosen.parity is None else 0), rank
+
+        _write(folder, replace(document, variants=tuple(sorted((*others, variant), key=place))))
+
+
+def _write(folder: Path, document: manifest.Manifest) -> None:
+    write_atomic(folder / manifest.FILE_NAME, document.to_json())
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the bundle's folder, so that two builds at once do not drop each other's variants."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise BundleError(f"{folder} cannot be opened: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
