@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 import runpy
 import shlex
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import typer
+from pydantic import TypeAdapter
 
 from pinnace.clients.cli import app
+from pinnace.models.manifest import Manifest, Parity, Variant
 from pinnace.models.toml import read_toml
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +55,16 @@ def test_extras_exist(page: Path) -> None:
     extras = read_toml(ROOT / "pyproject.toml", "project")["project"]["optional-dependencies"]  # type: ignore[index]
     for group in re.findall(r"pip install '[.\w]*\[([\w,]+)\]'", page.read_text(encoding="utf-8")):
         assert set(group.split(",")) <= set(extras), group
+
+
+def test_the_manifest_of_bundle_md_is_one_and_every_field_is_explained() -> None:
+    text = (ROOT / "docs" / "bundle.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    read = TypeAdapter(Manifest).validate_json(shown)
+    assert json.loads(read.to_json()) == json.loads(shown)
+    for kind in (Manifest, Variant, Parity):
+        for field in dataclasses.fields(kind):
+            assert re.search(rf"^\|.*`{field.name}`.*\|", text, re.MULTILINE), field.name
 
 
 def test_commands_md_is_up_to_date() -> None:

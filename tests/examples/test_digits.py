@@ -94,7 +94,7 @@ def test_every_variant_is_as_accurate_as_training_said(
     typed: tuple[Any, dict[str, str]], images: list[Path], eager: list[int], variant: str
 ) -> None:
     reader, printed = typed
-    asked = ["--bundle", "digits.bundle", "--variant", variant, "--top-k", "1", "--json"]
+    asked = ["--bundle", "digits.bundle", "--variant", variant, "--threads", "1", "--top-k", "1", "--json"]
     done = reader.run(["pinnace", "classify", *map(str, images), *asked])
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
