@@ -186,9 +186,10 @@ def kill_on_exit(process: subprocess.Popen[Any]) -> Callable[[], None]:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a server: nothing of the user's, and BentoML's home in a temporary folder."""
+    """The environment of a server: nothing of the user's, and every file it writes in a temporary folder."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PINNACE_", "BENTOML_"))}
-    return {**env, "BENTOML_HOME": str(tmp_path_factory.mktemp("bentoml"))}
+    folder = tmp_path_factory.mktemp("bentoml")
+    return {**env, "BENTOML_HOME": str(folder), "TMPDIR": str(folder)}
 
 
 @pytest.fixture(scope="session")
@@ -203,17 +204,28 @@ StartServer = Callable[..., Server]
 def start_server(
     tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], bundle: Path
 ) -> Iterator[StartServer]:
-    """Start a server that is ended with the session; settings are given without their prefix."""
+    """Start a server that is ended with the session; settings are given without their prefix.
+
+    Args of what is yielded:
+        command: by default `RUN` with the tiny bundle.
+        folder: where its temporary files go.
+    """
     servers: list[Server] = []
 
-    def start(command: list[str] | None = None, **settings: object) -> Server:
+    def start(command: list[str] | None = None, folder: Path | None = None, **settings: object) -> Server:
         port = free_port()
         log_file = tmp_path_factory.mktemp("logs") / "server.log"
         variables = {f"PINNACE_{name.upper()}": str(value) for name, value in settings.items()}
         with log_file.open("wb") as log:
             process = subprocess.Popen(
                 command or [sys.executable, "-c", RUN, str(bundle)],
-                env={**environment, "PINNACE_PORT": str(port), "PINNACE_HOST": "127.0.0.1", **variables},
+                env={
+                    **environment,
+                    "TMPDIR": str(folder or environment["TMPDIR"]),
+                    "PINNACE_PORT": str(port),
+                    "PINNACE_HOST": "127.0.0.1",
+                    **variables,
+                },
                 cwd=REPOSITORY,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -49,10 +49,16 @@ def finish_in_flight(server: Any, image: bytes, sign: int) -> None:
         httpx.get(f"{server.url}/livez")
 
 
-def test_sigterm_lets_the_request_in_flight_finish(start_server: Any, tools: Tools) -> None:
-    server = start_server(workers=1, concurrency=1)
+def test_sigterm_lets_the_request_in_flight_finish_and_leaves_nothing_behind(
+    start_server: Any, tools: Tools, tmp_path: Path
+) -> None:
+    server = start_server(workers=1, concurrency=1, folder=tmp_path)
     server.wait_until_ready()
+    assert len(list(tmp_path.glob("pinnace-*"))) == 2
     finish_in_flight(server, tools["encode"]((250, 10, 20)), signal.SIGTERM)
+    assert not [
+        file.name for file in tmp_path.iterdir() if file.name.startswith(("pinnace-", "bentoml-uds-"))
+    ]
 
 
 def test_bentoml_serve_in_the_repository_root(start_server: Any, bundle: Path, tools: Tools) -> None:
