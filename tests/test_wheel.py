@@ -23,8 +23,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository's packages in a folder of their own, because setuptools builds inside the tree."""
     folder = tmp_path_factory.mktemp("tree")
     for room in ROOMS:
+        # `clients/js` is a package of its own, for npm; what serving has of it is a link, copied as a file.
         shutil.copytree(
-            REPOSITORY / room, folder / room, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+            REPOSITORY / room, folder / room, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "js")
         )
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / file, folder)
