@@ -13,13 +13,22 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from pinnace.models.answer import Answer
 from pinnace.models.errors import PinnaceError
 from pinnace.serving.body import read_upload
 from pinnace.serving.engine import Engine
-from pinnace.serving.errors import LateAnswer, SlowRequest, error_response, http_exception, internal_error
+from pinnace.serving.errors import (
+    LateAnswer,
+    SlowRequest,
+    UnknownModel,
+    error_response,
+    http_exception,
+    internal_error,
+)
+from pinnace.serving.listing import index_body, models_body
+from pinnace.serving.page_files import PageFiles, wants_page
 from pinnace.serving.settings import Settings
 
 logger = logging.getLogger("pinnace.serving")
@@ -51,15 +60,20 @@ def create_app(
         finally:
             await anyio.to_thread.run_sync(engine.close)
 
+    page_files = PageFiles()
     app = Starlette(
         routes=[
             Route("/", answering(index), methods=["GET"]),
             Route("/classify", answering(classify), methods=["POST"]),
+            Route("/models", answering(models), methods=["GET"]),
+            Route("/models/{name:path}/classify", answering(classify), methods=["POST"]),
+            Mount("/page", page_files),
         ],
         exception_handlers={HTTPException: http_exception},
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.page_files = page_files
     return app
 
 
@@ -85,29 +99,22 @@ def answering(handler: Handler) -> Handler:
 
 
 async def index(request: Request) -> Response:
-    """`GET /`: what is served, and where."""
-    classifier = request.app.state.engine.classifier
-    return JSONResponse(
-        {
-            "model": classifier.bundle.name,
-            "variant": classifier.variant.name,
-            "runtime": classifier.runtime.name,
-            "classes": len(classifier.labels),
-            "routes": {
-                "POST /classify": "one image: raw body, multipart field image, or JSON; top_k",
-                "GET /docs.json": "OpenAPI description",
-                "GET /livez": "the process is up",
-                "GET /readyz": "every worker has warmed up",
-                "GET /metrics": "Prometheus metrics",
-            },
-        }
-    )
+    """`GET /`: the page, or what is served, and where."""
+    if wants_page(request):
+        files: PageFiles = request.app.state.page_files
+        return await files.page(request.scope)
+    return JSONResponse(index_body(request.app.state.engine.classifier), headers={"Vary": "Accept"})
+
+
+async def models(request: Request) -> Response:
+    """`GET /models`: what is served, in detail."""
+    return JSONResponse(models_body([request.app.state.engine.classifier]))
 
 
 async def classify(request: Request) -> Response:
-    """`POST /classify`: one image in, named classes out."""
+    """`POST /classify` and `POST /models/{name}/classify`: one image in, named classes out."""
     settings: Settings = request.app.state.settings
-    engine: Engine = request.app.state.engine
+    engine = chosen_engine(request)
     try:
         with anyio.fail_after(settings.timeout):
             upload = await read_upload(request, settings.max_body_bytes)
@@ -122,6 +129,15 @@ async def classify(request: Request) -> Response:
             hint="try again when the server is less busy",
         ) from None
     return JSONResponse(answer_body(answer))
+
+
+def chosen_engine(request: Request) -> Engine:
+    """The model that the path names; the one there is, where it names none."""
+    engine: Engine = request.app.state.engine
+    name = request.path_params.get("name")
+    if name is not None and name != engine.classifier.bundle.name:
+        raise UnknownModel(f"no model is named {name[:80]!r} here", expected=engine.classifier.bundle.name)
+    return engine
 
 
 def answer_body(answer: Answer) -> dict[str, Any]:

@@ -21,6 +21,13 @@ class MalformedBody(PinnaceError):
     code = "malformed_body"
 
 
+class UnknownModel(PinnaceError):
+    """No model of that name is served."""
+
+    http_status = 404
+    code = "unknown_model"
+
+
 class SlowRequest(PinnaceError):
     """The request did not arrive in time."""
 

@@ -57,6 +57,32 @@ SCHEMAS: Json = {
             ),
         }
     ),
+    "Model": _object(
+        {
+            "name": _TEXT,
+            "variant": _TEXT,
+            "runtime": _TEXT,
+            "classes": {"type": "integer"},
+            "labels": {"type": "array", "items": _TEXT},
+            "preprocess": {"type": "object", "description": "As in the bundle's manifest."},
+            "input": _object(
+                {
+                    "name": _TEXT,
+                    "dtype": _TEXT,
+                    "shape": {
+                        "type": "array",
+                        "items": {"oneOf": [{"type": "integer"}, {"type": "string"}]},
+                        "description": "A dynamic dimension is a string.",
+                    },
+                }
+            ),
+            "parity": {
+                "type": "object",
+                "nullable": True,
+                "description": "How far the variant lies from the original; as in the manifest.",
+            },
+        }
+    ),
     "Error": _object(
         {
             "error": _object({"code": _TEXT, "message": _TEXT, "hint": {"type": "string", "nullable": True}}),
@@ -69,49 +95,84 @@ _ERRORS: Json = {
     for status, description in _STATUSES.items()
 }
 
-PATHS: Json = {
-    "/classify": {
-        "post": {
-            "summary": "Classify one image",
-            "operationId": "classify",
-            "tags": [TAG],
-            "parameters": [
-                {"name": TOP_K, "in": "query", "required": False, "schema": _TOP_K},
-            ],
-            "requestBody": {
-                "required": True,
-                "content": {
-                    FORM: {
-                        "schema": _object({IMAGE_FIELD: _IMAGE_FILE, TOP_K: _TOP_K}, required=[IMAGE_FIELD])
-                    },
-                    "image/*": {"schema": _IMAGE_FILE},
-                    RAW: {"schema": _IMAGE_FILE},
-                    JSON: {
-                        "schema": _object(
-                            {IMAGE_FIELD: {"type": "string", "format": "byte"}, TOP_K: _TOP_K},
-                            required=[IMAGE_FIELD],
-                        )
-                    },
+_NAME: Json = {"name": "name", "in": "path", "required": True, "schema": _TEXT}
+
+_UNKNOWN_MODEL: Json = {
+    "404": {
+        "description": "No model of that name is served.",
+        "content": {JSON: {"schema": _ref("Error")}},
+    }
+}
+
+
+def _classify(operation: str, summary: str, parameters: list[Json], responses: Json) -> Json:
+    return {
+        "summary": summary,
+        "operationId": operation,
+        "tags": [TAG],
+        "parameters": [
+            *parameters,
+            {"name": TOP_K, "in": "query", "required": False, "schema": _TOP_K},
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                FORM: {"schema": _object({IMAGE_FIELD: _IMAGE_FILE, TOP_K: _TOP_K}, required=[IMAGE_FIELD])},
+                "image/*": {"schema": _IMAGE_FILE},
+                RAW: {"schema": _IMAGE_FILE},
+                JSON: {
+                    "schema": _object(
+                        {IMAGE_FIELD: {"type": "string", "format": "byte"}, TOP_K: _TOP_K},
+                        required=[IMAGE_FIELD],
+                    )
                 },
             },
+        },
+        "responses": {
+            "200": {
+                "description": "The most probable classes, most probable first.",
+                "content": {JSON: {"schema": _ref("Answer")}},
+            },
+            **_ERRORS,
+            **responses,
+        },
+    }
+
+
+PATHS: Json = {
+    "/classify": {"post": _classify("classify", "Classify one image", [], {})},
+    "/models": {
+        "get": {
+            "summary": "The models that are served; the first is the one that /classify asks",
+            "operationId": "models",
+            "tags": [TAG],
             "responses": {
                 "200": {
-                    "description": "The most probable classes, most probable first.",
-                    "content": {JSON: {"schema": _ref("Answer")}},
-                },
-                **_ERRORS,
+                    "description": "The models.",
+                    "content": {
+                        JSON: {"schema": _object({"models": {"type": "array", "items": _ref("Model")}})}
+                    },
+                }
             },
         }
     },
+    "/models/{name}/classify": {
+        "post": _classify(
+            "classify_with_model", "Classify one image with a model chosen by name", [_NAME], _UNKNOWN_MODEL
+        )
+    },
     "/": {
         "get": {
-            "summary": "What is served, and where",
+            "summary": "The page, for a browser; what is served, and where, for others",
             "operationId": "index",
             "tags": [TAG],
             "responses": {
                 "200": {
-                    "description": "The model and the routes.",
-                    "content": {JSON: {"schema": {"type": "object"}}},
+                    "description": "HTML where the client names it in Accept; else the model and the routes.",
+                    "content": {
+                        JSON: {"schema": {"type": "object"}},
+                        "text/html": {"schema": {"type": "string"}},
+                    },
                 }
             },
         }

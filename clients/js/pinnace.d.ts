@@ -1,0 +1,127 @@
+/** What can be sent: the encoded bytes of a JPEG, PNG, WebP, GIF, BMP or TIFF. A `File` is a `Blob`, a `Buffer` a view. */
+export type ImageSource = Blob | ArrayBuffer | ArrayBufferView;
+
+/** One class. */
+export interface Prediction {
+  label: string;
+  /** The number of the class, from 0. */
+  index: number;
+  /** 0 to 1. */
+  probability: number;
+}
+
+/** Milliseconds that the server spent. */
+export interface Timing {
+  decode: number;
+  preprocess: number;
+  /** The wait for a free slot. */
+  queue: number;
+  infer: number;
+  total: number;
+}
+
+/** The classes of one image, most probable first, and what answered. */
+export interface Answer {
+  model: string;
+  variant: string;
+  runtime: string;
+  predictions: Prediction[];
+  timing_ms: Timing;
+}
+
+/** What is done with an image before the model sees it. */
+export interface Preprocess {
+  /** The shortest edge, or [height, width], or null for none. */
+  resize: number | [number, number] | null;
+  interpolation: string;
+  /** [height, width] of the centre crop, or null for none. */
+  crop: [number, number] | null;
+  color: "RGB" | "L";
+  mean: number[];
+  std: number[];
+  exif: boolean;
+}
+
+/** How far the served variant lies from the original model on the golden inputs. */
+export interface Parity {
+  max_abs: number;
+  max_rel: number;
+  cosine: number;
+  top1_agreement: number | null;
+  samples: number;
+  runtime: string;
+}
+
+/** One model that is served. */
+export interface Model {
+  name: string;
+  variant: string;
+  runtime: string;
+  classes: number;
+  labels: string[];
+  preprocess: Preprocess;
+  /** A dynamic dimension of the shape is a string. */
+  input: { name: string; dtype: string; shape: (number | string)[] };
+  parity: Parity | null;
+}
+
+export interface ClientOptions {
+  /** Milliseconds for one call, all attempts and the waits between them included; 30,000 by default. */
+  timeout?: number;
+  /** How often a call is repeated after 429, 503 or no connection; 2 by default. */
+  retries?: number;
+  /** Sent as `Authorization: Bearer ...`, for a server or a proxy that asks for it. */
+  apiKey?: string;
+  /** Used in place of the global `fetch`. */
+  fetch?: typeof fetch;
+}
+
+export interface CallOptions {
+  /** Ends the call; it then rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+export interface ClassifyOptions extends CallOptions {
+  /** How many classes; the server's default where left out. */
+  topK?: number;
+  /** The name of a model; the server's first where left out. */
+  model?: string;
+}
+
+/**
+ * What went wrong. `code` is the server's, such as `undecodable_image`, or one of the client's own:
+ * `unreachable` (no connection), `timeout` (no answer in time), `unexpected_answer` (not a Pinnace server),
+ * `unreadable_file` (the file cannot be read).
+ */
+export class PinnaceError extends Error {
+  constructor(
+    message: string,
+    details: { code: string; status?: number | null; hint?: string | null; cause?: unknown },
+  );
+  readonly code: string;
+  /** The HTTP status, or null where there was no answer. */
+  readonly status: number | null;
+  /** What to do about it, or null. */
+  readonly hint: string | null;
+}
+
+/** Asks one server. */
+export class Client {
+  /**
+   * @param url the server's root, such as `http://localhost:3000`.
+   * @throws TypeError if the URL is none or an option is out of range.
+   */
+  constructor(url: string | URL, options?: ClientOptions);
+  /** The server's root, ending in a slash. */
+  readonly url: string;
+  /**
+   * Classify one image.
+   * @throws TypeError if the image is of another kind.
+   * @throws PinnaceError for everything else.
+   */
+  classify(image: ImageSource, options?: ClassifyOptions): Promise<Answer>;
+  /** What is served; the first is asked where `classify` names no model. */
+  models(options?: CallOptions): Promise<Model[]>;
+  /** Whether every worker has warmed up; false where the server cannot be reached. Never repeated. */
+  ready(options?: CallOptions): Promise<boolean>;
+}

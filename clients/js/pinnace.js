@@ -1,0 +1,271 @@
+/**
+ * A client for a Pinnace server, for browsers and Node.js 18 or later. It depends on nothing.
+ *
+ *     const client = new Client("http://localhost:3000");
+ *     const answer = await client.classify(file, { topK: 3 });
+ *
+ * The types stand in `pinnace.d.ts`. The server's own page uses this same file.
+ */
+
+const RETRIED = new Set([429, 503]); // the server is full, or not ready: the same request may succeed later
+const FIRST_WAIT_MS = 250;
+
+/** What went wrong: the server's own words where it answered, ours where it did not. */
+export class PinnaceError extends Error {
+  constructor(message, { code, status = null, hint = null, cause } = {}) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = "PinnaceError";
+    this.code = code;
+    this.status = status;
+    this.hint = hint;
+  }
+}
+
+/** Asks one server. */
+export class Client {
+  #root;
+  #timeout;
+  #retries;
+  #headers;
+  #fetch;
+
+  constructor(url, { timeout = 30_000, retries = 2, apiKey, fetch = globalThis.fetch } = {}) {
+    this.#root = parseRoot(url);
+    this.#timeout = checkNumber("timeout", timeout, timeout > 0, "a number of milliseconds above 0");
+    this.#retries = checkNumber("retries", retries, Number.isInteger(retries) && retries >= 0, "0 or more");
+    this.#headers = { Accept: "application/json" };
+    if (apiKey !== undefined) this.#headers.Authorization = `Bearer ${apiKey}`;
+    new Headers(this.#headers); // throws a TypeError for a key that no header can hold
+    // A browser's fetch refuses to be called as a method of anything but the window.
+    this.#fetch = (...request) => fetch(...request);
+  }
+
+  get url() {
+    return this.#root;
+  }
+
+  async classify(image, { topK, model, signal } = {}) {
+    const body = await readable(image);
+    const path = model === undefined ? "classify" : `models/${encodeURIComponent(model)}/classify`;
+    const query = topK === undefined ? "" : `?top_k=${encodeURIComponent(topK)}`;
+    // The server decides by the bytes, so what a browser guesses from a file's name is not passed on.
+    const headers = { "Content-Type": "application/octet-stream" };
+    const answer = await this.#json(path + query, { method: "POST", body, headers }, signal);
+    if (!isAnswer(answer)) throw this.#notOurs(200);
+    return answer;
+  }
+
+  async models({ signal } = {}) {
+    const answer = await this.#json("models", { method: "GET" }, signal);
+    if (!Array.isArray(answer?.models) || !answer.models.every((model) => typeof model?.name === "string")) {
+      throw this.#notOurs(200);
+    }
+    return answer.models;
+  }
+
+  async ready({ signal } = {}) {
+    const deadline = new Deadline(this.#timeout, signal);
+    try {
+      const response = await this.#send("readyz", { method: "GET" }, deadline);
+      await response.body?.cancel();
+      return response.status === 200;
+    } catch (error) {
+      if (error instanceof PinnaceError) return false; // it cannot be reached, or is too slow to say so
+      throw error;
+    } finally {
+      deadline.clear();
+    }
+  }
+
+  /** The JSON of a successful answer; one deadline over all attempts and the waits between them. */
+  async #json(path, request, signal) {
+    const deadline = new Deadline(this.#timeout, signal);
+    try {
+      for (let attempt = 0; ; attempt += 1) {
+        let failure;
+        let wait = backoff(attempt);
+        try {
+          const response = await this.#send(path, request, deadline);
+          const text = await this.#whole(response, deadline);
+          if (response.ok) return this.#parse(text, response.status);
+          failure = this.#refusal(text, response.status);
+          wait = Math.max(wait, retryAfter(response));
+        } catch (error) {
+          if (!(error instanceof PinnaceError)) throw error;
+          failure = error;
+        }
+        const again = RETRIED.has(failure.status) || failure.code === "unreachable";
+        // A wait that outlasts the deadline would only replace the server's words by "too slow".
+        if (!again || attempt >= this.#retries || wait >= deadline.left()) throw failure;
+        await deadline.sleep(wait).catch((error) => {
+          throw this.#noAnswer(error, deadline);
+        });
+      }
+    } finally {
+      deadline.clear();
+    }
+  }
+
+  async #send(path, { headers, ...request }, deadline) {
+    const all = { ...this.#headers, ...headers };
+    try {
+      return await this.#fetch(this.#root + path, { ...request, headers: all, signal: deadline.signal });
+    } catch (error) {
+      throw this.#noAnswer(error, deadline);
+    }
+  }
+
+  async #whole(response, deadline) {
+    try {
+      return await response.text();
+    } catch (error) {
+      throw this.#noAnswer(error, deadline);
+    }
+  }
+
+  #parse(text, status) {
+    try {
+      return JSON.parse(text);
+    } catch {
+      throw this.#notOurs(status);
+    }
+  }
+
+  #noAnswer(error, deadline) {
+    if (deadline.expired) {
+      const seconds = this.#timeout / 1000;
+      const hint = "try again, or allow more time";
+      return new PinnaceError(`${this.#root} did not answer in ${seconds} s`, { code: "timeout", hint });
+    }
+    if (deadline.signal.aborted) return deadline.signal.reason;
+    const hint = "is the server running, and is this machine online?";
+    return new PinnaceError(`${this.#root} cannot be reached`, { code: "unreachable", hint, cause: error });
+  }
+
+  #refusal(text, status) {
+    try {
+      const { code, message, hint } = JSON.parse(text).error;
+      if (typeof code === "string" && typeof message === "string") {
+        return new PinnaceError(message, { code, status, hint: typeof hint === "string" ? hint : null });
+      }
+    } catch {
+      // a proxy's page, or another server's form of an error
+    }
+    const message = `${this.#root} answered with status ${status} and no explanation`;
+    return new PinnaceError(message, { code: "unexpected_answer", status });
+  }
+
+  #notOurs(status) {
+    const message = `${this.#root} answers, but not as a pinnace server does`;
+    return new PinnaceError(message, { code: "unexpected_answer", status });
+  }
+}
+
+/** Aborts a request when its time is up, or when the caller says so. */
+class Deadline {
+  #controller = new AbortController();
+  #timer;
+  #end;
+  #outer;
+  #onAbort;
+
+  constructor(milliseconds, outer) {
+    this.#end = performance.now() + milliseconds;
+    this.expired = false;
+    // Longer than this, a timer would fire at once.
+    this.#timer = setTimeout(() => this.#expire(), Math.min(milliseconds, 2 ** 31 - 1));
+    this.#outer = outer;
+    this.#onAbort = () => this.#controller.abort(outer.reason);
+    if (outer?.aborted) this.#onAbort();
+    else outer?.addEventListener("abort", this.#onAbort);
+  }
+
+  get signal() {
+    return this.#controller.signal;
+  }
+
+  left() {
+    return this.#end - performance.now();
+  }
+
+  clear() {
+    clearTimeout(this.#timer);
+    this.#outer?.removeEventListener("abort", this.#onAbort);
+  }
+
+  sleep(milliseconds) {
+    const { signal } = this;
+    return new Promise((resolve, reject) => {
+      const stop = () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      };
+      const timer = setTimeout(() => {
+        signal.removeEventListener("abort", stop);
+        resolve();
+      }, milliseconds);
+      if (signal.aborted) stop();
+      else signal.addEventListener("abort", stop, { once: true });
+    });
+  }
+
+  #expire() {
+    this.expired = true;
+    this.#controller.abort();
+  }
+}
+
+function parseRoot(url) {
+  let parsed;
+  try {
+    parsed = new URL(url);
+  } catch {
+    parsed = null;
+  }
+  if (parsed === null || !["http:", "https:"].includes(parsed.protocol)) {
+    throw new TypeError(`${JSON.stringify(String(url))} is no URL: give http://HOST:PORT or https://HOST:PORT`);
+  }
+  return `${parsed.origin}${parsed.pathname.replace(/\/*$/, "/")}`;
+}
+
+function checkNumber(name, value, good, expected) {
+  if (typeof value !== "number" || !good) throw new TypeError(`${name} must be ${expected}, not ${value}`);
+  return value;
+}
+
+async function readable(image) {
+  if (image instanceof ArrayBuffer || ArrayBuffer.isView(image)) return image;
+  if (!(image instanceof Blob)) {
+    throw new TypeError("an image is given as a Blob, a File, an ArrayBuffer, a typed array or a Buffer");
+  }
+  try {
+    await image.slice(0, 1).arrayBuffer(); // a folder, or a file that is gone: fetch would blame the network
+  } catch (error) {
+    const hint = "it may be a folder, or no longer there";
+    throw new PinnaceError("the file cannot be read", { code: "unreadable_file", hint, cause: error });
+  }
+  return image;
+}
+
+function isAnswer(answer) {
+  const texts = [answer?.model, answer?.variant, answer?.runtime];
+  return (
+    texts.every((text) => typeof text === "string") &&
+    Array.isArray(answer.predictions) &&
+    answer.predictions.length > 0 &&
+    answer.predictions.every((one) => typeof one?.label === "string" && Number.isFinite(one.probability)) &&
+    Number.isFinite(answer.timing_ms?.total)
+  );
+}
+
+/** Milliseconds to wait before the next attempt: doubling, and spread so that clients do not come back as one. */
+function backoff(attempt) {
+  return FIRST_WAIT_MS * 2 ** attempt * (0.5 + Math.random() / 2);
+}
+
+/** What `Retry-After` asks for, in milliseconds: seconds or a date; 0 where it says nothing. */
+function retryAfter(response) {
+  const text = response.headers.get("Retry-After")?.trim() ?? "";
+  const wait = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
+  return wait > 0 ? wait : 0;
+}

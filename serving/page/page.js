@@ -1,0 +1,202 @@
+/** The page: takes a picture, asks the server, shows the answer. Whatever comes from outside is put in as text. */
+
+import { Client, PinnaceError } from "./pinnace.js";
+
+const STAGES = ["decode", "preprocess", "queue", "infer"];
+const TOP = 5;
+
+const client = new Client(new URL(".", document.baseURI));
+const find = (id) => document.getElementById(id);
+
+let models = [];
+let picture = null; // the file shown, so that another model can be asked about it
+let asking = null; // aborts the question that is under way
+
+/** The element, with its classes and its text; an empty class stands for none. */
+function element(tag, className, text = "") {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.textContent = text;
+  return made;
+}
+
+function sentence(text) {
+  const words = text.trim();
+  return words.charAt(0).toUpperCase() + words.slice(1) + (/[.!?]$/.test(words) ? "" : ".");
+}
+
+function percent(probability) {
+  if (probability > 0 && probability < 0.001) return "<0.1%";
+  if (probability < 1 && probability >= 0.9995) return ">99.9%";
+  return `${(100 * probability).toFixed(1)}%`;
+}
+
+function milliseconds(value) {
+  return value > 0 && value < 0.05 ? "<0.1 ms" : `${value.toFixed(1)} ms`;
+}
+
+function say(text, answered = false) {
+  const status = find("status");
+  status.textContent = text;
+  status.classList.toggle("answered", answered);
+}
+
+function showError(message, hint = null) {
+  const lines = [message, hint].filter((line) => line !== null).map(sentence);
+  find("error").replaceChildren(...lines.map((line) => element("p", "", line)));
+}
+
+function showPicture(file, name) {
+  const image = find("preview-image");
+  URL.revokeObjectURL(image.src);
+  image.hidden = false;
+  image.src = URL.createObjectURL(file);
+  image.alt = `The picture to classify: ${name}`;
+  find("preview-name").textContent = name;
+  find("preview").hidden = false;
+}
+
+function showAnswer(answer) {
+  const [best] = answer.predictions;
+  say(`${best.label}, ${percent(best.probability)}`, true);
+  find("predictions").replaceChildren(
+    ...answer.predictions.map(({ label, probability }) => {
+      const line = element("li", "");
+      const fill = element("div", "fill");
+      fill.style.width = `${100 * probability}%`;
+      const bar = element("div", "bar");
+      bar.ariaHidden = "true"; // the percentage says the same
+      bar.append(fill);
+      line.append(element("span", "label", label), element("span", "percent", percent(probability)), bar);
+      return line;
+    }),
+  );
+  showStages(answer.timing_ms);
+  for (const part of ["model", "variant", "runtime"]) find(`answer-${part}`).textContent = answer[part];
+  find("answer").hidden = false;
+}
+
+/** On a small screen the answer comes in below the picture, out of sight. */
+function bringIntoSight(part) {
+  if (part.getBoundingClientRect().bottom > window.innerHeight) part.scrollIntoView({ block: "start" });
+}
+
+function showStages(timing) {
+  const known = STAGES.filter((stage) => Number.isFinite(timing[stage]));
+  const sum = known.reduce((total, stage) => total + timing[stage], 0);
+  find("stages-title").textContent = `Time on the server: ${milliseconds(timing.total)}`;
+  find("stages-bar").replaceChildren(
+    ...known.map((stage) => {
+      const part = element("div", stage);
+      part.style.width = `${sum > 0 ? (100 * timing[stage]) / sum : 0}%`;
+      return part;
+    }),
+  );
+  find("stages").replaceChildren(
+    ...known.map((stage) => {
+      const name = element("dt", "");
+      name.append(element("span", `swatch ${stage}`), stage);
+      const entry = element("div", "");
+      entry.append(name, element("dd", "", milliseconds(timing[stage])));
+      return entry;
+    }),
+  );
+}
+
+/** Ask about a picture; a question that is still under way is dropped. */
+async function classify(file, name) {
+  picture = { file, name };
+  asking?.abort();
+  const mine = new AbortController();
+  asking = mine;
+  find("error").replaceChildren();
+  showPicture(file, name);
+  say(`Asking about ${name} …`);
+  find("result").ariaBusy = "true";
+  try {
+    const model = find("model").value;
+    const topK = Math.min(TOP, models.find(({ name }) => name === model)?.classes ?? TOP);
+    const options = { topK, signal: mine.signal };
+    if (models.length > 1) options.model = model;
+    const answer = await client.classify(file, options);
+    if (asking !== mine) return;
+    showAnswer(answer);
+    bringIntoSight(find("status"));
+  } catch (error) {
+    if (asking !== mine) return;
+    if (!(error instanceof PinnaceError)) throw error;
+    say("");
+    find("answer").hidden = true;
+    showError(error.message, error.hint);
+    bringIntoSight(find("error"));
+  } finally {
+    if (asking === mine) find("result").ariaBusy = "false";
+  }
+}
+
+function takeFiles(files, otherwise) {
+  if (files.length === 0) showError(otherwise);
+  else classify(files[0], files[0].name || "the picture");
+}
+
+async function useExample(button) {
+  const path = button.dataset.example;
+  const response = await fetch(path).catch(() => null);
+  if (response?.ok) await classify(await response.blob(), path.split("/").pop());
+  else showError("the example cannot be loaded", "is the server still running?");
+}
+
+async function loadModels() {
+  const select = find("model");
+  try {
+    models = await client.models();
+  } catch (error) {
+    if (!(error instanceof PinnaceError)) throw error;
+    showError(error.message, error.hint);
+    return;
+  }
+  select.replaceChildren(...models.map(({ name }) => new Option(name, name)));
+  select.disabled = models.length < 2;
+}
+
+for (const id of ["pick", "photograph"]) {
+  find(id).addEventListener("change", ({ target }) => {
+    if (target.files.length > 0) takeFiles(target.files);
+    target.value = ""; // the same file can be chosen again
+  });
+}
+
+for (const button of document.querySelectorAll("[data-example]")) {
+  button.addEventListener("click", () => useExample(button));
+}
+
+find("model").addEventListener("change", () => {
+  if (picture !== null) classify(picture.file, picture.name);
+});
+
+// A browser shows no preview of a TIFF, or of what is no picture; the server has the last word on it.
+find("preview-image").addEventListener("error", ({ target }) => {
+  target.hidden = true;
+});
+
+document.addEventListener("paste", (event) => {
+  takeFiles(event.clipboardData.files, "there is no picture in the clipboard");
+});
+
+// Anywhere on the page, so that a picture let go beside the frame does not replace the page.
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  find("drop").classList.add("over");
+});
+
+document.addEventListener("dragleave", (event) => {
+  if (event.relatedTarget === null) find("drop").classList.remove("over");
+});
+
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  find("drop").classList.remove("over");
+  takeFiles(event.dataTransfer.files, "what was dropped is no file: save the picture first, then drop the file");
+});
+
+await loadModels();
