@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -26,12 +27,19 @@ def images(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, 3, 16, 16)).astype(np.float32)
 
 
-@pytest.fixture(params=all_runtimes().values(), ids=lambda runtime: runtime.name)
+@pytest.mark.parametrize("kind", all_runtimes().values(), ids=lambda runtime: runtime.name)
+def test_a_runtime_works_here_or_says_why_not(kind: type[Runtime]) -> None:
+    if (problem := kind.problem()) is not None:
+        pytest.skip(f"{kind.name}: {problem}")
+
+
+@pytest.fixture(
+    params=[runtime for runtime in all_runtimes().values() if runtime.problem() is None],
+    ids=lambda runtime: runtime.name,
+)
 def kind(request: pytest.FixtureRequest, exported: Bundle) -> type[Runtime]:
     """Every runtime that works here and reads something that the tiny network was exported to."""
     runtime: type[Runtime] = request.param
-    if (problem := runtime.problem()) is not None:
-        pytest.skip(f"{runtime.name}: {problem}")
     if not any(variant.format in runtime.formats for variant in exported.manifest.variants):
         pytest.skip(f"{runtime.name} reads {', '.join(runtime.formats)}, which cannot be exported here")
     return runtime
@@ -152,16 +160,23 @@ def test_another_dtype_or_shape(runtime: Runtime, array: np.ndarray, got: str) -
     )
 
 
-def test_one_thread_keeps_one_cpu_busy_and_no_more(kind: type[Runtime], file: Path, exported: Bundle) -> None:
+def seconds_by_thread() -> dict[int, float]:
+    return {thread.id: thread.user_time + thread.system_time for thread in psutil.Process().threads()}
+
+
+def test_one_thread_does_all_the_work_where_one_was_asked_for(
+    kind: type[Runtime], file: Path, exported: Bundle
+) -> None:
     batch = images(4096)
     with kind(file, exported.manifest.signature, RuntimeOptions(threads=1)) as opened:
         assert opened.threads == 1
         opened.run({"input": batch})
-        wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(8):
+        before, until = seconds_by_thread(), time.process_time() + 0.5
+        while time.process_time() < until:
             opened.run({"input": batch})
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    assert cpu < 1.25 * wall
+        after = seconds_by_thread()
+    spent = sorted(seconds - before.get(thread, 0) for thread, seconds in after.items())
+    assert spent[-1] > 0.8 * sum(spent)
 
 
 def test_a_second_runtime_does_not_change_the_threads_of_the_first(
@@ -375,12 +390,9 @@ def test_a_changed_file_is_never_loaded(own_copy: Bundle) -> None:
         assert message.startswith(f"{path} has changed since it was exported\n")
 
 
-def test_every_file_in_the_folder_is_a_runtime_and_imports_its_package_late() -> None:
-    files = [
-        path for path in Path(runtimes.__file__).parent.glob("*.py") if path.stem not in ("__init__", "base")
-    ]
-    assert len(all_runtimes()) == len(files)
-    for path in files:
-        top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import)]
-        names = {alias.name.partition(".")[0] for node in top for alias in node.names}
-        assert not names & {runtime.module for runtime in all_runtimes().values()}, path.name
+def test_no_runtime_imports_its_package_before_it_is_opened() -> None:
+    packages = {runtime.module.partition(".")[0] for runtime in all_runtimes().values()}
+    for path in Path(runtimes.__file__).parent.glob("*.py"):
+        imports = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import)]
+        names = {alias.name.partition(".")[0] for node in imports for alias in node.names}
+        assert not names & packages, path.name
