@@ -95,7 +95,9 @@ def _parse(trt: Any, network: Any, path: Path, signature: Signature, messages: A
         error = parser.get_error(0)
         node = " ".join(filter(None, (error.node_operator(), error.node_name())))
         raise CheckFailed(
-            f"TensorRT cannot parse {path.name}: " + (f"node {node}: " if node else "") + error.desc(),
+            f"TensorRT cannot parse {path.name}: "
+            + (f"node {node}: " if node else "")
+            + " ".join(error.desc().split()),
             hint="leave the variant out with --variant, or export with another --opset",
         )
     got = [network.get_input(index).name for index in range(network.num_inputs)]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pinnace.models.bundle import Bundle
 
 NETWORKS = Path(__file__).parent / "export" / "sample_networks.py"
+IMITATION_GPU = Path(__file__).parent / "imitation_gpu.py"
 PREPROCESS = """
 resize = [16, 16]
 crop = [16, 16]
@@ -25,15 +26,26 @@ std = [0.2, 0.3, 0.4]
 """
 
 
-@pytest.fixture(scope="session")
-def networks() -> ModuleType:
-    """`sample_networks.py`, imported."""
-    spec = importlib.util.spec_from_file_location("sample_networks", NETWORKS)
+def load(path: Path) -> ModuleType:
+    """A module of the tests that is no test itself."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def networks() -> ModuleType:
+    """`sample_networks.py`, imported."""
+    return load(NETWORKS)
+
+
+@pytest.fixture(scope="session")
+def imitation_gpu() -> ModuleType:
+    """`imitation_gpu.py`, imported."""
+    return load(IMITATION_GPU)
 
 
 @pytest.fixture(scope="session")
@@ -103,3 +115,48 @@ def own_copy(exported: Bundle, tmp_path: Path) -> Bundle:
     from pinnace.models.bundle import Bundle
 
     return Bundle.open(shutil.copytree(exported.folder, tmp_path / "tiny.bundle"))
+
+
+@pytest.fixture(scope="session")
+def precisions(exported: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The exported bundle with `onnx-fp16` and `onnx-int8` beside `onnx-fp32`. Read only."""
+    import dataclasses
+
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    from pinnace.models.bundle import Bundle
+    from pinnace.models.files import sha256
+    from pinnace.models.manifest import Tolerance
+
+    class Golden(CalibrationDataReader):
+        def __init__(self, arrays: object) -> None:
+            self.feeds = iter([{"input": array[None]} for array in arrays])  # type: ignore[attr-defined]
+
+        def get_next(self) -> dict[str, object] | None:
+            return next(self.feeds, None)
+
+    folder = shutil.copytree(exported.folder, tmp_path_factory.mktemp("precisions") / "tiny.bundle")
+    fp32 = exported.variant("onnx-fp32")
+    source = folder / fp32.file
+    onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), folder / "onnx-fp16.onnx")
+    settings = {"quant_format": QuantFormat.QDQ, "per_channel": True, "weight_type": QuantType.QInt8}
+    # TensorRT reads no int32 behind a DequantizeLinear, so the biases stay fp32.
+    extra = {"ActivationSymmetric": True, "QuantizeBias": False}
+    settings |= {"activation_type": QuantType.QInt8, "extra_options": extra}
+    quantize_static(source, folder / "onnx-int8.onnx", Golden(exported.golden()[0]["input"]), **settings)
+    added = [
+        dataclasses.replace(
+            fp32,
+            name=f"onnx-{precision}",
+            precision=precision,
+            file=f"onnx-{precision}.onnx",
+            sha256=sha256(folder / f"onnx-{precision}.onnx"),
+            tolerance=tolerance,
+        )
+        for precision, tolerance in (("fp16", Tolerance(max_rel=0.02)), ("int8", Tolerance(min_cosine=0.9)))
+    ]
+    manifest = dataclasses.replace(exported.manifest, variants=(*exported.manifest.variants, *added))
+    (folder / "manifest.json").write_bytes(manifest.to_json())
+    return Bundle.open(folder)
