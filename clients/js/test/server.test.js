@@ -1,0 +1,80 @@
+/** The client against a real server, whose address is in PINNACE_URL. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Client, PinnaceError } from "pinnace-client";
+
+const url = process.env.PINNACE_URL;
+const options = { skip: url ? false : "PINNACE_URL is not set" };
+const client = url ? new Client(url) : null;
+
+/** A BMP of 8 x 8 pixels of one colour. */
+function bitmap(red, green, blue) {
+  const [side, header] = [8, 54];
+  const bytes = Buffer.alloc(header + 3 * side * side);
+  bytes.write("BM");
+  bytes.writeUInt32LE(bytes.length, 2);
+  bytes.writeUInt32LE(header, 10);
+  bytes.writeUInt32LE(40, 14);
+  bytes.writeInt32LE(side, 18);
+  bytes.writeInt32LE(side, 22);
+  bytes.writeUInt16LE(1, 26);
+  bytes.writeUInt16LE(24, 28);
+  for (let at = header; at < bytes.length; at += 3) bytes.set([blue, green, red], at);
+  return bytes;
+}
+
+const IMAGE = bitmap(220, 30, 40);
+
+test("the server is ready", options, async () => {
+  assert.equal(await client.ready(), true);
+});
+
+test("every kind of image gives the same answer", options, async () => {
+  const copy = new Uint8Array(IMAGE);
+  const kinds = [IMAGE, copy, copy.buffer, new DataView(copy.buffer), new Blob([copy])];
+  const answers = await Promise.all(kinds.map((kind) => client.classify(kind, { topK: 2 })));
+  for (const { model, variant, runtime, predictions, timing_ms: timing } of answers) {
+    assert.deepEqual(predictions, answers[0].predictions);
+    assert.equal(predictions.length, 2);
+    assert.ok(predictions[0].probability >= predictions[1].probability);
+    assert.ok([model, variant, runtime].every((name) => name.length > 0));
+    assert.deepEqual(Object.keys(timing), ["decode", "preprocess", "queue", "infer", "total"]);
+  }
+});
+
+test("a model is listed, and answers by its name", options, async () => {
+  const [model] = await client.models();
+  assert.equal(model.labels.length, model.classes);
+  assert.equal(model.preprocess.mean.length, model.input.shape[1]);
+  const answer = await client.classify(IMAGE, { topK: 1, model: model.name });
+  assert.deepEqual([answer.model, answer.variant, answer.runtime], [model.name, model.variant, model.runtime]);
+  assert.equal(answer.predictions[0].label, model.labels[answer.predictions[0].index]);
+});
+
+test("the server's words reach the caller", options, async () => {
+  const [{ name, classes }] = await client.models();
+  const refusals = [
+    [
+      [Buffer.from("hello")],
+      [415, "unsupported_image_type", "the bytes are of no image type that is accepted"],
+      "expected: JPEG, PNG, WEBP, GIF, BMP, TIFF",
+    ],
+    [[Buffer.alloc(0)], [400, "undecodable_image", "the image is empty"], null],
+    [
+      [IMAGE, { topK: 0 }],
+      [422, "invalid_parameter", `top_k must be between 1 and ${classes}, the number of classes`],
+      null,
+    ],
+    [[IMAGE, { model: "none" }], [404, "unknown_model", "no model is named 'none' here"], `expected: ${name}`],
+  ];
+  for (const [parameters, [status, code, message], hint] of refusals) {
+    await assert.rejects(client.classify(...parameters), (error) => {
+      assert.ok(error instanceof PinnaceError);
+      const { status: s, code: c, message: m, hint: h } = error;
+      assert.deepEqual([s, c, m, h], [status, code, message, hint]);
+      return true;
+    });
+  }
+});
