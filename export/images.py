@@ -1,0 +1,85 @@
+"""Folders of images that a user gives for calibration, proof or evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pinnace.models.errors import ImageError, UsageError
+from pinnace.models.images import open_image
+from pinnace.models.preprocess import Preprocess
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+
+# About 500 calibration images are customary; more change little and take long.
+MOST_IMAGES = 512
+_MOST_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Images as a model wants to eat them.
+
+    Attributes:
+        inputs: float32, shape (images, channels, height, width).
+        files: their files, in the same order.
+        problems: a sentence for each file that could not be read.
+    """
+
+    inputs: npt.NDArray[np.float32]
+    files: tuple[Path, ...]
+    problems: tuple[str, ...]
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Every file under a folder whose name ends like an image's, in the order of their paths.
+
+    Raises:
+        UsageError: there is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}", expected="a folder with images")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise UsageError(f"there are no images in {folder}", expected=", ".join(sorted(SUFFIXES)))
+    return found
+
+
+def prepare_folder(folder: Path, preprocess: Preprocess, step: Callable[[str], None]) -> Prepared:
+    """Preprocess the images of a folder, at most 512 of them and 1 GiB, evenly chosen among all.
+
+    Raises:
+        UsageError: as `find_images`, or none of them can be read.
+    """
+    files = find_images(folder)
+    first = preprocess.crop or preprocess.resize
+    size = 4 * preprocess.channels * (first[0] * first[1] if isinstance(first, tuple) else 1)
+    most = max(1, min(MOST_IMAGES, _MOST_BYTES // size))
+    if len(files) > most:
+        files = [files[index * len(files) // most] for index in range(most)]
+    return prepare(files, preprocess, step)
+
+
+def prepare(
+    files: Iterable[Path], preprocess: Preprocess, step: Callable[[str], None] = lambda text: None
+) -> Prepared:
+    """Preprocess images; those that cannot be read are passed over and named.
+
+    Raises:
+        UsageError: none can be read.
+    """
+    inputs, read, problems = [], [], []
+    for path in files:
+        step(f"preparing {path.name}")
+        try:
+            inputs.append(preprocess.apply(open_image(path)))
+            read.append(path)
+        except ImageError as error:
+            problems.append(f"{path} is passed over: {error.message}")
+    if not inputs:
+        raise UsageError("none of the images can be read", got=problems[0] if problems else "no files")
+    return Prepared(np.stack(inputs), tuple(read), tuple(problems))

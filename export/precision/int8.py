@@ -1,0 +1,107 @@
+"""8-bit integers from the fp32 ONNX file: static, per channel, as QuantizeLinear and DequantizeLinear nodes.
+
+Two kinds, because no one file is fast everywhere (docs/precision.md has the measurements):
+
+- `int8`, for CPUs. Activations are uint8 with a zero point, so that the clipping of ReLU and ReLU6 is the
+  saturation of the numbers and ONNX Runtime runs whole layers in integers.
+- `int8sym`, for TensorRT, which takes nothing but int8 with zero point 0, and biases in floating point.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import tempfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pinnace.export.precision import calibration, graphs, sensitivity
+from pinnace.export.precision.base import Conversion, Material
+from pinnace.models.errors import CheckFailed
+
+if TYPE_CHECKING:
+    import onnx
+
+Quantise = Callable[[Collection[str]], "onnx.ModelProto"]
+
+# ONNX Runtime gives a softmax a zero point whatever it is asked for, and TensorRT takes none.
+_NEVER_SYMMETRIC = frozenset({"Softmax"})
+
+
+def convert(material: Material, path: Path, *, symmetric: bool) -> tuple[str, ...]:
+    """Calibrate, find out which nodes to leave in fp32, quantise the rest, and write the file.
+
+    Returns:
+        Notes: how it was calibrated, and which nodes were left out.
+
+    Raises:
+        CheckFailed: the network cannot be quantised.
+    """
+    assert material.images is not None
+    graphs.require_onnxruntime("int8")
+    import onnx
+
+    with tempfile.TemporaryDirectory(prefix="pinnace-int8-") as folder:
+        prepared = Path(folder, "prepared.onnx")
+        material.step("preparing the graph for int8")
+        _prepare(material.path, prepared)
+        found = calibration.ranges(prepared, material.input, material.images, material.method, material.step)
+        base = onnx.load(str(prepared))
+    base = onnx.shape_inference.infer_shapes(base)
+    quantise = functools.partial(_quantise, base, found, symmetric)
+    everything = quantise(())
+    if not any(node.op_type == "QuantizeLinear" for node in everything.graph.node):
+        raise CheckFailed("the network has no node that can be quantised to int8")
+    left_out = sensitivity.nodes_to_leave_out(base, quantise, material)
+    graphs.save(quantise(left_out) if left_out else everything, path)
+    notes = [f"{path.stem} was calibrated with {len(material.images)} images, method {material.method}"]
+    if left_out:
+        notes.append(
+            f"in {path.stem} {len(left_out)} nodes stay in fp32, because that brings its answers closer to "
+            "the fp32 ones: " + ", ".join(left_out)
+        )
+    return tuple(notes)
+
+
+def _prepare(source: Path, target: Path) -> None:
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    try:
+        # Symbolic shape inference helps transformers only and needs a package more.
+        quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+    except Exception as error:  # it runs an optimiser whose errors have classes of their own
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckFailed(f"the network cannot be prepared for int8: {lines[0]}") from error
+
+
+def _quantise(
+    base: onnx.ModelProto, found: Any, symmetric: bool, left_out: Collection[str]
+) -> onnx.ModelProto:
+    """The QDQ graph with some nodes left in fp32."""
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.registry import QDQRegistry
+
+    kinds = [kind for kind in QDQRegistry if not (symmetric and kind in _NEVER_SYMMETRIC)]
+    options = {"ActivationSymmetric": True, "QuantizeBias": False} if symmetric else {}
+    quantizer = QDQQuantizer(
+        copy.deepcopy(base),
+        True,  # per channel
+        False,  # all eight bits of the weights
+        QuantType.QInt8,
+        QuantType.QInt8 if symmetric else QuantType.QUInt8,
+        found,
+        [],
+        list(left_out),
+        kinds,
+        options,
+    )
+    model: onnx.ModelProto = quantizer.quantize_model() or quantizer.model.model
+    return model
+
+
+_PACKAGES = ("onnx", "onnxruntime")
+
+INT8 = Conversion("int8", True, _PACKAGES, functools.partial(convert, symmetric=False), activations="uint8")
+INT8SYM = Conversion("int8", True, _PACKAGES, functools.partial(convert, symmetric=True), activations="int8")
