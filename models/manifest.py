@@ -42,14 +42,48 @@ class Tolerance:
     """How far a variant may lie from the eager model.
 
     Attributes:
-        max_rel: upper bound of `Parity.max_rel`.
-        min_cosine: lower bound of `Parity.cosine`.
-        min_top1_agreement: lower bound of `Parity.top1_agreement`.
+        max_rel: upper bound of `max_rel` of a parity or proof.
+        min_cosine: lower bound of `cosine`.
+        min_top1_agreement: lower bound of `top1_agreement`.
+        max_mean_rel: upper bound of `Proof.mean_rel`.
+        min_top5_overlap: lower bound of `Proof.top5_overlap`.
+        photographs_only: judged on photographs and not on noise and extremes, which no picture gives and
+            which say little about a low precision.
     """
 
     max_rel: float | None = None
     min_cosine: float | None = None
     min_top1_agreement: float | None = None
+    max_mean_rel: float | None = None
+    min_top5_overlap: float | None = None
+    photographs_only: bool = False
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How far a variant's outputs lie from fp32 on photographs: the golden ones, and those the user gave.
+
+    Attributes:
+        images: how many photographs.
+        max_abs: largest absolute difference of any output element.
+        mean_abs: mean absolute difference over all output elements.
+        max_rel: largest absolute difference of any photograph, divided by the range of its fp32 outputs.
+        mean_rel: the largest, over photographs, of the mean absolute difference divided by that range.
+        cosine: smallest cosine similarity of any photograph.
+        top1_agreement: share of photographs with the same arg-max, 0 to 1; None for a model with no classes.
+        top5_overlap: mean share of the five highest classes that both have; None likewise.
+        runtime: which runtime ran the variant.
+    """
+
+    images: int
+    max_abs: float
+    mean_abs: float
+    max_rel: float
+    mean_rel: float
+    cosine: float
+    top1_agreement: float | None
+    top5_overlap: float | None
+    runtime: str
 
 
 @dataclass(frozen=True)
@@ -91,6 +125,9 @@ class Variant:
         parity: what was measured where it was made, or None where nothing there could run it.
         tolerance: what it has to keep on any device.
         engine: what it is tied to, if it is a TensorRT engine.
+        activations: of an int8 variant, what flows between its nodes: `uint8` with a zero point, for CPUs, or
+            `int8` with zero point 0, for TensorRT.
+        proof: what was measured on photographs where it was made.
     """
 
     name: str
@@ -102,6 +139,8 @@ class Variant:
     parity: Parity | None
     tolerance: Tolerance
     engine: Engine | None = None
+    activations: str | None = None
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +184,7 @@ class Manifest:
         created: ISO 8601 time in UTC.
         notes: sentences the reader of the bundle should know.
         batch: smallest and largest batch that a caller will send; engines are built for this range.
+        runtimes: names of runtimes in the target's order of preference; the others follow.
     """
 
     schema_version: int
@@ -160,6 +200,7 @@ class Manifest:
     created: str
     notes: tuple[str, ...] = field(default=())
     batch: tuple[int, int] = (1, 16)
+    runtimes: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         """The manifest as indented JSON, ending in a newline."""
