@@ -1,72 +1,132 @@
-"""A small HTTP client for a running server."""
+"""A client that blocks; it may be used from several threads at once."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import time
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self
 
+from pinnace.clients.exchange import Exchange, Exchanges, Pause, ServedModel, Step
+from pinnace.clients.threads import in_order
+from pinnace.clients.uploads import ImageSource
 from pinnace.models.answer import Answer
-from pinnace.models.errors import ImageError, ServerError, UsageError
+from pinnace.models.errors import PinnaceError
 
-_ANSWER = TypeAdapter(Answer)
+T = TypeVar("T")
+
+# As many as callers ask for at once, and all of them kept: a connection costs more than a small answer.
+CONNECTIONS = httpx.Limits(max_connections=100)
 
 
 class Client:
-    """Asks one server. Open it in a `with` statement."""
+    """Asks one server. Open it in a `with` statement.
 
-    def __init__(self, url: str, *, timeout: float = 30.0) -> None:
+    A request that meets a full server (429, 503), no connection, or a connection that is cut is made again,
+    after a wait that doubles each time and is at least as long as the server asks for with `Retry-After`.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 30.0, retries: int = 3) -> None:
         """Connect to nothing yet.
 
         Args:
             url: the server's root, such as `http://localhost:3000`.
-            timeout: seconds for one request.
+            timeout: seconds of silence: to make a connection, and until the server sends or takes more bytes.
+            retries: how often a request is made again after the first time.
 
         Raises:
-            UsageError: the URL is none.
+            UsageError: the URL is none, or a number is out of range.
         """
-        if not url.startswith(("http://", "https://")):
-            raise UsageError(f"{url!r} is no URL", expected="http://HOST:PORT or https://HOST:PORT")
-        self.url = url.rstrip("/")
-        self._http = httpx.Client(timeout=timeout)
+        self._exchanges = Exchanges(url, timeout=timeout, retries=retries)
+        self.url = self._exchanges.url
+        self._http = httpx.Client(limits=CONNECTIONS)
 
-    def classify(self, image: Path | bytes, top_k: int | None = None) -> Answer:
-        """Send one image as it is and return the server's answer.
+    def classify(self, image: ImageSource, top_k: int | None = None, *, model: str | None = None) -> Answer:
+        """Send one image and return the server's answer.
 
         Args:
-            image: a path, or the encoded bytes.
+            image: a path, encoded bytes, a Pillow image, or a uint8 array of shape (height, width),
+                (height, width, 3) or (height, width, 4). Pixels are sent as PNG.
             top_k: how many classes; the server's default where None.
+            model: which of the server's models; its first where None.
 
         Raises:
             ImageError: the file cannot be read.
-            ServerError: the server cannot be reached, refuses the image, or does not answer as it should.
+            UsageError: the image is of none of these kinds.
+            Unreachable: no connection can be made.
+            NoAnswer: no answer comes.
+            Refused: the server answers with an error.
+            BadAnswer: what answers is no Pinnace server.
         """
-        data = image if isinstance(image, bytes) else _read(image)
+        return self._carry_out(self._exchanges.classify(image, top_k, model))
+
+    def classify_many(
+        self,
+        images: Iterable[ImageSource],
+        top_k: int | None = None,
+        *,
+        model: str | None = None,
+        concurrency: int = 8,
+    ) -> list[Answer | PinnaceError]:
+        """Send each image in a request of its own, several at once.
+
+        Args:
+            images: as `classify` takes them; an iterator is read no faster than images are sent.
+            top_k: how many classes; the server's default where None.
+            model: which of the server's models; its first where None.
+            concurrency: requests at once.
+
+        Returns:
+            For each image, in order, its answer or the error that `classify` would have raised.
+
+        Raises:
+            UsageError: concurrency is below 1.
+        """
+
+        def ask(image: ImageSource) -> Answer:
+            return self.classify(image, top_k, model=model)
+
+        return [outcome for _, outcome in in_order(ask, images, concurrency)]
+
+    def models(self) -> tuple[ServedModel, ...]:
+        """What the server answers with; the first is asked where a request names none.
+
+        Raises:
+            ServerError: as `classify`.
+        """
+        return self._carry_out(self._exchanges.models())
+
+    def ready(self) -> bool:
+        """Whether the server would answer now; False also where it cannot be reached. Asks once.
+
+        Raises:
+            Refused: something answers, but with an error that no Pinnace server gives here.
+        """
+        return self._carry_out(self._exchanges.ready())
+
+    def _carry_out(self, exchange: Exchange[T]) -> T:
         try:
-            response = self._http.post(
-                f"{self.url}/classify",
-                content=data,
-                params={} if top_k is None else {"top_k": top_k},
-                headers={"Content-Type": "application/octet-stream"},
-            )
-        except httpx.TimeoutException:
-            raise ServerError(f"{self.url} did not answer in {self._http.timeout.read:g} seconds") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ServerError(
-                f"{self.url} cannot be reached: {error}",
-                hint="is it running? `pinnace serve BUNDLE` starts one",
-            ) from None
-        if response.is_error:
-            raise _refusal(self.url, response)
-        try:
-            return _ANSWER.validate_json(response.content)
-        except ValidationError:
-            raise ServerError(f"{self.url} answers, but not as a pinnace server does") from None
+            step = next(exchange)
+            while True:
+                try:
+                    outcome = self._do(step)
+                except Exception as error:
+                    step = exchange.throw(error)
+                else:
+                    step = exchange.send(outcome)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _do(self, step: Step) -> Any:
+        if isinstance(step, httpx.Request):
+            return self._http.send(step)
+        if isinstance(step, Pause):
+            return time.sleep(step.seconds)
+        return step()
 
     def close(self) -> None:
         """Close the connections."""
@@ -82,18 +142,3 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _refusal(url: str, response: httpx.Response) -> ServerError:
-    try:
-        error: dict[str, Any] = response.json()["error"]
-        return ServerError(f"{error['message']} ({response.status_code} {error['code']})", hint=error["hint"])
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
-        return ServerError(f"{url} answered with status {response.status_code} and no explanation")

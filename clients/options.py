@@ -23,9 +23,14 @@ RuntimeOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="CPU threads of one call.", show_default="the CPUs at hand"),
+    typer.Option(
+        "--threads",
+        min=1,
+        help="CPU threads of one call.",
+        show_default="the CPUs at hand; 1 where rows are written",
+    ),
 ]
 ProgressOption = Annotated[
     bool | None,
-    typer.Option("--progress/--no-progress", help="Show which step runs.", show_default="on a terminal"),
+    typer.Option("--progress/--no-progress", help="Show how far it is.", show_default="on a terminal"),
 ]

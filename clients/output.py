@@ -37,6 +37,11 @@ def _console(file: TextIO) -> Console:
     return Console(file=file, highlight=False, width=width)
 
 
+def plain(text: str) -> str:
+    """Text that is not ours, for a console: no markup, and no control characters for the terminal to obey."""
+    return escape("".join(char if char.isprintable() else repr(char)[1:-1] for char in text))
+
+
 def print_json(value: Any) -> None:
     """Print dataclasses, dicts and lists as indented JSON on standard output."""
     print(json.dumps(_ANYTHING.dump_python(value, mode="json"), indent=2, ensure_ascii=False))
@@ -44,10 +49,10 @@ def print_json(value: Any) -> None:
 
 def print_error(error: PinnaceError) -> None:
     """Print an error on standard error: its sentence, what was expected and got, what to do."""
-    first, *rest = escape(str(error)).splitlines()
-    err().print(f"[bold red]error:[/] {first}", soft_wrap=True)
+    first, *rest = str(error).splitlines()
+    err().print(f"[bold red]error:[/] {plain(first)}", soft_wrap=True)
     for line in rest:
-        err().print(line, soft_wrap=True)
+        err().print(plain(line), soft_wrap=True)
 
 
 @contextmanager

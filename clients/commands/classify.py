@@ -1,28 +1,43 @@
-"""`pinnace classify`: ask a bundle in this process, or a server."""
+"""`pinnace classify`: ask a bundle in this process, or a server, for one image or for thousands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import AbstractContextManager
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinnace.clients.options import Json, RuntimeOption, ThreadsOption, VariantOption
+from pinnace.clients.options import Json, ProgressOption, RuntimeOption, ThreadsOption, VariantOption
 
 if TYPE_CHECKING:
-    from pinnace.models.answer import Answer
+    from pinnace.clients.many import Asked
+    from pinnace.clients.rows import RowFormat
 
-Ask = Callable[[Path], "Answer"]
+# Enough for a server of many CPUs; a request that waits costs this side next to nothing.
+SERVER_CONCURRENCY = 16
 
-_BAR = 24
+# A run of hours survives the restart of a server; whoever waits for one image wants to know soon.
+_RETRIES_OF_MANY = 6
+_RETRIES_OF_FEW = 2
+
+_INTERRUPTED = 130
+
+
+class Format(str, Enum):
+    """How rows are written."""
+
+    jsonl = "jsonl"
+    csv = "csv"
 
 
 def classify(
     images: Annotated[
-        list[Path], typer.Argument(help="Image files.", metavar="IMAGE...", show_default=False)
+        list[Path],
+        typer.Argument(
+            help="Image files, and folders to search for them.", metavar="IMAGE|DIR...", show_default=False
+        ),
     ],
     bundle: Annotated[
         Path | None, typer.Option(help="Classify in this process.", metavar="BUNDLE", show_default=False)
@@ -31,85 +46,117 @@ def classify(
         str | None, typer.Option(help="Ask a server, such as http://localhost:3000.", show_default=False)
     ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="How many classes.", show_default="5")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write rows to this file, .jsonl or .csv.", show_default=False),
+    ] = None,
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            help="Write rows like this.",
+            metavar="jsonl|csv",
+            show_default="as --output ends; jsonl for a DIR",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the output that an earlier run began.")
+    ] = False,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images at once, where rows are written.",
+            show_default=f"{SERVER_CONCURRENCY} with --url, the CPUs at hand with --bundle",
+        ),
+    ] = None,
     variant: VariantOption = None,
     runtime: RuntimeOption = None,
     threads: ThreadsOption = None,
+    progress: ProgressOption = None,
     json: Json = False,
 ) -> None:
-    """Classify images with a bundle in this process, or with a running server."""
-    from rich.markup import escape
+    """Classify images with a bundle in this process, or with a running server.
 
-    from pinnace.clients.output import err, print_error, print_json
-    from pinnace.models.errors import PinnaceError, UsageError
+    The answers are shown as bars. With a DIR, --output or --format, each image becomes a row instead, as soon
+    as it is done, and a summary of the labels follows on standard error.
+    """
+    from pinnace.clients.display import print_failure, print_ignored
+    from pinnace.clients.folders import find_images
+    from pinnace.clients.output import err
+    from pinnace.clients.show import show
+    from pinnace.clients.write_rows import write_rows
+    from pinnace.models.errors import ImageError, UsageError
+    from pinnace.models.images import SUFFIXES
 
     if (bundle is None) == (url is None):
         raise UsageError("give either --bundle BUNDLE or --url URL")
-    rows: list[dict[str, Any]] = []
-    failed = False
-    with _server(url, top_k) if url else _bundle(bundle, variant, runtime, threads, top_k) as ask:
-        for image in images:
+    if url is not None and (variant or runtime or threads):
+        raise UsageError("--variant, --runtime and --threads choose for --bundle; a server has chosen")
+    if json and (output or format):
+        raise UsageError("--json prints one list; --output and --format write rows", hint="leave one out")
+    if resume and output is None:
+        raise UsageError("--resume goes on with a file", hint="name it with --output")
+    rows = not json and (output is not None or format is not None or any(path.is_dir() for path in images))
+    how = _format(output, format, top_k) if rows else None
+
+    found = find_images(images)
+    for problem in found.closed:
+        print_failure(
+            err(), str(problem.filename), ImageError(f"the folder cannot be read: {problem.strerror}")
+        )
+    if not found.images:
+        where = ", ".join(map(str, images))
+        raise UsageError(
+            f"there are no images in {where}", expected=f"files that end in {', '.join(SUFFIXES)}"
+        )
+    with _asked(bundle, url, top_k, variant, runtime, threads, concurrency, rows) as asked:
+        if how is not None:
+            print_ignored(found.ignored)
             try:
-                answer = ask(image)
-            except PinnaceError as error:
-                if len(images) == 1:
-                    raise
-                failed = True
-                rows.append({"image": str(image), **error.http_body()})
-                if not json:
-                    err().print(f"[bold]{escape(str(image))}[/]", soft_wrap=True)
-                    print_error(error)
-                continue
-            rows.append({"image": str(image), **asdict(answer)})
-            if not json:
-                _print_answer(image, answer)
-    if json:
-        print_json(rows)
-    if failed:
+                all_well = write_rows(asked, found.images, how, output, resume=resume, progress=progress)
+            except KeyboardInterrupt:
+                raise typer.Exit(_INTERRUPTED) from None
+        else:
+            all_well = show(asked, found.images, json=json)
+    if not all_well or found.closed:
         raise typer.Exit(1)
 
 
-@contextmanager
-def _server(url: str, top_k: int | None) -> Iterator[Ask]:
-    from pinnace.clients.client import Client
+def _format(output: Path | None, format: Format | None, top_k: int | None) -> RowFormat:
+    from pinnace.clients.rows import Csv, JsonLines
+    from pinnace.models.errors import UsageError
+    from pinnace.models.predictions import DEFAULT_TOP_K
 
-    with Client(url) as client:
-        yield lambda image: client.classify(image, top_k)
-
-
-@contextmanager
-def _bundle(
-    folder: Path | None, variant: str | None, runtime: str | None, threads: int | None, top_k: int | None
-) -> Iterator[Ask]:
-    from pinnace.models.bundle import Bundle
-    from pinnace.models.classifier import Classifier
-    from pinnace.models.runtimes.base import RuntimeOptions
-
-    options = RuntimeOptions() if threads is None else RuntimeOptions(threads=threads)
-    assert folder is not None
-    with Classifier(Bundle.open(folder), variant, runtime, options) as classifier:
-        classifier.check_top_k(top_k)
-        yield lambda image: classifier.classify(image, top_k)
-
-
-def _print_answer(image: Path, answer: Answer) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from pinnace.clients.output import out
-
-    table = Table.grid(padding=(0, 2))
-    for prediction in answer.predictions:
-        bar = "█" * round(_BAR * prediction.probability)
-        table.add_row(
-            f"{prediction.probability:7.2%}",
-            f"[cyan]{bar:<{_BAR}}[/]",
-            escape(prediction.label),
-            f"[dim]{prediction.index}[/]",
-        )
-    console = out()
-    timing = answer.timing_ms
-    console.print(
-        f"[bold]{escape(str(image))}[/]  {escape(answer.model)} {answer.variant} in {answer.runtime}, "
-        f"{timing.total:.1f} ms"
+    suffix = output.suffix.lower() if output is not None else JsonLines.suffixes[0]
+    if format is Format.csv or (format is None and suffix in Csv.suffixes):
+        return Csv(top_k or DEFAULT_TOP_K)
+    if format is Format.jsonl or suffix in JsonLines.suffixes:
+        return JsonLines()
+    raise UsageError(
+        f"the name {output} does not say how rows are written",
+        expected=f"a file that ends in {', '.join((*JsonLines.suffixes, *Csv.suffixes))}",
+        hint="or say it with --format",
     )
-    console.print(table)
+
+
+def _asked(
+    bundle: Path | None,
+    url: str | None,
+    top_k: int | None,
+    variant: str | None,
+    runtime: str | None,
+    threads: int | None,
+    concurrency: int | None,
+    rows: bool,
+) -> AbstractContextManager[Asked]:
+    from pinnace.clients.asking import a_bundle, a_server
+    from pinnace.models.cpus import available_cpus
+
+    if url is not None:
+        retries = _RETRIES_OF_MANY if rows else _RETRIES_OF_FEW
+        at_once = concurrency or SERVER_CONCURRENCY if rows else 1
+        return a_server(url, top_k, retries=retries, concurrency=at_once)
+    assert bundle is not None
+    threads = threads or (1 if rows else available_cpus())
+    at_once = concurrency or max(1, available_cpus() // threads) if rows else 1
+    return a_bundle(bundle, top_k, variant=variant, runtime=runtime, threads=threads, concurrency=at_once)

@@ -1,0 +1,106 @@
+"""The client for event loops: asyncio, or trio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+import httpx
+from typing_extensions import Self
+
+from pinnace.clients.client import CONNECTIONS
+from pinnace.clients.exchange import Exchange, Exchanges, Pause, ServedModel, Step
+from pinnace.clients.threads import check_concurrency
+from pinnace.clients.uploads import ImageSource
+from pinnace.models.answer import Answer
+from pinnace.models.errors import PinnaceError
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Asks one server, as `Client` does. Open it in an `async with` statement."""
+
+    def __init__(self, url: str, *, timeout: float = 30.0, retries: int = 3) -> None:
+        """Connect to nothing yet; see `Client`."""
+        self._exchanges = Exchanges(url, timeout=timeout, retries=retries)
+        self.url = self._exchanges.url
+        self._http = httpx.AsyncClient(limits=CONNECTIONS)
+
+    async def classify(
+        self, image: ImageSource, top_k: int | None = None, *, model: str | None = None
+    ) -> Answer:
+        """Send one image and return the server's answer; see `Client.classify`."""
+        return await self._carry_out(self._exchanges.classify(image, top_k, model))
+
+    async def classify_many(
+        self,
+        images: Iterable[ImageSource],
+        top_k: int | None = None,
+        *,
+        model: str | None = None,
+        concurrency: int = 8,
+    ) -> list[Answer | PinnaceError]:
+        """Send each image in a request of its own, several at once; see `Client.classify_many`."""
+        check_concurrency(concurrency)
+        outcomes: dict[int, Answer | PinnaceError] = {}
+        numbered = enumerate(images)
+
+        async def ask() -> None:
+            for number, image in numbered:
+                try:
+                    outcomes[number] = await self.classify(image, top_k, model=model)
+                except PinnaceError as error:
+                    outcomes[number] = error
+
+        async with anyio.create_task_group() as group:
+            for _ in range(concurrency):
+                group.start_soon(ask)
+        return [outcomes[number] for number in sorted(outcomes)]
+
+    async def models(self) -> tuple[ServedModel, ...]:
+        """What the server answers with; see `Client.models`."""
+        return await self._carry_out(self._exchanges.models())
+
+    async def ready(self) -> bool:
+        """Whether the server would answer now; see `Client.ready`."""
+        return await self._carry_out(self._exchanges.ready())
+
+    async def _carry_out(self, exchange: Exchange[T]) -> T:
+        try:
+            step = next(exchange)
+            while True:
+                try:
+                    outcome = await self._do(step)
+                except Exception as error:
+                    step = exchange.throw(error)
+                else:
+                    step = exchange.send(outcome)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _do(self, step: Step) -> Any:
+        if isinstance(step, httpx.Request):
+            return await self._http.send(step)
+        if isinstance(step, Pause):
+            return await anyio.sleep(step.seconds)
+        return await anyio.to_thread.run_sync(step)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()

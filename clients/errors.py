@@ -1,0 +1,65 @@
+"""What can go wrong between a client and a server.
+
+ServerError
+ ├─ Unreachable     no connection can be made
+ ├─ NoAnswer        the connection stands, but no answer comes, or half of one
+ ├─ Refused         the server answers with an error of its own: status, code, hint
+ └─ BadAnswer       something answers that is no Pinnace server
+"""
+
+from __future__ import annotations
+
+from pinnace.models.errors import ImageError, ImageTooLarge, ServerError, UnsupportedImage
+
+_IMAGE_CODES = (ImageError.code, UnsupportedImage.code, ImageTooLarge.code)
+_TOO_LARGE = 413
+
+
+class Unreachable(ServerError):
+    """No connection to the server can be made."""
+
+
+class NoAnswer(ServerError):
+    """The server is silent for too long, or ends the connection before it has answered."""
+
+
+class BadAnswer(ServerError):
+    """What answers does not speak as a Pinnace server does."""
+
+
+class Refused(ServerError):
+    """The server answered with an error.
+
+    Attributes:
+        status: the HTTP status.
+        code: the server's word for what is wrong, such as `undecodable_image`; see docs/serving.md.
+        hint: what the server says can be done.
+    """
+
+    # The tree gives every class one code; here it is the server's, which the answer decides.
+    code: str  # type: ignore[misc]
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        expected: str | None = None,
+        got: str | None = None,
+        hint: str | None = None,
+        status: int = 502,
+        code: str = ServerError.code,
+    ) -> None:
+        super().__init__(message, expected=expected, got=got, hint=hint)
+        self.status = status
+        self.code = code
+
+    @property
+    def is_about_the_image(self) -> bool:
+        """Whether another image could fare better: this one is damaged, too large or of no accepted type."""
+        # What stands in front of a server has limits of its own, and other words for them.
+        return self.code in _IMAGE_CODES or self.status == _TOO_LARGE
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request could succeed later."""
+        return self.status in (408, 429) or self.status >= 500

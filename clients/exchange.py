@@ -1,0 +1,205 @@
+"""What is said between a client and a server, apart from how it is sent.
+
+Each method of `Exchanges` is a generator: it yields a `Step` and is sent the step's outcome, or has thrown
+into it what the step raised, until it returns. `Client` and `AsyncClient` only carry out the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from pinnace.clients.errors import BadAnswer, NoAnswer, Refused, Unreachable
+from pinnace.clients.retry import LONGEST_WAIT, Retry, retry_after
+from pinnace.clients.uploads import ImageSource, encode
+from pinnace.models.answer import Answer
+from pinnace.models.errors import ServerError, UsageError
+
+T = TypeVar("T")
+
+_FULL = (429, 503)
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait for some seconds."""
+
+    seconds: float
+
+
+Work: TypeAlias = Callable[[], bytes]  # work that takes a while, for a thread where there is an event loop
+Step: TypeAlias = httpx.Request | Pause | Work
+Exchange: TypeAlias = Generator[Step, Any, T]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that a server answers with.
+
+    Attributes:
+        name: what the server calls it.
+        variant: which variant of its bundle answers.
+        runtime: what executes it.
+        labels: its classes, by index.
+    """
+
+    name: str
+    variant: str
+    runtime: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Models:
+    models: tuple[ServedModel, ...]
+
+
+_ANSWER = TypeAdapter(Answer)
+_MODELS = TypeAdapter(_Models)
+
+
+class Exchanges:
+    """The exchanges with one server; holds no connection."""
+
+    def __init__(self, url: str, *, timeout: float, retries: int) -> None:
+        """Check the URL and the numbers.
+
+        Args:
+            url: the server's root.
+            timeout: seconds; see `pinnace.clients.client.Client`.
+            retries: how often a request is made again.
+
+        Raises:
+            UsageError: the URL is none, or a number is out of range.
+        """
+        try:
+            parsed = httpx.URL(url.rstrip("/"))
+        except httpx.InvalidURL:
+            parsed = httpx.URL()
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise UsageError(f"{url!r} is no URL", expected="http://HOST:PORT or https://HOST:PORT")
+        if not timeout > 0:
+            raise UsageError("timeout must be more than 0 seconds", got=str(timeout))
+        if retries < 0:
+            raise UsageError("retries must be at least 0", got=str(retries))
+        self._root = str(parsed)
+        self._timeout = timeout
+        self._retry = Retry(retries)
+        # A password in the URL must not show in a message.
+        self.url = str(parsed.copy_with(username=None, password=None)) if parsed.userinfo else self._root
+
+    def classify(self, image: ImageSource, top_k: int | None, model: str | None) -> Exchange[Answer]:
+        """Send an image, and read the answer."""
+        # Whatever reads, decodes or encodes an image is kept away from an event loop.
+        data = image if isinstance(image, bytes) else (yield partial(encode, image))
+        path = "/classify" if model is None else f"/models/{quote(model, safe='')}/classify"
+        request = self._request(
+            "POST",
+            path,
+            params={} if top_k is None else {"top_k": top_k},
+            content=data,
+            headers={"Content-Type": "application/octet-stream"},
+        )
+        response = yield from self._answer(request)
+        return self._parse(response, _ANSWER)
+
+    def models(self) -> Exchange[tuple[ServedModel, ...]]:
+        """Ask what is served."""
+        response = yield from self._answer(self._request("GET", "/models"))
+        return self._parse(response, _MODELS).models
+
+    def ready(self) -> Exchange[bool]:
+        """Ask once whether the server would answer."""
+        try:
+            response = yield from self._attempt(self._request("GET", "/readyz"))
+        except (Unreachable, NoAnswer):
+            return False
+        if response.status_code not in (200, 503):
+            raise self._refusal(response)
+        return bool(response.status_code == 200)
+
+    def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:
+        headers = {"Accept": "application/json", "User-Agent": "pinnace", **parts.pop("headers", {})}
+        # However many wait for a connection, they wait on this side: only what is sent is timed.
+        timeout = httpx.Timeout(self._timeout, pool=None).as_dict()
+        return httpx.Request(
+            method, self._root + path, headers=headers, extensions={"timeout": timeout}, **parts
+        )
+
+    def _answer(self, request: httpx.Request) -> Exchange[httpx.Response]:
+        """Make a request until it is answered well, it is refused for good, or the attempts are used up."""
+        failures = 0
+        while True:
+            asked = None
+            error: ServerError
+            try:
+                response: httpx.Response = yield from self._attempt(request)
+            except (Unreachable, NoAnswer) as failure:
+                error = failure
+                again = not isinstance(failure.__cause__, httpx.ReadTimeout | httpx.WriteTimeout)
+            else:
+                if response.is_success:
+                    return response
+                error = self._refusal(response)
+                again = response.status_code in _FULL
+                asked = retry_after(response.headers.get("Retry-After"))
+            failures += 1
+            wait = self._retry.wait(failures, asked) if again else None
+            if wait is None:
+                raise error
+            yield Pause(wait)
+
+    def _attempt(self, request: httpx.Request) -> Exchange[httpx.Response]:
+        try:
+            response: httpx.Response = yield request
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+            reason = str(error) or "no connection was made in time"
+            raise Unreachable(
+                f"{self.url} cannot be reached: {reason}",
+                hint="is it running? `pinnace serve BUNDLE` starts one",
+            ) from error
+        except httpx.TimeoutException as error:
+            raise NoAnswer(
+                f"{self.url} did not answer in {self._timeout:g} seconds",
+                hint="the server is busy or stuck; wait longer, or send fewer images at once",
+            ) from error
+        except httpx.TransportError as error:
+            reason = str(error).rstrip(".") or type(error).__name__
+            raise NoAnswer(f"{self.url} ended the connection without an answer: {reason}") from error
+        except httpx.DecodingError as error:
+            raise self._not_ours() from error
+        return response
+
+    def _parse(self, response: httpx.Response, kind: TypeAdapter[T]) -> T:
+        try:
+            return kind.validate_json(response.content)
+        except ValidationError:
+            raise self._not_ours() from None
+
+    def _not_ours(self) -> BadAnswer:
+        return BadAnswer(f"{self.url} answers, but not as a pinnace server does")
+
+    def _refusal(self, response: httpx.Response) -> ServerError:
+        status = response.status_code
+        if response.is_redirect:
+            return BadAnswer(
+                f"{self.url} sends its callers on to another address",
+                got=f"{status} to {response.headers['Location']}",
+                hint="use that address",
+            )
+        try:
+            said = response.json()["error"]
+            code, message, hint = said["code"], said["message"], said["hint"]
+        except (ValueError, KeyError, TypeError):
+            code, message, hint = "", f"{self.url} answered with status {status} and no explanation", None
+        asked = retry_after(response.headers.get("Retry-After"))
+        if asked is not None and asked > LONGEST_WAIT:
+            hint = f"the server asks to be left alone for {asked:.0f} seconds"
+        hint = hint if isinstance(hint, str) else None
+        return Refused(str(message), hint=hint, status=status, code=str(code or "http_error"))

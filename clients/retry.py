@@ -1,0 +1,60 @@
+"""How long to wait before a request is made again."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+
+LONGEST_WAIT = 60.0
+
+_FIRST_WAIT = 0.2
+_LONGEST_STEP = 10.0
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Waits that double, with jitter, and that heed what the server asks for.
+
+    Attributes:
+        retries: how often a request is made again after the first time.
+    """
+
+    retries: int = 3
+
+    def wait(self, failures: int, asked: float | None = None) -> float | None:
+        """Seconds until the next attempt, or None where there should be none.
+
+        Args:
+            failures: attempts that have failed; 1 after the first.
+            asked: what the server asked for, in seconds; the wait is never shorter. A server that asks for
+                more than a minute is not waited for.
+        """
+        if failures > self.retries or (asked or 0.0) > LONGEST_WAIT:
+            return None
+        step = min(_FIRST_WAIT * 2 ** (failures - 1), _LONGEST_STEP)
+        # Clients that failed together must not come back together.
+        jittered: float = step * random.uniform(0.5, 1.0)
+        return jittered if asked is None else asked + jittered
+
+
+def retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds that a `Retry-After` header asks for (RFC 9110, section 10.2.3), or None where it says nothing.
+
+    Args:
+        value: the header: seconds, or an HTTP date.
+        now: the time of the answer, with a time zone; the present by default.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=timezone.utc)
+    return max(0.0, (when - (now or datetime.now(timezone.utc))).total_seconds())

@@ -1,0 +1,155 @@
+"""Answers as rows of text: JSON Lines, or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol
+
+from pinnace.models.answer import Answer
+from pinnace.models.errors import PinnaceError, UsageError
+
+Outcome = Answer | PinnaceError
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a row says of its image.
+
+    Attributes:
+        image: its path, as it was typed.
+        label: its most probable class, or None where the row holds an error.
+        made_by: model and variant, or None where the row holds an error.
+    """
+
+    image: str
+    label: str | None
+    made_by: tuple[str, str] | None
+
+
+class RowFormat(Protocol):
+    """One way to write rows, and to read them again. Every row is one line.
+
+    Attributes:
+        suffixes: what names of such files end in.
+        header: the first line, or nothing.
+        encoding_errors: what becomes of file names that are not text.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]]
+    encoding_errors: ClassVar[str]
+    header: str
+
+    def check_name(self, image: str) -> None:
+        """Refuse a name that no row can hold.
+
+        Raises:
+            UsageError: it has a line break, and the format cannot escape it.
+        """
+
+    def line(self, image: str, outcome: Outcome) -> str:
+        """The row, with its newline."""
+
+    def read(self, line: str) -> Finished:
+        """What a whole row says.
+
+        Raises:
+            ValueError: it is no row.
+        """
+
+    def may_begin_with(self, text: str) -> bool:
+        """Whether a row that was cut off could be this text."""
+
+
+def as_data(image: str, outcome: Outcome) -> dict[str, Any]:
+    """The row as plain data, the same in `--json` and in JSON Lines: an answer's fields, or `error`."""
+    said = outcome.http_body() if isinstance(outcome, PinnaceError) else asdict(outcome)
+    return {"image": image, **said}
+
+
+class JsonLines:
+    """One JSON object a line, as `as_data` gives it."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
+    # A lone surrogate, which stands for a byte that is no UTF-8, becomes the JSON escape of itself.
+    encoding_errors: ClassVar[str] = "backslashreplace"
+    header = ""
+
+    def check_name(self, image: str) -> None:
+        """Accept every name."""
+
+    def line(self, image: str, outcome: Outcome) -> str:
+        """The row, with its newline."""
+        return json.dumps(as_data(image, outcome), ensure_ascii=False) + "\n"
+
+    def read(self, line: str) -> Finished:
+        """What a whole row says."""
+        try:
+            row: Mapping[str, Any] = json.loads(line)
+            if "error" in row:
+                return Finished(row["image"], None, None)
+            best = row["predictions"][0]["label"]
+            return Finished(row["image"], best, (row["model"], row["variant"]))
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError from error
+
+    def may_begin_with(self, text: str) -> bool:
+        """Whether a row that was cut off could be this text."""
+        start = '{"image": "'
+        return text.startswith(start) or start.startswith(text)
+
+
+class Csv:
+    """One line an image: who answered, how long it took, the classes; or the code and message of an error."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+    encoding_errors: ClassVar[str] = "surrogateescape"
+
+    _LEADING: ClassVar = ("image", "model", "variant", "runtime", "total_ms")
+    _OF_A_CLASS: ClassVar = ("label", "index", "probability")
+
+    def __init__(self, top_k: int) -> None:
+        """A table with columns for `top_k` classes; they stay empty where a model has fewer."""
+        self._top_k = top_k
+        classes = (f"{name}_{n}" for n in range(1, top_k + 1) for name in self._OF_A_CLASS)
+        self._columns = (*self._LEADING, *classes, "error_code", "error_message")
+        self.header = _csv_line(self._columns)
+
+    def check_name(self, image: str) -> None:
+        """Refuse a name with a line break, which would make two lines of one row."""
+        if "\n" in image:
+            raise UsageError(f"{image!r} has a line break, and a row of CSV is one line", hint="write .jsonl")
+
+    def line(self, image: str, outcome: Outcome) -> str:
+        """The row, with its newline."""
+        if isinstance(outcome, PinnaceError):
+            empty = [""] * (len(self._columns) - 3)
+            return _csv_line([image, *empty, outcome.code, " ".join(outcome.message.split())])
+        cells: list[object] = [image, outcome.model, outcome.variant, outcome.runtime]
+        cells.append(round(outcome.timing_ms.total, 3))
+        for prediction in outcome.predictions[: self._top_k]:
+            cells += [prediction.label, prediction.index, prediction.probability]
+        return _csv_line(cells + [""] * (len(self._columns) - len(cells)))
+
+    def read(self, line: str) -> Finished:
+        """What a whole row says."""
+        cells = next(csv.reader([line], strict=True), [])
+        if len(cells) != len(self._columns):
+            raise ValueError
+        row = dict(zip(self._columns, cells, strict=True))
+        if row["error_code"]:
+            return Finished(row["image"], None, None)
+        return Finished(row["image"], row["label_1"], (row["model"], row["variant"]))
+
+    def may_begin_with(self, text: str) -> bool:
+        """Whether a row that was cut off could be this text."""
+        return True  # the header has proved the file ours
+
+
+def _csv_line(cells: list[object] | tuple[str, ...]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()

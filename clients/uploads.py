@@ -1,0 +1,80 @@
+"""An image as the bytes that are sent. Pillow and NumPy are imported only for what needs them."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from pinnace.models.errors import ImageError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from PIL import Image
+
+ImageSource: TypeAlias = (
+    "bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]"
+)
+
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+_FAST = 1
+
+
+def encode(image: ImageSource) -> bytes:
+    """The bytes to send. Files and encoded bytes go as they are; pixels go as PNG, which loses nothing.
+
+    Args:
+        image: encoded bytes, a path, a Pillow image, or a uint8 array of shape (height, width),
+            (height, width, 3) or (height, width, 4).
+
+    Raises:
+        ImageError: the file cannot be read, or the Pillow image cannot be loaded.
+        UsageError: the image is of another kind, or an array of another shape or dtype.
+    """
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, bytearray | memoryview):
+        return bytes(image)
+    if isinstance(image, str | os.PathLike):
+        return _read(Path(image))
+    if _is(image, "PIL.Image", "Image") or _is(image, "numpy", "ndarray"):
+        return _png(image)
+    raise UsageError(
+        "an image is given as bytes, a path, a Pillow image or a uint8 array", got=type(image).__name__
+    )
+
+
+def _is(value: object, module: str, name: str) -> bool:
+    # Nobody has an object of a class whose module was never imported.
+    return module in sys.modules and isinstance(value, getattr(sys.modules[module], name))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ImageError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise ImageError(f"{path} is a directory, not an image file") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"the file {path} cannot be read", got=str(error)) from None
+
+
+def _png(source: Image.Image | npt.NDArray[np.uint8]) -> bytes:
+    from PIL import ExifTags, Image
+
+    from pinnace.models import pixels
+    from pinnace.models.images import open_image
+
+    image = open_image(source, max_pixels=sys.maxsize)
+    # Whether an orientation counts is for the model's preprocessing to say; nothing else of the EXIF is sent.
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = pixels.orientation(image)
+    if image.mode not in _PNG_MODES:
+        image = pixels.eight_bit(image, "L" if image.mode.startswith("I") else "RGB")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=_FAST, exif=exif)
+    return buffer.getvalue()
