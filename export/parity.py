@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pinnace.models import golden
 from pinnace.models.manifest import Parity, Tolerance
 from pinnace.models.runtimes.base import Runtime
 
@@ -29,21 +30,17 @@ def measure(
         inputs: golden inputs by name; first dimension the sample.
         outputs: eager outputs by name, one sample at a time.
         classes: the output is one row of logits, so its arg-max means something.
-        batches: batch sizes; the samples are repeated where a batch is larger than their number.
+        batches: batch sizes, where the model takes any; see `pinnace.models.golden.calls`.
 
     Returns:
         The worst over all samples, outputs and batch sizes.
     """
     samples = len(next(iter(inputs.values())))
     parities = []
-    for batch in batches:
-        count = -(-samples // batch) * batch
-        order = np.arange(count) % samples
-        for start in range(0, count, batch):
-            chosen = order[start : start + batch]
-            got = runtime.run({name: array[chosen] for name, array in inputs.items()})
-            want = {name: array[chosen] for name, array in outputs.items()}
-            parities.append(compare(want, got, outputs, classes=classes, runtime=runtime.name))
+    for chosen, feeds in golden.calls(runtime.signature, inputs, batches):
+        got = golden.rows(runtime.signature, runtime.run(feeds))
+        want = {name: array[chosen] for name, array in outputs.items()}
+        parities.append(compare(want, got, outputs, classes=classes, runtime=runtime.name))
     agreements = [parity.top1_agreement for parity in parities if parity.top1_agreement is not None]
     return Parity(
         max_abs=max(parity.max_abs for parity in parities),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from pinnace.models.signature import BATCH, Signature
 
 FILE = "golden/golden.npz"
 
@@ -35,3 +38,30 @@ def read(path: Path) -> tuple[Arrays, Arrays]:
             kind, _, name = key.partition(":")
             (inputs if kind == "input" else outputs)[name] = arrays[key]
     return inputs, outputs
+
+
+def calls(
+    signature: Signature, inputs: Mapping[str, npt.NDArray[np.generic]], batches: Sequence[int]
+) -> Iterator[tuple[npt.NDArray[np.intp], Arrays]]:
+    """Every golden sample in every batch size: which samples a call takes, and what to feed.
+
+    Samples are repeated where a batch is larger than their number. A model that takes batches of one fixed
+    size is called with that; one that knows no batch is called with one sample at a time, whose inputs stand
+    in the golden data behind one another.
+    """
+    samples = len(next(iter(inputs.values())))
+    if signature.batch is None:
+        for index in range(samples):
+            yield np.array([index]), {name: array[index] for name, array in inputs.items()}
+        return
+    for batch in batches if signature.batch == BATCH else (int(signature.batch),):
+        count = -(-samples // batch) * batch
+        order = np.arange(count) % samples
+        for start in range(0, count, batch):
+            chosen = order[start : start + batch]
+            yield chosen, {name: array[chosen] for name, array in inputs.items()}
+
+
+def rows(signature: Signature, outputs: Arrays) -> Arrays:
+    """A call's outputs with one row for each of its samples."""
+    return outputs if signature.batch is not None else {name: array[None] for name, array in outputs.items()}

@@ -37,6 +37,17 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
 
     @property
+    def batch(self) -> int | str | None:
+        """How many samples one call takes: `BATCH` for any number, an int, or None where no batch is seen.
+
+        A batch is seen where every input and output has the same first dimension.
+        """
+        firsts = {spec.shape[:1] for spec in (*self.inputs, *self.outputs)}
+        if len(firsts) != 1 or not (first := firsts.pop()):
+            return None
+        return first[0] if first[0] == BATCH or isinstance(first[0], int) else None
+
+    @property
     def input_names(self) -> tuple[str, ...]:
         """Names of the inputs, in order."""
         return tuple(spec.name for spec in self.inputs)

@@ -9,10 +9,12 @@ from pinnace.models.errors import UsageError
 FORMS = {
     "catalogue": "efficientnet_lite0",
     "torchvision": "torchvision:resnet50[@WEIGHTS or @none]",
-    "timm": "timm:mobilenetv3_small_100",
+    "timm": "timm:mobilenetv3_small_100[.TAG][@none]",
     "hub": "hub:owner/repo[:ref]#entry or hub:./folder#entry",
-    "file": "file:weights.pt",
+    "file": "file:PATH",
 }
+
+NO_WEIGHTS = "none"
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Source:
     Attributes:
         kind: which loader reads it: a key of `FORMS`.
         name: the model's name, the repository, or the path.
-        ref: weights (torchvision) or branch, tag or commit (hub), where given.
+        ref: weights (torchvision), `none` (timm), or branch, tag or commit (hub), where given.
         entry: entry point of a hub repository.
     """
 
@@ -48,6 +50,11 @@ class Source:
             if not name or (at and not ref):
                 raise _unknown(text)
             return cls(kind, name, ref=ref or None)
+        if kind == "timm" and rest.endswith(f"@{NO_WEIGHTS}"):
+            name = rest.removesuffix(f"@{NO_WEIGHTS}")
+            if not name:
+                raise _unknown(text)
+            return cls(kind, name, ref=NO_WEIGHTS)
         if kind == "hub":
             repository, hash_sign, entry = rest.rpartition("#")
             if not hash_sign or not repository or not entry:
@@ -63,7 +70,7 @@ class Source:
     def __str__(self) -> str:
         text = self.name if self.kind == "catalogue" else f"{self.kind}:{self.name}"
         if self.ref is not None:
-            text += f"@{self.ref}" if self.kind == "torchvision" else f":{self.ref}"
+            text += f":{self.ref}" if self.kind == "hub" else f"@{self.ref}"
         return text if self.entry is None else f"{text}#{self.entry}"
 
     @property

@@ -10,6 +10,7 @@ import pytest
 from pinnace.export import parity
 from pinnace.export.parity import compare, excess, measure
 from pinnace.models.manifest import Parity, Tolerance
+from pinnace.models.signature import Signature, TensorSpec
 
 EAGER = np.float32([[0, 10, 5], [4, 2, 0]])
 
@@ -25,6 +26,9 @@ class Model:
     """A runtime that computes in Python, and remembers how many images it was asked for at once."""
 
     name = "abacus"
+    signature = Signature(
+        (TensorSpec("x", "float64", ("batch", 4)),), (TensorSpec("y", "float64", ("batch", 4)),)
+    )
 
     def __init__(self, function: Callable[[np.ndarray], np.ndarray]) -> None:
         self.function = function

@@ -17,6 +17,9 @@ FORMS = {
     "torchvision:resnet50@IMAGENET1K_V2": Source("torchvision", "resnet50", ref="IMAGENET1K_V2"),
     "torchvision:alexnet@none": Source("torchvision", "alexnet", ref="none"),
     "timm:mobilenetv3_small_100": Source("timm", "mobilenetv3_small_100"),
+    "timm:resnet18.a1_in1k": Source("timm", "resnet18.a1_in1k"),
+    "timm:resnet18@none": Source("timm", "resnet18", ref="none"),
+    "timm:hf-hub:timm/resnet18@main": Source("timm", "hf-hub:timm/resnet18@main"),
     "hub:owner/repo#entry": Source("hub", "owner/repo", entry="entry"),
     "hub:owner/repo:v1.2#entry": Source("hub", "owner/repo", ref="v1.2", entry="entry"),
     "hub:owner/repo:feature/x#entry": Source("hub", "owner/repo", ref="feature/x", entry="entry"),
@@ -33,7 +36,8 @@ anything = st.text(min_size=1)
 sources = st.one_of(
     st.builds(Source, st.just("catalogue"), words),
     st.builds(Source, st.just("torchvision"), words, st.none() | anything),
-    st.builds(Source, st.sampled_from(["timm", "file"]), anything),
+    st.builds(Source, st.just("timm"), words, st.none() | st.just("none")),
+    st.builds(Source, st.just("file"), anything),
     st.builds(
         Source,
         st.just("hub"),
@@ -56,7 +60,10 @@ def test_what_is_printed_is_read_back(source: Source) -> None:
     assert Source.parse(str(source)) == source
 
 
-@given(st.text() | st.builds("{}:{}".format, st.sampled_from(["torchvision", "hub", "file", "x"]), st.text()))
+@given(
+    st.text()
+    | st.builds("{}:{}".format, st.sampled_from(["torchvision", "timm", "hub", "file", "x"]), st.text())
+)
 @example("hub:./a#b#c")
 def test_whatever_is_accepted_is_printed_back_unchanged(text: str) -> None:
     with contextlib.suppress(UsageError):
@@ -71,6 +78,7 @@ def test_whatever_is_accepted_is_printed_back_unchanged(text: str) -> None:
         "torchvision:@none",
         "torchvision:resnet50@",
         "timm:",
+        "timm:@none",
         "file:",
         "catalogue:efficientnet_lite0",
         "hub:owner/repo",
@@ -89,7 +97,7 @@ def test_other_forms_are_refused_with_the_forms_there_are(text: str) -> None:
     assert str(caught.value) == (
         f"{text!r} is not a model source\n"
         "  expected: efficientnet_lite0; torchvision:resnet50[@WEIGHTS or @none]; "
-        "timm:mobilenetv3_small_100; hub:owner/repo[:ref]#entry or hub:./folder#entry; file:weights.pt\n"
+        "timm:mobilenetv3_small_100[.TAG][@none]; hub:owner/repo[:ref]#entry or hub:./folder#entry; file:PATH\n"
         "  help: `pinnace models` lists the catalogue"
     )
 
