@@ -56,6 +56,8 @@ class Runtime(abc.ABC):
         install_line: the command that installs the package.
         rank: lower is preferred where several read the same format.
         devices: where it can run, the preferred one first.
+        concurrent: `run` may be called from several threads at once; where it is False, whoever has several
+            threads lets one call in at a time.
         opt_in: it runs only where it is asked for by name, because its answers are less exact than the file.
         device: where it runs.
         provider: what actually executes, as the runtime itself reports it.
@@ -68,6 +70,7 @@ class Runtime(abc.ABC):
     install_line: ClassVar[str]
     rank: ClassVar[int]
     devices: ClassVar[tuple[str, ...]]
+    concurrent: ClassVar[bool] = True
     opt_in: ClassVar[bool] = False
     provider: str
 

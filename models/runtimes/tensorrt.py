@@ -29,6 +29,7 @@ class TensorRt(Runtime):
     install_line = "pip install 'pinnace[tensorrt]'"
     rank = 30
     devices = ("cuda",)
+    concurrent = False  # one context, one stream
     builds_without_gpu: ClassVar[bool] = False
 
     def __init__(self, path: Path, signature: Signature, options: RuntimeOptions) -> None:
