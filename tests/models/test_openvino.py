@@ -1,0 +1,206 @@
+"""OpenVINO: what the contract for every runtime does not say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pinnace.export.verify import verify_bundle
+from pinnace.models.bundle import Bundle
+from pinnace.models.errors import BundleError, PinnaceError, UsageError
+from pinnace.models.manifest import Tolerance
+from pinnace.models.runtimes import all_runtimes, open_variant, readers_for, runtimes_for
+from pinnace.models.runtimes.base import Runtime, RuntimeOptions
+from pinnace.models.runtimes.openvino import OpenVino, import_openvino
+from pinnace.models.runtimes.openvino_bf16 import OpenVinoBf16
+
+pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
+
+NO_BF16 = OpenVinoBf16.problem()
+with_bf16 = pytest.mark.skipif(NO_BF16 is not None, reason=str(NO_BF16))
+
+QUIET = """
+import socket, sys
+def refuse(*arguments, **more):
+    raise AssertionError(f"somebody talks to {arguments}")
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+from pinnace.models.bundle import Bundle
+from pinnace.models.runtimes import open_bundle
+import numpy as np
+bundle = Bundle.open(sys.argv[1])
+variant, runtime = open_bundle(bundle, runtime="openvino")
+with runtime:
+    runtime.run({"input": np.zeros((1, 3, 16, 16), np.float32)})
+import openvino
+assert openvino.convert_model is not None
+assert not [name for name in sys.modules if name.startswith("openvino_telemetry.")]
+assert "torch" not in sys.modules
+"""
+
+
+def images(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, 3, 16, 16)).astype(np.float32)
+
+
+def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
+    with pytest.raises(kind) as caught:
+        act()
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def opened(bundle: Bundle, runtime: str, **options: int) -> Runtime:
+    return open_variant(bundle, bundle.variant("onnx-fp32"), runtime, RuntimeOptions(**options))
+
+
+def compiled(runtime: Runtime):
+    assert isinstance(runtime, OpenVino)
+    request = runtime._requests.get()
+    runtime._requests.put(request)
+    return request.get_compiled_model()
+
+
+def test_no_statistics_are_sent_and_nothing_is_written_at_home(exported: Bundle, tmp_path: Path) -> None:
+    # In CI its telemetry would stay silent of its own accord, so this must not look like CI.
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-c", QUIET, str(exported.folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_onnx_runtime_is_preferred(exported: Bundle) -> None:
+    names = [runtime.name for runtime in readers_for("onnx")]
+    assert names[:2] == ["onnxruntime", "openvino"]
+
+
+@pytest.mark.parametrize(("threads", "concurrency"), [(1, 1), (2, 1), (1, 2)])
+def test_threads_streams_and_precision_are_what_was_asked_for(
+    exported: Bundle, threads: int, concurrency: int
+) -> None:
+    with opened(exported, "openvino", threads=threads, concurrency=concurrency) as runtime:
+        model = compiled(runtime)
+        assert model.get_property("INFERENCE_NUM_THREADS") == threads * concurrency
+        assert model.get_property("NUM_STREAMS") == concurrency
+        assert model.get_property("ENABLE_CPU_PINNING") is False
+        assert runtime.provider == "CPU f32"
+
+
+def test_calls_from_several_threads_answer_as_one_after_the_other(exported: Bundle) -> None:
+    batches = [images(1 + seed % 3, seed) for seed in range(60)]
+    with opened(exported, "openvino", threads=1, concurrency=2) as runtime:
+        want = [runtime.run({"input": batch})["logits"] for batch in batches]
+        with ThreadPoolExecutor(4) as pool:
+            got = list(pool.map(lambda batch: runtime.run({"input": batch})["logits"], batches))
+    for one, other in zip(want, got, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_two_calls_are_in_work_at_once_and_no_third(exported: Bundle) -> None:
+    with opened(exported, "openvino", threads=1, concurrency=2) as runtime:
+        assert isinstance(runtime, OpenVino)
+        assert runtime._requests.qsize() == 2
+        first, second = runtime._requests.get(), runtime._requests.get()
+        waiting = threading.Thread(target=lambda: runtime.run({"input": images(1)}))
+        waiting.start()
+        waiting.join(0.1)
+        assert waiting.is_alive()
+        runtime._requests.put(first)
+        waiting.join(30)
+        assert not waiting.is_alive()
+        runtime._requests.put(second)
+
+
+def test_a_request_whose_run_failed_is_used_again(exported: Bundle) -> None:
+    with opened(exported, "openvino", threads=1) as runtime:
+        assert isinstance(runtime, OpenVino)
+        want = runtime.run({"input": images(1)})["logits"]
+        signature, runtime.signature = runtime.signature, None
+        with pytest.raises(AttributeError):
+            runtime._run({"input": images(1)})
+        runtime.signature = signature
+        assert runtime._requests.qsize() == 1
+        np.testing.assert_array_equal(runtime.run({"input": images(1)})["logits"], want)
+
+
+def test_it_does_not_run_on_cuda(exported: Bundle) -> None:
+    options = RuntimeOptions(device="cuda")
+    variant = exported.variant("onnx-fp32")
+    assert refusal(UsageError, lambda: open_variant(exported, variant, "openvino", options)) == (
+        "runtime openvino does not run on cuda\n  expected: cpu\n  got: cuda"
+    )
+
+
+def test_int8_files_are_run_as_they_are(precisions: Bundle) -> None:
+    verdicts = {v.variant.name: v for v in verify_bundle(precisions, runtime="openvino")}
+    assert {name: verdict.passed for name, verdict in verdicts.items()} == {
+        "onnx-fp32": True,
+        "onnx-fp16": True,
+        "onnx-int8": True,
+    }
+    exact, rounded = (verdicts[name].parity for name in ("onnx-fp32", "onnx-int8"))
+    assert exact is not None
+    assert rounded is not None
+    assert exact.max_rel < 1e-5 < rounded.max_rel
+
+
+@with_bf16
+def test_bf16_is_measured_against_its_own_tolerance_and_only_where_it_is_named(exported: Bundle) -> None:
+    assert "openvino-bf16" not in {verdict.runtime for verdict in verify_bundle(exported)}
+    (verdict,) = verify_bundle(exported, variant="onnx-fp32", runtime="openvino-bf16")
+    assert verdict.passed is True
+    assert verdict.parity is not None
+    assert verdict.parity.runtime == "openvino-bf16"
+    assert 1e-3 < verdict.parity.max_rel < 0.1  # more than fp32 is allowed
+
+
+@with_bf16
+def test_bf16_says_so(exported: Bundle) -> None:
+    with opened(exported, "openvino-bf16") as runtime:
+        assert runtime.provider == "CPU bf16"
+
+
+def test_the_tolerance_of_bf16_is_for_files_that_are_more_exact(precisions: Bundle) -> None:
+    wide = Tolerance(max_rel=0.1, min_cosine=0.99, min_top1_agreement=0.9)
+    assert OpenVinoBf16.tolerance(precisions.variant("onnx-fp32")) == wide
+    int8 = precisions.variant("onnx-int8")
+    assert OpenVinoBf16.tolerance(int8) == int8.tolerance
+    assert OpenVino.tolerance(int8) == int8.tolerance
+
+
+def test_bf16_is_never_chosen(exported: Bundle) -> None:
+    assert all_runtimes()["openvino-bf16"] in runtimes_for("onnx")
+    assert all_runtimes()["openvino-bf16"] not in readers_for("onnx")
+
+
+def test_a_cpu_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OlderCore:
+        def get_property(self, device: str, name: str) -> list[str]:
+            return ["FP32", "INT8"]
+
+    monkeypatch.setattr(import_openvino(), "Core", OlderCore)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert OpenVinoBf16.problem() == "this CPU (x86_64) has no bfloat16 arithmetic (AVX512_BF16, AMX)"
+    assert OpenVinoBf16.remedy() is None
+
+
+def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OpenVinoBf16, "module", "package_that_nobody_has")
+    assert OpenVinoBf16.problem() == "the package package_that_nobody_has is not installed"
+    assert OpenVinoBf16.remedy() == "pip install 'pinnace[openvino]'"
+
+
+def test_a_file_that_is_no_onnx_is_one_line(exported: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "noise.onnx"
+    path.write_bytes(np.random.default_rng(0).bytes(3000))
+    message = refusal(BundleError, lambda: OpenVino(path, exported.manifest.signature, RuntimeOptions()))
+    assert message.startswith(f"OpenVINO cannot load {path}: ")
+    assert len(message.splitlines()) == 1
