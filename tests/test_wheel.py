@@ -12,6 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 ROOMS = ("models", "export", "serving", "clients")
+NOT_PYTHON = "js"  # the JavaScript client is a package of its own
 
 
 def names(folder: Path) -> set[str]:
