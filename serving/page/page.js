@@ -20,8 +20,9 @@ function element(tag, className, text = "") {
   return made;
 }
 
+/** A message as a sentence; who looks at the page need not know the server's address. */
 function sentence(text) {
-  const words = text.trim();
+  const words = text.replace(client.url, "the server").trim();
   return words.charAt(0).toUpperCase() + words.slice(1) + (/[.!?]$/.test(words) ? "" : ".");
 }
 

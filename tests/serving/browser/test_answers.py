@@ -1,0 +1,215 @@
+"""What the page shows: answers, errors, models; at two widths, light and dark."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Visit = Callable[..., Any]
+Picture = Callable[..., dict[str, Any]]
+Bars = list[tuple[str, str]]
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+STAGES = r"decode\s<?[\d.]+ ms\spreprocess\s<?[\d.]+ ms\squeue\s<?[\d.]+ ms\sinfer\s<?[\d.]+ ms"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", ["wide", "narrow"])
+def test_a_picture_is_answered(
+    visit: Visit, picture: Picture, red_bars: Bars, size: str, scheme: str
+) -> None:
+    here = visit(size, scheme)
+    here.check_looks()
+    here.choose(picture())
+    here.wait_for_answer()
+    assert here.shown() == red_bars
+    label, percent = red_bars[0]
+    assert here.page.get_by_role("status").inner_text() == f"{label}, {percent}"
+    widths = here.page.locator("#predictions .fill").evaluate_all("fills => fills.map(f => f.style.width)")
+    assert [f"{float(width[:-1]):.1f}%" for width in widths] == [percent for _, percent in red_bars]
+    words = here.page.locator(".source").inner_text().split()
+    assert words == ["Model", "tiny", "Variant", "onnx-fp32", "Runtime", "onnxruntime"]
+    assert here.page.locator("#preview-image").evaluate("image => image.naturalWidth") == 60
+    here.check_looks()
+    box = here.page.locator("#status").bounding_box()
+    assert 0 <= box["y"] < 740  # in sight, beside the picture or below it
+
+
+def test_the_stages_fill_one_bar(visit: Visit, picture: Picture) -> None:
+    here = visit()
+    here.choose(picture())
+    here.wait_for_answer()
+    assert re.fullmatch(STAGES, here.page.locator("#stages").inner_text())
+    title = here.page.locator("#stages-title").inner_text()
+    assert re.fullmatch(r"Time on the server: <?[\d.]+ ms", title)
+    widths = "parts => parts.map(p => parseFloat(p.style.width))"
+    parts = here.page.locator("#stages-bar div").evaluate_all(widths)
+    assert len(parts) == 4
+    assert sum(parts) == pytest.approx(100, abs=0.1)
+
+
+def test_names_with_html_in_them_are_text(visit: Visit, picture: Picture) -> None:
+    here = visit()
+    images = here.page.locator("img").count()
+    here.choose(picture(name=f"{HOSTILE}.png"))
+    here.wait_for_answer()
+    assert here.page.locator("#preview-name").inner_text() == f"{HOSTILE}.png"
+    assert here.shown()[0][0] == HOSTILE
+    assert here.page.locator("img").count() == images
+    assert here.page.locator("script").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentences"),
+    [
+        (
+            "notes.txt",
+            b"hello",
+            [
+                "The bytes are of no image type that is accepted.",
+                "Expected: JPEG, PNG, WEBP, GIF, BMP, TIFF.",
+            ],
+        ),
+        ("empty.png", b"", ["The image is empty."]),
+    ],
+)
+def test_a_file_that_is_no_image(
+    visit: Visit, picture: Picture, name: str, content: bytes, sentences: list[str]
+) -> None:
+    here = visit("narrow")
+    here.choose(picture())
+    here.wait_for_answer()
+    here.choose({"name": name, "mimeType": "text/plain", "buffer": content})
+    assert here.wait_for_error() == sentences
+    assert here.page.get_by_role("alert").inner_text().split("\n\n") == sentences
+    assert here.page.locator("#answer").is_hidden()  # it was another picture's
+    assert here.page.locator("#preview-image").is_hidden()
+    assert here.page.locator("#preview-name").inner_text() == name
+    here.check_looks()
+    here.choose(picture())
+    here.wait_for_answer()
+    assert here.page.locator("#error p").count() == 0
+    assert here.page.locator("#preview-image").is_visible()
+
+
+def test_too_many_pixels(visit: Visit, picture: Picture) -> None:
+    here = visit()
+    here.choose(picture(size=(600, 500)))
+    assert here.wait_for_error() == [
+        "The image has 600 x 500 = 300,000 pixels.",
+        "Expected: at most 200,000 pixels.",
+    ]
+
+
+def test_a_network_that_fails(visit: Visit, picture: Picture) -> None:
+    here = visit()
+    here.page.context.set_offline(True)
+    here.choose(picture())
+    assert here.wait_for_error() == [
+        "The server cannot be reached.",
+        "Is the server running, and is this machine online?",
+    ]
+    here.page.get_by_role("button", name="Example: a clock").click()
+    here.wait_for_text("#error p", "The example cannot be loaded.")
+    assert here.wait_for_error() == ["The example cannot be loaded.", "Is the server still running?"]
+    here.page.context.set_offline(False)
+    here.choose(picture())
+    here.wait_for_answer()
+    assert here.page.locator("#error p").count() == 0
+
+
+def test_a_later_picture_overtakes_an_earlier_one(visit: Visit, picture: Picture, red_bars: Bars) -> None:
+    here = visit()
+    held: list[Any] = []
+    # The first question is kept on its way; the others go through.
+    here.page.route("**/classify*", lambda route: route.continue_() if held else held.append(route))
+    here.choose(picture((20, 240, 30), "green.png"))
+    here.wait_for_text("#status", "Asking about green.png …")
+    assert here.page.locator("#result").get_attribute("aria-busy") == "true"
+    here.choose(picture())
+    here.wait_for_answer()
+    assert len(held) == 1
+    assert here.page.locator("#preview-name").inner_text() == "red.png"
+    assert here.shown() == red_bars
+
+
+def test_the_model_is_chosen_where_there_are_several(visit: Visit, url: str, picture: Picture) -> None:
+    # The server has one; a second is added to its list on the way, and the first asked in its place.
+    here = visit(go=False)
+    asked: list[str] = []
+
+    def list_two(route: Any) -> None:
+        answer = route.fetch()
+        (model,) = answer.json()["models"]
+        second = {**model, "name": "a second/model", "classes": 2}
+        route.fulfill(response=answer, json={"models": [model, second]})
+
+    def ask(route: Any) -> None:
+        asked.append(route.request.url.removeprefix(url))
+        answer = route.fetch(url=route.request.url.replace("a%20second%2Fmodel", "tiny"))
+        name = "a second/model" if "second" in route.request.url else "tiny"
+        route.fulfill(response=answer, json={**answer.json(), "model": name})
+
+    here.page.route("**/models", list_two)
+    here.page.route("**/models/*/classify*", ask)
+    here.load(url)
+    chooser = here.page.get_by_label("Model", exact=True)
+    assert chooser.is_enabled()
+    here.choose(picture())
+    here.wait_for_answer()
+    chooser.select_option("a second/model")
+    here.wait_for_text("#answer-model", "a second/model")
+    assert len(here.shown()) == 2
+    assert asked == ["/models/tiny/classify?top_k=5", "/models/a%20second%2Fmodel/classify?top_k=2"]
+
+
+def test_the_models_cannot_be_listed(visit: Visit, url: str, picture: Picture, red_bars: Bars) -> None:
+    here = visit(go=False)
+    error = {"code": "busy", "message": "the server is full", "hint": "come back at noon"}
+    here.page.route("**/models", lambda route: route.fulfill(status=422, json={"error": error}))
+    here.page.goto(url)
+    assert here.wait_for_error() == ["The server is full.", "Come back at noon."]
+    here.choose(picture())  # which asks the server's first model all the same
+    here.wait_for_answer()
+    assert here.shown() == red_bars
+
+
+def test_the_page_works_under_a_path(visit: Visit, url: str, picture: Picture, red_bars: Bars) -> None:
+    here = visit(go=False)
+
+    def strip(route: Any) -> None:
+        path = "/deep/below/"
+        if path not in route.request.url:
+            route.abort()
+        else:
+            route.fulfill(response=route.fetch(url=route.request.url.replace(path, "/")))
+
+    here.page.route("**/*", strip)
+    here.load(f"{url}/deep/below/")
+    here.choose(picture())
+    here.wait_for_answer()
+    assert here.shown() == red_bars
+
+
+@pytest.mark.parametrize(("motion", "seconds"), [("reduce", "0s"), ("no-preference", "0.25s")])
+def test_bars_move_only_where_motion_is_liked(
+    visit: Visit, picture: Picture, motion: str, seconds: str
+) -> None:
+    here = visit(reduced_motion=motion)
+    here.choose(picture())
+    here.wait_for_answer()
+    fill = here.page.locator(".fill").first
+    assert fill.evaluate("fill => getComputedStyle(fill).transitionDuration") == seconds
+
+
+def test_bars_are_seen_where_the_system_chooses_the_colours(visit: Visit, picture: Picture) -> None:
+    here = visit(forced_colors="active")
+    here.choose(picture())
+    here.wait_for_answer()
+    colours = "e => [e, e.parentElement].map(x => getComputedStyle(x).backgroundColor)"
+    for part in (here.page.locator(".fill").first, here.page.locator("#stages-bar .infer")):
+        fill, ground = part.evaluate(colours)
+        assert fill != ground
