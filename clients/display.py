@@ -49,7 +49,7 @@ def print_failure(console: Console, image: str, error: PinnaceError) -> None:
 def print_ignored(count: int) -> None:
     """Print on standard error how many files of the folders are not tried."""
     if count:
-        err().print(f"{count:,} files are not tried: hidden, or without the suffix of an image")
+        err().print(f"files not tried, because they are hidden or not named like an image: {count:,}")
 
 
 def print_summary(tally: Tally, seconds: float) -> None:

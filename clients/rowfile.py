@@ -54,8 +54,8 @@ class RowFile:
                     )
                 end = self._read(each)
                 self._file.truncate(end)
-            if not end:
-                self._append(format.header)
+            # With the first row, so that a run which fails before it leaves nothing that holds something.
+            self._heading = "" if end else format.header
         except BaseException:
             self._file.close()
             raise
@@ -66,15 +66,14 @@ class RowFile:
         Raises:
             UsageError: the disk is full.
         """
-        self._append(self._format.line(image, outcome))
-
-    def _append(self, text: str) -> None:
+        text = self._heading + self._format.line(image, outcome)
         data = memoryview(text.encode("utf-8", self._format.encoding_errors))
         try:
             while data:
                 data = data[self._file.write(data) :]
         except OSError as error:
             raise _not_written(self.path, error) from None
+        self._heading = ""
 
     def _lock(self) -> None:
         try:

@@ -120,7 +120,7 @@ class Csv:
 
     def check_name(self, image: str) -> None:
         """Refuse a name with a line break, which would make two lines of one row."""
-        if "\n" in image:
+        if "\n" in image or "\r" in image:
             raise UsageError(f"{image!r} has a line break, and a row of CSV is one line", hint="write .jsonl")
 
     def line(self, image: str, outcome: Outcome) -> str:
@@ -136,7 +136,10 @@ class Csv:
 
     def read(self, line: str) -> Finished:
         """What a whole row says."""
-        cells = next(csv.reader([line], strict=True), [])
+        try:
+            cells = next(csv.reader([line], strict=True), [])
+        except csv.Error as error:
+            raise ValueError from error
         if len(cells) != len(self._columns):
             raise ValueError
         row = dict(zip(self._columns, cells, strict=True))

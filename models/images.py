@@ -19,7 +19,7 @@ ImageSource: TypeAlias = "bytes | str | os.PathLike[str] | Image.Image | npt.NDA
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
-# What the names of such files end in. It only chooses among the files of a folder; the bytes decide what they are.
+# What their names end in. It only chooses among the files of a folder: the bytes say what a file is.
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 _PREFIX_BYTES = 16

@@ -1,0 +1,250 @@
+"""Both clients against a real server of a bundle, and against one that misbehaves."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+from PIL import Image
+
+from pinnace.clients import (
+    Answer,
+    AsyncClient,
+    BadAnswer,
+    Client,
+    NoAnswer,
+    Refused,
+    ServerError,
+    Unreachable,
+)
+from pinnace.models.bundle import Bundle
+from pinnace.models.classifier import Classifier
+from pinnace.models.errors import ImageError, UsageError
+
+PHOTOGRAPHS = Path(__file__).parents[2] / "export" / "photographs"
+CAT = PHOTOGRAPHS / "cat.jpg"
+COFFEE = PHOTOGRAPHS / "coffee.jpg"
+
+Ask = Callable[..., Any]
+
+
+def blocking(
+    method: str, url: str, *arguments: Any, timeout: float = 30, retries: int = 3, **named: Any
+) -> Any:
+    with Client(url, timeout=timeout, retries=retries) as client:
+        return getattr(client, method)(*arguments, **named)
+
+
+def in_a_loop(
+    method: str, url: str, *arguments: Any, timeout: float = 30, retries: int = 3, **named: Any
+) -> Any:
+    async def ask() -> Any:
+        async with AsyncClient(url, timeout=timeout, retries=retries) as client:
+            call: Callable[..., Awaitable[Any]] = getattr(client, method)
+            return await call(*arguments, **named)
+
+    return anyio.run(ask)
+
+
+@pytest.fixture(params=[blocking, in_a_loop], ids=["Client", "AsyncClient"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """One call of a client's method."""
+    function: Ask = request.param
+    return function
+
+
+@pytest.fixture(scope="module")
+def expected(bundle: Path) -> Answer:
+    with Classifier(Bundle.open(bundle)) as classifier:
+        return classifier.classify(CAT, 3)
+
+
+def test_an_image_in_every_form_gets_the_classifiers_answer(ask: Ask, server: str, expected: Answer) -> None:
+    pixels = Image.open(CAT)
+    forms = [CAT, str(CAT), CAT.read_bytes(), bytearray(CAT.read_bytes()), pixels, np.asarray(pixels)]
+    for form in forms:
+        answer = ask("classify", server, form, 3)
+        assert isinstance(answer, Answer)
+        assert (answer.model, answer.variant) == ("colours", "onnx-fp32")
+        assert [p.label for p in answer.predictions] == [p.label for p in expected.predictions]
+        for got, want in zip(answer.predictions, expected.predictions, strict=True):
+            assert got.probability == pytest.approx(want.probability, abs=1e-6)
+        assert answer.timing_ms.total > 0
+
+
+def test_models_and_ready(ask: Ask, server: str, bundle: Path, nobody: str) -> None:
+    (model,) = ask("models", server)
+    assert (model.name, model.variant, model.runtime) == ("colours", "onnx-fp32", "onnxruntime")
+    assert model.labels == Bundle.open(bundle).labels
+    assert ask("classify", server, CAT, model="colours").model == "colours"
+    assert ask("ready", server) is True
+    assert ask("ready", nobody) is False
+
+
+def test_many_images_come_back_in_order_with_their_errors(ask: Ask, server: str, expected: Answer) -> None:
+    images = [CAT, b"no image", COFFEE, Path("not-there.jpg"), *[CAT] * 8]
+    outcomes = ask("classify_many", server, (image for image in images), 3, concurrency=3)
+    assert len(outcomes) == len(images)
+    for number in (0, *range(4, 12)):
+        assert outcomes[number].predictions[0].label == expected.predictions[0].label
+    assert isinstance(outcomes[1], Refused)
+    assert outcomes[1].code == "unsupported_image_type"
+    assert isinstance(outcomes[3], ImageError)
+    assert str(outcomes[3]) == "there is no file not-there.jpg"
+    assert ask("classify_many", server, []) == []
+    with pytest.raises(UsageError, match="concurrency must be at least 1"):
+        ask("classify_many", server, [CAT], concurrency=0)
+
+
+def test_the_servers_own_words_are_kept(ask: Ask, server: str) -> None:
+    with pytest.raises(Refused) as caught:
+        ask("classify", server, CAT, 9)
+    error = caught.value
+    assert isinstance(error, ServerError)
+    assert (error.status, error.code) == (422, "invalid_parameter")
+    assert error.message == "top_k must be between 1 and 5, the number of classes"
+    with pytest.raises(Refused) as caught:
+        ask("classify", server, CAT, model="no/such")
+    assert (caught.value.status, caught.value.code) == (404, "unknown_model")
+
+
+def test_a_full_server_is_asked_again(ask: Ask, stub: Any) -> None:
+    stub.plan(stub.refuse(503, "full", "full", Retry_After="0"), stub.say(429, b"slow down"))
+    answer = ask("classify", stub.url, b"image", 2)
+    assert answer.predictions[0].label == "red"
+    assert stub.requests == ["POST /classify?top_k=2"] * 3
+    assert stub.bodies == [b"image"] * 3
+
+
+def test_a_cut_connection_is_asked_again(ask: Ask, stub: Any) -> None:
+    stub.plan(stub.cut, stub.half)
+    assert ask("classify", stub.url, b"image").model == "stub"
+    assert len(stub.requests) == 3
+
+
+def test_a_server_that_stays_full_is_given_up(ask: Ask, stub: Any) -> None:
+    stub.plan(*[stub.refuse(503, "full", "the queue is full", "come back later")] * 2)
+    with pytest.raises(Refused) as caught:
+        ask("classify", stub.url, b"image", retries=1)
+    assert str(caught.value) == "the queue is full\n  help: come back later"
+    assert (caught.value.status, caught.value.code) == (503, "full")
+    assert len(stub.requests) == 2
+
+
+def test_a_server_that_asks_for_an_hour_is_not_waited_for(ask: Ask, stub: Any) -> None:
+    stub.plan(stub.refuse(429, "quota", "no more today", Retry_After="3600"))
+    with pytest.raises(Refused) as caught:
+        ask("classify", stub.url, b"image")
+    assert str(caught.value) == "no more today\n  help: the server asks to be left alone for 3600 seconds"
+
+
+def test_a_connection_that_is_always_cut(ask: Ask, stub: Any) -> None:
+    stub.plan(*[stub.cut] * 2)
+    with pytest.raises(NoAnswer) as caught:
+        ask("classify", stub.url, b"image", retries=1)
+    assert str(caught.value) == (
+        f"{stub.url} ended the connection without an answer: Server disconnected without sending a response"
+    )
+    assert len(stub.requests) == 2
+
+
+def test_a_silent_server_is_asked_once(ask: Ask, stub: Any) -> None:
+    stub.plan(stub.hang)
+    with pytest.raises(NoAnswer) as caught:
+        ask("classify", stub.url, b"image", timeout=0.2)
+    assert str(caught.value) == (
+        f"{stub.url} did not answer in 0.2 seconds\n"
+        "  help: the server is busy or stuck; wait longer, or send fewer images at once"
+    )
+    assert stub.requests == ["POST /classify"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>Welcome!</html>", b"", b"[]", b'{"model": "x"}', b"\xff\xfe", b'{"predictions": 3}'],
+)
+def test_nonsense_is_told_from_an_answer(ask: Ask, stub: Any, body: bytes) -> None:
+    for method in ("classify", "models"):
+        stub.plan(stub.say(200, body))
+        with pytest.raises(BadAnswer) as caught:
+            ask(method, stub.url, *([b"image"] if method == "classify" else []))
+        assert str(caught.value) == f"{stub.url} answers, but not as a pinnace server does"
+
+
+def test_bytes_that_are_no_gzip_are_nonsense_too(ask: Ask, stub: Any) -> None:
+    stub.plan(stub.say(200, b"not gzip", Content_Encoding="gzip"))
+    with pytest.raises(BadAnswer):
+        ask("classify", stub.url, b"image")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"error": "no"}', b"null"])
+def test_an_error_without_our_words(ask: Ask, stub: Any, body: bytes) -> None:
+    stub.plan(stub.say(500, body))
+    with pytest.raises(Refused) as caught:
+        ask("classify", stub.url, b"image")
+    assert str(caught.value) == f"{stub.url} answered with status 500 and no explanation"
+    assert (caught.value.status, caught.value.code) == (500, "http_error")
+
+
+def test_a_redirect_says_where_to(ask: Ask, stub: Any) -> None:
+    stub.plan(stub.say(308, Location="https://elsewhere/classify"))
+    with pytest.raises(BadAnswer) as caught:
+        ask("classify", stub.url, b"image")
+    assert str(caught.value) == (
+        f"{stub.url} sends its callers on to another address\n"
+        "  got: 308 to https://elsewhere/classify\n"
+        "  help: use that address"
+    )
+
+
+def test_nobody_there(ask: Ask, nobody: str) -> None:
+    with pytest.raises(Unreachable) as caught:
+        ask("classify", nobody, b"image", retries=1)
+    assert str(caught.value).startswith(f"{nobody} cannot be reached: ")
+    assert str(caught.value).endswith("\n  help: is it running? `pinnace serve BUNDLE` starts one")
+
+
+def test_ready_asks_once_and_tells_a_server_that_is_not_ours(ask: Ask, stub: Any) -> None:
+    stub.plan(stub.refuse(503, "service_unavailable", "not yet"), stub.cut, stub.say(404, b"what?"))
+    assert ask("ready", stub.url) is False
+    assert ask("ready", stub.url) is False
+    with pytest.raises(Refused):
+        ask("ready", stub.url)
+    assert stub.requests == ["GET /readyz"] * 3
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "message"),
+    [
+        (
+            "localhost:3000",
+            {},
+            "'localhost:3000' is no URL\n  expected: http://HOST:PORT or https://HOST:PORT",
+        ),
+        ("http://", {}, "'http://' is no URL\n  expected: http://HOST:PORT or https://HOST:PORT"),
+        ("http://x:y", {}, "'http://x:y' is no URL\n  expected: http://HOST:PORT or https://HOST:PORT"),
+        ("http://x", {"timeout": 0}, "timeout must be more than 0 seconds\n  got: 0"),
+        ("http://x", {"retries": -1}, "retries must be at least 0\n  got: -1"),
+    ],
+)
+def test_wrong_arguments(ask: Ask, url: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        ask("ready", url, **options)
+    assert str(caught.value) == message
+
+
+def test_a_password_in_the_url_is_used_and_not_shown(ask: Ask, stub: Any) -> None:
+    url = stub.url.replace("http://", "http://me:secret@")
+    stub.plan(stub.say(500, b""))
+    with pytest.raises(Refused) as caught:
+        ask("classify", url, b"image")
+    assert str(caught.value) == f"{stub.url} answered with status 500 and no explanation"
+
+
+def test_a_server_behind_a_path(ask: Ask, stub: Any) -> None:
+    assert ask("classify", f"{stub.url}/models/", b"image").model == "stub"
+    assert stub.requests == ["POST /models/classify"]
