@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from pinnace.export.preprocessing import Changes
 from pinnace.models.errors import UsageError
 from pinnace.models.preprocess import Preprocess
-from pinnace.models.signature import Signature
+from pinnace.models.signature import Signature, TensorSpec
 from pinnace.models.toml import read_toml
 
 
@@ -25,6 +26,10 @@ class ExportRequest:
         num_classes: number of outputs of a network built with another head.
         input_size: (height, width) instead of the model's own.
         preprocess: the preprocessing instead of the model's own.
+        changes: what single options change of the preprocessing.
+        inputs: the inputs of a model that takes something else than one image.
+        arguments: `name=value` texts for the hub's entry point, or for what builds the network.
+        trust: whether Python code that comes with the source may run.
         folder: the caller's working directory.
     """
 
@@ -35,6 +40,10 @@ class ExportRequest:
     num_classes: int | None = None
     input_size: tuple[int, int] | None = None
     preprocess: Preprocess | None = None
+    changes: Changes = field(default_factory=Changes)
+    inputs: tuple[TensorSpec, ...] = ()
+    arguments: tuple[str, ...] = ()
+    trust: bool = False
     folder: str = "."
 
 
@@ -92,23 +101,3 @@ def read_preprocess(path: Path, base: Preprocess) -> Preprocess:
         raise UsageError(f"{path}: {first['loc'][0]}: {first['msg']}") from None
     except UsageError as error:
         raise UsageError(f"{path}: {error.message}", expected=error.expected, got=error.got) from None
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Read `HxW`.
-
-    Raises:
-        UsageError: the text has another form.
-    """
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise UsageError(f"{text!r} is no size", expected="HEIGHTxWIDTH, such as 224x224")
-    return int(height), int(width)
-
-
-def resize_to(preprocess: Preprocess, size: tuple[int, int]) -> Preprocess:
-    """The same preprocessing for another input size; the crop keeps its share of the resized edge."""
-    if preprocess.crop is None or not isinstance(preprocess.resize, int):
-        return replace(preprocess, resize=size, crop=None)
-    share = preprocess.resize / max(preprocess.crop)
-    return replace(preprocess, resize=round(max(size) * share), crop=size)

@@ -49,7 +49,8 @@ def export(
     from pinnace.clients.output import err, steps
     from pinnace.export import targets
     from pinnace.export.exporter import export_bundle, with_formats
-    from pinnace.export.request import ExportRequest, parse_size, read_preprocess
+    from pinnace.export.preprocessing import parse_size
+    from pinnace.export.request import ExportRequest, read_preprocess
     from pinnace.models.loaders.base import imagenet_preprocess
     from pinnace.models.source import Source
 

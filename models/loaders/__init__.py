@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from typing import TYPE_CHECKING
 
-from pinnace.models.errors import MissingDependency, UsageError
-from pinnace.models.loaders.base import LoadedModel, LoadRequest
+from pinnace.models.errors import UsageError
+from pinnace.models.loaders.base import LoadedModel, LoadRequest, OnnxFile
+
+if TYPE_CHECKING:
+    import torch
 
 
-def load(request: LoadRequest) -> LoadedModel:
-    """Load a model in this interpreter, in eval mode and without gradients.
+def load(request: LoadRequest) -> LoadedModel | OnnxFile:
+    """Load a model in this interpreter: on the CPU, in float32, in eval mode and without gradients.
 
     Raises:
         As `Loader.load`.
@@ -18,11 +22,20 @@ def load(request: LoadRequest) -> LoadedModel:
     name = f"{__name__}.{request.source.kind}"
     if importlib.util.find_spec(name) is None:
         raise UsageError(f"sources of the kind {request.source.kind} cannot be loaded by this version")
-    if importlib.util.find_spec("torch") is None:
-        raise MissingDependency(
-            "loading a model needs torch, which is not installed", hint="pip install 'pinnace[export]'"
-        )
-    loaded: LoadedModel = importlib.import_module(name).load(request)
-    loaded.module.eval()
-    loaded.module.requires_grad_(False)
+    loaded: LoadedModel | OnnxFile = importlib.import_module(name).load(request)
+    if isinstance(loaded, LoadedModel):
+        _settle(loaded.module)
     return loaded
+
+
+def _settle(module: torch.nn.Module) -> None:
+    import torch
+
+    module.eval()
+    state = [*module.parameters(), *module.buffers()]
+    if any(tensor.device.type != "cpu" for tensor in state):
+        module.to("cpu")
+    if any(tensor.is_floating_point() and tensor.dtype != torch.float32 for tensor in state):
+        module.float()
+    for parameter in module.parameters():  # not module.requires_grad_, which TorchScript does not have
+        parameter.requires_grad_(False)

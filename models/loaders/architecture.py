@@ -1,16 +1,19 @@
-"""What `--arch` names: a factory of the user's own, or a network of torchvision."""
+"""What `--arch` names: a factory of the user's own, or a network of torchvision or timm."""
 
 from __future__ import annotations
 
 import importlib
-import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinnace.models.errors import SourceError, UsageError
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
+from pinnace.models.loaders.foreign import describe, imports_from
 
 if TYPE_CHECKING:
     import torch
+
+_FORMS = "package.module:factory, torchvision:NAME[@WEIGHTS] or timm:NAME"
 
 
 def build_architecture(request: LoadRequest) -> LoadedModel:
@@ -23,46 +26,34 @@ def build_architecture(request: LoadRequest) -> LoadedModel:
     arch = request.arch or ""
     prefix, _, rest = arch.partition(":")
     if not prefix or not rest:
-        raise UsageError(
-            f"--arch {arch!r} names no network", expected="package.module:factory or torchvision:NAME"
-        )
+        raise UsageError(f"--arch {arch!r} names no network", expected=_FORMS)
     if prefix == "torchvision":
         from pinnace.models.loaders import torchvision
-        from pinnace.models.source import Source
 
-        source = Source("torchvision", rest, ref=torchvision.NO_WEIGHTS)
-        described = torchvision.load(
-            LoadRequest(source, num_classes=request.num_classes, folder=request.folder)
-        )
-        return LoadedModel(described.module, described.preprocess, described.labels)
+        name, _, weights = rest.partition("@")
+        return torchvision.build_untrained(name, weights or None, request.keywords)
+    if prefix == "timm":
+        from pinnace.models.loaders import timm
+
+        return timm.build_untrained(rest, request.keywords)
     return LoadedModel(_build_own(prefix, rest, request))
 
 
 def _build_own(module_name: str, factory_name: str, request: LoadRequest) -> torch.nn.Module:
     import torch
 
-    if request.folder not in sys.path:
-        sys.path.insert(0, request.folder)
-    try:
-        target: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise UsageError(
-                f"--arch {request.arch}: there is no module {module_name} in {request.folder}",
-                hint="run the command in the folder from which your code imports it",
-            ) from None
-        raise SourceError(f"--arch {request.arch}: importing it needs the module {error.name}") from error
-    except Exception as error:
-        raise SourceError(f"--arch {request.arch}: importing it fails: {_describe(error)}") from error
-    for part in factory_name.split("."):
-        target = getattr(target, part, None)
-    if not callable(target):
-        raise UsageError(f"--arch {request.arch}: {module_name} has no {factory_name}")
-    arguments = {} if request.num_classes is None else {"num_classes": request.num_classes}
-    try:
-        module = target(**arguments)
-    except Exception as error:
-        raise SourceError(f"--arch {request.arch}: building the network fails: {_describe(error)}") from error
+    with imports_from(Path(request.folder).absolute()):
+        target = _import(module_name, request)
+        for part in factory_name.split("."):
+            target = getattr(target, part, None)
+        if not callable(target):
+            raise UsageError(f"--arch {request.arch}: {module_name} has no {factory_name}")
+        try:
+            module = target(**request.keywords)
+        except Exception as error:
+            raise SourceError(
+                f"--arch {request.arch}: building the network fails: {describe(error)}"
+            ) from error
     if not isinstance(module, torch.nn.Module):
         raise SourceError(
             f"--arch {request.arch} does not build a network",
@@ -72,6 +63,15 @@ def _build_own(module_name: str, factory_name: str, request: LoadRequest) -> tor
     return module
 
 
-def _describe(error: BaseException) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+def _import(name: str, request: LoadRequest) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise UsageError(
+                f"--arch {request.arch}: there is no module {name} in {request.folder}",
+                hint="run the command in the folder from which your code imports it",
+            ) from None
+        raise SourceError(f"--arch {request.arch}: importing it needs the module {error.name}") from error
+    except Exception as error:
+        raise SourceError(f"--arch {request.arch}: importing it fails: {describe(error)}") from error

@@ -80,13 +80,14 @@ def preprocess(entry: Entry) -> Preprocess:
 
 def load(request: LoadRequest) -> LoadedModel:
     """Build the network and load its weights from the installed package."""
-    refuse(request, arch=request.arch, num_classes=request.num_classes)
+    refuse(request, arch=request.arch, num_classes=request.num_classes, arg=request.arguments)
     entry = CATALOGUE.get(request.source.name)
     if entry is None:
         raise UsageError(
             f"{request.source.name!r} is not in the catalogue",
             expected="one of " + ", ".join(CATALOGUE),
-            hint="`pinnace models` lists the catalogue; other sources: torchvision:NAME, file:PATH",
+            hint="`pinnace models` lists the catalogue; "
+            "other sources: torchvision:NAME, timm:NAME, hub:REPOSITORY#ENTRY, file:PATH",
         )
     try:
         from efficientnet_lite_pytorch import EfficientNet

@@ -2,61 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
 from pinnace.models.loaders.base import LoadedModel, LoadRequest, imagenet_preprocess, refuse
+from pinnace.models.loaders.foreign import describe
 from pinnace.models.preprocess import Interpolation, Preprocess
+from pinnace.models.signature import BATCH, TensorSpec
+from pinnace.models.source import NO_WEIGHTS
 
 if TYPE_CHECKING:
     import torch
 
-NO_WEIGHTS = "none"
+# Their weights of ImageNet were brought from elsewhere, and the network has to normalise once more for them.
+_TRANSFORM_INPUT = ("inception_v3", "googlenet")
+_CLIP_FRAMES = 16
 
 
 def load(request: LoadRequest) -> LoadedModel:
     """Build the network; weights are the default ones unless `@WEIGHTS` or `@none` says otherwise."""
     refuse(request, arch=request.arch)
-    source = request.source
-    family = _weights_of(source.name)
-    described = next(iter(family), None)
-    if described is not None and type(described.transforms()).__name__ != "ImageClassification":
-        raise UsageError(f"torchvision:{source.name} is no image classifier")
-    weights = None
-    if source.ref != NO_WEIGHTS:
-        refuse(request, num_classes=request.num_classes)
-        weights = _choose(source.name, family, source.ref)
-    module = build(source.name, weights, num_classes=request.num_classes)
-    described = weights or described
-    if described is None:
-        return LoadedModel(module, imagenet_preprocess())
-    labels = described.meta.get("categories") if request.num_classes is None else None
-    notes = () if weights else (f"{source.name} was exported with random weights",)
-    return LoadedModel(module, _preprocess(described), tuple(labels) if labels else None, notes)
+    name, ref = request.source.name, request.source.ref
+    if ref == NO_WEIGHTS:
+        loaded = build_untrained(name, None, request.keywords)
+        return replace(loaded, notes=(*loaded.notes, f"{name} was exported with random weights"))
+    refuse(request, num_classes=request.num_classes)
+    _require_one_answer(name)
+    weights = _choose(name, ref)
+    return _described(name, _build(name, weights, dict(request.arguments)), weights)
 
 
-def build(name: str, weights: Any = None, **arguments: Any) -> torch.nn.Module:
-    """Build a torchvision network, downloading its weights where they are asked for.
+def build_untrained(name: str, weights: str | None, arguments: Mapping[str, object]) -> LoadedModel:
+    """Build a network with random weights; nothing is downloaded.
+
+    Args:
+        name: torchvision's name.
+        weights: the weights that it is built for: their preprocessing, labels and settings; by default the
+            first.
+        arguments: for torchvision's builder.
 
     Raises:
-        UsageError: there is no such model.
-        SourceError: the weights cannot be reached.
+        UsageError: there is no such model, or it answers with another number of results for each image.
+        SourceError: torchvision cannot build it.
     """
-    models = _models()
-    _weights_of(name)
-    arguments = {key: value for key, value in arguments.items() if value is not None}
-    if name in ("inception_v3", "googlenet") and weights is None:
-        arguments.setdefault("init_weights", False)  # minutes of truncated normals, soon overwritten
+    _require_one_answer(name)
+    described = next(iter(_weights_of(name)), None) if weights is None else _choose(name, weights)
+    given: dict[str, Any] = dict(arguments)
+    if name in _TRANSFORM_INPUT:
+        given.setdefault("init_weights", False)  # minutes of truncated normals, soon overwritten
+        if weights is not None:
+            given.setdefault("transform_input", True)
+    if name.startswith("vit_") and described is not None:
+        given.setdefault("image_size", described.meta["min_size"][0])
+    if _task(described) == "SemanticSegmentation":
+        given.setdefault("weights_backbone", None)
+    loaded = _described(name, _build(name, None, given), described)
+    if "num_classes" in arguments:
+        return replace(loaded, labels=None)
+    return loaded
+
+
+def _build(name: str, weights: Any, arguments: dict[str, Any]) -> torch.nn.Module:
     try:
-        return cast("torch.nn.Module", models.get_model(name, weights=weights, **arguments))
+        return cast("torch.nn.Module", _models().get_model(name, weights=weights, **arguments))
     except (OSError, RuntimeError) as error:
         if weights is None:
-            raise SourceError(f"torchvision cannot build {name}: {error}") from error
+            raise SourceError(f"torchvision cannot build {name}: {describe(error)}") from error
         raise SourceError(
             f"the weights {weights} of torchvision:{name} cannot be downloaded: {error}",
-            hint=f"download {weights.url} elsewhere and use file:PATH --arch torchvision:{name}, "
-            f"or torchvision:{name}@none for random weights",
+            hint=f"download {weights.url} elsewhere and use file:PATH "
+            f"--arch torchvision:{name}@{weights.name}, or torchvision:{name}@none for random weights",
         ) from error
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"torchvision cannot build {name}: {describe(error)}") from None
 
 
 def _models() -> Any:
@@ -80,7 +100,26 @@ def _weights_of(name: str) -> Any:
     return models.get_model_weights(name)
 
 
-def _choose(name: str, family: Any, ref: str | None) -> Any:
+def _task(weights: Any) -> str | None:
+    """The name of the weights' transforms, which is the name of their task."""
+    return None if weights is None else type(weights.transforms()).__name__
+
+
+def _require_one_answer(name: str) -> None:
+    if _task(next(iter(_weights_of(name)), None)) == "ObjectDetection":
+        raise UsageError(
+            f"torchvision:{name} detects objects: it answers with another number of boxes for each image, "
+            "which a bundle cannot hold"
+        )
+    if _task(next(iter(_weights_of(name)), None)) == "OpticalFlow":
+        raise UsageError(
+            f"torchvision:{name} estimates optical flow: it answers with a list of fields that get better, "
+            "which a bundle cannot hold"
+        )
+
+
+def _choose(name: str, ref: str | None) -> Any:
+    family = _weights_of(name)
     if ref is None:
         return family.DEFAULT
     try:
@@ -93,14 +132,25 @@ def _choose(name: str, family: Any, ref: str | None) -> Any:
         ) from None
 
 
-def _preprocess(weights: Any) -> Preprocess:
+def _described(name: str, module: torch.nn.Module, weights: Any) -> LoadedModel:
+    """The network with what its weights say of it."""
+    if weights is None:
+        return LoadedModel(module, imagenet_preprocess())
     preset = weights.transforms()
+    labels = tuple(weights.meta.get("categories") or ()) or None
+    task = _task(weights)
+    if task == "VideoClassification":
+        clip = TensorSpec("clip", "float32", (BATCH, 3, _CLIP_FRAMES, *preset.crop_size))
+        note = f"{name} takes clips of {_CLIP_FRAMES} frames, which a bundle does not preprocess"
+        return LoadedModel(module, None, labels, (note,), (clip,))
+    if task == "SemanticSegmentation":
+        (edge,) = preset.resize_size
+        note = f"{name} takes images of any shape; in the bundle they are squeezed into {edge}x{edge}"
+        return LoadedModel(module, _preprocess(preset, (edge, edge), None), None, (note,))
     crop = preset.crop_size[0]
-    return Preprocess(
-        resize=preset.resize_size[0],
-        interpolation=cast("Interpolation", preset.interpolation.value),
-        crop=(crop, crop),
-        color="RGB",
-        mean=tuple(preset.mean),
-        std=tuple(preset.std),
-    )
+    return LoadedModel(module, _preprocess(preset, preset.resize_size[0], (crop, crop)), labels)
+
+
+def _preprocess(preset: Any, resize: int | tuple[int, int], crop: tuple[int, int] | None) -> Preprocess:
+    interpolation = cast("Interpolation", preset.interpolation.value)
+    return Preprocess(resize, interpolation, crop, "RGB", tuple(preset.mean), tuple(preset.std))

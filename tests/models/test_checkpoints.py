@@ -16,15 +16,17 @@ import torch
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError, UsageError
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
-from pinnace.models.loaders.file import read_state_dict
+from pinnace.models.loaders.state_dict import find_weights, plain_state
+from pinnace.models.loaders.unpickle import read
 from pinnace.models.source import Source
 
 State = dict[str, torch.Tensor]
 ARCH = "sample_networks:Tiny"
 REFUSED = (
-    "holds more than tensors, and loading it could run code, so nothing was loaded\n"
+    "and loading it could run code, so nothing was loaded\n"
     "  expected: a state_dict of tensors\n"
-    "  help: save it again with torch.save(model.state_dict(), PATH)"
+    "  help: save it again with torch.save(model.state_dict(), PATH); "
+    "or, if you trust its author, add --trust"
 )
 
 
@@ -42,9 +44,16 @@ def state(tiny: torch.nn.Module) -> State:
 
 
 def load_file(
-    path: Path, workshop: Path, arch: str | None = ARCH, num_classes: int | None = None
+    path: Path, workshop: Path, arch: str | None = ARCH, num_classes: int | None = None, **options: object
 ) -> LoadedModel:
-    return load(LoadRequest(Source("file", str(path)), arch, num_classes, str(workshop)))
+    request = LoadRequest(Source("file", str(path)), arch, num_classes, str(workshop), **options)  # type: ignore[arg-type]
+    loaded = load(request)
+    assert isinstance(loaded, LoadedModel)
+    return loaded
+
+
+def read_state_dict(path: Path) -> State:
+    return plain_state(find_weights(read(path), path)[0], path)  # type: ignore[arg-type]
 
 
 def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
@@ -123,10 +132,10 @@ def test_keys_that_are_missing_or_unexpected_or_of_another_shape_are_counted_and
 
 
 def test_of_many_keys_only_the_first_are_named(tmp_path: Path, workshop: Path, state: State) -> None:
-    torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "net.pt")
+    torch.save({f"my.{name}x": value for name, value in state.items()}, tmp_path / "net.pt")
     message = refusal(SourceError, lambda: load_file(tmp_path / "net.pt", workshop))
-    assert "9 missing (stem.weight [6,3,3,3], stem.bias [6], norm.weight [6], norm.bias [6], " in message
-    assert "norm.running_mean [6], ...); 9 unexpected (module.stem.weight [6,3,3,3]," in message
+    assert "8 missing (stem.weight [6,3,3,3], stem.bias [6], norm.weight [6], norm.bias [6], " in message
+    assert "norm.running_mean [6], ...); 9 unexpected (my.stem.weightx [6,3,3,3]," in message
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -177,7 +186,7 @@ def test_damaged_files_are_refused_by_us_and_not_by_torch(tmp_path: Path, state:
     for damaged in cut + noise:
         path.write_bytes(damaged)
         message = refusal(SourceError, lambda: read_state_dict(path))
-        assert message.startswith((f"{path} cannot be read as a checkpoint: ", f"{path} {REFUSED}"))
+        assert message.startswith(f"{path} cannot be read as a checkpoint: ") or message.endswith(REFUSED)
         assert "weights_only" not in message
     for damaged in flipped:
         path.write_bytes(damaged)
@@ -192,8 +201,9 @@ def test_damaged_files_are_refused_by_us_and_not_by_torch(tmp_path: Path, state:
         ({}, "is no state_dict\n  expected: tensors by name\n  got: dict"),
         (torch.ones(1), "is no state_dict\n  expected: tensors by name\n  got: Tensor"),
         ({"epoch": 3, "state": {}}, "is no plain state_dict: 'epoch' is no tensor\n  got: int"),
+        ({"model": {"state": 3}}, "is no plain state_dict: 'model' is no tensor\n  got: dict"),
     ],
-    ids=["list", "empty", "tensor", "nested"],
+    ids=["list", "empty", "tensor", "nested", "nested in vain"],
 )
 def test_what_is_no_state_dict(tmp_path: Path, content: object, message: str) -> None:
     torch.save(content, tmp_path / "net.pt")
@@ -216,7 +226,8 @@ class Trap:
 def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path, zipped: bool) -> None:
     path, sprung = tmp_path / "net.pt", tmp_path / "sprung"
     torch.save({"weight": Trap(sprung)}, path, _use_new_zipfile_serialization=zipped)
-    assert refusal(SourceError, lambda: read_state_dict(path)) == f"{path} {REFUSED}"
+    message = refusal(SourceError, lambda: read_state_dict(path))
+    assert message == f"{path} holds more than tensors (posix.mkdir), {REFUSED}"
     assert not sprung.exists()
     torch.load(path, weights_only=False)  # the trap does work where it is let
     assert sprung.exists()
@@ -231,16 +242,35 @@ def test_a_plain_pickle_that_would_run_code_runs_nothing(tmp_path: Path) -> None
         assert not sprung.exists()
 
 
-def test_a_pickled_module_is_refused(tmp_path: Path) -> None:
-    torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pt")
+def test_a_pickled_module_is_refused_unless_its_author_is_trusted(
+    tmp_path: Path, workshop: Path, networks: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "whole.pt"
-    assert refusal(SourceError, lambda: read_state_dict(path)) == f"{path} {REFUSED}"
+    monkeypatch.syspath_prepend(str(workshop))
+    network = __import__("sample_networks").Tiny().eval()
+    torch.save({"epoch": 3, "model": network.half()}, path)
+    monkeypatch.undo()
+    message = refusal(SourceError, lambda: load_file(path, workshop, None))
+    assert message == f"{path} holds more than tensors (sample_networks.Tiny), {REFUSED}"
+    sys.modules.pop("sample_networks", None)
+    loaded = load_file(path, workshop, None, trust=True)
+    inputs = torch.randn(2, 3, 16, 16)
+    assert loaded.notes == ("the weights were taken from 'model'",)
+    assert torch.equal(loaded.module(inputs), network.float()(inputs))
+    sys.modules.pop("sample_networks", None)
+    sys.path.remove(str(workshop))
+    message = refusal(SourceError, lambda: load_file(path, tmp_path, None, trust=True))
+    assert message == (
+        f"unpickling {path} needs the module sample_networks, which is not found from {tmp_path}\n"
+        "  help: run the command in the folder from which the code that saved it imports its own"
+    )
 
 
 @pytest.mark.parametrize("arch", ["Tiny", ":Tiny", "sample_networks:", "sample_networks"])
 def test_arch_of_another_form(workshop: Path, arch: str) -> None:
     assert refusal(UsageError, lambda: load_file(Path("tiny.pt"), workshop, arch)) == (
-        f"--arch {arch!r} names no network\n  expected: package.module:factory or torchvision:NAME"
+        f"--arch {arch!r} names no network\n"
+        "  expected: package.module:factory, torchvision:NAME[@WEIGHTS] or timm:NAME"
     )
 
 

@@ -14,15 +14,19 @@ from pinnace.export.golden_inputs import photographs
 from pinnace.models.errors import MissingDependency, PinnaceError, SourceError, UsageError
 from pinnace.models.images import open_image
 from pinnace.models.loaders import load
+from pinnace.models.loaders import torchvision as torchvision_loader
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.loaders.catalogue import CATALOGUE
 from pinnace.models.predictions import top_k
 from pinnace.models.preprocess import Preprocess
+from pinnace.models.signature import TensorSpec
 from pinnace.models.source import Source
 
 
 def load_source(text: str, **options: object) -> LoadedModel:
-    return load(LoadRequest(Source.parse(text), **options))  # type: ignore[arg-type]
+    loaded = load(LoadRequest(Source.parse(text), **options))  # type: ignore[arg-type]
+    assert isinstance(loaded, LoadedModel)
+    return loaded
 
 
 def refusal(kind: type[PinnaceError], text: str, **options: object) -> str:
@@ -85,7 +89,8 @@ def test_a_name_that_is_not_in_the_catalogue() -> None:
     assert refusal(UsageError, "efficientnet_lite9") == (
         "'efficientnet_lite9' is not in the catalogue\n"
         "  expected: one of efficientnet_lite0, efficientnet_lite1, efficientnet_lite2\n"
-        "  help: `pinnace models` lists the catalogue; other sources: torchvision:NAME, file:PATH"
+        "  help: `pinnace models` lists the catalogue; "
+        "other sources: torchvision:NAME, timm:NAME, hub:REPOSITORY#ENTRY, file:PATH"
     )
 
 
@@ -137,10 +142,57 @@ def test_an_unknown_torchvision_model() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["fcn_resnet50", "fasterrcnn_resnet50_fpn", "raft_small", "r3d_18"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "fasterrcnn_resnet50_fpn",
+            "detects objects: it answers with another number of boxes for each image, "
+            "which a bundle cannot hold",
+        ),
+        (
+            "raft_small",
+            "estimates optical flow: it answers with a list of fields that get better, "
+            "which a bundle cannot hold",
+        ),
+    ],
+)
 @pytest.mark.parametrize("weights", ["", "@none"])
-def test_a_torchvision_model_that_classifies_no_images(name: str, weights: str) -> None:
-    assert refusal(UsageError, f"torchvision:{name}{weights}") == f"torchvision:{name} is no image classifier"
+def test_a_torchvision_model_whose_answers_no_bundle_can_hold(name: str, message: str, weights: str) -> None:
+    assert refusal(UsageError, f"torchvision:{name}{weights}") == f"torchvision:{name} {message}"
+
+
+def test_segmentation_takes_images_of_one_size_and_says_so() -> None:
+    loaded = load_source("torchvision:lraspp_mobilenet_v3_large@none")
+    assert loaded.preprocess is not None
+    assert (loaded.preprocess.resize, loaded.preprocess.crop) == ((520, 520), None)
+    assert loaded.labels is None
+    assert loaded.notes == (
+        "lraspp_mobilenet_v3_large takes images of any shape; in the bundle they are squeezed into 520x520",
+        "lraspp_mobilenet_v3_large was exported with random weights",
+    )
+
+
+def test_video_takes_clips_and_no_images() -> None:
+    loaded = load_source("torchvision:r3d_18@none")
+    assert loaded.preprocess is None
+    assert loaded.inputs == (TensorSpec("clip", "float32", ("batch", 3, 16, 112, 112)),)
+
+
+def test_vit_is_built_for_the_size_of_its_weights() -> None:
+    loaded = torchvision_loader.build_untrained("vit_b_16", "IMAGENET1K_SWAG_E2E_V1", {})
+    assert loaded.module.image_size == 384
+    assert loaded.preprocess is not None
+    assert loaded.preprocess.crop == (384, 384)
+
+
+def test_arguments_go_to_the_builder() -> None:
+    loaded = load_source("torchvision:squeezenet1_1@none", arguments={"num_classes": 4, "dropout": 0.1})
+    assert loaded.module(torch.zeros(1, 3, 64, 64)).shape == (1, 4)
+    assert loaded.labels is None
+    message = refusal(UsageError, "torchvision:squeezenet1_1@none", arguments={"depth": 4})
+    assert message.startswith("torchvision cannot build squeezenet1_1: TypeError: ")
+    assert "'depth'" in message
 
 
 def test_unknown_torchvision_weights() -> None:
@@ -162,11 +214,12 @@ def test_options_that_mean_nothing_for_torchvision() -> None:
 
 def test_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr("urllib.request._opener", None)  # it keeps the proxies of the first request
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert refusal(SourceError, "torchvision:squeezenet1_1") == (
         "the weights SqueezeNet1_1_Weights.IMAGENET1K_V1 of torchvision:squeezenet1_1 cannot be downloaded: "
         "<urlopen error [Errno 111] Connection refused>\n"
-        "  help: download https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth elsewhere and use "
-        "file:PATH --arch torchvision:squeezenet1_1, or torchvision:squeezenet1_1@none for random weights"
+        "  help: download https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth elsewhere and use file:PATH "
+        "--arch torchvision:squeezenet1_1@IMAGENET1K_V1, or torchvision:squeezenet1_1@none for random weights"
     )
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

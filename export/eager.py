@@ -1,0 +1,111 @@
+"""A network of torch, asked with arrays, and wrapped for the writers of formats."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pinnace.export.reference import Ask
+from pinnace.models.errors import PinnaceError, SourceError
+from pinnace.models.golden import Arrays
+
+if TYPE_CHECKING:
+    import torch
+
+
+def asker(module: torch.nn.Module, *, hint: str) -> Ask:
+    """Make a function that gives a network's outputs for inputs.
+
+    Args:
+        module: the network, in eval mode.
+        hint: what to do where it does not run on an input.
+    """
+    import torch
+
+    def ask(feeds: Arrays) -> Arrays:
+        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in feeds.values()]
+        with torch.inference_mode():
+            try:
+                answers = flatten(module(*tensors))
+            except PinnaceError:
+                raise
+            except Exception as error:
+                shapes = " and ".join(str(list(tensor.shape)) for tensor in tensors)
+                raise SourceError(
+                    f"the model does not run on {_inputs(len(tensors))} of shape {shapes}: "
+                    f"{type(error).__name__}: {_reason(error)}",
+                    hint=hint,
+                ) from error
+        return {name: _array(name, tensor) for name, tensor in answers.items()}
+
+    return ask
+
+
+def _inputs(count: int) -> str:
+    return "an input" if count == 1 else "inputs"
+
+
+def _reason(error: BaseException) -> str:
+    """What an error says in one line; TorchScript's begin with where it happened, and end with what did."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return ""
+    return lines[-1] if "TorchScript interpreter" in lines[0] else lines[0]
+
+
+def _array(name: str, tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    try:
+        # Copied: an answer may be an input, or a view of another.
+        array: np.ndarray[Any, Any] = tensor.detach().cpu().numpy().copy()
+    except (TypeError, RuntimeError) as error:
+        raise SourceError(
+            f"the model's output {name} cannot be held by NumPy",
+            expected="a dense tensor of numbers",
+            got=str(tensor.dtype).removeprefix("torch."),
+        ) from error
+    return array
+
+
+def flatten(result: Any) -> dict[str, torch.Tensor]:
+    """A model's result as named tensors: `logits` for one, the keys of a dict, or `output_0`, `output_1`, ...
+
+    Raises:
+        SourceError: it holds something that is no tensor, or nothing.
+    """
+    import torch
+
+    if isinstance(result, torch.Tensor):
+        return {"logits": result}
+    if isinstance(result, dict):
+        named = {str(name): value for name, value in result.items()}
+    elif isinstance(result, tuple | list):
+        if len(result) == 1:
+            return flatten(result[0])
+        named = {f"output_{index}": value for index, value in enumerate(result)}
+    else:
+        named = {"the result": result}
+    if not named:
+        raise SourceError("the model answers with nothing")
+    for name, value in named.items():
+        if not isinstance(value, torch.Tensor):
+            raise SourceError(
+                f"the model answers with something that is no tensor: {name}", got=type(value).__name__
+            )
+    return named
+
+
+def flat_module(module: torch.nn.Module) -> torch.nn.Module:
+    """A network with the same inputs that gives a tensor or a tuple of tensors, as exported graphs do."""
+    import torch
+
+    class Flat(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+            values = tuple(flatten(self.module(*inputs)).values())
+            return values[0] if len(values) == 1 else values
+
+    return Flat().eval()

@@ -1,0 +1,156 @@
+"""A source that is an ONNX file already: it becomes a variant as it is, and gives its own golden outputs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pinnace.models.cpus import available_cpus
+from pinnace.models.errors import MissingDependency, SourceError
+from pinnace.models.golden import Arrays
+from pinnace.models.signature import BATCH, TensorSpec
+
+_DTYPES = {
+    "float": "float32",
+    "double": "float64",
+    **{name: name for name in ("float16", "int64", "int32", "int16", "int8", "uint8", "bool")},
+}
+_FATAL_ONLY = 4
+_LARGEST_MESSAGE = 2**31 - 2**20
+
+
+class OnnxSource:
+    """An ONNX file, opened in ONNX Runtime without any optimisation.
+
+    Attributes:
+        inputs: its inputs; a dynamic first dimension that all share is called `batch`.
+        notes: sentences for the user.
+    """
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        """Open a file.
+
+        Args:
+            path: the file.
+            folder: where a copy may be written whose weights stand in the file itself.
+
+        Raises:
+            SourceError: it cannot be read, or has inputs or outputs that are no tensors.
+            MissingDependency: ONNX Runtime is not installed, or onnx is needed and is not.
+        """
+        self.notes: tuple[str, ...] = ()
+        self._path = path
+        try:
+            self._session = _open(path.read_bytes() if path.stat().st_size < _LARGEST_MESSAGE else b"")
+        except SourceError as error:
+            self._path = _embed_weights(path, folder, error)
+            self._session = _open(self._path.read_bytes())
+            self.notes = (f"the weights beside {path.name} were moved into the file",)
+        inputs = [_spec(value, "input") for value in self._session.get_inputs()]
+        if not inputs:
+            raise SourceError(f"{path} has no inputs")
+        firsts = {spec.shape[:1] for spec in inputs}
+        dynamic = len({str(first) for first in firsts}) == 1 and all(
+            first and isinstance(first[0], str) for first in firsts
+        )
+        self.inputs = tuple(
+            TensorSpec(spec.name, spec.dtype, (BATCH, *spec.shape[1:])) if dynamic else spec
+            for spec in inputs
+        )
+        self._outputs = [_spec(value, "output").name for value in self._session.get_outputs()]
+
+    def ask(self, feeds: Arrays) -> Arrays:
+        """The file's outputs, by name.
+
+        Raises:
+            SourceError: it does not run on these inputs.
+        """
+        try:
+            arrays = self._session.run(self._outputs, dict(feeds))
+        except Exception as error:  # every failure of the C++ side arrives as a class of its own
+            shapes = " and ".join(str(list(array.shape)) for array in feeds.values())
+            raise SourceError(
+                f"the ONNX file does not run on an input of shape {shapes}: {_reason(error)}",
+                hint="give it another --input-size or --preprocess",
+            ) from error
+        return {name: np.asarray(array) for name, array in zip(self._outputs, arrays, strict=True)}
+
+    def write(self, path: Path) -> None:
+        """Write the file into a bundle, byte for byte."""
+        if self._path.parent == path.parent:
+            self._path.replace(path)
+            self._path = path
+        else:
+            shutil.copyfile(self._path, path)
+
+
+def _open(data: bytes) -> Any:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise MissingDependency(
+            "reading an ONNX file needs onnxruntime, which is not installed",
+            hint="pip install 'pinnace[cpu]'",
+        ) from None
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = available_cpus()
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = _FATAL_ONLY
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # every failure of the C++ side arrives as a class of its own
+        raise SourceError(_reason(error)) from error
+
+
+def _embed_weights(path: Path, folder: Path, problem: SourceError) -> Path:
+    """Write a copy with the weights that stand beside the file, if that is what it lacks."""
+    damaged = SourceError(f"{path} cannot be read as an ONNX model: {problem.message}")
+    try:
+        import onnx
+        from onnx.external_data_helper import uses_external_data
+    except ModuleNotFoundError:
+        raise damaged from problem
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        external = [tensor.name for tensor in model.graph.initializer if uses_external_data(tensor)]
+    except Exception:  # protobuf's DecodeError, and what damaged bytes lead to
+        raise damaged from problem
+    if not external:
+        raise damaged from problem
+    try:
+        model = onnx.load(str(path))
+        data = model.SerializeToString()
+    except Exception as error:
+        raise SourceError(
+            f"the weights beside {path} cannot be read: {_reason(error)}",
+            hint="copy the files that lie beside it as well",
+        ) from error
+    copy = folder / f".{path.name}"
+    copy.write_bytes(data)
+    return copy
+
+
+def _spec(value: Any, what: str) -> TensorSpec:
+    kind = value.type.removeprefix("tensor(").removesuffix(")")
+    if not value.type.startswith("tensor(") or kind not in _DTYPES:
+        raise SourceError(
+            f"the ONNX file's {what} {value.name} is nothing that a bundle can hold",
+            expected="a tensor of numbers",
+            got=value.type,
+        )
+    dims = tuple(
+        dim if isinstance(dim, int) and dim > 0 else str(dim or f"{value.name}_{axis}")
+        for axis, dim in enumerate(value.shape or ())
+    )
+    return TensorSpec(value.name, _DTYPES[kind], dims)
+
+
+def _reason(error: BaseException) -> str:
+    """What ONNX Runtime says, in one line and without the path of the file."""
+    lines = str(error).strip().splitlines()
+    text = lines[0] if lines else type(error).__name__
+    return text.partition(" : FAIL : ")[2] or text

@@ -1,0 +1,197 @@
+"""Studying a model before it is written: what it takes, what it gives, and its golden data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pinnace.export import golden_inputs, reference
+from pinnace.export.preprocessing import Changes, resize_to
+from pinnace.export.reference import Ask
+from pinnace.export.request import ExportRequest
+from pinnace.models.errors import SourceError, UsageError
+from pinnace.models.golden import Arrays
+from pinnace.models.loaders.base import imagenet_preprocess
+from pinnace.models.preprocess import Preprocess
+from pinnace.models.signature import BATCH, Signature, TensorSpec
+
+NO_PREPROCESSING = "the source does not say how images are preprocessed: ImageNet's customary way is assumed"
+OWN_ANSWERS = "there is no network to compare with: the golden outputs are the exported file's own"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to be studied.
+
+    Attributes:
+        ask: gives its outputs for inputs.
+        inputs: its inputs where they are known; None for one image.
+        preprocess: its own preprocessing, where that is known.
+        exported: somebody exported it before.
+    """
+
+    ask: Ask
+    inputs: tuple[TensorSpec, ...] | None = None
+    preprocess: Preprocess | None = None
+    exported: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was learnt of a model.
+
+    Attributes:
+        signature: its inputs and outputs.
+        preprocess: the image preprocessing, or None where it takes no image.
+        inputs: golden inputs by name; first dimension the sample.
+        outputs: its own outputs for them.
+        photographs: how many samples, from the first on, are the package's photographs.
+        notes: sentences for the user.
+    """
+
+    signature: Signature
+    preprocess: Preprocess | None
+    inputs: Arrays
+    outputs: Arrays
+    photographs: int
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it takes one image and gives one row of logits."""
+        (output, *others) = self.signature.outputs
+        classes = output.shape[1:]
+        one_row = len(classes) == 1 and isinstance(classes[0], int) and classes[0] > 1
+        return self.preprocess is not None and one_row and not others and output.dtype.startswith("float")
+
+
+def study(subject: Subject, request: ExportRequest) -> Study:
+    """Ask a model until it is known.
+
+    Raises:
+        UsageError: the request does not fit the model.
+        SourceError: the model does not run.
+        CheckFailed: its answers are NaN, infinite, or never the same.
+    """
+    if request.inputs and subject.inputs is not None and subject.exported:
+        raise UsageError(
+            f"--input does not apply to {request.source}: the file says what it takes",
+            expected=", ".join(map(str, subject.inputs)),
+        )
+    specs = request.inputs or subject.inputs
+    changed = request.preprocess is not None or request.changes != Changes() or request.input_size is not None
+    if specs is None or (not request.inputs and _takes_an_image(specs)):
+        studied = _study_images(subject, request, specs)
+    elif changed:
+        raise UsageError(
+            "the model takes no image, so a preprocessing or an input size means nothing to it",
+            expected="one input such as float32[batch,3,224,224]",
+            got=", ".join(map(str, specs)),
+        )
+    else:
+        studied = _study_tensors(subject, specs)
+    own = (OWN_ANSWERS,) if subject.exported else ()
+    return dataclasses.replace(studied, notes=(*own, *studied.notes))
+
+
+def _takes_an_image(specs: tuple[TensorSpec, ...]) -> bool:
+    (spec, *others) = specs
+    return not others and spec.dtype == "float32" and len(spec.shape) == 4 and spec.shape[1] in (1, 3)
+
+
+def _study_images(subject: Subject, request: ExportRequest, specs: tuple[TensorSpec, ...] | None) -> Study:
+    notes: list[str] = []
+    preprocess = _preprocess(subject, request, specs, notes)
+    shape = input_shape(preprocess)
+    spec = TensorSpec("input", "float32", (BATCH, *shape)) if specs is None else specs[0]
+    if any(isinstance(want, int) and want != have for want, have in zip(spec.shape[1:], shape, strict=True)):
+        raise UsageError(
+            "the preprocessing does not make what the model takes",
+            expected=str(spec),
+            got="float32[" + ",".join(map(str, (spec.shape[0], *shape))) + "]",
+            hint="give it another --input-size, --crop or --color",
+        )
+    spec = TensorSpec(spec.name, spec.dtype, (spec.shape[0], *shape))
+    images = golden_inputs.image_inputs(preprocess, shape)
+
+    def feeds(sizes: Mapping[str, int], fixed: int = 1) -> Arrays:
+        count = sizes.get(BATCH, fixed)
+        return {spec.name: images[np.arange(count) % len(images)]}
+
+    signature = _signature(subject, spec, feeds, notes)
+    samples = reference.samples_for(signature, len(images))
+    inputs: Arrays = {spec.name: images[:samples]}
+    outputs = reference.golden_outputs(subject.ask, signature, inputs)
+    return Study(signature, preprocess, inputs, outputs, len(golden_inputs.photographs()), tuple(notes))
+
+
+def _signature(subject: Subject, spec: TensorSpec, feeds: reference.Feeds, notes: list[str]) -> Signature:
+    fixed = spec.shape[0]
+    if isinstance(fixed, int):
+
+        def repeated(sizes: Mapping[str, int]) -> Arrays:
+            return feeds({BATCH: fixed})
+
+        notes.append(f"the model takes {fixed} images at once, no more and no fewer")
+        return reference.signature_of(subject.ask, (spec,), repeated, images=True)
+    try:
+        return reference.signature_of(subject.ask, (spec,), feeds, images=True)
+    except SourceError:
+        if not subject.exported:
+            raise
+        # What others exported often has the batch frozen in it, and says so nowhere.
+        one = dataclasses.replace(spec, shape=(1, *spec.shape[1:]))
+        signature = reference.signature_of(subject.ask, (one,), feeds, images=True)
+        notes.append("the model takes one image at a time")
+        return signature
+
+
+def _study_tensors(subject: Subject, specs: tuple[TensorSpec, ...]) -> Study:
+    signature = reference.signature_of(
+        subject.ask, specs, lambda sizes: golden_inputs.tensor_inputs(specs, sizes), images=False
+    )
+    inputs = golden_inputs.tensor_samples(signature)
+    outputs = reference.golden_outputs(subject.ask, signature, inputs)
+    sizes = sorted({dim for spec in specs for dim in spec.shape if isinstance(dim, str) and dim != BATCH})
+    notes = [f"the dimension {name} was proved at {reference.SIZES[0]} only" for name in sizes]
+    return Study(signature, None, inputs, outputs, 0, tuple(notes))
+
+
+def _preprocess(
+    subject: Subject, request: ExportRequest, specs: tuple[TensorSpec, ...] | None, notes: list[str]
+) -> Preprocess:
+    preprocess = request.preprocess or subject.preprocess
+    if preprocess is None:
+        preprocess = _customary(specs)
+        if not request.changes.complete:
+            notes.append(NO_PREPROCESSING)
+    preprocess = request.changes.apply(preprocess)
+    return preprocess if request.input_size is None else resize_to(preprocess, request.input_size)
+
+
+def _customary(specs: tuple[TensorSpec, ...] | None) -> Preprocess:
+    """ImageNet's preprocessing, for the size and the channels that a model is known to take."""
+    preprocess = imagenet_preprocess()
+    if specs is None:
+        return preprocess
+    _, channels, height, width = specs[0].shape
+    if isinstance(height, int) and isinstance(width, int):
+        preprocess = resize_to(preprocess, (height, width))
+    return Changes(color="L").apply(preprocess) if channels == 1 else preprocess
+
+
+def input_shape(preprocess: Preprocess) -> tuple[int, ...]:
+    """Channels, height and width of what a preprocessing makes.
+
+    Raises:
+        UsageError: it makes images of no fixed size.
+    """
+    size = preprocess.crop or preprocess.resize
+    if not isinstance(size, tuple):
+        raise UsageError(
+            "the preprocessing gives images of no fixed size", hint="give it a crop, or an exact resize"
+        )
+    return (len(preprocess.mean), *size)

@@ -1,0 +1,128 @@
+"""What running somebody else's code takes: their folder first on the path, their errors in one line."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pinnace.models.errors import MissingDependency, PinnaceError, SourceError, UsageError
+
+# Packages whose name on the index is not the name they are imported by.
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cv2": "opencv-python",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+
+def parse_arguments(texts: Sequence[str]) -> dict[str, object]:
+    """Read `name=value` texts: a value is a Python literal, or else the string itself.
+
+    Raises:
+        UsageError: a text has another form, or a name comes twice.
+    """
+    arguments: dict[str, object] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--arg {text!r} is no argument", expected="name=value, such as width=0.5")
+        if name in arguments:
+            raise UsageError(f"--arg {name} is given twice")
+        arguments[name] = _literal(value)
+    return arguments
+
+
+def _literal(text: str) -> object:
+    try:
+        value: object = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+    return value
+
+
+@contextlib.contextmanager
+def imports_from(folder: Path) -> Iterator[None]:
+    """Let imports look into a folder first; afterwards last.
+
+    While the foreign code is being imported its `utils` must win. Later, what the exporters import on the
+    way must not be found in the folder, and what the network imports when it runs still must.
+    """
+    entry = str(folder)
+    if entry in sys.path:
+        sys.path.remove(entry)
+    sys.path.insert(0, entry)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(entry)
+        sys.path.append(entry)
+
+
+@contextlib.contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Change the working directory."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextlib.contextmanager
+def in_one_sentence(what: str, folder: Path) -> Iterator[None]:
+    """Turn whatever foreign code raises into our errors.
+
+    Args:
+        what: what runs, as `hub:./nets#tiny: importing hubconf.py`.
+        folder: where the code stands; modules that are missing there are its own fault, others a package's.
+
+    Raises:
+        MissingDependency: it needs a package.
+        SourceError: it fails.
+    """
+    try:
+        yield
+    except PinnaceError:
+        raise
+    except ModuleNotFoundError as error:
+        top = (error.name or "").partition(".")[0]
+        if not top or (folder / top).exists() or (folder / f"{top}.py").exists():
+            raise SourceError(f"{what} fails: {describe(error)}") from error
+        raise missing_packages(what, [top]) from error
+    except Exception as error:
+        raise SourceError(f"{what} fails: {describe(error)}") from error
+
+
+def missing_packages(what: str, names: Sequence[str]) -> MissingDependency:
+    """The error for packages that are not installed, by the names they are imported by."""
+    needed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    lines = " ".join(_DISTRIBUTIONS.get(name, name) for name in names)
+    noun = "the packages" if len(names) > 1 else "the package"
+    return MissingDependency(
+        f"{what} needs {noun} {needed}, which {'are' if len(names) > 1 else 'is'} not installed",
+        hint=f"pip install {lines}",
+    )
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line: its class, and the first line of what it says."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def untrusted(what: str) -> UsageError:
+    """The error for code that would have to run and is not trusted."""
+    return UsageError(
+        f"{what}, and nothing of it was run",
+        hint="if you trust its author, add --trust: the code then runs with all your rights",
+    )

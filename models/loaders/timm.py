@@ -1,0 +1,156 @@
+"""Models of timm, with the preprocessing that their `pretrained_cfg` says."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from pinnace.models.errors import MissingDependency, SourceError, UsageError
+from pinnace.models.loaders.base import LoadedModel, LoadRequest, refuse
+from pinnace.models.loaders.foreign import describe
+from pinnace.models.preprocess import Interpolation, Preprocess
+from pinnace.models.source import NO_WEIGHTS
+
+if TYPE_CHECKING:
+    import torch
+
+_SERVER = "https://huggingface.co"
+_PROBE_TIMEOUT = 5.0
+
+
+def load(request: LoadRequest) -> LoadedModel:
+    """Build the network, with its pretrained weights unless the source ends in `@none`."""
+    refuse(request, arch=request.arch)
+    name = request.source.name
+    if request.source.ref == NO_WEIGHTS:
+        loaded = build_untrained(name, request.keywords)
+        note = f"{name} was exported with random weights"
+        return LoadedModel(loaded.module, loaded.preprocess, loaded.labels, (*loaded.notes, note))
+    refuse(request, num_classes=request.num_classes)
+    _mind_the_network()
+    return _described(_create(name, request.keywords, pretrained=True))
+
+
+def build_untrained(name: str, arguments: Mapping[str, object]) -> LoadedModel:
+    """Build a network with random weights, and the preprocessing of the weights it is known with.
+
+    Raises:
+        UsageError: timm has no such model.
+        SourceError: timm cannot build it.
+    """
+    return _described(_create(name, arguments, pretrained=False))
+
+
+def _create(name: str, arguments: Mapping[str, object], *, pretrained: bool) -> torch.nn.Module:
+    timm = _timm()
+    _require_known(timm, name)
+    try:
+        return cast("torch.nn.Module", timm.create_model(name, pretrained=pretrained, **arguments))
+    except Exception as error:  # timm, huggingface_hub and safetensors each raise classes of their own
+        if not pretrained:
+            raise SourceError(f"timm cannot build {name}: {describe(error)}") from error
+        if "No pretrained weights exist" in str(error):
+            raise UsageError(
+                f"timm has no pretrained weights for {name}", hint=f"timm:{name}@none has random ones"
+            ) from None
+        raise SourceError(
+            f"the weights of timm:{name} cannot be had: {describe(error)}",
+            hint=f"download them elsewhere and use file:PATH --arch timm:{name}, "
+            f"or timm:{name}@none for random weights",
+        ) from error
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            f"timm sources need the package {error.name}, which is not installed",
+            hint="pip install 'pinnace[export]'",
+        ) from None
+    return timm
+
+
+def _require_known(timm: Any, name: str) -> None:
+    import difflib
+
+    if ":" in name:  # hf-hub:OWNER/NAME and the like
+        return
+    architecture, dot, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), 3) or ["resnet50"]
+        raise UsageError(f"timm has no model {architecture!r}", expected="for example " + ", ".join(near))
+    if dot and tag not in (tags := _tags(timm, architecture)):
+        raise UsageError(
+            f"timm has no weights {tag!r} for {architecture}",
+            expected="one of " + ", ".join(tags) if tags else None,
+            got=tag,
+        )
+
+
+def _tags(timm: Any, architecture: str) -> list[str]:
+    names = timm.list_models(f"{architecture}.*", pretrained=True)
+    return [name.partition(".")[2] for name in names if name.startswith(f"{architecture}.")]
+
+
+def _mind_the_network() -> None:
+    """Where the weights' server cannot be reached, say so at once.
+
+    huggingface_hub would try for most of a minute. Files that it downloaded before are still found.
+    """
+    server = os.environ.get("HF_ENDPOINT", _SERVER)
+    try:
+        urllib.request.urlopen(urllib.request.Request(server, method="HEAD"), timeout=_PROBE_TIMEOUT).close()
+    except urllib.error.HTTPError:
+        return
+    except (OSError, ValueError):
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
+
+
+def _described(module: torch.nn.Module) -> LoadedModel:
+    data: Any = importlib.import_module("timm.data")
+    config = data.resolve_model_data_config(module)
+    notes: list[str] = []
+    return LoadedModel(module, _preprocess(config, notes), _labels(module), tuple(notes))
+
+
+def _preprocess(config: dict[str, Any], notes: list[str]) -> Preprocess:
+    """The same as `timm.data.create_transform(**config)`, as `transforms_imagenet_eval` in timm builds it."""
+    channels, height, width = config["input_size"]
+    share = config["crop_pct"]
+    scaled = (math.floor(height / share), math.floor(width / share))
+    resize: int | tuple[int, int] = scaled[0]
+    if config["crop_mode"] != "center" or scaled[0] != scaled[1]:
+        resize = scaled
+    if config["crop_mode"] == "border" or (config["crop_mode"] == "center" and scaled[0] != scaled[1]):
+        notes.append(
+            f"timm would keep the aspect ratio of images (crop mode {config['crop_mode']}, "
+            f"{height}x{width}); here they are squeezed into the input"
+        )
+    return Preprocess(
+        resize=resize,
+        interpolation=cast("Interpolation", config["interpolation"]),
+        crop=(height, width),
+        color="L" if channels == 1 else "RGB",
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def _labels(module: torch.nn.Module) -> tuple[str, ...] | None:
+    """The class names that the weights bring, or those of the ImageNet subset with as many classes."""
+    data: Any = importlib.import_module("timm.data")
+    config = getattr(module, "pretrained_cfg", None) or {}
+    classes = getattr(module, "num_classes", None)
+    named = config.get("label_names")
+    if named and len(named) == classes:
+        descriptions = config.get("label_descriptions") or {}
+        return tuple(str(descriptions.get(name, name)) for name in named)
+    if classes != config.get("num_classes") or (subset := data.infer_imagenet_subset(module)) is None:
+        return None
+    return tuple(data.ImageNetInfo(subset).label_descriptions())

@@ -1,0 +1,120 @@
+"""Reading checkpoints: pickles without running what is in them, safetensors, and trusted pickles."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import pickle
+import re
+import types
+import warnings
+from pathlib import Path
+from typing import Any
+
+from pinnace.models.errors import MissingDependency, SourceError
+from pinnace.models.loaders.foreign import imports_from, in_one_sentence
+
+# What training scripts put beside the weights and what only holds data.
+_HARMLESS: tuple[Any, ...] = (
+    argparse.Namespace,
+    types.SimpleNamespace,
+    pathlib.PosixPath,
+    pathlib.PurePosixPath,
+)
+_GLOBAL = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL ([\w.]+)")
+
+
+def read(path: Path, *, trust: bool = False, folder: Path | None = None) -> Any:
+    """What a checkpoint holds, its tensors on the CPU.
+
+    Args:
+        path: a file of `torch.save`, old or new, or of safetensors.
+        trust: whether a pickle that is more than data may run its code.
+        folder: where the classes of a trusted pickle are imported from.
+
+    Raises:
+        SourceError: the file is damaged, or would run code.
+    """
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path} is empty")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    import torch
+
+    try:
+        return _read_data(path)
+    except pickle.UnpicklingError as error:
+        if "unsupported global" not in str(error).lower():
+            # torch's own sentence would advise to load it without weights_only.
+            raise _damaged(path, "it is no pickle of tensors") from None
+        if not trust:
+            named = _GLOBAL.search(str(error))
+            holds = f"more than tensors ({named[1]})" if named else "more than tensors"
+            raise SourceError(
+                f"{path} holds {holds}, and loading it could run code, so nothing was loaded",
+                expected="a state_dict of tensors",
+                hint="save it again with torch.save(model.state_dict(), PATH); "
+                "or, if you trust its author, add --trust",
+            ) from None
+    except Exception as error:  # damaged bytes raise whatever the unpickler stumbles over
+        raise _damaged(path, str(error).strip() or type(error).__name__) from None
+    folder = folder or Path.cwd()
+    with imports_from(folder), in_one_sentence(f"unpickling {path}", folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return torch.load(path, map_location="cpu", weights_only=False)
+        except AttributeError as error:
+            if "__main__" in str(error):
+                raise SourceError(
+                    f"unpickling {path} fails: it was saved by a script that defined the network itself",
+                    hint="move the class into a module of its own and save again, "
+                    "or save model.state_dict() and use --arch",
+                ) from error
+            raise
+        except ModuleNotFoundError as error:
+            raise SourceError(
+                f"unpickling {path} needs the module {error.name}, which is not found from {folder}",
+                hint="run the command in the folder from which the code that saved it imports its own",
+            ) from error
+
+
+def _read_data(path: Path) -> Any:
+    import numpy as np
+    import torch
+
+    makers = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(1).__reduce__()[0]}
+    numbers: list[Any] = [
+        (maker, f"{module}.multiarray.{name}")
+        for module in ("numpy.core", "numpy._core")  # numpy 1 and 2
+        for name, maker in makers.items()
+    ]
+    names = ("float16", "float32", "float64", "int32", "int64", "uint8", "bool")
+    numbers += [np.ndarray, np.dtype, *(type(np.dtype(name)) for name in names)]
+    with torch.serialization.safe_globals([*_HARMLESS, *numbers]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as error:
+            if "mmap" not in str(error):
+                raise
+            return torch.load(path, map_location="cpu", weights_only=True)  # the format before torch 1.6
+
+
+def _read_safetensors(path: Path) -> Any:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ModuleNotFoundError:
+        raise MissingDependency(
+            "reading safetensors needs the package safetensors, which is not installed",
+            hint="pip install 'pinnace[export]'",
+        ) from None
+    try:
+        return load_file(path, device="cpu")
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise SourceError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def _damaged(path: Path, reason: str) -> SourceError:
+    first, *_ = reason.splitlines()[0].split(". ")
+    return SourceError(f"{path} cannot be read as a checkpoint: {first.rstrip('.')}")
