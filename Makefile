@@ -10,7 +10,7 @@ EXTRAS := cpu,export,serve
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint types unit clean
+.PHONY: help install serve test lint types unit programs clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,8 +48,22 @@ lint: $(VENV)/.installed-dev  ## ruff and the import rules
 types: $(VENV)/.installed-dev  ## mypy, through the links in .typing
 	MYPYPATH=.typing $(BIN)/mypy -p pinnace
 
-unit: $(VENV)/.installed-dev  ## pytest
+unit: $(VENV)/.installed-dev programs  ## pytest
 	$(BIN)/python -m pytest
+
+programs:  ## Chromium, Node.js and curl for the tests, from Debian's packages where they are missing
+	@missing=""; \
+	for pair in "chromium:chromium fonts-liberation" node:nodejs curl:curl; do \
+	  command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair#*:}"; \
+	done; \
+	test -n "$$missing" || exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing$$missing" >&2; \
+	  apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null && \
+	    exit 0; \
+	fi; \
+	echo "missing:$$missing; what needs them is not tested (on Debian: apt-get install$$missing)" >&2
 
 clean:  ## Remove what was built, but not .venv
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
