@@ -14,7 +14,8 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="efficientnet_lite0, torchvision:NAME[@WEIGHTS|@none], file:PATH", show_default=False
+            help="efficientnet_lite0, torchvision:NAME, timm:NAME, hub:REPO#ENTRY, file:PATH",
+            show_default=False,
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.", show_default=False)],
@@ -25,14 +26,34 @@ def export(
     ] = None,
     arch: Annotated[
         str | None,
-        typer.Option(help="What builds a checkpoint's network: package.module:factory or torchvision:NAME."),
+        typer.Option(help="Builds a checkpoint's network: module:factory, torchvision:NAME, timm:NAME."),
+    ] = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Argument of the factory or entry point; repeatable."),
     ] = None,
     num_classes: Annotated[
         int | None, typer.Option(min=1, help="Outputs of a network with another head.")
     ] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Run Python code that comes with SOURCE.")] = False,
     input_size: Annotated[str | None, typer.Option(metavar="HxW", help="Another input size.")] = None,
     preprocess: Annotated[
         Path | None, typer.Option(help="TOML file with resize, crop, color, mean, std.", show_default=False)
+    ] = None,
+    resize: Annotated[
+        str | None, typer.Option(metavar="N|HxW", help="Shortest edge, or exact size, before the crop.")
+    ] = None,
+    crop: Annotated[str | None, typer.Option(metavar="N|HxW", help="Centre crop.")] = None,
+    interpolation: Annotated[str | None, typer.Option(metavar="NAME", help="bilinear, bicubic, ...")] = None,
+    mean: Annotated[str | None, typer.Option(metavar="R,G,B", help="Subtracted, on a scale of 0..1.")] = None,
+    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="Divided by.")] = None,
+    color: Annotated[str | None, typer.Option(metavar="RGB|L", help="Colour or grey.")] = None,
+    input: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DTYPE[DIMS]",
+            help="Input of a model that takes no image, as x=float32[batch,8]; repeatable.",
+        ),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="File with one class name a line.", show_default=False)
@@ -49,11 +70,14 @@ def export(
     from pinnace.clients.output import err, steps
     from pinnace.export import targets
     from pinnace.export.exporter import export_bundle, with_formats
-    from pinnace.export.preprocessing import parse_size
+    from pinnace.export.inputs import parse_inputs
+    from pinnace.export.preprocessing import parse_changes, parse_size
     from pinnace.export.request import ExportRequest, read_preprocess
     from pinnace.models.loaders.base import imagenet_preprocess
+    from pinnace.models.loaders.foreign import parse_arguments
     from pinnace.models.source import Source
 
+    parse_arguments(arg or ())
     chosen = targets.read(target)
     request = ExportRequest(
         source=str(Source.parse(source)),
@@ -63,6 +87,12 @@ def export(
         num_classes=num_classes,
         input_size=None if input_size is None else parse_size(input_size),
         preprocess=None if preprocess is None else read_preprocess(preprocess, imagenet_preprocess()),
+        changes=parse_changes(
+            resize=resize, crop=crop, interpolation=interpolation, color=color, mean=mean, std=std
+        ),
+        inputs=parse_inputs(input or ()),
+        arguments=tuple(arg or ()),
+        trust=trust,
         folder=str(Path.cwd()),
     )
     if format:
