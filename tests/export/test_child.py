@@ -130,8 +130,9 @@ def test_weights_that_cannot_be_downloaded_are_one_sentence_and_leave_no_bundle(
     assert err == (
         "error: the weights SqueezeNet1_1_Weights.IMAGENET1K_V1 of torchvision:squeezenet1_1 "
         "cannot be downloaded: <urlopen error [Errno 111] Connection refused>\n"
-        "  help: download https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth elsewhere and use file:PATH "
-        "--arch torchvision:squeezenet1_1@IMAGENET1K_V1, or torchvision:squeezenet1_1@none for random weights\n"
+        "  help: download https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth elsewhere and use "
+        "file:PATH --arch torchvision:squeezenet1_1@IMAGENET1K_V1, or torchvision:squeezenet1_1@none "
+        "for random weights\n"
     )
     assert set(names(tmp_path)) <= {"torch", "out.bundle.log"}
 

@@ -219,7 +219,8 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.M
     assert refusal(SourceError, "torchvision:squeezenet1_1") == (
         "the weights SqueezeNet1_1_Weights.IMAGENET1K_V1 of torchvision:squeezenet1_1 cannot be downloaded: "
         "<urlopen error [Errno 111] Connection refused>\n"
-        "  help: download https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth elsewhere and use file:PATH "
-        "--arch torchvision:squeezenet1_1@IMAGENET1K_V1, or torchvision:squeezenet1_1@none for random weights"
+        "  help: download https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth elsewhere and use "
+        "file:PATH --arch torchvision:squeezenet1_1@IMAGENET1K_V1, or torchvision:squeezenet1_1@none "
+        "for random weights"
     )
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -97,7 +97,8 @@ def test_other_forms_are_refused_with_the_forms_there_are(text: str) -> None:
     assert str(caught.value) == (
         f"{text!r} is not a model source\n"
         "  expected: efficientnet_lite0; torchvision:resnet50[@WEIGHTS or @none]; "
-        "timm:mobilenetv3_small_100[.TAG][@none]; hub:owner/repo[:ref]#entry or hub:./folder#entry; file:PATH\n"
+        "timm:mobilenetv3_small_100[.TAG][@none]; hub:owner/repo[:ref]#entry or hub:./folder#entry; "
+        "file:PATH\n"
         "  help: `pinnace models` lists the catalogue"
     )
 
