@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 import warnings
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pinnace.models.errors import ImageError, ImageTooLarge, UnsupportedImage, UsageError
+from pinnace.models.metered import MeteredBytes, check_scans
 
 ImageSource: TypeAlias = "bytes | str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]"
 
@@ -51,7 +51,7 @@ def open_image(
     if isinstance(source, np.ndarray):
         return _checked_and_loaded(_from_array(source), max_pixels)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _decode(io.BytesIO(source), max_pixels, formats)
+        return _decode(MeteredBytes(source), max_pixels, formats)
     if isinstance(source, str | os.PathLike):
         return _read(Path(source), max_pixels, formats)
     raise UsageError(
@@ -130,6 +130,8 @@ def _decode(stream: IO[bytes], max_pixels: int, formats: tuple[str, ...]) -> Ima
         image = Image.OPEN[name][0](stream, "")
     except Exception as error:
         raise _as_image_error(error, f"{name} image") from error
+    if name == "JPEG" and isinstance(stream, MeteredBytes):
+        check_scans(stream.getvalue(), image.width * image.height)
     return _checked_and_loaded(image, max_pixels)
 
 
