@@ -19,7 +19,6 @@ _DTYPES = {
     **{name: name for name in ("float16", "int64", "int32", "int16", "int8", "uint8", "bool")},
 }
 _FATAL_ONLY = 4
-_LARGEST_MESSAGE = 2**31 - 2**20
 
 
 class OnnxSource:
@@ -35,19 +34,20 @@ class OnnxSource:
 
         Args:
             path: the file.
-            folder: where a copy may be written whose weights stand in the file itself.
+            folder: where the bundle is being written; the file is opened there, away from what lies beside it.
 
         Raises:
             SourceError: it cannot be read, or has inputs or outputs that are no tensors.
             MissingDependency: ONNX Runtime is not installed, or onnx is needed and is not.
         """
         self.notes: tuple[str, ...] = ()
-        self._path = path
+        self._copy = folder / f".{path.name}"
+        shutil.copyfile(path, self._copy)
         try:
-            self._session = _open(path.read_bytes() if path.stat().st_size < _LARGEST_MESSAGE else b"")
+            self._session = _open(self._copy)
         except SourceError as error:
-            self._path = _embed_weights(path, folder, error)
-            self._session = _open(self._path.read_bytes())
+            self._copy.write_bytes(_with_weights(path, error))
+            self._session = _open(self._copy)
             self.notes = (f"the weights beside {path.name} were moved into the file",)
         inputs = [_spec(value, "input") for value in self._session.get_inputs()]
         if not inputs:
@@ -79,15 +79,11 @@ class OnnxSource:
         return {name: np.asarray(array) for name, array in zip(self._outputs, arrays, strict=True)}
 
     def write(self, path: Path) -> None:
-        """Write the file into a bundle, byte for byte."""
-        if self._path.parent == path.parent:
-            self._path.replace(path)
-            self._path = path
-        else:
-            shutil.copyfile(self._path, path)
+        """Move the copy to its place."""
+        self._copy.replace(path)
 
 
-def _open(data: bytes) -> Any:
+def _open(path: Path) -> Any:
     try:
         import onnxruntime
     except ModuleNotFoundError:
@@ -101,13 +97,13 @@ def _open(data: bytes) -> Any:
     settings.log_severity_level = _FATAL_ONLY
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # every failure of the C++ side arrives as a class of its own
         raise SourceError(_reason(error)) from error
 
 
-def _embed_weights(path: Path, folder: Path, problem: SourceError) -> Path:
-    """Write a copy with the weights that stand beside the file, if that is what it lacks."""
+def _with_weights(path: Path, problem: SourceError) -> bytes:
+    """The model with the weights that stand beside the file, if that is what it lacks."""
     damaged = SourceError(f"{path} cannot be read as an ONNX model: {problem.message}")
     try:
         import onnx
@@ -122,16 +118,12 @@ def _embed_weights(path: Path, folder: Path, problem: SourceError) -> Path:
     if not external:
         raise damaged from problem
     try:
-        model = onnx.load(str(path))
-        data = model.SerializeToString()
+        return onnx.load(str(path)).SerializeToString()
     except Exception as error:
         raise SourceError(
             f"the weights beside {path} cannot be read: {_reason(error)}",
             hint="copy the files that lie beside it as well",
         ) from error
-    copy = folder / f".{path.name}"
-    copy.write_bytes(data)
-    return copy
 
 
 def _spec(value: Any, what: str) -> TensorSpec:
@@ -150,7 +142,7 @@ def _spec(value: Any, what: str) -> TensorSpec:
 
 
 def _reason(error: BaseException) -> str:
-    """What ONNX Runtime says, in one line and without the path of the file."""
+    """What ONNX Runtime says, in one line and without its numbers."""
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
-    return text.partition(" : FAIL : ")[2] or text
+    return text.rpartition(" : ")[2] if text.startswith("[ONNXRuntimeError]") else text

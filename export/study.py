@@ -19,6 +19,7 @@ from pinnace.models.preprocess import Preprocess
 from pinnace.models.signature import BATCH, Signature, TensorSpec
 
 NO_PREPROCESSING = "the source does not say how images are preprocessed: ImageNet's customary way is assumed"
+ONE_AT_A_TIME = "the model takes one image at a time"
 OWN_ANSWERS = "there is no network to compare with: the golden outputs are the exported file's own"
 
 
@@ -135,7 +136,7 @@ def _signature(subject: Subject, spec: TensorSpec, feeds: reference.Feeds, notes
         def repeated(sizes: Mapping[str, int]) -> Arrays:
             return feeds({BATCH: fixed})
 
-        notes.append(f"the model takes {fixed} images at once, no more and no fewer")
+        notes.append(ONE_AT_A_TIME if fixed == 1 else f"the model takes exactly {fixed} images at once")
         return reference.signature_of(subject.ask, (spec,), repeated, images=True)
     try:
         return reference.signature_of(subject.ask, (spec,), feeds, images=True)
@@ -145,7 +146,7 @@ def _signature(subject: Subject, spec: TensorSpec, feeds: reference.Feeds, notes
         # What others exported often has the batch frozen in it, and says so nowhere.
         one = dataclasses.replace(spec, shape=(1, *spec.shape[1:]))
         signature = reference.signature_of(subject.ask, (one,), feeds, images=True)
-        notes.append("the model takes one image at a time")
+        notes.append(ONE_AT_A_TIME)
         return signature
 
 
