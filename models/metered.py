@@ -1,4 +1,4 @@
-"""The bytes of a file whose sender is not trusted: bounds on the work that they ask for, apart from pixels."""
+"""The bytes of a file whose sender is not trusted: bounds on the work they ask for beside pixels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pinnace.models.errors import ImageError
 # take tens of reads, and a PNG of 20 MB in chunks of 8 kB ten thousand.
 MOST_READS = 200_000
 
-# A scan of a progressive JPEG may take a few bytes, and passes over all pixels: about 1.5 ns for each. Encoders
-# write ten scans or so.
+# A scan of a progressive JPEG may take a few bytes, and passes over all pixels: about 1.5 ns for each.
+# Encoders write ten scans or so.
 USUAL_SCANS = 20
 MOST_SCANNED_PIXELS = 3_000_000_000
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -16,22 +17,25 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from pinnace.models.answer import Answer
-from pinnace.models.errors import PinnaceError
-from pinnace.serving.body import read_upload
+from pinnace.models.errors import ImageTooLarge, PinnaceError
+from pinnace.serving.body import Limits, discard, read_batch, read_upload, whole
 from pinnace.serving.engine import Engine
 from pinnace.serving.errors import (
     LateAnswer,
     SlowRequest,
     UnknownModel,
+    error_data,
     error_response,
     http_exception,
-    internal_error,
+    unforeseen,
 )
 from pinnace.serving.listing import index_body, models_body
 from pinnace.serving.page_files import PageFiles, wants_page
 from pinnace.serving.settings import Settings
 
 logger = logging.getLogger("pinnace.serving")
+
+T = TypeVar("T")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -40,21 +44,21 @@ def create_app(
     settings: Settings,
     *,
     open_engine: Callable[[Settings], Engine] = Engine.open,
-    on_ready: Callable[[], None] = lambda: None,
+    on_ready: Callable[[Engine], None] = lambda engine: None,
 ) -> Starlette:
     """The application; the model is loaded when it starts up, before it takes a connection.
 
     Args:
         settings: limits and what to serve.
         open_engine: loads the model.
-        on_ready: called once the model is warm.
+        on_ready: called on the event loop with the engine, once it is warm.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         engine = await anyio.to_thread.run_sync(open_engine, settings)
         app.state.engine = engine
-        on_ready()
+        on_ready(engine)
         try:
             yield
         finally:
@@ -65,6 +69,7 @@ def create_app(
         routes=[
             Route("/", answering(index), methods=["GET"]),
             Route("/classify", answering(classify), methods=["POST"]),
+            Route("/classify_batch", answering(classify_batch), methods=["POST"]),
             Route("/models", answering(models), methods=["GET"]),
             Route("/models/{name:path}/classify", answering(classify), methods=["POST"]),
             Mount("/page", page_files),
@@ -86,14 +91,14 @@ def answering(handler: Handler) -> Handler:
         except PinnaceError as error:
             if error.http_status >= 500:
                 logger.error("%s %s: %s", request.method, request.url.path, error)
-            return error_response(error)
+            return await refusal(request, error)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is left to read it
         except HTTPException:
             raise
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
-            return internal_error()
+            return await refusal(request, unforeseen())
 
     return endpoint
 
@@ -115,20 +120,91 @@ async def classify(request: Request) -> Response:
     """`POST /classify` and `POST /models/{name}/classify`: one image in, named classes out."""
     settings: Settings = request.app.state.settings
     engine = chosen_engine(request)
-    try:
-        with anyio.fail_after(settings.timeout):
-            upload = await read_upload(request, settings.max_body_bytes)
-    except TimeoutError:
-        raise SlowRequest(f"the request did not arrive within {settings.timeout:g} s") from None
-    try:
-        with anyio.fail_after(settings.timeout):
-            answer = await engine.classify(upload)
-    except TimeoutError:
-        raise LateAnswer(
-            f"the answer was not ready within {settings.timeout:g} s",
-            hint="try again when the server is less busy",
-        ) from None
+    engine.admission.check()
+    with engine.admission.held() as hold:
+        limits = Limits(settings.max_body_bytes, hold)
+        upload = await in_time(read_upload(request, limits), settings.upload_timeout)
+        answer = await answered(request, engine.classify(upload), settings.timeout)
     return JSONResponse(answer_body(answer))
+
+
+async def classify_batch(request: Request) -> Response:
+    """`POST /classify_batch`: several images in, an answer or an error for each, in order."""
+    settings: Settings = request.app.state.settings
+    engine = chosen_engine(request)
+    engine.admission.check()
+    with engine.admission.held() as hold:
+        limits = Limits(
+            settings.max_batch_bytes,
+            hold,
+            image_bytes=settings.max_body_bytes,
+            images=settings.max_batch_images,
+        )
+        batch = await in_time(read_batch(request, limits), settings.upload_timeout)
+        # The engine gives every image the time there is; this is for what should not happen.
+        outcomes = await answered(request, engine.classify_batch(batch), 2 * settings.timeout)
+    results = [
+        error_data(outcome) if isinstance(outcome, PinnaceError) else answer_body(outcome)
+        for outcome in outcomes
+    ]
+    return JSONResponse({"results": results})
+
+
+async def in_time(reading: Awaitable[T], seconds: float) -> T:
+    """What is read, if it comes in time.
+
+    Raises:
+        SlowRequest: it does not.
+    """
+    try:
+        with anyio.fail_after(seconds):
+            return await reading
+    except TimeoutError:
+        raise SlowRequest(f"the request did not arrive within {seconds:g} s") from None
+
+
+async def answered(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """The outcome of the work, which is dropped once it would be late, or the client has gone away.
+
+    Raises:
+        LateAnswer: it is not ready in time.
+        ClientDisconnect: nobody waits for it.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(disconnected(request))
+    try:
+        done, _ = await asyncio.wait((task, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task in done:
+            return task.result()
+        if gone in done:
+            raise ClientDisconnect()
+        raise LateAnswer(
+            f"the answer was not ready within {seconds:g} s", hint="try again when the server is less busy"
+        )
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def disconnected(request: Request) -> None:
+    """Wait until the client of a request that has been read has gone away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def refusal(request: Request, error: PinnaceError) -> Response:
+    """The answer for an error; a request whose body would come for long is not listened to any further."""
+    if whole(request):
+        return error_response(error)
+    settings: Settings = request.app.state.settings
+    declared = request.headers.get("content-length", "")
+    endless = "transfer-encoding" in request.headers or (
+        declared.isdecimal() and int(declared) > settings.max_body_bytes
+    )
+    close = endless or isinstance(error, SlowRequest)
+    if endless and isinstance(error, ImageTooLarge):
+        await discard(request)
+    return error_response(error, close=close)
 
 
 def chosen_engine(request: Request) -> Engine:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import io
+import logging
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 
 from PIL import Image
@@ -15,31 +18,44 @@ from PIL import Image
 from pinnace.models.answer import Answer, Timing
 from pinnace.models.bundle import Bundle
 from pinnace.models.classifier import Classifier
-from pinnace.models.errors import ImageError
+from pinnace.models.errors import ImageError, PinnaceError, UsageError
 from pinnace.models.images import open_image
 from pinnace.models.runtimes.base import RuntimeOptions
-from pinnace.serving.body import Upload
+from pinnace.serving.admission import Admission
+from pinnace.serving.body import Batch, Upload
+from pinnace.serving.errors import LateAnswer, unforeseen
 from pinnace.serving.layout import plan
 from pinnace.serving.selfcheck import self_check
 from pinnace.serving.settings import Settings
+
+logger = logging.getLogger("pinnace.serving")
 
 _NOT_BLANK = str.maketrans("", "", " \t\r\n")
 
 
 class Engine:
-    """Classifies uploads off the event loop, `concurrency` of them at once; the others wait in order."""
+    """Classifies images off the event loop, some of them at once; others wait in order, if there is room."""
 
-    def __init__(self, classifier: Classifier, *, concurrency: int, max_pixels: int) -> None:
+    def __init__(self, classifier: Classifier, settings: Settings, *, concurrency: int) -> None:
         """Take over a classifier; `close` closes it.
 
         Args:
             classifier: an open classifier.
+            settings: limits.
             concurrency: images in work at once.
-            max_pixels: the largest image.
         """
         self.classifier = classifier
-        self._max_pixels = max_pixels
+        self.admission = Admission(
+            slots=concurrency,
+            queue=settings.queue,
+            timeout=settings.timeout,
+            max_bytes=settings.max_buffered_bytes,
+        )
+        self._settings = settings
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="pinnace-infer")
+        self._turn: contextlib.AbstractContextManager[object] = (
+            contextlib.nullcontext() if classifier.runtime.concurrent else threading.Lock()
+        )
 
     @classmethod
     def open(cls, settings: Settings) -> Engine:
@@ -54,7 +70,7 @@ class Engine:
             bundle.check_file(file)
         options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
         classifier = Classifier(bundle, settings.variant, settings.runtime, options)
-        engine = cls(classifier, concurrency=layout.concurrency, max_pixels=settings.max_pixels)
+        engine = cls(classifier, settings, concurrency=layout.concurrency)
         try:
             self_check(classifier)
             engine.warm_up()
@@ -71,27 +87,102 @@ class Engine:
             Image.new("RGB", (64, 64)).save(buffer, format)
             self._pool.submit(self._classify, buffer.getvalue(), 1, time.perf_counter()).result()
 
+    def check_top_k(self, k: int | None) -> int:
+        """How many classes to answer with.
+
+        Raises:
+            UsageError: `k` is not from 1 to the number of classes, or to the limit of the settings.
+        """
+        limit = self._settings.max_top_k
+        if k is not None and limit is not None and k > limit:
+            raise UsageError(f"top_k is {k}", expected=f"at most {limit}", got=str(k))
+        k = self.classifier.check_top_k(k)
+        return k if limit is None else min(k, limit)
+
     async def classify(self, upload: Upload) -> Answer:
         """Decode, preprocess, run and name, in one hop to a thread.
 
+        An image that is cancelled before its turn is dropped, and so is one that would be late.
+
         Raises:
             UsageError: `top_k` is out of range.
+            Overloaded: there is no room.
+            LateAnswer: its turn came too late.
             ImageError: the upload is no image that can be read.
         """
-        k = self.classifier.check_top_k(upload.top_k)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._classify, upload.image, k, time.perf_counter()
+        k = self.check_top_k(upload.top_k)
+        self.admission.enter()
+        return await asyncio.wrap_future(self._submit(upload.image, k))
+
+    async def classify_batch(self, batch: Batch) -> list[Answer | PinnaceError]:
+        """Classify images, each for itself; what is an error already stays one.
+
+        Returns:
+            For each image, in order, its answer or what was wrong with it.
+
+        Raises:
+            UsageError: `top_k` is out of range.
+            Overloaded: there is no room for all of them.
+        """
+        k = self.check_top_k(batch.top_k)
+        self.admission.enter(sum(isinstance(image, bytes) for image in batch.images))
+        work = [
+            image if isinstance(image, PinnaceError) else asyncio.wrap_future(self._submit(image, k))
+            for image in batch.images
+        ]
+        futures = [item for item in work if not isinstance(item, PinnaceError)]
+        try:
+            if futures:
+                await asyncio.wait(futures, timeout=self._settings.timeout)
+        finally:
+            for future in futures:
+                future.cancel()
+        return [item if isinstance(item, PinnaceError) else self._outcome(item) for item in work]
+
+    def _outcome(self, future: asyncio.Future[Answer]) -> Answer | PinnaceError:
+        if future.cancelled():
+            return self._late()
+        error = future.exception()
+        if error is None:
+            return future.result()
+        if isinstance(error, PinnaceError):
+            return error
+        logger.error("an image of a batch failed", exc_info=error)
+        return unforeseen()
+
+    def _late(self) -> LateAnswer:
+        return LateAnswer(
+            f"the answer was not ready within {self._settings.timeout:g} s",
+            hint="try again when the server is less busy",
         )
+
+    def _submit(self, image: bytes | str, k: int) -> Future[Answer]:
+        future = self._pool.submit(self._in_time, image, k, time.perf_counter())
+        # Also called where the future is cancelled before its turn.
+        future.add_done_callback(lambda _: self.admission.leave())
+        return future
+
+    def _in_time(self, data: bytes | str, k: int, submitted: float) -> Answer:
+        started = time.perf_counter()
+        timeout = self._settings.timeout
+        # At most half of the time: an average that a few huge images have spoilt must be able to mend.
+        if started - submitted > timeout - min(self.admission.seconds, timeout / 2):
+            raise self._late()
+        try:
+            return self._classify(data, k, submitted)
+        finally:
+            self.admission.took(time.perf_counter() - started)
 
     def _classify(self, data: bytes | str, k: int, submitted: float) -> Answer:
         started = time.perf_counter()
         image = open_image(
-            _decode_base64(data) if isinstance(data, str) else data, max_pixels=self._max_pixels
+            _decode_base64(data) if isinstance(data, str) else data, max_pixels=self._settings.max_pixels
         )
         decoded = time.perf_counter()
         batch = self.classifier.prepare(image)
         prepared = time.perf_counter()
-        logits = self.classifier.infer(batch)[0]
+        with self._turn:
+            logits = self.classifier.infer(batch)[0]
         inferred = time.perf_counter()
         predictions = self.classifier.predictions(logits, k)
         timing = Timing(

@@ -21,11 +21,39 @@ class MalformedBody(PinnaceError):
     code = "malformed_body"
 
 
+class MalformedRequest(PinnaceError):
+    """What came is no HTTP request."""
+
+    http_status = 400
+    code = "malformed_request"
+
+
+class HeadersTooLarge(PinnaceError):
+    """The request line and headers are longer than the limit allows."""
+
+    http_status = 431
+    code = "headers_too_large"
+
+
 class UnknownModel(PinnaceError):
     """No model of that name is served."""
 
     http_status = 404
     code = "unknown_model"
+
+
+class BatchTooLarge(PinnaceError):
+    """The batch has more images than the limit allows."""
+
+    http_status = 413
+    code = "batch_too_large"
+
+
+class Unauthorized(PinnaceError):
+    """The request brings no API key, or another one."""
+
+    http_status = 401
+    code = "unauthorized"
 
 
 class SlowRequest(PinnaceError):
@@ -35,6 +63,18 @@ class SlowRequest(PinnaceError):
     code = "request_timeout"
 
 
+class Overloaded(PinnaceError):
+    """There is no room for another request now."""
+
+    http_status = 503
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        """`retry_after`: whole seconds after which there may be room."""
+        super().__init__(message, hint=f"try again in {retry_after} s")
+        self.retry_after = retry_after
+
+
 class LateAnswer(PinnaceError):
     """The answer was not ready in time."""
 
@@ -42,21 +82,34 @@ class LateAnswer(PinnaceError):
     code = "timeout"
 
 
-def error_response(error: PinnaceError) -> JSONResponse:
-    """The HTTP answer for an error; where it has no hint, what was expected is one."""
+def error_data(error: PinnaceError) -> dict[str, dict[str, str | None]]:
+    """The body of the HTTP answer for an error; where it has no hint, what was expected is one."""
     body = error.http_body()
     if body["error"]["hint"] is None and error.expected is not None:
         body["error"]["hint"] = f"expected: {error.expected}"
-    # What is left of a slow request would be read as long as it comes.
-    headers = {"Connection": "close"} if isinstance(error, SlowRequest) else None
-    return JSONResponse(body, error.http_status, headers)
+    return body
 
 
-def internal_error() -> JSONResponse:
-    """The HTTP answer for an error that nobody foresaw; what happened stands in the log."""
-    return error_response(
-        PinnaceError("the server failed to answer", hint="the server's log says what happened")
-    )
+def error_response(error: PinnaceError, *, close: bool = False) -> JSONResponse:
+    """The HTTP answer for an error.
+
+    Args:
+        error: what went wrong.
+        close: end the connection: what is left of the request would be read as long as it comes.
+    """
+    headers = {}
+    if close:
+        headers["Connection"] = "close"
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(error_data(error), error.http_status, headers)
+
+
+def unforeseen() -> PinnaceError:
+    """What a client is told of an error that nobody foresaw; what happened stands in the log."""
+    return PinnaceError("the server failed to answer", hint="the server's log says what happened")
 
 
 async def http_exception(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from pinnace.models.classifier import Classifier
 ROUTES = {
     "GET /": "the page, for a browser; this list, for others",
     "POST /classify": "one image: raw body, multipart field image, or JSON; top_k",
+    "POST /classify_batch": "several images: multipart field images, repeated; top_k",
     "GET /models": "the models, with their labels and preprocessing",
     "POST /models/{name}/classify": "the same as POST /classify, by a model's name",
     "GET /docs.json": "OpenAPI description",

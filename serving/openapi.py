@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pinnace.models.predictions import DEFAULT_TOP_K
-from pinnace.serving.body import FORM, IMAGE_FIELD, JSON, RAW, TOP_K
+from pinnace.serving.body import BATCH_FIELD, FORM, IMAGE_FIELD, JSON, RAW, TOP_K
 
 TAG = "Classification"
 
@@ -13,11 +13,13 @@ Json = dict[str, Any]
 
 _STATUSES = {
     "400": "The bytes are no image that can be decoded, or the form or JSON is malformed.",
+    "401": "An API key is set, and the request does not bring it.",
     "408": "The request did not arrive in time.",
     "413": "The body has too many bytes, or the image too many pixels.",
     "415": "The content type or the image format is not accepted.",
     "422": "A parameter or field is wrong.",
     "500": "The server failed; its log says why.",
+    "503": "There is no room for another request now; Retry-After says when to try again.",
     "504": "The answer was not ready in time.",
 }
 
@@ -55,6 +57,15 @@ SCHEMAS: Json = {
             "timing_ms": _object(
                 dict.fromkeys(("decode", "preprocess", "queue", "infer", "total"), _MILLISECONDS)
             ),
+        }
+    ),
+    "Answers": _object(
+        {
+            "results": {
+                "type": "array",
+                "items": {"oneOf": [_ref("Answer"), _ref("Error")]},
+                "description": "One for each image, in order.",
+            }
         }
     ),
     "Model": _object(
@@ -141,6 +152,32 @@ def _classify(operation: str, summary: str, parameters: list[Json], responses: J
 
 PATHS: Json = {
     "/classify": {"post": _classify("classify", "Classify one image", [], {})},
+    "/classify_batch": {
+        "post": {
+            "summary": "Classify several images: an answer or an error for each, in order",
+            "operationId": "classify_batch",
+            "tags": [TAG],
+            "parameters": [{"name": TOP_K, "in": "query", "required": False, "schema": _TOP_K}],
+            "requestBody": {
+                "required": True,
+                "content": {
+                    FORM: {
+                        "schema": _object(
+                            {BATCH_FIELD: {"type": "array", "items": _IMAGE_FILE}, TOP_K: _TOP_K},
+                            required=[BATCH_FIELD],
+                        )
+                    }
+                },
+            },
+            "responses": {
+                "200": {
+                    "description": "The images were looked at, each for itself.",
+                    "content": {JSON: {"schema": _ref("Answers")}},
+                },
+                **_ERRORS,
+            },
+        }
+    },
     "/models": {
         "get": {
             "summary": "The models that are served; the first is the one that /classify asks",

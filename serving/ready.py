@@ -1,12 +1,13 @@
 """Ready when every worker has warmed up, whichever of them is asked.
 
-The workers share one listening socket, so `/readyz` reaches any of them. Each leaves a file with its process
-id in a folder that the parent made before it started them.
+The workers share one listening socket, so `/readyz` reaches any of them. Each holds a lock on a file of its
+own, in a folder that the parent made before it started them.
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import shutil
 import tempfile
@@ -31,32 +32,36 @@ class Readiness:
         self._folder = Path(folder) if folder else None
         self._workers = workers
         self._announced = False
-        self._all = False
+        self._own: int | None = None
 
     def announce(self) -> None:
-        """This worker has warmed up."""
+        """This worker has warmed up; its lock on its file ends with it, however it ends."""
         self._announced = True
         if self._folder is not None and self._folder.is_dir():
-            (self._folder / str(os.getpid())).touch()
+            self._own = os.open(self._folder / str(os.getpid()), os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(self._own, fcntl.LOCK_EX)
 
     def all_ready(self) -> bool:
-        """Whether every worker has warmed up.
-
-        Once true, it stays true: a worker that is replaced later takes no connection before it is warm.
-        """
-        if not self._all and self._announced:
-            self._all = self._warm_workers() >= self._workers
-        return self._all
+        """Whether every worker has warmed up, and lives."""
+        return self._announced and self._warm_workers() >= self._workers
 
     def _warm_workers(self) -> int:
         if self._folder is None or not self._folder.is_dir():
             return self._workers
-        return sum(_alive(int(file.name)) for file in self._folder.iterdir())
+        return sum(_is_locked(file) for file in self._folder.iterdir())
 
 
-def _alive(process: int) -> bool:
+def _is_locked(file: Path) -> bool:
+    """Whether a worker holds the lock. Its process id alone may have gone to another process."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        probe = os.open(file, os.O_RDWR)
+    except FileNotFoundError:
         return False
-    return True
+    try:
+        fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(probe)

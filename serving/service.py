@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from importlib.metadata import version
 from typing import Any
 
@@ -20,15 +21,21 @@ from bentoml._internal.utils.analytics import usage_stats
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 from pinnace.models.errors import PinnaceError
 from pinnace.serving import openapi, ready
+from pinnace.serving.access import ApiKey
 from pinnace.serving.app import create_app
-from pinnace.serving.engine import preflight
+from pinnace.serving.drain import Drain, Draining
+from pinnace.serving.engine import Engine, preflight
 from pinnace.serving.errors import http_exception
 from pinnace.serving.layout import plan
 from pinnace.serving.parent import stop_with_parent
+from pinnace.serving.protocol import use_bounded_protocol
 from pinnace.serving.settings import Settings, load_settings
+from pinnace.serving.supervision import restart_workers
+from pinnace.serving.traffic import RouteMetrics
 
 # Nothing is reported to anybody unless the user asks for it. BentoML's command line has read the variable
 # before it imports this module, and remembers what it read.
@@ -65,17 +72,48 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
         app = super().to_asgi(is_main)
         assert isinstance(app, Starlette)
         app.add_exception_handler(HTTPException, http_exception)
-        app.user_middleware = [entry for entry in app.user_middleware if _earns_its_keep(entry)]
+        app.user_middleware = _middleware(app.user_middleware)
+        use_bounded_protocol(settings)
+        # Pillow warns of what is odd in a file: a line in the log for each of thousands of tags.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         _log_to_stderr()
         stop_with_parent(os.getppid())
         return app
 
 
+def _middleware(given: list[Middleware]) -> list[Middleware]:
+    """BentoML's middleware and ours, the outermost first."""
+    outer = [Middleware(Draining, drain=drain)]
+    inner = []
+    if settings.cors_origins:
+        # Outside the API key: a browser asks before it sends one, and must be able to read a refusal.
+        inner.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "X-API-Key", "Content-Type"],
+                expose_headers=["Retry-After"],
+            )
+        )
+    if settings.api_key is not None:
+        inner.append(Middleware(ApiKey, key=settings.api_key.get_secret_value()))
+    for entry in given:
+        if _name(entry) == "RunnerTrafficMetricsMiddleware":
+            outer.append(Middleware(RouteMetrics, **entry.kwargs))  # type: ignore[arg-type]
+        elif _earns_its_keep(entry):
+            outer.append(entry)
+    return [*outer, *inner]
+
+
 def _earns_its_keep(entry: Middleware) -> bool:
     # Our own timeout answers in our form, and nobody reads traces that are not exported. Each of the two
     # costs as much CPU a request as our whole route.
-    name = getattr(entry.cls, "__name__", "")
-    return name not in ("TimeoutMiddleware", "OpenTelemetryMiddleware")
+    return _name(entry) not in ("TimeoutMiddleware", "OpenTelemetryMiddleware")
+
+
+def _name(entry: Middleware) -> str:
+    return getattr(entry.cls, "__name__", "")
 
 
 def _log_to_stderr() -> None:
@@ -97,7 +135,16 @@ def _read_settings() -> Settings:
 settings = _read_settings()
 layout = plan(settings)
 readiness = ready.Readiness(layout.workers)
-app = create_app(settings, on_ready=readiness.announce)
+drain = Drain(settings.drain, settings.grace)
+
+
+def _on_ready(engine: Engine) -> None:
+    drain.install(engine.admission.stop)
+    readiness.announce()
+
+
+app = create_app(settings, on_ready=_on_ready)
+restart_workers()
 
 
 def _http_config() -> dict[str, Any]:
@@ -128,7 +175,7 @@ class Pinnace:
         ready.make_folder()
 
     async def __is_ready__(self) -> bool:
-        return readiness.all_ready()
+        return readiness.all_ready() and not drain.stopping
 
 
 svc: Any = Pinnace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pinnace.models.errors import UsageError
@@ -30,9 +30,21 @@ class Settings(BaseSettings):
         workers: server processes; `auto` as `pinnace.serving.layout` says.
         concurrency: images in work at once in each process; `auto` shares out the CPUs.
         threads: CPU threads for one image.
-        max_body_bytes: the largest request body.
+        max_body_bytes: the largest request body, and the largest image of a batch.
+        max_batch_bytes: the largest body of a batch.
+        max_batch_images: the most images in a batch.
+        max_buffered_bytes: bytes of request bodies that one process holds at once.
         max_pixels: the largest image, in pixels.
-        timeout: seconds for receiving a request, and again for answering it.
+        max_top_k: the most classes that a request may ask for; by default all that the model has.
+        max_header_bytes: the longest request line and headers together.
+        max_connections: connections open at once in each process.
+        queue: images that wait in each process; when as many do, requests are refused with 503.
+        header_timeout: seconds for receiving the request line and headers.
+        upload_timeout: seconds for receiving a request body.
+        timeout: seconds for answering a request that has arrived.
+        api_key: what a request must bring, if anything.
+        cors_origins: origins whose pages may call the server, separated by commas, or `*`; none by default.
+        drain: seconds for which a server that is told to stop still takes new requests.
         grace: seconds that requests in flight have to finish once the server is told to stop.
         access_log: log one line per request.
     """
@@ -49,8 +61,20 @@ class Settings(BaseSettings):
     concurrency: Count | Auto = "auto"
     threads: Count = 1
     max_body_bytes: Count = 20_000_000
+    max_batch_bytes: Count = 100_000_000
+    max_batch_images: Count = 64
+    max_buffered_bytes: Count = 300_000_000
     max_pixels: Count = 100_000_000
+    max_top_k: Count | None = None
+    max_header_bytes: Count = 65_536
+    max_connections: Count = 900
+    queue: Count = 128
+    header_timeout: Seconds = 10.0
+    upload_timeout: Seconds = 30.0
     timeout: Seconds = 30.0
+    api_key: SecretStr | None = None
+    cors_origins: str = ""
+    drain: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     grace: Count = 30
     access_log: bool = False
 
@@ -58,6 +82,8 @@ class Settings(BaseSettings):
         """The settings as the environment variables that give the same settings in another process."""
         values = self.model_dump(mode="json", exclude_none=True)
         values["bundle"] = str(self.bundle.absolute())
+        if self.api_key is not None:  # written out as asterisks otherwise
+            values["api_key"] = self.api_key.get_secret_value()
         return {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
 
 

@@ -3,12 +3,11 @@
 import { Client, PinnaceError } from "./pinnace.js";
 
 const STAGES = ["decode", "preprocess", "queue", "infer"];
-const TOP = 5;
 
-const client = new Client(new URL(".", document.baseURI));
+const root = new URL(".", document.baseURI);
 const find = (id) => document.getElementById(id);
 
-let models = [];
+let client = new Client(root);
 let picture = null; // the file shown, so that another model can be asked about it
 let asking = null; // aborts the question that is under way
 
@@ -45,6 +44,14 @@ function say(text, answered = false) {
 function showError(message, hint = null) {
   const lines = [message, hint].filter((line) => line !== null).map(sentence);
   find("error").replaceChildren(...lines.map((line) => element("p", "", line)));
+}
+
+/** What the client throws, and a place for the key where the server wants one; the key is kept nowhere else. */
+function showFailure(error) {
+  if (!(error instanceof PinnaceError)) throw error;
+  const wantsKey = error.status === 401;
+  showError(error.message, wantsKey ? null : error.hint);
+  find("key-entry").hidden = !wantsKey;
 }
 
 function showPicture(file, name) {
@@ -115,20 +122,16 @@ async function classify(file, name) {
   say(`Asking about ${name} …`);
   find("result").ariaBusy = "true";
   try {
-    const model = find("model").value;
-    const topK = Math.min(TOP, models.find(({ name }) => name === model)?.classes ?? TOP);
-    const options = { topK, signal: mine.signal };
-    if (models.length > 1) options.model = model;
-    const answer = await client.classify(file, options);
+    const model = find("model").disabled ? undefined : find("model").value;
+    const answer = await client.classify(file, { model, signal: mine.signal });
     if (asking !== mine) return;
     showAnswer(answer);
     bringIntoSight(find("status"));
   } catch (error) {
     if (asking !== mine) return;
-    if (!(error instanceof PinnaceError)) throw error;
     say("");
     find("answer").hidden = true;
-    showError(error.message, error.hint);
+    showFailure(error);
     bringIntoSight(find("error"));
   } finally {
     if (asking === mine) find("result").ariaBusy = "false";
@@ -147,17 +150,31 @@ async function useExample(button) {
   else showError("the example cannot be loaded", "is the server still running?");
 }
 
+/** Fill the list of models; false where the server does not tell. */
 async function loadModels() {
   const select = find("model");
   try {
-    models = await client.models();
+    const models = await client.models();
+    select.replaceChildren(...models.map(({ name }) => new Option(name, name)));
+    select.disabled = models.length < 2;
+    return true;
   } catch (error) {
-    if (!(error instanceof PinnaceError)) throw error;
-    showError(error.message, error.hint);
+    showFailure(error);
+    return false;
+  }
+}
+
+async function useKey() {
+  try {
+    client = new Client(root, { apiKey: find("key").value });
+  } catch {
+    showError("this cannot be a key", "a key is made of plain letters, digits and signs");
     return;
   }
-  select.replaceChildren(...models.map(({ name }) => new Option(name, name)));
-  select.disabled = models.length < 2;
+  find("error").replaceChildren();
+  if (!(await loadModels())) return;
+  find("key-entry").hidden = true;
+  if (picture !== null) await classify(picture.file, picture.name);
 }
 
 for (const id of ["pick", "photograph"]) {
@@ -171,6 +188,11 @@ for (const button of document.querySelectorAll("[data-example]")) {
   button.addEventListener("click", () => useExample(button));
 }
 
+find("use-key").addEventListener("click", useKey);
+find("key").addEventListener("keydown", ({ key }) => {
+  if (key === "Enter") useKey();
+});
+
 find("model").addEventListener("change", () => {
   if (picture !== null) classify(picture.file, picture.name);
 });
@@ -181,6 +203,7 @@ find("preview-image").addEventListener("error", ({ target }) => {
 });
 
 document.addEventListener("paste", (event) => {
+  if (event.target === find("key")) return;
   takeFiles(event.clipboardData.files, "there is no picture in the clipboard");
 });
 

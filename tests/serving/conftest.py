@@ -245,7 +245,9 @@ def start_server(
 @pytest.fixture(scope="session")
 def server(start_server: StartServer) -> Server:
     """The server that most tests ask: small limits, one process, two images at once."""
-    server = start_server(max_body_bytes=200_000, max_pixels=90_000, workers=1, concurrency=2, timeout=2)
+    limits = {"max_body_bytes": 200_000, "max_pixels": 90_000, "max_batch_images": 4}
+    limits |= {"max_header_bytes": 16_000, "header_timeout": 2, "upload_timeout": 2}
+    server = start_server(workers=1, concurrency=2, drain=0.1, **limits)
     server.wait_until_ready()
     return server
 

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from pinnace.models.answer import Answer, Prediction, Timing
 from pinnace.models.errors import BundleError
+from pinnace.serving.admission import Admission
 from pinnace.serving.app import create_app
 from pinnace.serving.body import Upload
 from pinnace.serving.settings import load_settings
@@ -25,6 +26,7 @@ class FakeEngine:
     def __init__(self, act: Callable[[Upload], Awaitable[Answer]]) -> None:
         self.act = act
         self.closed = False
+        self.admission = Admission(slots=1, queue=9, timeout=9, max_bytes=9_000_000)
 
     async def classify(self, upload: Upload) -> Answer:
         return await self.act(upload)
@@ -139,7 +141,7 @@ def test_the_engine_opens_off_the_event_loop_and_before_ready_is_said() -> None:
     app: Starlette = create_app(
         load_settings(),
         open_engine=open_engine,  # type: ignore[arg-type]
-        on_ready=lambda: said.append("ready"),
+        on_ready=lambda _: said.append("ready"),
     )
 
     async def live() -> None:
@@ -153,7 +155,7 @@ def test_ready_is_never_said_when_the_engine_does_not_open() -> None:
     def open_engine(_: object) -> FakeEngine:
         raise BundleError("no")
 
-    def on_ready() -> None:
+    def on_ready(_: object) -> None:
         pytest.fail("ready without an engine")
 
     app = create_app(load_settings(), open_engine=open_engine, on_ready=on_ready)  # type: ignore[arg-type]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -108,12 +110,25 @@ def test_ready_counts_the_living(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     first.announce()
     assert [file.name for file in tmp_path.iterdir()] == [str(os.getpid())]
     assert not first.all_ready()
-    (tmp_path / "4194305").touch()  # above the largest process id
+    (tmp_path / str(os.getppid())).touch()  # a living process, which does not hold the lock
     assert not first.all_ready()
-    (tmp_path / str(os.getppid())).touch()
-    assert first.all_ready()
-    (tmp_path / str(os.getppid())).unlink()
-    assert first.all_ready()
+    second = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pinnace.serving.ready import Readiness; Readiness(2).announce();"
+            "print('locked', flush=True); sys.stdin.read()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with second:
+        assert second.stdout is not None
+        assert second.stdout.readline() == b"locked\n"
+        assert first.all_ready()
+        second.kill()
+        second.wait()
+        assert not first.all_ready()
 
 
 def test_without_a_parent_a_worker_is_ready_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:

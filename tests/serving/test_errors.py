@@ -214,10 +214,18 @@ def test_a_broken_form_is_400(client: httpx.Client, content_type: str, reason: s
     assert_error(response, 400, "malformed_body", f"the form cannot be read: {reason}", None)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe\xfd", b"[" * 100_000, b"1" * 5000])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe\xfd", b"[" * 90, b"1" * 5000])
 def test_what_is_no_json_is_400(client: httpx.Client, body: bytes) -> None:
     response = client.post("/classify", content=body, headers={"Content-Type": "application/json"})
     assert_error(response, 400, "malformed_body", "the body is not JSON", SEND_JSON)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b'{"a":' * 30_000, b'{"image":"","top_k":[' + b"1," * 90_000]
+)
+def test_json_of_many_parts_is_400_and_not_parsed(client: httpx.Client, body: bytes) -> None:
+    response = client.post("/classify", content=body, headers={"Content-Type": "application/json"})
+    assert_error(response, 400, "malformed_body", "the JSON body has too many parts", SEND_JSON)
 
 
 @pytest.mark.parametrize(

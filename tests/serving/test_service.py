@@ -36,7 +36,7 @@ def test_docs_json_describes_classify_and_the_health_routes(client: httpx.Client
         "application/octet-stream",
         "application/json",
     }
-    assert set(post["responses"]) == {"200", "400", "408", "413", "415", "422", "500", "504"}
+    assert set(post["responses"]) == {"200", "400", "401", "408", "413", "415", "422", "500", "503", "504"}
     assert {"Answer", "Error", "Prediction"} <= set(spec["components"]["schemas"])
     assert spec["info"]["title"] == "Pinnace: tiny"
 

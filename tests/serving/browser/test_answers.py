@@ -147,7 +147,7 @@ def test_the_model_is_chosen_where_there_are_several(visit: Visit, url: str, pic
     def list_two(route: Any) -> None:
         answer = route.fetch()
         (model,) = answer.json()["models"]
-        second = {**model, "name": "a second/model", "classes": 2}
+        second = {**model, "name": "a second/model"}
         route.fulfill(response=answer, json={"models": [model, second]})
 
     def ask(route: Any) -> None:
@@ -165,8 +165,7 @@ def test_the_model_is_chosen_where_there_are_several(visit: Visit, url: str, pic
     here.wait_for_answer()
     chooser.select_option("a second/model")
     here.wait_for_text("#answer-model", "a second/model")
-    assert len(here.shown()) == 2
-    assert asked == ["/models/tiny/classify?top_k=5", "/models/a%20second%2Fmodel/classify?top_k=2"]
+    assert asked == ["/models/tiny/classify", "/models/a%20second%2Fmodel/classify"]
 
 
 def test_the_models_cannot_be_listed(visit: Visit, url: str, picture: Picture, red_bars: Bars) -> None:
@@ -178,6 +177,34 @@ def test_the_models_cannot_be_listed(visit: Visit, url: str, picture: Picture, r
     here.choose(picture())  # which asks the server's first model all the same
     here.wait_for_answer()
     assert here.shown() == red_bars
+
+
+def test_a_server_that_wants_a_key(visit: Visit, start_server: Any, picture: Picture) -> None:
+    server = start_server(api_key="open sesame", workers=1, concurrency=1)
+    server.wait_until_ready()
+    here = visit("narrow", go=False)
+    page = here.page
+    page.goto(server.url)
+    sentence = ["The request has no API key, or another than the server's."]
+    assert here.wait_for_error() == sentence
+    key = page.get_by_label("The server's API key")
+    assert key.get_attribute("type") == "password"
+    here.check_looks()
+    here.choose(picture())
+    assert here.wait_for_error() == sentence
+    key.fill("ключ")
+    key.press("Enter")
+    here.wait_for_text("#error p", "This cannot be a key.")
+    key.fill("wrong")
+    page.get_by_role("button", name="Use this key").click()
+    here.wait_for_text("#error p", sentence[0])
+    key.fill("open sesame")
+    key.press("Enter")
+    here.wait_for_answer()  # for the picture that was chosen before
+    assert here.shown()[0][0] == "reddish"
+    assert page.locator("#model").input_value() == "tiny"
+    assert key.is_hidden()
+    assert page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
 
 
 def test_the_page_works_under_a_path(visit: Visit, url: str, picture: Picture, red_bars: Bars) -> None:

@@ -1,0 +1,138 @@
+"""Which requests are let in: as many as can be answered in time, and no more than there is memory for.
+
+A request that cannot be answered in time is refused at once, before its body is read where that is known by
+then, so that the client can go elsewhere and the machine spends its time on those that are in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Callable, Iterator
+
+from pinnace.serving.errors import Overloaded
+
+_LONGEST_WAIT = 60
+
+# How much one more image counts in the average of the times that images took.
+_WEIGHT = 0.05
+
+
+class Admission:
+    """Counts the images that wait or are in work, and the bytes of bodies; threads may call it at once."""
+
+    def __init__(self, *, slots: int, queue: int, timeout: float, max_bytes: int) -> None:
+        """Start empty.
+
+        Args:
+            slots: images in work at once.
+            queue: images that may wait.
+            timeout: seconds in which an image must be answered.
+            max_bytes: bytes of request bodies held at once.
+        """
+        self._slots = slots
+        self._room = slots + queue
+        self._timeout = timeout
+        self._max_bytes = max_bytes
+        self._images = 0
+        self._bytes = 0
+        self._seconds = 0.0
+        self._stopping = False
+        self._lock = threading.Lock()
+
+    @property
+    def images(self) -> int:
+        """Images that wait or are in work."""
+        return self._images
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of request bodies that are held."""
+        return self._bytes
+
+    @property
+    def seconds(self) -> float:
+        """What an image takes, on average, once it is in work."""
+        return self._seconds
+
+    def stop(self) -> None:
+        """Let nothing new in any more; what has been let in to be read may still enter."""
+        self._stopping = True
+
+    def check(self) -> None:
+        """Refuse a request that could not be let in now; its body need not be read.
+
+        Raises:
+            Overloaded: as `enter`, or the server is stopping.
+        """
+        if self._stopping:
+            raise Overloaded("the server is stopping")
+        self._check_room(1)
+
+    def _check_room(self, images: int) -> None:
+        if not self._images:
+            return
+        if self._images + images > self._room:
+            raise Overloaded(f"{self._images} images wait or are in work", retry_after=self._retry_after())
+        if self._wait(self._images + images) > self._timeout:
+            raise Overloaded(
+                f"{self._images} images wait or are in work, and another would not be answered within "
+                f"{self._timeout:g} s",
+                retry_after=self._retry_after(),
+            )
+
+    def enter(self, images: int = 1) -> None:
+        """Let images in; each is counted until `leave` is called for it.
+
+        Args:
+            images: how many come together; more than there is room for at all come in when nothing else is.
+
+        Raises:
+            Overloaded: too many wait, or the last of these would be late.
+        """
+        with self._lock:
+            self._check_room(images)
+            self._images += images
+
+    def leave(self) -> None:
+        """An image is done with, or was dropped."""
+        with self._lock:
+            self._images -= 1
+
+    def took(self, seconds: float) -> None:
+        """An image was in work for so long."""
+        with self._lock:
+            self._seconds += (seconds - self._seconds) * (_WEIGHT if self._seconds else 1.0)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[Callable[[int], None]]:
+        """Account for the bytes of one body, until the end of the `with` statement.
+
+        Yields:
+            What is called with a number of bytes before they are kept; it raises Overloaded where there are
+            too many already.
+        """
+        held = 0
+
+        def hold(count: int) -> None:
+            nonlocal held
+            with self._lock:
+                if self._bytes + count > self._max_bytes:
+                    raise Overloaded("other requests fill the memory", retry_after=self._retry_after())
+                self._bytes += count
+                held += count
+
+        try:
+            yield hold
+        finally:
+            with self._lock:
+                self._bytes -= held
+
+    def _wait(self, images: int) -> float:
+        """Seconds until as many images are done."""
+        return math.ceil(images / self._slots) * self._seconds
+
+    def _retry_after(self) -> int:
+        """Whole seconds in which half of what waits will be done."""
+        return min(_LONGEST_WAIT, max(1, math.ceil(self._wait(self._images) / 2)))

@@ -1,0 +1,107 @@
+"""The HTTP protocol of a connection, with bounds that uvicorn lacks: on headers, and on connections."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, ClassVar
+
+import uvicorn.config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from pinnace.models.errors import PinnaceError
+from pinnace.serving.errors import HeadersTooLarge, MalformedRequest, Overloaded, SlowRequest
+from pinnace.serving.settings import Settings
+
+
+def use_bounded_protocol(settings: Settings) -> None:
+    """Let uvicorn in this process speak HTTP within these settings."""
+    BoundedProtocol.settings = settings
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = "pinnace.serving.protocol:BoundedProtocol"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. Its headers come in time and are of a sane length, or it is closed with an answer."""
+
+    settings: ClassVar[Settings]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, if there is room for it."""
+        super().connection_made(transport)
+        self._bytes = 0  # of the message that is coming in
+        self._in_headers = True
+        self._timer: asyncio.TimerHandle | None = None
+        if len(self.connections) > self.settings.max_connections:
+            self._refuse(Overloaded(f"{self.settings.max_connections} connections are open"))
+        else:
+            self._wait_for_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._cancel_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come, as long as it is not too long."""
+        if self.transport.is_closing():
+            return
+        self._bytes += len(data)
+        if self._in_headers and self._timer is None:
+            self._wait_for_headers()
+        super().data_received(data)
+        limit = self.settings.max_header_bytes
+        if self._in_headers and self._bytes > limit:
+            self._refuse(HeadersTooLarge(f"the headers are longer than {limit} bytes"))
+        elif self._bytes > limit + 2 * self.settings.max_batch_bytes:
+            # Chunks may bring more framing than content, and be followed by headers without end.
+            self._refuse(MalformedRequest("the request does not end"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; those that follow a body in chunks are of no use to anybody."""
+        if self._in_headers:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The headers are there; a body may follow."""
+        self._in_headers = False
+        self._cancel_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is there; another request may follow."""
+        self._in_headers = True
+        self._bytes = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, in our form."""
+        self._refuse(MalformedRequest("the request is not HTTP/1.1"))
+
+    def _wait_for_headers(self) -> None:
+        self._timer = self.loop.call_later(self.settings.header_timeout, self._late)
+
+    def _late(self) -> None:
+        self._timer = None
+        if not self._bytes:
+            self.transport.close()
+        elif self._in_headers:
+            self._refuse(SlowRequest(f"the headers did not arrive within {self.settings.header_timeout:g} s"))
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, error: PinnaceError) -> None:
+        """Answer without an application, and close."""
+        self._cancel_timer()
+        if self.transport.is_closing():
+            return
+        cycle: Any = self.cycle
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            body = json.dumps(error.http_body()).encode()
+            head = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body)
+            retry = b"retry-after: %d\r\n" % error.retry_after if isinstance(error, Overloaded) else b""
+            end = b"connection: close\r\n\r\n"
+            self.transport.write(STATUS_LINE[error.http_status] + head + retry + end + body)
+        self.transport.close()

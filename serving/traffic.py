@@ -1,0 +1,43 @@
+"""BentoML's metrics, by route and not by path: whoever asks for many paths must not fill the memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_BENTOML = ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/schema.json")
+_PATHS = frozenset(("/", "/classify", "/classify_batch", "/models", *_BENTOML))
+_PATH = "pinnace.path"
+
+
+class RouteMetrics:
+    """BentoML's middleware, which takes the path for the name of the endpoint, between two that change it."""
+
+    def __init__(self, app: ASGIApp, **options: Any) -> None:
+        """Count for `app`; the options are those of BentoML's middleware."""
+
+        async def with_path(scope: Scope, receive: Receive, send: Send) -> None:
+            if _PATH in scope:
+                scope = {**scope, "path": scope[_PATH]}
+            await app(scope, receive, send)
+
+        self._metrics = RunnerTrafficMetricsMiddleware(with_path, **options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count a request under its route."""
+        if scope["type"] != "lifespan":
+            route = route_of(scope["path"])
+            if route != scope["path"]:
+                scope = {**scope, "path": route, _PATH: scope["path"]}
+        await self._metrics(scope, receive, send)
+
+
+def route_of(path: str) -> str:
+    """What a path is counted as: one of a few names, whatever the path."""
+    if path in _PATHS:
+        return path
+    if path.startswith("/models/") and path.endswith("/classify"):
+        return "/models/{name}/classify"
+    return "/page" if path.startswith("/page/") else "other"
