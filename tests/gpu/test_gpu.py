@@ -192,10 +192,12 @@ def test_latency(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
                 build_variant(bundle, variant, kind)
     bundle = Bundle.open(bundle.folder)
     lines = [f"{cuda_memory.gpu()}, {bundle.name}, batch 1, {RUNS} runs after {WARM_UPS}"]
-    for variant in bundle.manifest.variants:
-        for reader in runtimes_for(variant.format):
-            if reader.problem() is None and "cuda" in reader.devices:
-                lines.append(f"{variant.name:20} {reader.name:14} {_milliseconds(bundle, variant, reader)}")
+    lines += [
+        f"{variant.name:20} {reader.name:14} {_milliseconds(bundle, variant, reader)}"
+        for variant in bundle.manifest.variants
+        for reader in runtimes_for(variant.format)
+        if reader.problem() is None and "cuda" in reader.devices
+    ]
     with capsys.disabled():
         print("\n" + "\n".join(lines))
     assert len(lines) > 1
