@@ -13,15 +13,17 @@ _PATIENCE = 1.0
 
 
 @contextmanager
-def a_server(url: str, top_k: int | None, *, retries: int, concurrency: int) -> Iterator[Asked]:
+def a_server(
+    url: str, top_k: int | None, *, api_key: str | None, retries: int, concurrency: int
+) -> Iterator[Asked]:
     """A server, with one client for all threads.
 
     Raises:
-        UsageError: the URL is none.
+        UsageError: the URL is none, or the key cannot be sent.
     """
     from pinnace.clients.client import Client
 
-    with Client(url, retries=retries) as client:
+    with Client(url, retries=retries, api_key=api_key) as client:
         yield Asked(lambda image: client.classify(image, top_k), concurrency, _PATIENCE)
 
 

@@ -67,16 +67,17 @@ _MODELS = TypeAdapter(_Models)
 class Exchanges:
     """The exchanges with one server; holds no connection."""
 
-    def __init__(self, url: str, *, timeout: float, retries: int) -> None:
+    def __init__(self, url: str, *, timeout: float, retries: int, api_key: str | None) -> None:
         """Check the URL and the numbers.
 
         Args:
             url: the server's root.
             timeout: seconds; see `pinnace.clients.client.Client`.
             retries: how often a request is made again.
+            api_key: what the server asks for, if anything.
 
         Raises:
-            UsageError: the URL is none, or a number is out of range.
+            UsageError: the URL is none, a number is out of range, or the key cannot stand in a header.
         """
         try:
             parsed = httpx.URL(url.rstrip("/"))
@@ -88,9 +89,14 @@ class Exchanges:
             raise UsageError("timeout must be more than 0 seconds", got=str(timeout))
         if retries < 0:
             raise UsageError("retries must be at least 0", got=str(retries))
+        if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+            raise UsageError("the API key has characters that cannot be sent", expected="printable ASCII")
         self._root = str(parsed)
         self._timeout = timeout
         self._retry = Retry(retries)
+        self._headers = {"Accept": "application/json", "User-Agent": "pinnace"}
+        if api_key is not None:
+            self._headers["Authorization"] = f"Bearer {api_key}"
         # A password in the URL must not show in a message.
         self.url = str(parsed.copy_with(username=None, password=None)) if parsed.userinfo else self._root
 
@@ -125,7 +131,7 @@ class Exchanges:
         return bool(response.status_code == 200)
 
     def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:
-        headers = {"Accept": "application/json", "User-Agent": "pinnace", **parts.pop("headers", {})}
+        headers = {**self._headers, **parts.pop("headers", {})}
         # However many wait for a connection, they wait on this side: only what is sent is timed.
         timeout = httpx.Timeout(self._timeout, pool=None).as_dict()
         return httpx.Request(

@@ -45,6 +45,15 @@ def classify(
     url: Annotated[
         str | None, typer.Option(help="Ask a server, such as http://localhost:3000.", show_default=False)
     ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PINNACE_API_KEY",
+            help="What the server asks for.",
+            show_default="$PINNACE_API_KEY",
+            show_envvar=False,
+        ),
+    ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="How many classes.", show_default="5")] = None,
     output: Annotated[
         Path | None,
@@ -109,7 +118,7 @@ def classify(
         raise UsageError(
             f"there are no images in {where}", expected=f"files that end in {', '.join(SUFFIXES)}"
         )
-    with _asked(bundle, url, top_k, variant, runtime, threads, concurrency, rows) as asked:
+    with _asked(bundle, url, api_key, top_k, variant, runtime, threads, concurrency, rows) as asked:
         if how is not None:
             print_ignored(found.ignored)
             try:
@@ -142,6 +151,7 @@ def _format(output: Path | None, format: Format | None, top_k: int | None) -> Ro
 def _asked(
     bundle: Path | None,
     url: str | None,
+    api_key: str | None,
     top_k: int | None,
     variant: str | None,
     runtime: str | None,
@@ -155,7 +165,7 @@ def _asked(
     if url is not None:
         retries = _RETRIES_OF_MANY if rows else _RETRIES_OF_FEW
         at_once = concurrency or SERVER_CONCURRENCY if rows else 1
-        return a_server(url, top_k, retries=retries, concurrency=at_once)
+        return a_server(url, top_k, api_key=api_key, retries=retries, concurrency=at_once)
     assert bundle is not None
     threads = threads or (1 if rows else available_cpus())
     at_once = concurrency or max(1, available_cpus() // threads) if rows else 1

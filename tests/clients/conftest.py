@@ -140,12 +140,14 @@ class Stub:
         acts: what is to come.
         requests: method and path of what has come.
         bodies: what was sent.
+        keys: the header Authorization of each, or None.
     """
 
     url: str = ""
     acts: list[Act] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
 
     def plan(self, *acts: Act) -> None:
@@ -205,6 +207,7 @@ def stub() -> Iterator[Stub]:
             with lock:
                 stub.requests.append(f"{self.command} {self.path}")
                 stub.bodies.append(body)
+                stub.keys.append(self.headers["Authorization"])
                 act = stub.acts.pop(0) if stub.acts else Stub.say(200, ANSWER)
             with contextlib.suppress(OSError):
                 act(self)

@@ -32,18 +32,20 @@ COFFEE = PHOTOGRAPHS / "coffee.jpg"
 Ask = Callable[..., Any]
 
 
-def blocking(
-    method: str, url: str, *arguments: Any, timeout: float = 30, retries: int = 3, **named: Any
-) -> Any:
-    with Client(url, timeout=timeout, retries=retries) as client:
+OPTIONS = ("timeout", "retries", "api_key")
+
+
+def blocking(method: str, url: str, *arguments: Any, **named: Any) -> Any:
+    options = {name: named.pop(name) for name in OPTIONS if name in named}
+    with Client(url, **options) as client:
         return getattr(client, method)(*arguments, **named)
 
 
-def in_a_loop(
-    method: str, url: str, *arguments: Any, timeout: float = 30, retries: int = 3, **named: Any
-) -> Any:
+def in_a_loop(method: str, url: str, *arguments: Any, **named: Any) -> Any:
+    options = {name: named.pop(name) for name in OPTIONS if name in named}
+
     async def ask() -> Any:
-        async with AsyncClient(url, timeout=timeout, retries=retries) as client:
+        async with AsyncClient(url, **options) as client:
             call: Callable[..., Awaitable[Any]] = getattr(client, method)
             return await call(*arguments, **named)
 
@@ -229,6 +231,11 @@ def test_ready_asks_once_and_tells_a_server_that_is_not_ours(ask: Ask, stub: Any
         ("http://x:y", {}, "'http://x:y' is no URL\n  expected: http://HOST:PORT or https://HOST:PORT"),
         ("http://x", {"timeout": 0}, "timeout must be more than 0 seconds\n  got: 0"),
         ("http://x", {"retries": -1}, "retries must be at least 0\n  got: -1"),
+        (
+            "http://x",
+            {"api_key": "a\nb"},
+            "the API key has characters that cannot be sent\n  expected: printable ASCII",
+        ),
     ],
 )
 def test_wrong_arguments(ask: Ask, url: str, options: dict[str, Any], message: str) -> None:
@@ -248,3 +255,10 @@ def test_a_password_in_the_url_is_used_and_not_shown(ask: Ask, stub: Any) -> Non
 def test_a_server_behind_a_path(ask: Ask, stub: Any) -> None:
     assert ask("classify", f"{stub.url}/models/", b"image").model == "stub"
     assert stub.requests == ["POST /models/classify"]
+
+
+def test_a_key_is_sent_where_there_is_one(ask: Ask, stub: Any) -> None:
+    ask("classify", stub.url, b"image")
+    ask("classify", stub.url, b"image", api_key="s3cret")
+    ask("ready", stub.url, api_key="s3cret")
+    assert stub.keys == [None, "Bearer s3cret", "Bearer s3cret"]

@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
 
 def begin(retries: int = 3) -> tuple[Any, httpx.Request]:
     """An exchange, and the first request that it makes."""
-    exchange = Exchanges("http://x", timeout=5, retries=retries).classify(b"image", 2, None)
+    exchange = Exchanges("http://x", timeout=5, retries=retries, api_key=None).classify(b"image", 2, None)
     return exchange, next(exchange)
 
 

@@ -321,3 +321,18 @@ def test_names_that_are_no_text(pinnace, bundle, photos, tmp_path, monkeypatch) 
     outcome = pinnace("classify", "odd", "--bundle", bundle, "-o", "rows.csv")
     assert outcome.status == 2
     assert "has a line break, and a row of CSV is one line" in outcome.err
+
+
+def test_a_key_comes_from_the_environment_and_one_that_is_wrong_ends_the_run(
+    pinnace, stub, photos, monkeypatch
+) -> None:
+    monkeypatch.setenv("PINNACE_API_KEY", "s3cret")
+    stub.plan(*[stub.refuse(401, "unauthorized", "the API key is wrong", "send another")] * 40)
+    outcome = pinnace("classify", photos / "s4", "--url", stub.url)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert outcome.err == (
+        "stopped: 0 of 30 images are done\nerror: the API key is wrong\n  help: send another\n"
+    )
+    assert set(stub.keys) == {"Bearer s3cret"}
+    assert "s3cret" not in pinnace("classify", "--help").out
