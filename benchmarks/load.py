@@ -1,8 +1,8 @@
 """A small HTTP load generator for the scripts here: open loop, one event loop, kept-alive connections.
 
 Open loop: requests are sent at their times, whether or not the server has answered those before. What a
-client that waits would not notice, a queue that grows, this one measures: latency counts from the time at which
-a request was due.
+client that waits would not notice, a queue that grows, this one measures: latency counts from the time at
+which a request was due.
 """
 
 from __future__ import annotations
