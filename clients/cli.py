@@ -9,7 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from pinnace.clients.commands import build, classify, doctor, export, inspect, models, serve, verify
+from pinnace.clients.commands import (
+    build,
+    classify,
+    doctor,
+    eval,
+    export,
+    inspect,
+    models,
+    serve,
+    targets,
+    verify,
+)
 from pinnace.clients.output import out, print_error
 from pinnace.models.errors import PinnaceError, UsageError
 
@@ -31,10 +42,12 @@ app = typer.Typer(
 app.command()(export.export)
 app.command()(build.build)
 app.command()(verify.verify)
+app.command()(eval.eval)
 app.command()(serve.serve)
 app.command()(classify.classify)
 app.command()(inspect.inspect)
 app.command()(models.models)
+app.command()(targets.targets)
 app.command()(doctor.doctor)
 
 _NEWCOMER = """Pinnace carries a trained image model from its checkpoint to the place where it answers.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,11 +96,16 @@ def steps(show: bool | None) -> Iterator[Callable[[str], None]]:
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=console.is_terminal) as progress:
-        task: list[Any] = []
+        last: tuple[Any, str] | None = None
 
         def step(text: str) -> None:
-            for earlier in task:
-                progress.stop_task(earlier)
-            task[:] = [progress.add_task(escape(text), total=None)]
+            nonlocal last
+            kind = re.sub(r"\d+", "", text)
+            if last is not None and last[1] == kind:  # the same step has come further
+                progress.update(last[0], description=escape(text))
+                return
+            if last is not None:
+                progress.stop_task(last[0])
+            last = progress.add_task(escape(text), total=None), kind
 
         yield step

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pinnace.export import parity
+from pinnace.export import parity, proof
 from pinnace.export.engine import Progress, build_engine
 from pinnace.models import manifest
 from pinnace.models.bundle import Bundle
@@ -22,6 +22,9 @@ from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.models.runtimes.tensorrt import TensorRt
 
 SUFFIX = ".engine"
+
+# What int8 variants for CPUs have between their nodes, and TensorRT does not take.
+UNSIGNED = "uint8"
 
 
 def builders() -> dict[str, type[TensorRt]]:
@@ -67,9 +70,16 @@ def sources(bundle: Bundle, names: list[str] | None) -> list[Variant]:
     Raises:
         UsageError: there is no such variant, or it is not ONNX.
     """
-    found = [v for v in bundle.manifest.variants if v.format == "onnx"]
+    found = [v for v in bundle.manifest.variants if v.format == "onnx" and v.activations != UNSIGNED]
     if names:
         found = [bundle.variant(name) for name in names]
+        if unsigned := [variant.name for variant in found if variant.activations == UNSIGNED]:
+            raise UsageError(
+                f"{unsigned[0]} was quantised for CPUs: TensorRT takes no activations of uint8",
+                expected="onnx-int8sym, where the bundle has it",
+                got=unsigned[0],
+                hint="export with --precision int8sym, or with a target for TensorRT such as rtx",
+            )
     others = [variant.name for variant in found if variant.format != "onnx"]
     if others or not found:
         raise UsageError(
@@ -147,7 +157,7 @@ def build_variant(
 
 def _prove(bundle: Bundle, path: Path, name: str, source: Variant, builder: type[TensorRt]) -> Parity:
     smallest, largest = bundle.manifest.batch
-    inputs, outputs = bundle.golden()
+    inputs, outputs, tolerance = proof.judged(bundle.manifest.golden, *bundle.golden(), source.tolerance)
     with builder(path, bundle.manifest.signature, RuntimeOptions()) as runtime:
         result = parity.measure(
             runtime,
@@ -156,7 +166,7 @@ def _prove(bundle: Bundle, path: Path, name: str, source: Variant, builder: type
             classes=bundle.manifest.labels is not None,
             batches=[size for size in parity.BATCHES if smallest <= size <= largest] or [smallest],
         )
-    if (broken := parity.excess(result, source.tolerance)) is not None:
+    if (broken := parity.excess(result, tolerance)) is not None:
         expected, got = broken
         raise CheckFailed(
             f"{name} does not answer like the eager model; it was not added to {bundle.folder}",

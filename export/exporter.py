@@ -3,25 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pinnace.export import parity
+from pinnace.export import card, reproduce
+from pinnace.export.accuracy import check_accuracy
 from pinnace.export.child import run_worker
-from pinnace.export.formats import split
+from pinnace.export.conversion import convert, is_conversion
+from pinnace.export.images import Prepared, prepare_folder
+from pinnace.export.precision.base import DEFAULT_METHOD, METHODS
+from pinnace.export.proving import Prover, photographs, stored_golden
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.targets import Target
-from pinnace.models import golden, manifest
+from pinnace.models import manifest
 from pinnace.models.bundle import Bundle
-from pinnace.models.errors import CheckFailed, MissingDependency, UsageError
+from pinnace.models.errors import UsageError
 from pinnace.models.files import new_folder, sha256
-from pinnace.models.manifest import Golden, Manifest, Photograph, Tolerance, Variant
-from pinnace.models.runtimes import all_runtimes, runtimes_for
-from pinnace.models.runtimes.base import RuntimeOptions
+from pinnace.models.manifest import Manifest
+from pinnace.models.runtimes import all_runtimes
 
 LABELS = "labels.txt"
 DEFAULT_TIMEOUT = 600.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Images of the user's, and what is demanded on them.
+
+    Attributes:
+        calibrate: a folder of images to find the ranges of int8 on.
+        method: how ranges are found.
+        images: a folder of photographs to compare each variant with fp32 on; one folder for each class where
+            `max_drop` is given.
+        max_drop: how many points of top-1 a variant may lose against fp32 on `images`.
+    """
+
+    calibrate: Path | None = None
+    method: str = DEFAULT_METHOD
+    images: Path | None = None
+    max_drop: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_drop is not None and self.images is None:
+            raise UsageError("--max-drop needs labelled images", expected="--images DIR")
+        if self.method not in METHODS:
+            raise UsageError(
+                "there is no such calibration method",
+                expected="one of " + ", ".join(METHODS),
+                got=self.method,
+            )
 
 
 def export_bundle(
@@ -30,6 +61,7 @@ def export_bundle(
     out: Path,
     *,
     labels: Path | None = None,
+    evidence: Evidence | None = None,
     step: Callable[[str], None] = lambda text: None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Bundle:
@@ -40,28 +72,44 @@ def export_bundle(
         target: where it will run.
         out: the bundle's folder; a bundle that stands there is replaced at the end.
         labels: a file with one class name a line, instead of the source's own labels.
+        evidence: images to calibrate and to prove with.
         step: called with a few words before each step.
         timeout: seconds for loading and writing.
 
     Raises:
         UsageError, SourceError, MissingDependency: the request cannot be carried out.
-        CheckFailed: a variant differs from the eager model by more than the target allows. Nothing is left.
+        CheckFailed: a variant differs from the eager model by more than the target allows. What is left is a
+            script beside the log that shows the failing step without Pinnace.
     """
     own_labels = None if labels is None else read_labels(labels)
+    evidence = evidence or Evidence()
     out = out.absolute()
     model = out.name.removesuffix(".bundle")
     log = out.parent / f"{model}.bundle.log"  # never NAME.log, which may well be the user's own
-    with new_folder(out, marker=manifest.FILE_NAME) as folder:
+    script = reproduce.Script(reproduce.script_path(out), request)
+    with new_folder(out, marker=manifest.FILE_NAME) as folder, script.written_on_failure(folder, log):
+        written = tuple(name for name in request.variants if not is_conversion(name))
         try:
-            exported = run_worker(request, folder, log, step, timeout=timeout)
+            exported = run_worker(
+                replace(request, variants=written), folder, log, script.follow(step), timeout=timeout
+            )
         finally:
             if log.is_file() and log.stat().st_size == 0:
                 log.unlink()
+        step = script.follow(step)
         names = _labels(exported, own_labels)
         if names is not None:
             (folder / LABELS).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-        variants = [_prove(folder, name, exported, target, step) for name in request.variants]
-        proved_by = sorted({v.parity.runtime for v in variants if v.parity} - {"torchscript"})
+        calibration, given = _prepared(exported, evidence, step)
+        exported = convert(folder, exported, request.variants, calibration, step, method=evidence.method)
+        seen = photographs(folder, exported, given or calibration, step)
+        prover = Prover(folder, exported, target.tolerance, seen, step)
+        chosen = [name for name in request.variants if name in exported.files]
+        variants = tuple(prover.prove(name, exported.files[name]) for name in chosen)
+        if evidence.max_drop is not None and evidence.images is not None:
+            check_accuracy(folder, exported, names or (), chosen, evidence.images, evidence.max_drop, step)
+        proved_by = sorted({v.parity.runtime for v in variants if v.parity} - {"torchscript", "pt2"})
+        unread = [problem for images in (calibration, given) if images for problem in images.problems]
         document = Manifest(
             schema_version=manifest.SCHEMA_VERSION,
             name=model,
@@ -69,20 +117,35 @@ def export_bundle(
             preprocess=exported.preprocess,
             labels=None if names is None else LABELS,
             signature=exported.signature,
-            variants=tuple(variants),
-            golden=Golden(
-                golden.FILE,
-                exported.samples,
-                tuple(Photograph(file, sample) for file, sample in exported.photographs.items()),
-            ),
-            files=_hashes(folder, set(exported.files.values())),
+            variants=variants,
+            golden=stored_golden(exported),
+            files={},
             tools=exported.tools | {name: all_runtimes()[name].version() for name in proved_by},
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            notes=exported.notes,
+            notes=(*exported.notes, *unread),
+            batch=target.batch,
+            runtimes=target.runtimes,
         )
+        (folder / card.FILE).write_text(card.render(document, names or ()), encoding="utf-8")
+        document = replace(document, files=_hashes(folder, set(exported.files.values())))
         (folder / manifest.FILE_NAME).write_bytes(document.to_json())
     log.unlink(missing_ok=True)
     return Bundle.open(out)
+
+
+def _prepared(
+    exported: ExportedFiles, evidence: Evidence, step: Callable[[str], None]
+) -> tuple[Prepared | None, Prepared | None]:
+    """The images to calibrate with and the ones to prove with, as the model wants to eat them."""
+    prepared: list[Prepared | None] = []
+    for option, folder in (("--calibrate", evidence.calibrate), ("--images", evidence.images)):
+        if folder is None:
+            prepared.append(None)
+        elif exported.preprocess is None:
+            raise UsageError(f"{option}: the model takes no image")
+        else:
+            prepared.append(prepare_folder(folder, exported.preprocess, step))
+    return prepared[0], prepared[1]
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -119,70 +182,7 @@ def _labels(exported: ExportedFiles, own: tuple[str, ...] | None) -> tuple[str, 
     return tuple(map(str, range(classes)))
 
 
-def _prove(
-    folder: Path, name: str, exported: ExportedFiles, target: Target, step: Callable[[str], None]
-) -> Variant:
-    """Run a variant on the golden inputs with every runtime of this machine that reads it."""
-    format, precision = split(name)
-    path = folder / exported.files[name]
-    tolerance = target.tolerance.get(precision, Tolerance())
-    inputs, outputs = golden.read(folder / golden.FILE)
-    proved: list[manifest.Parity] = []
-    for runtime_class in runtimes_for(format.name):
-        if runtime_class.opt_in or runtime_class.problem() is not None:
-            continue
-        step(f"comparing {name} in {runtime_class.name} with the eager model")
-        with runtime_class(path, exported.signature, RuntimeOptions()) as runtime:
-            result = parity.measure(runtime, inputs, outputs, classes=exported.is_classifier)
-        if (broken := parity.excess(result, tolerance)) is not None:
-            expected, got = broken
-            raise CheckFailed(
-                f"{name} in {runtime_class.name} does not answer like the eager model; no bundle was written",
-                expected=expected,
-                got=got,
-                hint=_why(exported.warnings.get(name, ())),
-            )
-        proved.append(result)
-    if not proved:
-        readers = runtimes_for(format.name)
-        raise MissingDependency(
-            f"{name} cannot be proved here: no runtime that reads it is installed",
-            hint=" or ".join(reader.install_line for reader in readers),
-        )
-    return Variant(
-        name=name,
-        format=format.name,
-        precision=precision,
-        file=path.name,
-        sha256=sha256(path),
-        bytes=path.stat().st_size,
-        parity=proved[0],
-        tolerance=tolerance,
-    )
-
-
-def _why(warned: tuple[str, ...]) -> str | None:
-    if not warned:
-        return None
-    return f"the code takes decisions that depend on the data, and tracing froze one of them; see {warned[0]}"
-
-
 def _hashes(folder: Path, variants: set[str]) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in files}
     return {name: sha256(path) for name, path in names.items() if name not in variants}
-
-
-def with_formats(request: ExportRequest, formats: list[str]) -> ExportRequest:
-    """The same request with only the variants of some formats.
-
-    Raises:
-        UsageError: no variant is left.
-    """
-    kept = tuple(name for name in request.variants if split(name)[0].name in formats)
-    if not kept:
-        raise UsageError(
-            f"--format {' '.join(formats)} leaves no variant",
-            expected="one of " + ", ".join(request.variants),
-        )
-    return replace(request, variants=kept)

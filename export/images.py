@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pinnace.models.errors import ImageError, UsageError
-from pinnace.models.images import open_image
+from pinnace.models.images import SUFFIXES, open_image
 from pinnace.models.preprocess import Preprocess
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 # About 500 calibration images are customary; more change little and take long.
 MOST_IMAGES = 512
@@ -45,7 +43,9 @@ def find_images(folder: Path) -> list[Path]:
         raise UsageError(f"there is no folder {folder}", expected="a folder with images")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
-        raise UsageError(f"there are no images in {folder}", expected=", ".join(sorted(SUFFIXES)))
+        raise UsageError(
+            f"there are no images in {folder}", expected="files that end in " + ", ".join(SUFFIXES)
+        )
     return found
 
 
@@ -65,7 +65,7 @@ def prepare_folder(folder: Path, preprocess: Preprocess, step: Callable[[str], N
 
 
 def prepare(
-    files: Iterable[Path], preprocess: Preprocess, step: Callable[[str], None] = lambda text: None
+    files: Sequence[Path], preprocess: Preprocess, step: Callable[[str], None] = lambda text: None
 ) -> Prepared:
     """Preprocess images; those that cannot be read are passed over and named.
 
@@ -73,8 +73,8 @@ def prepare(
         UsageError: none can be read.
     """
     inputs, read, problems = [], [], []
-    for path in files:
-        step(f"preparing {path.name}")
+    for number, path in enumerate(files, 1):
+        step(f"preparing image {number} of {len(files)}")
         try:
             inputs.append(preprocess.apply(open_image(path)))
             read.append(path)

@@ -65,12 +65,12 @@ def compare(want: Arrays, got: Arrays, everything: Arrays, *, classes: bool, run
     max_abs, max_rel, cosine = 0.0, 0.0, 1.0
     agreement: float | None = None
     for name, reference in want.items():
-        eager, answer = _rows(reference), _rows(got[name])
+        eager, answer = rows(reference), rows(got[name])
         if eager.shape != answer.shape or not np.isfinite(answer).all():
             return Parity(np.inf, np.inf, 0.0, 0.0 if classes else None, len(eager), runtime)
         difference = np.abs(eager - answer).max(axis=1)
         max_abs = max(max_abs, float(difference.max()))
-        max_rel = max(max_rel, float((difference / _ranges(eager, _rows(everything[name]))).max()))
+        max_rel = max(max_rel, float((difference / ranges(eager, rows(everything[name]))).max()))
         cosine = min(cosine, float(_cosines(eager, answer).min()))
         if classes:
             agreement = float((eager.argmax(axis=1) == answer.argmax(axis=1)).mean())
@@ -93,15 +93,17 @@ def excess(parity: Parity, tolerance: Tolerance) -> tuple[str, str] | None:
     return None
 
 
-def _rows(array: npt.NDArray[np.generic]) -> Floats:
+def rows(array: npt.NDArray[np.generic]) -> Floats:
+    """Outputs as float64, one row for each sample."""
     return np.asarray(array, dtype=np.float64).reshape(len(array), -1)
 
 
-def _ranges(eager: Floats, everything: Floats) -> Floats:
+def ranges(eager: Floats, everything: Floats) -> Floats:
+    """The range (max - min) of each row, but no less than a thousandth of the range of `everything`."""
     overall = float(np.ptp(everything))
-    ranges = np.ptp(eager, axis=1) if eager.shape[1] > 1 else np.full(len(eager), overall)
+    widths = np.ptp(eager, axis=1) if eager.shape[1] > 1 else np.full(len(eager), overall)
     floor = max(_SMALLEST_RANGE * overall, float(np.finfo(np.float32).eps) * float(np.abs(everything).max()))
-    return np.asarray(np.maximum(ranges, floor or 1.0))
+    return np.asarray(np.maximum(widths, floor or 1.0))
 
 
 def _cosines(eager: Floats, answer: Floats) -> Floats:

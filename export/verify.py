@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pinnace.export import parity
+from pinnace.export import parity, proof
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError
 from pinnace.models.images import open_image
@@ -121,10 +121,13 @@ def _verify_variant(
         try:
             with open_variant(bundle, variant, reader.name, RuntimeOptions()) as opened:
                 classes = bundle.manifest.labels is not None
-                measured = parity.measure(opened, inputs, outputs, classes=classes)
+                asked, answers, tolerance = proof.judged(
+                    bundle.manifest.golden, inputs, outputs, reader.tolerance(variant)
+                )
+                measured = parity.measure(opened, asked, answers, classes=classes)
         except PinnaceError as error:
             yield Verdict(variant, reader.name, None, False, str(error))
             continue
-        broken = parity.excess(measured, reader.tolerance(variant))
+        broken = parity.excess(measured, tolerance)
         problem = None if broken is None else f"expected {broken[0]}, got {broken[1]}"
         yield Verdict(variant, reader.name, measured, broken is None, problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,10 +20,39 @@ def export(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.", show_default=False)],
-    target: Annotated[str, typer.Option(help="Where it will run: a target's name or TOML file.")] = "cpu",
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where it will run: a name of `pinnace targets`, or a TOML file; repeatable.",
+            show_default="cpu",
+        ),
+    ] = None,
     format: Annotated[
         list[str] | None,
         typer.Option(help="Only these formats; repeatable.", show_default="the target's"),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only these precisions: fp32, fp16, int8, ...; repeatable.", show_default="the target's"
+        ),
+    ] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Images to find the ranges of int8 on, 100 to 500.")
+    ] = None,
+    calibration_method: Annotated[
+        str, typer.Option(metavar="NAME", help="minmax, entropy or percentile.")
+    ] = "minmax",
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Photographs to compare each variant with fp32 on.")
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(metavar="POINTS", help="Top-1 that a variant may lose on --images, one folder a class."),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="MIN:MAX", help="Batch sizes, such as 1:64.", show_default="the target's"),
     ] = None,
     arch: Annotated[
         str | None,
@@ -66,22 +96,33 @@ def export(
     json: Json = False,
 ) -> None:
     """Load a model, write its variants, and prove each of them against the eager model."""
+    from rich.markup import escape
+
     from pinnace.clients.commands.inspect import print_bundle
     from pinnace.clients.output import err, steps
     from pinnace.export import targets
-    from pinnace.export.exporter import export_bundle, with_formats
+    from pinnace.export.exporter import Evidence, export_bundle
     from pinnace.export.inputs import parse_inputs
     from pinnace.export.preprocessing import parse_changes, parse_size
+    from pinnace.export.reproduce import script_path
     from pinnace.export.request import ExportRequest, read_preprocess
+    from pinnace.export.selection import select
+    from pinnace.models.errors import PinnaceError
     from pinnace.models.loaders.base import imagenet_preprocess
     from pinnace.models.loaders.foreign import parse_arguments
     from pinnace.models.source import Source
 
     parse_arguments(arg or ())
-    chosen = targets.read(target)
+    chosen = targets.combine([targets.read(name) for name in target or [targets.DEFAULT]])
+    if batch is not None:
+        chosen = replace(chosen, batch=targets.parse_batch(batch))
+    evidence = Evidence(calibrate, calibration_method, images, max_drop)
+    selection = select(
+        chosen, targets.words(format), targets.words(precision), calibrated=calibrate is not None
+    )
     request = ExportRequest(
         source=str(Source.parse(source)),
-        variants=chosen.variants,
+        variants=selection.variants,
         opset=opset or chosen.opset,
         arch=arch,
         num_classes=num_classes,
@@ -95,10 +136,15 @@ def export(
         trust=trust,
         folder=str(Path.cwd()),
     )
-    if format:
-        request = with_formats(request, format)
-    with steps(progress) as step:
-        bundle = export_bundle(request, chosen, output, labels=labels, step=step, timeout=load_timeout)
-    for note in bundle.manifest.notes:
-        err().print(f"note: {note}")
+    try:
+        with steps(progress) as step:
+            bundle = export_bundle(
+                request, chosen, output, labels=labels, evidence=evidence, step=step, timeout=load_timeout
+            )
+    except PinnaceError:
+        if (script := script_path(output)).is_file():
+            err().print(f"note: {escape(str(script))} shows it without pinnace", soft_wrap=True)
+        raise
+    for note in (*bundle.manifest.notes, *selection.notes):
+        err().print(f"note: {escape(note)}", soft_wrap=True)
     print_bundle(bundle, json=json)

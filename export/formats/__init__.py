@@ -19,14 +19,24 @@ def all_formats() -> dict[str, Format]:
 
 
 def split(variant: str) -> tuple[Format, str]:
-    """The format and the precision of a variant's name.
+    """The format of a variant's name, and what stands after the dash.
 
     Raises:
         UsageError: no format writes it.
     """
-    name, _, precision = variant.rpartition("-")
+    name, _, kind = variant.rpartition("-")
     format = all_formats().get(name)
-    if format is None or precision not in format.precisions:
-        known = [f"{f.name}-{p}" for f in all_formats().values() for p in f.precisions]
+    if format is None or kind not in format.kinds:
+        known = [f"{f.name}-{kind}" for f in all_formats().values() for kind in f.kinds]
         raise UsageError(f"no format writes {variant!r}", expected="one of " + ", ".join(known), got=variant)
-    return format, precision
+    return format, kind
+
+
+def precision_of(variant: str) -> str:
+    """The precision of a variant, such as `int8` for `onnx-int8sym`.
+
+    Raises:
+        UsageError: as `split`.
+    """
+    format, kind = split(variant)
+    return format.kinds[kind]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pinnace.export.precision.base import Conversion
 from pinnace.models.signature import Signature
 
 if TYPE_CHECKING:
@@ -22,12 +23,14 @@ class Graph:
         example: one tensor per input, batch 2 where there is a batch.
         signature: names, dtypes and shapes.
         opset: ONNX opset.
+        kind: what stands after the dash in the variant's name: the precision, or a way of compiling.
     """
 
     module: torch.nn.Module
     example: tuple[torch.Tensor, ...]
     signature: Signature
     opset: int
+    kind: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,11 @@ class Format:
     Attributes:
         name: what stands before the dash in a variant's name.
         suffix: of the file.
-        precisions: which precisions it can be written in.
+        precisions: which precisions the network is written in.
         packages: distributions whose versions go into the manifest.
         write: writes the graph to a file.
+        compiled: ways of compiling that may stand where the precision does, and the precision of the result.
+        conversions: what is made of the file in fp32, by what stands after the dash.
     """
 
     name: str
@@ -47,3 +52,12 @@ class Format:
     precisions: tuple[str, ...]
     packages: tuple[str, ...]
     write: Callable[[Graph, Path], None]
+    compiled: Mapping[str, str] = field(default_factory=dict)
+    conversions: Mapping[str, Conversion] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Everything that may stand after the dash, and the precision that it is."""
+        written = {precision: precision for precision in self.precisions}
+        converted = {kind: conversion.precision for kind, conversion in self.conversions.items()}
+        return {**written, **self.compiled, **converted}

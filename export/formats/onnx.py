@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pinnace.export.formats.base import Format, Graph
+from pinnace.export.precision import fp16, int8
 from pinnace.models.errors import CheckFailed
 from pinnace.models.signature import BATCH, TensorSpec
 
@@ -85,4 +86,11 @@ def _reason(error: BaseException) -> str:
     return type(error).__name__
 
 
-FORMAT = Format("onnx", ".onnx", ("fp32",), ("torch", "onnx", "onnxscript"), write)
+FORMAT = Format(
+    "onnx",
+    ".onnx",
+    ("fp32",),
+    ("torch", "onnx", "onnxscript"),
+    write,
+    conversions={"fp16": fp16.CONVERSION, "int8": int8.INT8, "int8sym": int8.INT8SYM},
+)

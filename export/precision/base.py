@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,10 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
+# How ranges are found from images: as users spell it, and the member of onnxruntime's CalibrationMethod.
+METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
+DEFAULT_METHOD = "minmax"
+
 
 @dataclass(frozen=True)
 class Material:
@@ -18,18 +22,20 @@ class Material:
 
     Attributes:
         path: the fp32 ONNX file.
-        input: name of its one input.
-        golden: the golden inputs, float32, first dimension the sample.
-        images: preprocessed calibration images, float32, first dimension the image; None where there are none.
-        method: how ranges are found from images; a key of `calibration.METHODS`.
+        golden: the golden inputs by name; first dimension the sample.
+        input: name of the input that takes images.
+        images: preprocessed calibration images, float32, first dimension the image, or None.
+        method: how ranges are found from images; a key of `METHODS`.
+        fixed_batch: the model takes one sample at a time.
         step: called with a few words before each step.
     """
 
     path: Path
+    golden: Mapping[str, npt.NDArray[np.generic]]
     input: str
-    golden: Floats
     images: Floats | None = None
-    method: str = "minmax"
+    method: str = DEFAULT_METHOD
+    fixed_batch: bool = False
     step: Callable[[str], None] = field(default=lambda text: None)
 
 

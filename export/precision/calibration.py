@@ -9,11 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pinnace.export.precision.base import Floats
-
-# Spelt for users; each is a member of onnxruntime.quantization.CalibrationMethod.
-METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
-DEFAULT_METHOD = "minmax"
+from pinnace.export.precision.base import METHODS, Floats
 
 # The share of values that the percentile method keeps in range; ONNX Runtime's own default.
 PERCENTILE = 99.999

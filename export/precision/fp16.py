@@ -57,13 +57,13 @@ def overflowing(model: onnx.ModelProto, material: Material) -> list[str]:
 
     peaks: dict[str, float] = {}
     tensors = graphs.float_tensors(model)
-    for inputs in (material.golden, material.images):
-        if inputs is None:
-            continue
-        for values in graphs.run_tapped(model, tensors, {material.input: inputs}):
+    images = () if material.images is None else ({material.input: material.images},)
+    for feeds in (material.golden, *images):
+        for values in graphs.run_tapped(model, tensors, feeds, one_by_one=material.fixed_batch):
             for name, value in values.items():
                 peaks[name] = max(peaks.get(name, 0.0), _peak(value))
-        peaks[material.input] = max(peaks.get(material.input, 0.0), _peak(inputs))
+        for name, value in feeds.items():
+            peaks[name] = max(peaks.get(name, 0.0), _peak(value))
     for tensor in model.graph.initializer:
         value = numpy_helper.to_array(tensor)
         if value.dtype == np.float32:

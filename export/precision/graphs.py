@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import onnx
 
 _ERRORS_ONLY = 3
-# Intermediate tensors of a whole network are large: so many of them, and of so many images, are held at once.
+# Intermediate tensors of a whole network are large: so many of them, of so many samples, are held at once.
 _TENSORS_AT_ONCE = 64
-_IMAGES_AT_ONCE = 4
+_SAMPLES_AT_ONCE = 4
 
 
 def require_onnxruntime(what: str) -> None:
@@ -64,7 +64,11 @@ def float_tensors(model: onnx.ModelProto) -> list[str]:
 
 
 def run_tapped(
-    model: onnx.ModelProto, tensors: Sequence[str], feeds: Mapping[str, npt.NDArray[np.float32]]
+    model: onnx.ModelProto,
+    tensors: Sequence[str],
+    feeds: Mapping[str, npt.NDArray[np.generic]],
+    *,
+    one_by_one: bool = False,
 ) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
     """Run a model and give intermediate tensors, a few at a time.
 
@@ -72,6 +76,7 @@ def run_tapped(
         model: any model; it is not changed.
         tensors: names of tensors that its nodes produce.
         feeds: inputs by name; first dimension the sample.
+        one_by_one: the model takes one sample at a time.
 
     Yields:
         Some of the tensors for some of the samples.
@@ -86,8 +91,9 @@ def run_tapped(
         del tapped.graph.output[:]
         tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
         opened = session(_typed(tapped), optimise=False)
-        for start in range(0, count, _IMAGES_AT_ONCE):
-            chunk = {name: array[start : start + _IMAGES_AT_ONCE] for name, array in feeds.items()}
+        size = 1 if one_by_one else _SAMPLES_AT_ONCE
+        for start in range(0, count, size):
+            chunk = {name: array[start : start + size] for name, array in feeds.items()}
             yield dict(zip(names, opened.run(names, chunk), strict=True))
 
 

@@ -39,9 +39,9 @@ def nodes_to_leave_out(base: onnx.ModelProto, quantise: Quantise, material: Mate
     """Search greedily for a few nodes whose absence brings the answers closer to fp32.
 
     Neighbours are tried together: first pairs all over the network, then the best pair with what stands
-    beside it. A lone node is never tried: ONNX Runtime's optimiser quantises the weights of a float convolution
-    between two quantised ones, per tensor, and the answers get worse. Each candidate is quantised for real
-    and run in ONNX Runtime.
+    beside it. A lone node is never tried: ONNX Runtime's optimiser quantises the weights of a float
+    convolution between two quantised ones, per tensor, and the answers get worse. Each candidate is
+    quantised for real and run in ONNX Runtime.
 
     Args:
         base: the prepared fp32 graph, shapes inferred.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from pinnace.models.manifest import Tolerance
 from pinnace.models.toml import read_toml
 
 _FOLDER = Path(__file__).parent
+DEFAULT = "cpu"
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,16 @@ class Target:
         opset: ONNX opset of the graphs.
         variants: names of the variants to write, `FORMAT-PRECISION`, in the order of preference.
         tolerance: what a variant of each precision has to keep.
+        batch: smallest and largest batch.
+        runtimes: names of runtimes in the order of preference.
     """
 
     description: str
     opset: int
     variants: Annotated[tuple[str, ...], Field(min_length=1)]
     tolerance: dict[str, Tolerance]
+    batch: tuple[int, int] = (1, 16)
+    runtimes: tuple[str, ...] = ()
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -55,7 +61,64 @@ def read(name: str) -> Target:
         )
     data = read_toml(path, "target")
     try:
-        return _ADAPTER.validate_python(data)
+        target = _ADAPTER.validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if not 1 <= target.batch[0] <= target.batch[1]:
+        raise UsageError(
+            f"{path}: batch: no range",
+            expected="[smallest, largest], at least 1",
+            got=str(list(target.batch)),
+        )
+    return target
+
+
+def combine(targets: Sequence[Target]) -> Target:
+    """One target that stands for several: every variant that one of them has, and what all of them demand.
+
+    The lowest opset, the widest batch range, of each tolerance the tightest; variants and runtimes in the
+    order in which they first appear.
+    """
+    if len(targets) == 1:
+        return targets[0]
+    precisions = {precision: None for target in targets for precision in target.tolerance}
+    return Target(
+        description="; ".join(target.description for target in targets),
+        opset=min(target.opset for target in targets),
+        variants=tuple({name: None for target in targets for name in target.variants}),
+        tolerance={
+            precision: _tightest([t.tolerance[precision] for t in targets if precision in t.tolerance])
+            for precision in precisions
+        },
+        batch=(min(t.batch[0] for t in targets), max(t.batch[1] for t in targets)),
+        runtimes=tuple({name: None for target in targets for name in target.runtimes}),
+    )
+
+
+def parse_batch(text: str) -> tuple[int, int]:
+    """Read `MIN:MAX`, or one number for both.
+
+    Raises:
+        UsageError: the text has another form.
+    """
+    smallest, _, largest = text.partition(":")
+    largest = largest or smallest
+    if not (smallest.isdecimal() and largest.isdecimal() and 1 <= int(smallest) <= int(largest)):
+        raise UsageError(f"{text!r} is no range of batch sizes", expected="MIN:MAX, such as 1:64", got=text)
+    return int(smallest), int(largest)
+
+
+def words(values: Sequence[str] | None) -> list[str]:
+    """The words of a repeatable option, which may also stand in one with commas between them."""
+    return [word for value in values or () for word in value.split(",") if word]
+
+
+def _tightest(tolerances: Sequence[Tolerance]) -> Tolerance:
+    """Of each bound the hardest to keep; judged on all golden inputs if one of them is."""
+    bounds: dict[str, float] = {}
+    for field in fields(Tolerance):
+        given = [value for t in tolerances if (value := getattr(t, field.name)) is not None]
+        if field.name != "photographs_only" and given:
+            bounds[field.name] = max(given) if field.name.startswith("min_") else min(given)
+    return Tolerance(**bounds, photographs_only=all(t.photographs_only for t in tolerances))

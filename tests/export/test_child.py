@@ -103,7 +103,8 @@ def test_a_frozen_decision_is_named_and_the_earlier_bundle_survives(
         *("--format", "torchscript", "-o", out),
     )
     assert (status, stdout) == (1, "")
-    first, expected, got, hint = err.splitlines()
+    note, first, expected, got, hint = err.splitlines()
+    assert note == f"note: {tmp_path}/out.bundle.reproduce.py shows it without pinnace"
     assert first == (
         "error: torchscript-fp32 in torchscript does not answer like the eager model; no bundle was written"
     )
@@ -116,7 +117,8 @@ def test_a_frozen_decision_is_named_and_the_earlier_bundle_survives(
         "constant in the future. This means that the trace might not generalize to other inputs!"
     )
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
-    assert [name for name in names(tmp_path) if not name.endswith(".log")] == ["out.bundle"]
+    kept = ["out.bundle", "out.bundle.reproduce", "out.bundle.reproduce.py"]
+    assert [name for name in names(tmp_path) if not name.endswith(".log")] == kept
 
 
 def test_weights_that_cannot_be_downloaded_are_one_sentence_and_leave_no_bundle(
@@ -128,13 +130,14 @@ def test_weights_that_cannot_be_downloaded_are_one_sentence_and_leave_no_bundle(
     status, out, err = pinnace("export", "torchvision:squeezenet1_1", "-o", "out.bundle")
     assert (status, out) == (2, "")
     assert err == (
+        f"note: {tmp_path}/out.bundle.reproduce.py shows it without pinnace\n"
         "error: the weights SqueezeNet1_1_Weights.IMAGENET1K_V1 of torchvision:squeezenet1_1 "
         "cannot be downloaded: <urlopen error [Errno 111] Connection refused>\n"
         "  help: download https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth elsewhere and use "
         "file:PATH --arch torchvision:squeezenet1_1@IMAGENET1K_V1, or torchvision:squeezenet1_1@none "
         "for random weights\n"
     )
-    assert set(names(tmp_path)) <= {"torch", "out.bundle.log"}
+    assert set(names(tmp_path)) <= {"torch", "out.bundle.log", "out.bundle.reproduce.py"}
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ def test_weights_that_cannot_be_downloaded_are_one_sentence_and_leave_no_bundle(
             "there is no preprocessing file none.toml",
         ),
         (["file:tiny.pt", "-o", "out", "--labels", "none.txt"], "none.txt cannot be read as labels: "),
-        (["file:tiny.pt", "-o", "out", "--format", "tflite"], "--format tflite leaves no variant"),
+        (["file:tiny.pt", "-o", "out", "--format", "tflite"], "there is no format tflite"),
     ],
 )
 def test_wrong_usage_is_found_before_anything_is_loaded(

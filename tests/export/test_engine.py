@@ -92,6 +92,7 @@ def test_an_engine_is_built_from_each_precision(bundle: Bundle, precision: str) 
         sha256=sha256(path),
         bytes=path.stat().st_size,
         parity=None,
+        proof=None,
         engine=Engine(source.name, "tensorrt_rtx", trt.__version__, "Linux x86_64", (1, 16)),
     )
     again = Bundle.open(bundle.folder)

@@ -1,0 +1,147 @@
+"""A bundle's card for people: `README.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pinnace.models.manifest import Manifest, Variant
+from pinnace.models.preprocess import Preprocess
+
+FILE = "README.md"
+
+
+def render(document: Manifest, labels: Sequence[str]) -> str:
+    """The card: what it is, where from, what it wants, how exact and how large each variant is.
+
+    Args:
+        document: the manifest.
+        labels: one class name per output, or none.
+    """
+    parts = [
+        f"# {document.name}",
+        f"A model carried from `{document.source}` by Pinnace {document.tools.get('pinnace', '')}."
+        + (f" It knows {len(labels)} classes." if labels else ""),
+        "## What it wants",
+        _wants(document),
+        "## Variants",
+        _sizes(document.variants),
+        "## How exact they are",
+        _parities(document.variants),
+        _proofs(document.variants),
+    ]
+    if document.notes:
+        parts += ["## Notes", "\n".join(f"- {_sentence(note)}" for note in document.notes)]
+    parts += [
+        "## Use it",
+        _use(document),
+        "Everything here as data: `manifest.json`.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _use(document: Manifest) -> str:
+    folder = f"{document.name}.bundle"
+    lines = [f"pinnace verify {folder}    # does it answer here as it did there?"]
+    if document.preprocess is not None:
+        lines.append(f"pinnace classify photo.jpg --bundle {folder}")
+    return "\n".join(["```sh", *lines, f"pinnace serve {folder}", "```"])
+
+
+def _wants(document: Manifest) -> str:
+    lines = [f"- input `{spec}`" for spec in document.signature.inputs]
+    lines += [f"- output `{spec}`" for spec in document.signature.outputs]
+    lines.append(f"- batches of {document.batch[0]} to {document.batch[1]}")
+    if document.preprocess is not None:
+        lines.append(f"- an image: {_preprocess(document.preprocess)}")
+    return "\n".join(lines)
+
+
+def _preprocess(spec: Preprocess) -> str:
+    words = []
+    if isinstance(spec.resize, int):
+        words.append(f"shortest edge to {spec.resize} ({spec.interpolation})")
+    elif spec.resize is not None:
+        words.append(f"resized to {spec.resize[0]} x {spec.resize[1]} ({spec.interpolation})")
+    if spec.crop is not None:
+        words.append(f"centre crop {spec.crop[0]} x {spec.crop[1]}")
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
+    return "; ".join([*words, spec.color, f"mean {mean}", f"std {std}"])
+
+
+def _sizes(variants: Sequence[Variant]) -> str:
+    """Sizes, and what is left of the largest fp32 file."""
+    before = next((v.bytes for v in variants if v.name == "onnx-fp32"), max(v.bytes for v in variants))
+    rows = [
+        (f"`{v.name}`", f"`{v.file}`", _size(v.bytes), f"{v.bytes / before:.0%}", f"`{v.sha256[:12]}`")
+        for v in variants
+    ]
+    return _table(("variant", "file", "size", "of fp32", "sha256 begins"), rows)
+
+
+def _parities(variants: Sequence[Variant]) -> str:
+    rows = [
+        (
+            f"`{v.name}`",
+            v.parity.runtime,
+            f"{v.parity.max_abs:.2g}",
+            f"{v.parity.max_rel:.2g}",
+            f"{v.parity.cosine:.6f}",
+            _share(v.parity.top1_agreement),
+        )
+        for v in variants
+        if v.parity is not None
+    ]
+    heads = (
+        "variant",
+        "runtime",
+        "largest difference",
+        "of the outputs' range",
+        "cosine",
+        "same first class",
+    )
+    return "Against the original network, on the golden inputs, the worst of all:\n\n" + _table(heads, rows)
+
+
+def _proofs(variants: Sequence[Variant]) -> str:
+    rows = [
+        (
+            f"`{v.name}`",
+            str(v.proof.images),
+            f"{v.proof.max_abs:.2g}",
+            f"{v.proof.mean_abs:.2g}",
+            f"{v.proof.cosine:.6f}",
+            _share(v.proof.top1_agreement),
+            _share(v.proof.top5_overlap),
+        )
+        for v in variants
+        if v.proof is not None
+    ]
+    if not rows:
+        return ""
+    heads = (
+        "variant",
+        "photographs",
+        "largest difference",
+        "mean",
+        "worst cosine",
+        "same first class",
+        "of the first five",
+    )
+    return "Against fp32, on photographs:\n\n" + _table(heads, rows)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

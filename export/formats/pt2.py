@@ -1,0 +1,60 @@
+"""`.pt2`: the program that torch.export finds, and the same compiled for this CPU by AOTInductor."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pinnace.export.formats.base import Format, Graph
+from pinnace.models.errors import CheckFailed, MissingDependency
+from pinnace.models.signature import BATCH, TensorSpec
+
+AOTI = "aoti"
+
+
+def write(graph: Graph, path: Path) -> None:
+    """Export with a dynamic batch, compile it where that is asked for, save.
+
+    Raises:
+        CheckFailed: the network cannot be exported or compiled.
+        MissingDependency: there is no C++ compiler to compile with.
+    """
+    import torch
+
+    compiler = os.environ.get("CXX", "g++")
+    if graph.kind == AOTI and shutil.which(compiler) is None:
+        raise MissingDependency(
+            f"pt2-aoti needs a C++ compiler, and there is no {compiler}", hint="apt-get install g++"
+        )
+    try:
+        with torch.no_grad():
+            program = torch.export.export(
+                graph.module,
+                graph.example,
+                dynamic_shapes=({"inputs": tuple(_dynamic(spec, torch) for spec in graph.signature.inputs)}),
+            )
+            if graph.kind == AOTI:
+                from torch._inductor import aoti_compile_and_package
+
+                aoti_compile_and_package(program, package_path=str(path))
+            else:
+                torch.export.save(program, path)
+    except Exception as error:  # torch.export and the compiler raise classes of their own, dozens of them
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        what = "AOTInductor cannot compile" if graph.kind == AOTI else "torch.export cannot export"
+        raise CheckFailed(
+            f"{what} the network: {lines[0]}", hint="leave it out with --format onnx"
+        ) from error
+
+
+def _dynamic(spec: TensorSpec, torch: Any) -> dict[int, Any]:
+    return {
+        axis: torch.export.Dim(dim, min=1) if dim == BATCH else torch.export.Dim.DYNAMIC
+        for axis, dim in enumerate(spec.shape)
+        if isinstance(dim, str)
+    }
+
+
+FORMAT = Format("pt2", ".pt2", ("fp32",), ("torch",), write, compiled={AOTI: "fp32"})

@@ -1,0 +1,144 @@
+"""The proof of a precision: how far a variant's outputs lie from fp32 on photographs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pinnace.export import parity
+from pinnace.models import golden
+from pinnace.models.manifest import Golden, Proof, Tolerance
+from pinnace.models.predictions import DEFAULT_TOP_K
+
+if TYPE_CHECKING:
+    from pinnace.export.parity import Arrays, Floats
+    from pinnace.models.runtimes.base import Runtime
+
+# Of fewer photographs than this, one whose answer changes is a large share: shares are then not judged.
+FEWEST_FOR_SHARES = 20
+
+# So many photographs are run at once.
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Inputs made of photographs, and what fp32 answers.
+
+    Attributes:
+        inputs: by tensor name; first dimension the photograph.
+        outputs: by tensor name; first dimension the photograph.
+    """
+
+    inputs: Arrays
+    outputs: Arrays
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+
+def run(runtime: Runtime, inputs: Arrays) -> golden.Arrays:
+    """Run any number of samples, a few at a time; the outputs' first dimension is the sample."""
+    count = len(next(iter(inputs.values())))
+    results: golden.Arrays = {}
+    for chosen, feeds in golden.calls(runtime.signature, inputs, (BATCH,)):
+        for name, rows in golden.rows(runtime.signature, runtime.run(feeds)).items():
+            if name not in results:
+                results[name] = np.empty((count, *rows.shape[1:]), rows.dtype)
+            results[name][chosen] = rows
+    return results
+
+
+def measure(runtime: Runtime, photographs: Photographs, *, classes: bool) -> Proof:
+    """Run every photograph and compare with what fp32 answers.
+
+    Args:
+        runtime: an open runtime.
+        photographs: inputs and the fp32 outputs.
+        classes: the output is one row of logits, so its arg-max means something.
+    """
+    return compare(
+        photographs.outputs, run(runtime, photographs.inputs), classes=classes, runtime=runtime.name
+    )
+
+
+def compare(want: Arrays, got: Arrays, *, classes: bool, runtime: str) -> Proof:
+    """Compare outputs by name with those of fp32; first dimension the photograph."""
+    whole = parity.compare(want, got, want, classes=classes, runtime=runtime)
+    if not np.isfinite(whole.max_abs):
+        inf, none = float("inf"), 0.0 if classes else None
+        return Proof(whole.samples, inf, inf, inf, inf, 0.0, none, none, runtime)
+    differences: list[Floats] = []
+    mean_rel = 0.0
+    overlap: float | None = None
+    for name, reference in want.items():
+        fp32, answer = parity.rows(reference), parity.rows(got[name])
+        difference = np.abs(fp32 - answer)
+        differences.append(difference)
+        mean_rel = max(mean_rel, float((difference.mean(axis=1) / parity.ranges(fp32, fp32)).max()))
+        if classes:
+            overlap = top_overlap(fp32, answer)
+    total = sum(difference.size for difference in differences)
+    return Proof(
+        images=whole.samples,
+        max_abs=whole.max_abs,
+        mean_abs=float(sum(difference.sum() for difference in differences) / total),
+        max_rel=whole.max_rel,
+        mean_rel=mean_rel,
+        cosine=whole.cosine,
+        top1_agreement=whole.top1_agreement,
+        top5_overlap=overlap,
+        runtime=runtime,
+    )
+
+
+def top_overlap(want: Floats, got: Floats) -> float:
+    """Mean share of the five highest classes that both rows have; all of them where there are fewer."""
+    k = min(DEFAULT_TOP_K, want.shape[1])
+    first, second = (np.argsort(-rows, axis=1, kind="stable")[:, :k] for rows in (want, got))
+    return float((first[:, :, None] == second[:, None, :]).any(axis=2).mean())
+
+
+def excess(proof: Proof, tolerance: Tolerance) -> tuple[str, str] | None:
+    """What a proof breaks of a tolerance, as (expected, got), or None where it keeps it."""
+    if tolerance.max_rel is not None and not proof.max_rel <= tolerance.max_rel:
+        return (
+            f"at most {tolerance.max_rel:g} of the outputs' range",
+            f"{proof.max_rel:.3g} (largest difference {proof.max_abs:.3g})",
+        )
+    if tolerance.max_mean_rel is not None and not proof.mean_rel <= tolerance.max_mean_rel:
+        return (
+            f"a mean difference of at most {tolerance.max_mean_rel:g} of the outputs' range",
+            f"{proof.mean_rel:.3g} (mean difference {proof.mean_abs:.3g})",
+        )
+    if tolerance.min_cosine is not None and not proof.cosine >= tolerance.min_cosine:
+        return f"cosine similarity of at least {tolerance.min_cosine:g}", f"{proof.cosine:.6g}"
+    if proof.images < FEWEST_FOR_SHARES:
+        return None
+    shares = (
+        ("top-1 agreement", proof.top1_agreement, tolerance.min_top1_agreement),
+        ("top-5 overlap", proof.top5_overlap, tolerance.min_top5_overlap),
+    )
+    for words, share, least in shares:
+        if least is not None and share is not None and not share >= least:
+            return f"{words} of at least {least:.1%}", f"{share:.1%} of {proof.images} photographs"
+    return None
+
+
+def judged(
+    stored: Golden, inputs: Arrays, outputs: Arrays, tolerance: Tolerance
+) -> tuple[Arrays, Arrays, Tolerance]:
+    """The golden inputs and outputs that a tolerance is judged on, and what of it can be judged there.
+
+    fp32 is judged on all of them, low precisions on the photographs, which are too few for shares.
+    """
+    samples = [photograph.sample for photograph in stored.photographs]
+    if not tolerance.photographs_only or not samples:
+        return inputs, outputs, tolerance
+    return (
+        {name: array[samples] for name, array in inputs.items()},
+        {name: array[samples] for name, array in outputs.items()},
+        replace(tolerance, min_top1_agreement=None, min_top5_overlap=None),
+    )

@@ -1,0 +1,197 @@
+"""Each variant is run before it is handed over: on the golden inputs, and on photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pinnace.export import bisect, parity, proof
+from pinnace.export.formats import precision_of, split
+from pinnace.export.images import Prepared
+from pinnace.export.proof import Photographs
+from pinnace.export.request import ExportedFiles
+from pinnace.models import golden
+from pinnace.models.errors import CheckFailed, MissingDependency
+from pinnace.models.files import sha256
+from pinnace.models.manifest import Golden, Parity, Photograph, Proof, Tolerance, Variant
+from pinnace.models.runtimes import runtimes_for
+from pinnace.models.runtimes.base import Runtime, RuntimeOptions
+
+REFERENCE = "onnx-fp32"
+
+
+@dataclass(frozen=True)
+class Prover:
+    """Proves the variants of one bundle.
+
+    Attributes:
+        folder: where their files are.
+        exported: what the loader and the formats wrote and learnt.
+        tolerance: by precision.
+        photographs: the golden ones and the user's, with what fp32 answers; None for a model of no images.
+        step: called with a few words before each step.
+    """
+
+    folder: Path
+    exported: ExportedFiles
+    tolerance: dict[str, Tolerance]
+    photographs: Photographs | None
+    step: Callable[[str], None]
+
+    def prove(self, name: str, file: str) -> Variant:
+        """Run a variant in every runtime of this machine that reads it and need not be asked for by name.
+
+        Args:
+            name: the variant's.
+            file: its file in the folder.
+
+        Raises:
+            CheckFailed: it is further from the eager model, or on photographs from fp32, than its precision
+                may be.
+            MissingDependency: no runtime here reads it.
+        """
+        format, kind = split(name)
+        path = self.folder / file
+        conversion = format.conversions.get(kind)
+        variant = Variant(
+            name=name,
+            format=format.name,
+            precision=precision_of(name),
+            file=file,
+            sha256=sha256(path),
+            bytes=path.stat().st_size,
+            parity=None,
+            tolerance=self.tolerance.get(precision_of(name), Tolerance()),
+            activations=None if conversion is None else conversion.activations,
+        )
+        for runtime_class in runtimes_for(format.name):
+            if runtime_class.opt_in or runtime_class.problem() is not None:
+                continue
+            self.step(f"comparing {name} in {runtime_class.name} with the eager model")
+            with runtime_class(path, self.exported.signature, options(name)) as runtime:
+                measured = self._golden(variant, runtime)
+                if variant.parity is None:
+                    variant = replace(variant, parity=measured, proof=self._photographs(variant, runtime))
+        if variant.parity is None:
+            remedies = [remedy for reader in runtimes_for(format.name) if (remedy := reader.remedy())]
+            raise MissingDependency(
+                f"{name} cannot be proved here: no runtime that reads it is installed",
+                hint=" or ".join(remedies) or None,
+            )
+        return variant
+
+    def _golden(self, variant: Variant, runtime: Runtime) -> Parity:
+        inputs, outputs, tolerance = proof.judged(
+            stored_golden(self.exported), *golden.read(self.folder / golden.FILE), runtime.tolerance(variant)
+        )
+        result = parity.measure(runtime, inputs, outputs, classes=self.exported.is_classifier)
+        self._judge(variant, runtime, parity.excess(result, tolerance), "answer like the eager model")
+        return result
+
+    def _photographs(self, variant: Variant, runtime: Runtime) -> Proof | None:
+        if self.photographs is None:
+            return None
+        result = proof.measure(runtime, self.photographs, classes=self.exported.is_classifier)
+        broken = proof.excess(result, runtime.tolerance(variant))
+        self._judge(variant, runtime, broken, f"answer like fp32 on {result.images} photographs")
+        return result
+
+    def _judge(self, variant: Variant, runtime: Runtime, broken: tuple[str, str] | None, what: str) -> None:
+        if broken is None:
+            return
+        expected, got = broken
+        raise CheckFailed(
+            f"{variant.name} in {runtime.name} does not {what}; no bundle was written",
+            expected=expected,
+            got=got,
+            hint=self._why(variant),
+        )
+
+    def _why(self, variant: Variant) -> str | None:
+        """The first node where a converted graph parts from the fp32 one, or what tracing warned of."""
+        if split(variant.name)[1] in split(variant.name)[0].conversions:
+            self.step(f"looking for the node where {variant.name} parts from {REFERENCE}")
+            inputs, outputs = golden.read(self.folder / golden.FILE)
+            feeds = proof.judged(stored_golden(self.exported), inputs, outputs, variant.tolerance)[0]
+            if self.photographs is not None:
+                feeds = {name: array[-bisect.SAMPLES :] for name, array in self.photographs.inputs.items()}
+            found = bisect.parting(
+                self.folder / self.exported.files[REFERENCE],
+                self.folder / variant.file,
+                feeds,
+                one_by_one=is_fixed(self.exported),
+            )
+            return None if found is None else f"it parts from {REFERENCE} at {found}"
+        warned = self.exported.warnings.get(variant.name, ())
+        if not warned:
+            return None
+        return (
+            "the code takes decisions that depend on the data, and tracing froze one of them; "
+            f"see {warned[0]}"
+        )
+
+
+def options(variant: str) -> RuntimeOptions:
+    """How a variant is run while it is proved: half precision of TorchScript is for GPUs."""
+    return RuntimeOptions(device="cuda" if variant == "torchscript-fp16" else None)
+
+
+def is_fixed(exported: ExportedFiles) -> bool:
+    """Whether the model takes one sample at a time."""
+    return exported.signature.batch == 1
+
+
+def stored_golden(exported: ExportedFiles) -> Golden:
+    """The golden data as the manifest names them."""
+    return Golden(
+        golden.FILE,
+        exported.samples,
+        tuple(Photograph(file, sample) for file, sample in exported.photographs.items()),
+    )
+
+
+def photographs(
+    folder: Path, exported: ExportedFiles, given: Prepared | None, step: Callable[[str], None]
+) -> Photographs | None:
+    """The golden photographs with the eager model's answers, and the user's with those of the fp32 file.
+
+    Raises:
+        MissingDependency: no runtime here can run the fp32 file.
+    """
+    samples = sorted(exported.photographs.values())
+    if not samples:
+        return None
+    inputs, outputs = golden.read(folder / golden.FILE)
+    ours = Photographs(
+        {name: array[samples] for name, array in inputs.items()},
+        {name: array[samples] for name, array in outputs.items()},
+    )
+    if given is None:
+        return ours
+    step(f"running fp32 on {len(given.inputs)} photographs")
+    feeds: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {next(iter(inputs)): given.inputs}
+    with open_reference(folder, exported) as runtime:
+        answers = proof.run(runtime, feeds)
+    return Photographs(
+        {name: np.concatenate([array, feeds[name]]) for name, array in ours.inputs.items()},
+        {name: np.concatenate([array, answers[name]]) for name, array in ours.outputs.items()},
+    )
+
+
+def open_reference(folder: Path, exported: ExportedFiles) -> Runtime:
+    """The fp32 file in the first runtime of this machine that reads it; `onnx-fp32` where there is one.
+
+    Raises:
+        MissingDependency: there is none.
+    """
+    names = sorted(
+        (name for name in exported.files if precision_of(name) == "fp32"), key=lambda name: name != REFERENCE
+    )
+    for name in names:
+        for runtime_class in runtimes_for(split(name)[0].name):
+            if not runtime_class.opt_in and runtime_class.problem() is None:
+                return runtime_class(folder / exported.files[name], exported.signature, RuntimeOptions())
+    raise MissingDependency("no fp32 variant can be run here", hint="pip install 'pinnace[cpu]'")

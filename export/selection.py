@@ -1,0 +1,101 @@
+"""Which variants a bundle gets: the target's, or those that `--format` and `--precision` name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pinnace.export.formats import all_formats, precision_of, split
+from pinnace.export.targets import Target
+from pinnace.models.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The variants of a bundle.
+
+    Attributes:
+        variants: their names, in the order of preference.
+        notes: a sentence for each variant that was left out or added.
+    """
+
+    variants: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def select(
+    target: Target, formats: Sequence[str], precisions: Sequence[str], *, calibrated: bool
+) -> Selection:
+    """Choose the variants.
+
+    Without `--format` and `--precision` they are the target's. `--format` alone chooses among those the ones
+    of a format, or adds the format in fp32 where the target has none. `--precision` alone chooses the ones
+    of a precision, or adds it in the first of the target's formats that has it. Together they give every
+    format in every precision that it has. What is made of `onnx-fp32`, and measured against it, brings it
+    along.
+
+    Args:
+        target: what the bundle is for.
+        formats: the formats that were named.
+        precisions: the precisions that were named; `int8` is the target's kind of int8.
+        calibrated: whether there are images to calibrate with.
+
+    Raises:
+        UsageError: a format or precision is unknown, nothing is left, or what was asked for needs images.
+    """
+    chosen = _named(target, formats, precisions) if formats or precisions else list(target.variants)
+    notes = []
+    for name in list(chosen):
+        format, kind = split(name)
+        if calibrated or kind not in format.conversions or not format.conversions[kind].needs_images:
+            continue
+        if precisions:
+            raise UsageError(
+                f"{name} needs images: its ranges are found by running the model on them",
+                expected="--calibrate DIR, with about 100 to 500 photographs of the kind the model will meet",
+            )
+        chosen.remove(name)
+        notes.append(f"{name} is left out, because it needs images: --calibrate DIR")
+    if not chosen:
+        raise UsageError(
+            "no variant is left", expected="--calibrate DIR", hint="pinnace targets lists what needs it"
+        )
+    for name in list(chosen):
+        format, kind = split(name)
+        base = f"{format.name}-fp32"
+        if kind in format.conversions and base not in chosen:
+            chosen.append(base)
+            notes.append(f"{base} comes along, because {name} is made of it and compared with it")
+    return Selection(tuple(chosen), tuple(notes))
+
+
+def _named(target: Target, formats: Sequence[str], precisions: Sequence[str]) -> list[str]:
+    known = all_formats()
+    for name in formats:
+        if name not in known:
+            raise UsageError(f"there is no format {name}", expected="one of " + ", ".join(known), got=name)
+    kinds = {kind: None for format in known.values() for kind in format.kinds}
+    for kind in precisions:
+        if kind not in kinds:
+            raise UsageError(f"there is no precision {kind}", expected="one of " + ", ".join(kinds), got=kind)
+    if not precisions:
+        of_target = [name for name in target.variants if split(name)[0].name in formats]
+        added = [f"{name}-fp32" for name in formats if not any(split(v)[0].name == name for v in of_target)]
+        return [*of_target, *added]
+    wanted = formats or list({split(name)[0].name: None for name in target.variants})
+    chosen: dict[str, None] = {}
+    for kind in precisions:
+        same = [
+            name
+            for name in target.variants
+            if split(name)[0].name in wanted and kind in (precision_of(name), split(name)[1])
+        ]
+        covered = {split(name)[0].name for name in same}
+        added = [f"{n}-{kind}" for n in wanted if kind in known[n].kinds and n not in covered]
+        chosen |= dict.fromkeys([*same, *(added if formats else added[: 0 if same else 1])])
+    if not chosen:
+        raise UsageError(
+            f"none of {', '.join(wanted)} is written in {', '.join(precisions)}",
+            expected="one of " + ", ".join(f"{f.name}-{kind}" for f in known.values() for kind in f.kinds),
+        )
+    return list(chosen)
