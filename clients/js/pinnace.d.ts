@@ -70,7 +70,7 @@ export interface ClientOptions {
   timeout?: number;
   /** How often a call is repeated after 429, 503 or no connection; 2 by default. */
   retries?: number;
-  /** Sent as `Authorization: Bearer ...`, for a server or a proxy that asks for it. */
+  /** The server's key, if it has one; sent as `Authorization: Bearer ...`. */
   apiKey?: string;
   /** Used in place of the global `fetch`. */
   fetch?: typeof fetch;
@@ -81,9 +81,12 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
-export interface ClassifyOptions extends CallOptions {
+export interface BatchOptions extends CallOptions {
   /** How many classes; the server's default where left out. */
   topK?: number;
+}
+
+export interface ClassifyOptions extends BatchOptions {
   /** The name of a model; the server's first where left out. */
   model?: string;
 }
@@ -99,7 +102,7 @@ export class PinnaceError extends Error {
     details: { code: string; status?: number | null; hint?: string | null; cause?: unknown },
   );
   readonly code: string;
-  /** The HTTP status, or null where there was no answer. */
+  /** The HTTP status, or null where there was no answer, or the error is that of one image of a batch. */
   readonly status: number | null;
   /** What to do about it, or null. */
   readonly hint: string | null;
@@ -120,6 +123,12 @@ export class Client {
    * @throws PinnaceError for everything else.
    */
   classify(image: ImageSource, options?: ClassifyOptions): Promise<Answer>;
+  /**
+   * Classify several images in one request: for each, in order, its answer or what was wrong with it.
+   * @throws TypeError if an image is of another kind.
+   * @throws PinnaceError if the request as a whole fails.
+   */
+  classifyBatch(images: Iterable<ImageSource>, options?: BatchOptions): Promise<(Answer | PinnaceError)[]>;
   /** What is served; the first is asked where `classify` names no model. */
   models(options?: CallOptions): Promise<Model[]>;
   /** Whether every worker has warmed up; false where the server cannot be reached. Never repeated. */

@@ -47,12 +47,25 @@ export class Client {
   async classify(image, { topK, model, signal } = {}) {
     const body = await readable(image);
     const path = model === undefined ? "classify" : `models/${encodeURIComponent(model)}/classify`;
-    const query = topK === undefined ? "" : `?top_k=${encodeURIComponent(topK)}`;
     // The server decides by the bytes, so what a browser guesses from a file's name is not passed on.
     const headers = { "Content-Type": "application/octet-stream" };
-    const answer = await this.#json(path + query, { method: "POST", body, headers }, signal);
+    const answer = await this.#json(path + topQuery(topK), { method: "POST", body, headers }, signal);
     if (!isAnswer(answer)) throw this.#notOurs(200);
     return answer;
+  }
+
+  async classifyBatch(images, { topK, signal } = {}) {
+    const body = new FormData();
+    for (const image of await Promise.all(Array.from(images, readable))) {
+      body.append("images", image instanceof Blob ? image : new Blob([image]));
+    }
+    const answer = await this.#json(`classify_batch${topQuery(topK)}`, { method: "POST", body }, signal);
+    const { results } = answer ?? {};
+    const complete = Array.isArray(results) && results.length === body.getAll("images").length;
+    if (!complete || !results.every((result) => isAnswer(result) || isError(result?.error))) {
+      throw this.#notOurs(200);
+    }
+    return results.map((result) => (isAnswer(result) ? result : toError(result.error, null)));
   }
 
   async models({ signal } = {}) {
@@ -144,10 +157,8 @@ export class Client {
 
   #refusal(text, status) {
     try {
-      const { code, message, hint } = JSON.parse(text).error;
-      if (typeof code === "string" && typeof message === "string") {
-        return new PinnaceError(message, { code, status, hint: typeof hint === "string" ? hint : null });
-      }
+      const { error } = JSON.parse(text);
+      if (isError(error)) return toError(error, status);
     } catch {
       // a proxy's page, or another server's form of an error
     }
@@ -256,6 +267,18 @@ function isAnswer(answer) {
     answer.predictions.every((one) => typeof one?.label === "string" && Number.isFinite(one.probability)) &&
     Number.isFinite(answer.timing_ms?.total)
   );
+}
+
+function isError(error) {
+  return typeof error?.code === "string" && typeof error.message === "string";
+}
+
+function toError({ code, message, hint }, status) {
+  return new PinnaceError(message, { code, status, hint: typeof hint === "string" ? hint : null });
+}
+
+function topQuery(topK) {
+  return topK === undefined ? "" : `?top_k=${encodeURIComponent(topK)}`;
 }
 
 /** Milliseconds to wait before the next attempt: doubling, and spread so that clients do not come back as one. */

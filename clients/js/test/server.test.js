@@ -53,6 +53,27 @@ test("a model is listed, and answers by its name", options, async () => {
   assert.equal(answer.predictions[0].label, model.labels[answer.predictions[0].index]);
 });
 
+test("a batch has an answer or an error for each image, in order", options, async () => {
+  const images = [IMAGE, Buffer.from("hello"), new Blob([bitmap(20, 30, 220)])];
+  const [first, second, third] = await client.classifyBatch(images, { topK: 1 });
+  assert.deepEqual(first.predictions, (await client.classify(IMAGE, { topK: 1 })).predictions);
+  assert.ok(second instanceof PinnaceError);
+  assert.deepEqual(
+    [second.code, second.status, second.message, second.hint],
+    [
+      "unsupported_image_type",
+      null,
+      "the bytes are of no image type that is accepted",
+      "expected: JPEG, PNG, WEBP, GIF, BMP, TIFF",
+    ],
+  );
+  assert.deepEqual(third.predictions, (await client.classify(images[2], { topK: 1 })).predictions);
+});
+
+test("a batch without images is refused", options, async () => {
+  await assert.rejects(client.classifyBatch([]), (error) => error instanceof PinnaceError && error.status >= 400);
+});
+
 test("the server's words reach the caller", options, async () => {
   const [{ name, classes }] = await client.models();
   const refusals = [

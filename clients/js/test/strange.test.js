@@ -181,6 +181,20 @@ for (const nonsense of [
   });
 }
 
+for (const results of [undefined, {}, [], [ANSWER, ANSWER], [null], [{}], [{ error: "no" }]]) {
+  test(`${JSON.stringify(results)?.slice(0, 60)} are no results for one image`, async () => {
+    const { url } = await strangeServer(reply(200, { results }));
+    assert.equal((await failure(new Client(url).classifyBatch([IMAGE]))).code, "unexpected_answer");
+  });
+}
+
+test("a batch is tried again whole", async () => {
+  const { url, requests } = await strangeServer(reply(503, OVERLOADED), reply(200, { results: [ANSWER, ANSWER] }));
+  assert.deepEqual(await new Client(url).classifyBatch([IMAGE, new Blob([IMAGE])], { topK: 2 }), [ANSWER, ANSWER]);
+  assert.equal(requests[1].path, "/classify_batch?top_k=2");
+  assert.equal(requests[1].body.toString("latin1").match(/name="images"/g).length, 2);
+});
+
 for (const nonsense of ["{}", '{"models": {}}', '{"models": [{}]}', '{"models": [null]}']) {
   test(`${nonsense} is no list of models`, async () => {
     const { url } = await strangeServer(reply(200, nonsense));
