@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pinnace.clients.async_client import AsyncClient
     from pinnace.clients.client import Client
     from pinnace.clients.errors import BadAnswer, NoAnswer, Refused, Unreachable
-    from pinnace.clients.exchange import ServedModel
+    from pinnace.clients.replies import ServedModel
     from pinnace.models.answer import Answer, Prediction, Timing
     from pinnace.models.errors import PinnaceError, ServerError
 
@@ -38,7 +38,7 @@ _HOMES = {
     "pinnace.clients.async_client": ("AsyncClient",),
     "pinnace.clients.client": ("Client",),
     "pinnace.clients.errors": ("BadAnswer", "NoAnswer", "Refused", "Unreachable"),
-    "pinnace.clients.exchange": ("ServedModel",),
+    "pinnace.clients.replies": ("ServedModel",),
     "pinnace.models.answer": ("Answer", "Prediction", "Timing"),
     "pinnace.models.errors": ("PinnaceError", "ServerError"),
 }

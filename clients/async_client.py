@@ -12,7 +12,8 @@ import httpx
 from typing_extensions import Self
 
 from pinnace.clients.client import CONNECTIONS
-from pinnace.clients.exchange import Exchange, Exchanges, Pause, ServedModel, Step
+from pinnace.clients.exchange import Exchange, Exchanges, Pause, Step
+from pinnace.clients.replies import ServedModel
 from pinnace.clients.threads import check_concurrency
 from pinnace.clients.uploads import ImageSource
 from pinnace.models.answer import Answer
@@ -37,6 +38,12 @@ class AsyncClient:
     ) -> Answer:
         """Send one image and return the server's answer; see `Client.classify`."""
         return await self._carry_out(self._exchanges.classify(image, top_k, model))
+
+    async def classify_batch(
+        self, images: Iterable[ImageSource], top_k: int | None = None
+    ) -> list[Answer | PinnaceError]:
+        """Send several images in one request; see `Client.classify_batch`."""
+        return await self._carry_out(self._exchanges.classify_batch(images, top_k))
 
     async def classify_many(
         self,

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import httpx
 from typing_extensions import Self
 
-from pinnace.clients.exchange import Exchange, Exchanges, Pause, ServedModel, Step
+from pinnace.clients.exchange import Exchange, Exchanges, Pause, Step
+from pinnace.clients.replies import ServedModel
 from pinnace.clients.threads import in_order
 from pinnace.clients.uploads import ImageSource
 from pinnace.models.answer import Answer
@@ -65,6 +66,23 @@ class Client:
             BadAnswer: what answers is no Pinnace server.
         """
         return self._carry_out(self._exchanges.classify(image, top_k, model))
+
+    def classify_batch(
+        self, images: Iterable[ImageSource], top_k: int | None = None
+    ) -> list[Answer | PinnaceError]:
+        """Send several images in one request; the server says how many that may be, 64 unless it is told.
+
+        Args:
+            images: as `classify` takes them.
+            top_k: how many classes; the server's default where None.
+
+        Returns:
+            For each image, in order, its answer; or `ImageError` where its file cannot be read, or `Refused`.
+
+        Raises:
+            ServerError: as `classify`, for the request as a whole.
+        """
+        return self._carry_out(self._exchanges.classify_batch(images, top_k))
 
     def classify_many(
         self,

@@ -31,7 +31,7 @@ class Refused(ServerError):
     """The server answered with an error.
 
     Attributes:
-        status: the HTTP status.
+        status: the HTTP status; None where it is one image of a batch that is refused, not the request.
         code: the server's word for what is wrong, such as `undecodable_image`; see docs/serving.md.
         hint: what the server says can be done.
     """
@@ -46,7 +46,7 @@ class Refused(ServerError):
         expected: str | None = None,
         got: str | None = None,
         hint: str | None = None,
-        status: int = 502,
+        status: int | None = None,
         code: str = ServerError.code,
     ) -> None:
         super().__init__(message, expected=expected, got=got, hint=hint)
@@ -62,4 +62,4 @@ class Refused(ServerError):
     @property
     def may_pass(self) -> bool:
         """Whether the same request could succeed later."""
-        return self.status in (408, 429) or self.status >= 500
+        return self.status is not None and (self.status in (408, 429) or self.status >= 500)

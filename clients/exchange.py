@@ -6,20 +6,21 @@ into it what the step raised, until it returns. `Client` and `AsyncClient` only 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
 
-from pinnace.clients.errors import BadAnswer, NoAnswer, Refused, Unreachable
-from pinnace.clients.retry import LONGEST_WAIT, Retry, retry_after
+from pinnace.clients import replies
+from pinnace.clients.errors import NoAnswer, Refused, Unreachable
+from pinnace.clients.replies import ServedModel
+from pinnace.clients.retry import Retry, retry_after
 from pinnace.clients.uploads import ImageSource, encode
 from pinnace.models.answer import Answer
-from pinnace.models.errors import ServerError, UsageError
+from pinnace.models.errors import ImageError, PinnaceError, ServerError, UsageError
 
 T = TypeVar("T")
 
@@ -36,32 +37,6 @@ class Pause:
 Work: TypeAlias = Callable[[], bytes]  # work that takes a while, for a thread where there is an event loop
 Step: TypeAlias = httpx.Request | Pause | Work
 Exchange: TypeAlias = Generator[Step, Any, T]
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """A model that a server answers with.
-
-    Attributes:
-        name: what the server calls it.
-        variant: which variant of its bundle answers.
-        runtime: what executes it.
-        labels: its classes, by index.
-    """
-
-    name: str
-    variant: str
-    runtime: str
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Models:
-    models: tuple[ServedModel, ...]
-
-
-_ANSWER = TypeAdapter(Answer)
-_MODELS = TypeAdapter(_Models)
 
 
 class Exchanges:
@@ -113,12 +88,34 @@ class Exchanges:
             headers={"Content-Type": "application/octet-stream"},
         )
         response = yield from self._answer(request)
-        return self._parse(response, _ANSWER)
+        return replies.answer(self.url, response)
+
+    def classify_batch(
+        self, images: Iterable[ImageSource], top_k: int | None
+    ) -> Exchange[list[Answer | PinnaceError]]:
+        """Send several images in one request, and read an answer or an error for each."""
+        outcomes: list[Answer | PinnaceError | None] = []
+        files = []
+        for image in images:
+            try:
+                data = image if isinstance(image, bytes) else (yield partial(encode, image))
+            except ImageError as error:
+                outcomes.append(error)
+            else:
+                outcomes.append(None)
+                files.append(("images", (str(len(outcomes)), data, "application/octet-stream")))
+        results: Iterator[Answer | Refused] = iter(())
+        if files:
+            params = {} if top_k is None else {"top_k": top_k}
+            request = self._request("POST", "/classify_batch", params=params, files=files)
+            response = yield from self._answer(request)
+            results = iter(replies.results(self.url, response, len(files)))
+        return [next(results) if outcome is None else outcome for outcome in outcomes]
 
     def models(self) -> Exchange[tuple[ServedModel, ...]]:
         """Ask what is served."""
         response = yield from self._answer(self._request("GET", "/models"))
-        return self._parse(response, _MODELS).models
+        return replies.models(self.url, response)
 
     def ready(self) -> Exchange[bool]:
         """Ask once whether the server would answer."""
@@ -127,7 +124,7 @@ class Exchanges:
         except (Unreachable, NoAnswer):
             return False
         if response.status_code not in (200, 503):
-            raise self._refusal(response)
+            raise replies.refusal(self.url, response)
         return bool(response.status_code == 200)
 
     def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:
@@ -152,7 +149,7 @@ class Exchanges:
             else:
                 if response.is_success:
                     return response
-                error = self._refusal(response)
+                error = replies.refusal(self.url, response)
                 again = response.status_code in _FULL
                 asked = retry_after(response.headers.get("Retry-After"))
             failures += 1
@@ -179,33 +176,5 @@ class Exchanges:
             reason = str(error).rstrip(".") or type(error).__name__
             raise NoAnswer(f"{self.url} ended the connection without an answer: {reason}") from error
         except httpx.DecodingError as error:
-            raise self._not_ours() from error
+            raise replies.not_ours(self.url) from error
         return response
-
-    def _parse(self, response: httpx.Response, kind: TypeAdapter[T]) -> T:
-        try:
-            return kind.validate_json(response.content)
-        except ValidationError:
-            raise self._not_ours() from None
-
-    def _not_ours(self) -> BadAnswer:
-        return BadAnswer(f"{self.url} answers, but not as a pinnace server does")
-
-    def _refusal(self, response: httpx.Response) -> ServerError:
-        status = response.status_code
-        if response.is_redirect:
-            return BadAnswer(
-                f"{self.url} sends its callers on to another address",
-                got=f"{status} to {response.headers['Location']}",
-                hint="use that address",
-            )
-        try:
-            said = response.json()["error"]
-            code, message, hint = said["code"], said["message"], said["hint"]
-        except (ValueError, KeyError, TypeError):
-            code, message, hint = "", f"{self.url} answered with status {status} and no explanation", None
-        asked = retry_after(response.headers.get("Retry-After"))
-        if asked is not None and asked > LONGEST_WAIT:
-            hint = f"the server asks to be left alone for {asked:.0f} seconds"
-        hint = hint if isinstance(hint, str) else None
-        return Refused(str(message), hint=hint, status=status, code=str(code or "http_error"))

@@ -102,6 +102,29 @@ def test_many_images_come_back_in_order_with_their_errors(ask: Ask, server: str,
         ask("classify_many", server, [CAT], concurrency=0)
 
 
+def test_a_batch_is_one_request_with_an_outcome_for_each_image(
+    ask: Ask, server: str, expected: Answer, stub: Any
+) -> None:
+    images = [CAT, b"no image", COFFEE, Path("not-there.jpg"), Image.open(CAT)]
+    outcomes = ask("classify_batch", server, (image for image in images), 3)
+    assert [type(outcome) for outcome in outcomes] == [Answer, Refused, Answer, ImageError, Answer]
+    for number in (0, 4):
+        got = [p.label for p in outcomes[number].predictions]
+        assert got == [p.label for p in expected.predictions]
+    assert (outcomes[1].code, outcomes[1].status) == ("unsupported_image_type", None)
+    assert outcomes[1].is_about_the_image
+    assert ask("classify_batch", server, []) == []
+    with pytest.raises(Refused) as caught:
+        ask("classify_batch", server, [CAT.read_bytes()] * 65)
+    assert (caught.value.status, caught.value.code) == (413, "batch_too_large")
+    stub.plan(stub.refuse(503, "full", "full"), stub.say(200, {"results": []}))
+    with pytest.raises(BadAnswer):  # one image, no result
+        ask("classify_batch", stub.url, [b"image"])
+    assert stub.requests == ["POST /classify_batch"] * 2
+    assert stub.bodies[0] == stub.bodies[1]
+    assert b"image" in stub.bodies[0]
+
+
 def test_the_servers_own_words_are_kept(ask: Ask, server: str) -> None:
     with pytest.raises(Refused) as caught:
         ask("classify", server, CAT, 9)
