@@ -98,9 +98,7 @@ async def watch(arguments: argparse.Namespace, worker: psutil.Process) -> bool:
     end = time.perf_counter() + seconds
     target = Target("127.0.0.1", arguments.port)
     cases = hostile_cases()
-    for request in requests(
-        cases, CLIENTS
-    ):  # the files of the metrics are opened when they are first written
+    for request in requests(cases, CLIENTS):  # the metrics open their files late
         await target.send(request)
     target.close()
     await asyncio.sleep(2)

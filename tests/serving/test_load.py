@@ -120,6 +120,8 @@ def test_what_nobody_waits_for_is_not_done(small_server: Any, tools: Tools) -> N
             await asyncio.sleep(0.02)
             for writer in writers:
                 writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
             await asyncio.sleep(0.05)
         target = load.Target("127.0.0.1", small_server.port)
         for _ in range(100):

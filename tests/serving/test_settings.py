@@ -33,10 +33,25 @@ def test_what_is_given_counts_more_than_the_environment(monkeypatch: pytest.Monk
 
 
 def test_the_environment_carries_every_setting_to_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load_settings(bundle=Path("x.bundle"), variant="onnx-fp32", workers="auto", timeout=1.5)
+    settings = load_settings(bundle=Path("x.bundle"), variant="onnx-fp32", timeout=1.5, api_key="se cret")
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
     assert load_settings() == settings.model_copy(update={"bundle": Path("x.bundle").absolute()})
+
+
+def test_the_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PINNACE_API_KEY", "secret")
+    assert "secret" not in repr(load_settings())
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `PINNACE_")}
+    assert sorted(rows) == sorted(f"PINNACE_{name.upper()}" for name in Settings.model_fields)
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, float | int | str) and field.default not in ("", True, False):
+            value = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+            assert f" `{value}` " in rows[f"PINNACE_{name.upper()}"]
 
 
 @pytest.mark.parametrize(
