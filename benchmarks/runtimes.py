@@ -3,7 +3,7 @@
     python benchmarks/runtimes.py efficientnet_lite0.bundle --threads 1 2
 
 Every round times each pair of variant and runtime in turn, so that whatever else the machine does falls on
-all of them; the ratio is taken within a round, and its median and spread over the rounds are printed. `CPU ms`
+all of them; the ratio is taken within a round, and its median and spread over the rounds are shown. `CPU ms`
 is what the process computed for a call: with one thread, the latency on a machine that does nothing else.
 Needs no torch.
 """

@@ -153,6 +153,22 @@ def test_the_network_is_strongly_typed_and_the_profile_covers_the_batch_range(
     assert shapes == [("input", (2, 3, 16, 16), (2, 3, 16, 16), (24, 3, 16, 16))]
 
 
+def test_the_flag_for_strong_types_is_given_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # TensorRT 10 needs it; 11 and RTX are strongly typed without.
+    given = []
+    flag = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    create = trt.Builder.create_network
+    monkeypatch.setattr(
+        trt.Builder, "create_network", lambda self, flags: given.append(flags) or create(self, flags)
+    )
+    build(one_node(tmp_path / "relu.onnx", "Relu"))
+    monkeypatch.setattr(trt, "NetworkDefinitionCreationFlag", object())
+    build(tmp_path / "relu.onnx")
+    assert given == [flag, 0]
+
+
 def test_the_optimal_batch_is_one_where_the_range_has_it(tmp_path: Path) -> None:
     for batch in ((1, 1), (1, 16), (4, 4)):
         assert build(one_node(tmp_path / "relu.onnx", "Relu"), batch=batch)
