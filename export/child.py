@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from pinnace.export.log import BoundedLog
 from pinnace.export.request import FILES, REQUEST, ExportedFiles, ExportRequest
 from pinnace.models.errors import SourceError, from_dict
 
@@ -33,7 +34,7 @@ def run_worker(
     Args:
         request: what to export.
         folder: where the files go; it exists.
-        log: everything that the child printed.
+        log: what the child printed; see `pinnace.export.log`.
         step: called with a few words before each step.
         timeout: seconds after which the child is ended.
 
@@ -41,34 +42,40 @@ def run_worker(
         PinnaceError: what the child raised.
         SourceError: the child crashed, exited, or took too long.
     """
-    with tempfile.TemporaryDirectory(prefix="pinnace-export-") as exchange, log.open("wb") as output:
+    with tempfile.TemporaryDirectory(prefix="pinnace-export-") as exchange:
         request_path, result_path = Path(exchange, "request.json"), Path(exchange, "result.json")
         request_path.write_bytes(REQUEST.dump_json(request))
         reading, writing = os.pipe()
-        command = [sys.executable, "-I", "-m", "pinnace.export.worker"]
+        command = [sys.executable, "-I", "-u", "-m", "pinnace.export.worker"]
         command += [str(request_path), str(result_path), str(folder), str(writing)]
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=request.folder,
             pass_fds=(writing,),
             start_new_session=True,
         )
         os.close(writing)
+        assert process.stdout is not None
+        output = BoundedLog(process.stdout, log)
         reader = threading.Thread(target=_follow, args=(reading, step), daemon=True)
         reader.start()
         try:
-            status = process.wait(timeout)
+            status: int | None = process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise SourceError(
-                f"loading {request.source} took longer than {timeout:g} seconds and was ended; "
-                f"{_printed(log)}"
-            ) from None
+            status = None
         finally:
             _end(process)
             reader.join(timeout=1)
+            output.close(timeout=5)
+        if status is None:
+            raise SourceError(
+                f"loading {request.source} took longer than {timeout:g} seconds and was ended; "
+                f"{_printed(log)}",
+                hint="give it more time with --load-timeout",
+            )
         if not result_path.is_file():
             raise SourceError(
                 f"loading {request.source} ended the interpreter ({_status(status)}); {_printed(log)}"
@@ -93,7 +100,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _printed(log: Path) -> str:
-    return f"what it printed is in {log}" if log.stat().st_size else "it printed nothing"
+    return f"what it printed is in {log}" if log.is_file() and log.stat().st_size else "it printed nothing"
 
 
 def _status(status: int) -> str:

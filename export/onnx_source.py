@@ -118,12 +118,13 @@ def _with_weights(path: Path, problem: SourceError) -> bytes:
     if not external:
         raise damaged from problem
     try:
-        return onnx.load(str(path)).SerializeToString()
+        data: bytes = onnx.load(str(path)).SerializeToString()
     except Exception as error:
         raise SourceError(
             f"the weights beside {path} cannot be read: {_reason(error)}",
             hint="copy the files that lie beside it as well",
         ) from error
+    return data
 
 
 def _spec(value: Any, what: str) -> TensorSpec:

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import torch
-
-if TYPE_CHECKING:
-    import onnx
-
-    from pinnace.export.formats.base import Graph
+from pinnace.export.formats.base import Graph
+from pinnace.export.onnx_file import strip
 
 
-def export_scripted(graph: Graph, path: Path) -> onnx.ModelProto:
+def export_scripted(graph: Graph, path: Path) -> None:
     """Export a TorchScript module, its control flow included.
 
     Args:
         graph: what to export; its module is a `torch.jit.ScriptModule`.
-        path: where the file may be written on the way.
+        path: the file.
     """
     import onnx
+    import torch
 
     dynamic = {
         spec.name: {axis: dim for axis, dim in enumerate(spec.shape) if isinstance(dim, str)}
@@ -39,4 +35,7 @@ def export_scripted(graph: Graph, path: Path) -> onnx.ModelProto:
             output_names=list(graph.signature.output_names),
             dynamic_axes=dynamic,
         )
-    return onnx.load(str(path))
+    model = onnx.load(str(path))
+    strip(model)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))

@@ -72,7 +72,11 @@ def _export_module(loaded: LoadedModel, request: ExportRequest, folder: Path, st
     studied = study(Subject(ask, loaded.inputs, loaded.preprocess, loaded.exported), request)
     example = tuple(map(torch.from_numpy, _example(studied).values()))
     # Exported graphs give tensors or tuples, so a module with a dict or a single-element tuple is wrapped.
-    graph = Graph(eager.flat_module(loaded.module), example, studied.signature, request.opset)
+    module = eager.flat_module(loaded.module)
+    if isinstance(loaded.module, torch.jit.ScriptModule):
+        # Its control flow survives: tracing a script within a network keeps it as it is.
+        module = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
+    graph = Graph(module, example, studied.signature, request.opset)
     files: dict[str, str] = {}
     warned: dict[str, tuple[str, ...]] = {}
     for name in request.variants:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pinnace.export.formats.base import Format, Graph
+from pinnace.export.onnx_file import save
 from pinnace.export.precision import fp16, int8
+from pinnace.export.scripted_onnx import export_scripted
 from pinnace.models.errors import CheckFailed
 from pinnace.models.signature import BATCH, TensorSpec
-
-# Protobuf cannot hold more in one message; weights beyond that stand in a file beside the graph.
-_LARGEST_MESSAGE = 2**31 - 2**20
 
 
 def write(graph: Graph, path: Path) -> None:
@@ -20,10 +19,12 @@ def write(graph: Graph, path: Path) -> None:
     Raises:
         CheckFailed: the network cannot be exported.
     """
-    import onnx
     import torch
 
     try:
+        if isinstance(graph.module, torch.jit.ScriptModule):
+            export_scripted(graph, path)
+            return
         with torch.no_grad():
             program = torch.onnx.export(
                 graph.module,
@@ -42,12 +43,7 @@ def write(graph: Graph, path: Path) -> None:
         ) from error
     if program is None:
         raise CheckFailed("torch.onnx.export gave no program")
-    model = program.model_proto
-    if model.ByteSize() > _LARGEST_MESSAGE:
-        raise CheckFailed("the network has more than 2 GiB of weights, which one ONNX file cannot hold")
-    _strip(model)
-    onnx.checker.check_model(model)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    save(program, path)
 
 
 def _dynamic(spec: TensorSpec, torch: Any) -> dict[int, Any]:
@@ -56,22 +52,6 @@ def _dynamic(spec: TensorSpec, torch: Any) -> dict[int, Any]:
         for axis, dim in enumerate(spec.shape)
         if isinstance(dim, str)
     }
-
-
-def _strip(model: Any) -> None:
-    """Remove stack traces and module paths: they name files of this machine and change from run to run."""
-    graphs = [model.graph, *model.functions]
-    for graph in graphs:
-        graph.ClearField("doc_string")
-        graph.ClearField("metadata_props")
-        for node in graph.node:
-            node.ClearField("doc_string")
-            node.ClearField("metadata_props")
-            graphs.extend(attribute.g for attribute in node.attribute if attribute.HasField("g"))
-        for value in [*graph.input, *graph.output, *getattr(graph, "initializer", ()), *graph.value_info]:
-            value.ClearField("doc_string")
-            value.ClearField("metadata_props")
-    model.ClearField("metadata_props")
 
 
 def _reason(error: BaseException) -> str:

@@ -9,8 +9,11 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from pinnace.models.errors import MissingDependency, PinnaceError, SourceError, UsageError
+
+OURS = "pinnace"
 
 # Packages whose name on the index is not the name they are imported by.
 _DISTRIBUTIONS = {
@@ -52,19 +55,31 @@ def imports_from(folder: Path) -> Iterator[None]:
     """Let imports look into a folder first; afterwards last.
 
     While the foreign code is being imported its `utils` must win. Later, what the exporters import on the
-    way must not be found in the folder, and what the network imports when it runs still must.
+    way must not be found in the folder, and what the network imports when it runs still must. A package of
+    theirs that has our own name is theirs while they import.
     """
     entry = str(folder)
     if entry in sys.path:
         sys.path.remove(entry)
     sys.path.insert(0, entry)
     importlib.invalidate_caches()
+    namesake = (folder / OURS / "__init__.py").is_file() or (folder / f"{OURS}.py").is_file()
+    ours = _take_away(OURS) if namesake else {}
     try:
         yield
     finally:
+        if namesake:
+            _take_away(OURS)
+            sys.modules.update(ours)
         with contextlib.suppress(ValueError):
             sys.path.remove(entry)
         sys.path.append(entry)
+
+
+def _take_away(package: str) -> dict[str, ModuleType]:
+    """Forget a package and all below it, and return what was forgotten."""
+    names = [name for name in sys.modules if name == package or name.startswith(f"{package}.")]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 @contextlib.contextmanager

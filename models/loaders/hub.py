@@ -106,7 +106,7 @@ _DEPENDENCIES = ast.dump(ast.Name("dependencies", ast.Store()))
 
 
 def _require(source: Source, names: Any) -> None:
-    missing = [name for name in names or () if not _is_there(name)]
+    missing = [name for name in names or () if isinstance(name, str) and not _is_there(name)]
     if missing:
         raise missing_packages(str(source), missing)
 

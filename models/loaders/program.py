@@ -26,7 +26,7 @@ def load_program(request: LoadRequest, path: Path) -> LoadedModel:
         SourceError: it is damaged, or of another kind.
     """
     if not request.trust:
-        raise untrusted(f"{path} is a program of torch.export, and reading one can run code")
+        raise untrusted(f"{path} is a program of torch.export, which can run code when it is read")
     import torch
     import torchvision  # noqa: F401 -- its operators may be among the program's
 

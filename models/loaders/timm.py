@@ -19,7 +19,7 @@ from pinnace.models.source import NO_WEIGHTS
 if TYPE_CHECKING:
     import torch
 
-_SERVER = "https://huggingface.co"
+_OFFLINE = "HF_HUB_OFFLINE"
 _PROBE_TIMEOUT = 5.0
 
 
@@ -58,8 +58,9 @@ def _create(name: str, arguments: Mapping[str, object], *, pretrained: bool) -> 
             raise UsageError(
                 f"timm has no pretrained weights for {name}", hint=f"timm:{name}@none has random ones"
             ) from None
+        reason = f"{_server()} cannot be reached" if os.environ.get(_OFFLINE) else describe(error)
         raise SourceError(
-            f"the weights of timm:{name} cannot be had: {describe(error)}",
+            f"the weights of timm:{name} cannot be had: {reason}",
             hint=f"download them elsewhere and use file:PATH --arch timm:{name}, "
             f"or timm:{name}@none for random weights",
         ) from error
@@ -103,13 +104,17 @@ def _mind_the_network() -> None:
 
     huggingface_hub would try for most of a minute. Files that it downloaded before are still found.
     """
-    server = os.environ.get("HF_ENDPOINT", _SERVER)
+    request = urllib.request.Request(_server(), method="HEAD")
     try:
-        urllib.request.urlopen(urllib.request.Request(server, method="HEAD"), timeout=_PROBE_TIMEOUT).close()
+        urllib.request.urlopen(request, timeout=_PROBE_TIMEOUT).close()
     except urllib.error.HTTPError:
         return
     except (OSError, ValueError):
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
+        os.environ[_OFFLINE] = "1"  # read when huggingface_hub is imported
+
+
+def _server() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 
 
 def _described(module: torch.nn.Module) -> LoadedModel:

@@ -1,0 +1,106 @@
+"""Writing an ONNX file weight by weight, so that a large network is not in memory three times over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pinnace.models.errors import CheckFailed
+
+if TYPE_CHECKING:
+    import onnx
+
+# Protobuf cannot hold more in one message.
+_LARGEST_MESSAGE = 2**31 - 2**20
+
+# Field numbers of onnx.proto, shifted, with the wire type "length and bytes".
+_GRAPH = 7 << 3 | 2
+_INITIALIZER = 5 << 3 | 2
+_RAW_DATA = 9 << 3 | 2
+
+
+def save(program: Any, path: Path) -> None:
+    """Check and save what `torch.onnx.export` gave, without what names the machine it was made on.
+
+    The result is the same message as `program.model_proto`, with the initializers last; `model_proto` itself
+    copies every weight, and serialising and checking it copy them again.
+
+    Args:
+        program: a `torch.onnx.ONNXProgram`; its weights are taken out of it.
+        path: the file.
+
+    Raises:
+        CheckFailed: one file cannot hold the weights.
+    """
+    import onnx_ir
+
+    weights: dict[str, Any] = {}
+    initializers = program.model.graph.initializers
+    for name, value in list(initializers.items()):
+        if value.const_value is not None and value.const_value.dtype != onnx_ir.DataType.STRING:
+            weights[name] = value.const_value
+            del initializers[name]
+    skeleton = onnx_ir.to_proto(program.model)
+    strip(skeleton)
+    _check(skeleton, weights)
+    graph = skeleton.graph.SerializeToString(deterministic=True)
+    heads = {name: _head(name, tensor) for name, tensor in weights.items()}
+    sizes = {name: len(heads[name]) + tensor.nbytes for name, tensor in weights.items()}
+    total = len(graph) + sum(1 + len(_varint(size)) + size for size in sizes.values())
+    if total > _LARGEST_MESSAGE:
+        raise CheckFailed("the network has more than 2 GiB of weights, which one ONNX file cannot hold")
+    skeleton.ClearField("graph")
+    with path.open("wb") as file:
+        file.write(skeleton.SerializeToString(deterministic=True))
+        file.write(bytes([_GRAPH]) + _varint(total) + graph)
+        for name, tensor in weights.items():
+            file.write(bytes([_INITIALIZER]) + _varint(sizes[name]) + heads[name])
+            file.write(tensor.tobytes())
+
+
+def _head(name: str, tensor: Any) -> bytes:
+    """Everything of a TensorProto but its bytes, and the length of those."""
+    import onnx
+
+    proto = onnx.TensorProto(name=name, data_type=int(tensor.dtype), dims=tuple(tensor.shape))
+    head: bytes = proto.SerializeToString(deterministic=True)
+    return head + bytes([_RAW_DATA]) + _varint(tensor.nbytes)
+
+
+def _varint(number: int) -> bytes:
+    """A number as protobuf writes it: seven bits a byte, the lowest first."""
+    parts = []
+    while True:
+        number, low = number >> 7, number & 0x7F
+        parts.append(low | (0x80 if number else 0))
+        if not number:
+            return bytes(parts)
+
+
+def _check(skeleton: onnx.ModelProto, weights: dict[str, Any]) -> None:
+    """Check the model with inputs in the place of its weights."""
+    import onnx
+
+    checked = onnx.ModelProto()
+    checked.CopyFrom(skeleton)
+    for name, tensor in weights.items():
+        checked.graph.input.append(
+            onnx.helper.make_tensor_value_info(name, int(tensor.dtype), tuple(tensor.shape))
+        )
+    onnx.checker.check_model(checked)
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Remove stack traces and module paths: they name files of this machine and change from run to run."""
+    graphs = [model.graph, *model.functions]
+    for graph in graphs:
+        graph.ClearField("doc_string")
+        graph.ClearField("metadata_props")
+        for node in graph.node:
+            node.ClearField("doc_string")
+            node.ClearField("metadata_props")
+            graphs.extend(attribute.g for attribute in node.attribute if attribute.HasField("g"))
+        for value in [*graph.input, *graph.output, *getattr(graph, "initializer", ()), *graph.value_info]:
+            value.ClearField("doc_string")
+            value.ClearField("metadata_props")
+    model.ClearField("metadata_props")
