@@ -22,6 +22,7 @@ from pinnace.serving.body import Limits, discard, read_batch, read_upload, whole
 from pinnace.serving.engine import Engine
 from pinnace.serving.errors import (
     LateAnswer,
+    Overloaded,
     SlowRequest,
     UnknownModel,
     error_data,
@@ -89,7 +90,8 @@ def answering(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except PinnaceError as error:
-            if error.http_status >= 500:
+            # Of refusals there may be hundreds a second; the metrics count them.
+            if error.http_status >= 500 and not isinstance(error, Overloaded | LateAnswer):
                 logger.error("%s %s: %s", request.method, request.url.path, error)
             return await refusal(request, error)
         except ClientDisconnect:

@@ -82,6 +82,7 @@ def test_what_is_not_answered_is_refused_and_what_is_answered_is_right(
         assert FULL in error["message"]
         assert error["hint"] == f"try again in {reply.headers['retry-after']} s"
         assert int(reply.headers["retry-after"]) >= 1
+    assert FULL not in small_server.log
 
 
 def test_a_request_is_refused_before_its_body_is_read(small_server: Any, tools: Tools) -> None:
