@@ -63,6 +63,7 @@ class Reader:
         )
 
     def _serve(self, command: str) -> None:
+        self.leave()
         with self._log.open("wb") as log:
             self._server = subprocess.Popen(
                 ["bash", "-c", f"exec {command} --port {self._port}"],
@@ -90,3 +91,4 @@ class Reader:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._server.pid, signal.SIGKILL)
         self._server.wait(5)
+        self._server = None
