@@ -88,12 +88,10 @@ def test_what_is_not_answered_is_refused_and_what_is_answered_is_right(
 def test_a_request_is_refused_before_its_body_is_read(small_server: Any, tools: Tools) -> None:
     async def refused() -> Any:
         target = load.Target("127.0.0.1", small_server.port)
-        crowd = [
-            asyncio.ensure_future(target.send(load.request_bytes("/classify", large_image(tools, (1, 2, 3)))))
-            for _ in range(12)
-        ]
+        image = load.request_bytes("/classify", large_image(tools, (1, 2, 3)))
+        crowd = asyncio.ensure_future(load.closed_loop(target, lambda: image, 12, 3))
         try:
-            for _ in range(200):
+            while not crowd.done():
                 reader, writer = await asyncio.open_connection("127.0.0.1", small_server.port)
                 writer.write(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n")
                 with contextlib.suppress(asyncio.TimeoutError):
@@ -102,7 +100,7 @@ def test_a_request_is_refused_before_its_body_is_read(small_server: Any, tools: 
             return b""
         finally:
             writer.close()
-            await asyncio.gather(*crowd)
+            await crowd
             target.close()
 
     assert asyncio.run(refused()) == b"HTTP/1.1 503 Service Unavailable\r\n"
