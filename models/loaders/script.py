@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pinnace.models.errors import SourceError
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
-from pinnace.models.loaders.foreign import untrusted
+from pinnace.models.loaders.foreign import describe, untrusted
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +50,6 @@ def _read(path: Path) -> torch.nn.Module:
             warnings.simplefilter("ignore")  # torch.jit is deprecated upstream and still what people have
             module: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except Exception as error:  # RuntimeError for most, and whatever damaged bytes lead to
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = describe(error).partition(". ")[0]
         raise SourceError(f"{path} cannot be read as TorchScript: {reason}") from error
     return module

@@ -1,0 +1,250 @@
+"""Checkpoints as training scripts write them: nested, prefixed, averaged, half, with an optimizer beside."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import io
+import pathlib
+import sys
+import types
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pinnace.models.errors import PinnaceError, SourceError
+from pinnace.models.loaders import load
+from pinnace.models.loaders.base import LoadedModel, LoadRequest
+from pinnace.models.loaders.state_dict import find_weights, fit, plain_state
+from pinnace.models.loaders.unpickle import read
+from pinnace.models.source import Source
+
+State = dict[str, torch.Tensor]
+
+
+@pytest.fixture(autouse=True)
+def _clean_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.delitem(sys.modules, "sample_networks", raising=False)
+
+
+@pytest.fixture
+def loads(tmp_path: Path, workshop: Path, tiny: torch.nn.Module) -> Callable[..., LoadedModel]:
+    """Save something, load it into the tiny network, and compare the answers with the original's."""
+
+    def run(content: object, *, exactly: bool = True, zipped: bool = True) -> LoadedModel:
+        torch.save(content, tmp_path / "net.pt", _use_new_zipfile_serialization=zipped)
+        source = Source("file", str(tmp_path / "net.pt"))
+        loaded = load(LoadRequest(source, "sample_networks:Tiny", folder=str(workshop)))
+        assert isinstance(loaded, LoadedModel)
+        inputs = torch.randn(2, 3, 16, 16)
+        tolerance = 0 if exactly else 0.05
+        torch.testing.assert_close(loaded.module(inputs), tiny(inputs), rtol=tolerance, atol=tolerance)
+        assert {tensor.dtype for tensor in loaded.module.parameters()} == {torch.float32}
+        return loaded
+
+    return run
+
+
+@pytest.fixture
+def state(tiny: torch.nn.Module) -> State:
+    return {name: value.clone() for name, value in tiny.state_dict().items()}
+
+
+def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
+    with pytest.raises(kind) as caught:
+        act()
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+Loads = Callable[..., LoadedModel]
+
+
+@pytest.mark.parametrize(
+    "place", ["state_dict", "model", "model_state_dict", "ema", "model_ema", "net", "params", "my_own_word"]
+)
+def test_weights_beside_other_things(loads: Loads, state: State, place: str) -> None:
+    optimizer = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+    loaded = loads({"epoch": 3, "optimizer": optimizer, place: state, "best": 0.7})
+    assert loaded.notes == (f"the weights were taken from '{place}'",)
+
+
+def test_weights_two_levels_down(loads: Loads, state: State) -> None:
+    assert loads({"model": {"state_dict": state}}).notes == (
+        "the weights were taken from 'model.state_dict'",
+    )
+
+
+def test_plain_weights_come_before_averaged_ones_and_both_are_named(loads: Loads, state: State) -> None:
+    averaged = {name: value * 0 for name, value in state.items()}
+    loaded = loads({"ema": averaged, "model": state})
+    assert loaded.notes == ("the weights were taken from 'model'; the file also holds 'ema'",)
+
+
+def test_what_training_scripts_put_beside_the_weights_is_no_code(loads: Loads, state: State) -> None:
+    for zipped in (True, False):
+        loads(
+            {
+                "args": argparse.Namespace(lr=0.1, out=pathlib.PosixPath("/runs/1")),
+                "config": types.SimpleNamespace(depth=3),
+                "accuracy": np.float64(0.7),
+                "loss": np.float32(0.1),
+                "history": np.arange(3.0),
+                "counts": collections.Counter("abc"),
+                "model": collections.OrderedDict(state),
+            },
+            zipped=zipped,
+        )
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module.", "model.", "x."],
+)
+def test_prefixes_of_wrappers(loads: Loads, state: State, prefix: str) -> None:
+    loads({f"{prefix}{name}": value for name, value in state.items()})
+
+
+def test_a_prefix_within_the_names(loads: Loads, state: State) -> None:
+    loads({name.replace("head.", "head._orig_mod."): value for name, value in state.items()})
+
+
+def test_averaged_weights_of_torch_bring_their_counter(loads: Loads, tiny: torch.nn.Module) -> None:
+    loads(torch.optim.swa_utils.AveragedModel(tiny).state_dict())
+
+
+def test_a_prefix_that_belongs_to_the_network_stays() -> None:
+    state = {"module.a": torch.ones(1), "module.b": torch.ones(1)}
+    assert fit(state, state).keys() == state.keys()
+
+
+def test_a_first_part_is_dropped_only_where_everything_fits_without_it() -> None:
+    state = {"model.a": torch.ones(1), "model.b": torch.ones(1)}
+    assert fit(state, {"a": torch.ones(1)}).keys() == state.keys()
+
+
+def test_old_names_of_densenet() -> None:
+    from torchvision.models import densenet121
+
+    wanted = densenet121().state_dict()
+    old = {
+        name.replace("norm1", "norm.1").replace("conv2", "conv.2") if "denselayer" in name else name: value
+        for name, value in wanted.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    assert wanted.keys() >= fit(old, wanted).keys() > old.keys() & wanted.keys()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_become_float32(loads: Loads, state: State, dtype: torch.dtype) -> None:
+    cast = {name: v.to(dtype) if v.is_floating_point() else v for name, v in state.items()}
+    loads({"model": cast}, exactly=dtype == torch.float64)
+
+
+def test_checkpoints_from_before_batch_norm_counted(loads: Loads, state: State) -> None:
+    del state["norm.num_batches_tracked"]
+    loads(state, zipped=False)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_weights_that_were_saved_on_a_gpu(
+    tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch, zipped: bool
+) -> None:
+    # There is no GPU to save from: the tag that torch writes for a storage's place is replaced.
+    monkeypatch.setattr("torch.serialization.location_tag", lambda storage: "cuda:1")
+    torch.save(state, tmp_path / "net.pt", _use_new_zipfile_serialization=zipped)
+    monkeypatch.undo()
+    if zipped:
+        with zipfile.ZipFile(tmp_path / "net.pt") as archive:
+            assert b"cuda:1" in archive.read("net/data.pkl")
+    found, _ = find_weights(read(tmp_path / "net.pt"), tmp_path)
+    assert all(torch.equal(found[name], state[name]) for name in state)  # type: ignore[index]
+
+
+def test_safetensors(tmp_path: Path, workshop: Path, tiny: torch.nn.Module) -> None:
+    save_file(tiny.state_dict(), tmp_path / "net.safetensors")
+    source = Source("file", str(tmp_path / "net.safetensors"))
+    loaded = load(LoadRequest(source, "sample_networks:Tiny", folder=str(workshop)))
+    assert isinstance(loaded, LoadedModel)
+    inputs = torch.randn(2, 3, 16, 16)
+    assert torch.equal(loaded.module(inputs), tiny(inputs))
+
+
+@pytest.mark.parametrize("data", [b"x", b"\xff" * 100, b"\x08\0\0\0\0\0\0\0notjson!", b"\2\0\0\0\0\0\0\0{}"])
+def test_damaged_safetensors(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(data)
+    message = refusal(SourceError, lambda: find_weights(read(path), path))
+    assert message.startswith((f"{path} cannot be read as safetensors: ", f"{path} is no state_dict"))
+
+
+@pytest.mark.parametrize(
+    ("weight", "what"),
+    [
+        (torch.eye(3).to_sparse(), "sparse"),
+        (torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.quint8), "quantized"),
+        (torch.empty(3, 3, device="meta"), "without values"),
+    ],
+)
+def test_weights_of_another_kind(tmp_path: Path, weight: torch.Tensor, what: str) -> None:
+    message = refusal(SourceError, lambda: plain_state({"head.weight": weight}, tmp_path))
+    assert message == (
+        f"the weight head.weight in {tmp_path} is {what}\n  expected: a dense tensor of numbers"
+    )
+
+
+class Spring:
+    """Unpickling it would create a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return pathlib.Path.touch, (self.path,)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_code_deep_within_a_checkpoint_does_not_run(
+    tmp_path: Path, state: State, zipped: bool, depth: int
+) -> None:
+    content: object = Spring(tmp_path / "sprung")
+    for _ in range(depth):
+        content = {"args": content}
+    torch.save({"model": state, "more": content}, tmp_path / "net.pt", _use_new_zipfile_serialization=zipped)
+    message = refusal(SourceError, lambda: read(tmp_path / "net.pt"))
+    assert "and loading it could run code, so nothing was loaded" in message
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_code_that_hides_in_the_name_of_a_zip_entry_or_in_a_nested_file_does_not_run(tmp_path: Path) -> None:
+    inner = io.BytesIO()
+    torch.save(Spring(tmp_path / "sprung"), inner)
+    with zipfile.ZipFile(tmp_path / "net.pt", "w") as archive:
+        for name in ("net/data.pkl", "net/version", "net/byteorder", "../../data.pkl"):
+            archive.writestr(name, inner.getvalue())
+    refusal(SourceError, lambda: read(tmp_path / "net.pt"))
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_network_that_the_saving_script_defined_itself(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 2)
+    network.__class__ = type("Net", (torch.nn.Linear,), {"__module__": "__main__"})
+    sys.modules["__main__"].Net = type(network)  # type: ignore[attr-defined]
+    try:
+        torch.save(network, tmp_path / "whole.pt")
+    finally:
+        del sys.modules["__main__"].Net  # type: ignore[attr-defined]
+    path = tmp_path / "whole.pt"
+    assert refusal(SourceError, lambda: read(path, trust=True)) == (
+        f"unpickling {path} fails: it was saved by a script that defined the network itself\n"
+        "  help: move the class into a module of its own and save again, "
+        "or save model.state_dict() and use --arch"
+    )
