@@ -62,7 +62,7 @@ def build_engine(
         # TF32 rounds the inputs of fp32 convolutions to 10 bits: ten times the error that fp32 is allowed.
         config.clear_flag(trt.BuilderFlag.TF32)
         config.add_optimization_profile(_profile(builder, network, batch))
-        timings = _use_cache(config, cache)
+        timings = _use_cache(config, cache) if runtime.keeps_timings else None
         monitor = _monitor(trt, progress)
         config.progress_monitor = monitor
         engine = builder.build_serialized_network(network, config)
@@ -129,10 +129,8 @@ def _profile(builder: Any, network: Any, batch: tuple[int, int]) -> Any:
 
 def _use_cache(config: Any, path: Path) -> Any | None:
     """Give the builder the timings of earlier builds; those of another GPU or version it refuses itself."""
-    if not hasattr(config, "create_timing_cache"):
-        return None
     with warnings.catch_warnings():
-        # TensorRT RTX still has the functions, and says that they do nothing.
+        # TensorRT RTX, with which this is tested, has the functions too, and says that they do nothing.
         warnings.simplefilter("ignore", DeprecationWarning)
         for data in (path.read_bytes() if path.is_file() else b"", b""):
             timings = config.create_timing_cache(data)

@@ -21,7 +21,12 @@ from pinnace.models.signature import Signature
 
 
 class TensorRt(Runtime):
-    """Runs engines that `pinnace build` made on this machine; one context, one stream, one call at a time."""
+    """Runs engines that `pinnace build` made on this machine: one context, one stream, one call at a time.
+
+    Attributes:
+        builds_without_gpu: its builder needs no GPU.
+        keeps_timings: its builder measures, and can be given the measurements of an earlier build.
+    """
 
     name = "tensorrt"
     formats = ("tensorrt",)
@@ -31,6 +36,7 @@ class TensorRt(Runtime):
     devices = ("cuda",)
     concurrent = False  # one context, one stream
     builds_without_gpu: ClassVar[bool] = False
+    keeps_timings: ClassVar[bool] = True
 
     def __init__(self, path: Path, signature: Signature, options: RuntimeOptions) -> None:
         super().__init__(path, signature, options)

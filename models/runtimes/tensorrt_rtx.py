@@ -14,6 +14,7 @@ class TensorRtRtx(TensorRt):
     install_line = "pip install 'pinnace[rtx]'"
     rank = 31
     builds_without_gpu = True
+    keeps_timings = False
 
 
 RUNTIME = TensorRtRtx
