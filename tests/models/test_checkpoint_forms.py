@@ -189,7 +189,7 @@ def test_damaged_safetensors(tmp_path: Path, data: bytes) -> None:
     ("weight", "what"),
     [
         (torch.eye(3).to_sparse(), "sparse"),
-        (torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.quint8), "quantized"),
+        (torch._empty_affine_quantized([3, 3], scale=0.1, zero_point=0, dtype=torch.quint8), "quantized"),
         (torch.empty(3, 3, device="meta"), "without values"),
     ],
 )

@@ -37,7 +37,7 @@ from pathlib import Path
 
 def tiny(**arguments):
     "A network."
-    assert Path("data/words.txt").read_text() == Path(__file__).with_name("data").joinpath("words.txt").read_text()
+    assert Path("data/words.txt").samefile(Path(__file__).parent / "data" / "words.txt")
     return Net(**arguments)
 
 def from_file(path):
@@ -110,7 +110,7 @@ def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
 
 
 def test_nothing_of_a_repository_runs_unless_it_is_trusted(tmp_path: Path, repository: Path) -> None:
-    (repository / "hubconf.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')")
+    (repository / "hubconf.py").write_text(f"import os; os.mkdir({str(tmp_path / 'sprung')!r})")
     assert refusal(UsageError, lambda: load_hub("tiny", tmp_path, trust=False)) == (
         "hub:./nets#tiny is a repository of Python code, and nothing of it was run\n"
         "  help: if you trust its author, add --trust: the code then runs with all your rights"
