@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,11 +90,8 @@ def _name_nodes(model: onnx.ModelProto) -> None:
 
 
 def _convert(model: onnx.ModelProto, kept: list[str]) -> onnx.ModelProto:
-    before = list(sys.path)
-    try:
+    with graphs.onnxruntime_tools():
         from onnxruntime.transformers import float16
-    finally:
-        sys.path[:] = before  # the package adds its own folder, which has a module `models` in it
     converted: onnx.ModelProto = float16.convert_float_to_float16(
         model, keep_io_types=True, node_block_list=kept
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,22 @@ def require_onnxruntime(what: str) -> None:
         )
 
 
+@contextmanager
+def onnxruntime_tools() -> Iterator[None]:
+    """Let the modules of `onnxruntime.transformers` find one another, which they do by `sys.path`.
+
+    The folder does not stay there: it has packages called `models` and `benchmark` in it.
+    """
+    import onnxruntime.transformers as package
+
+    folder = str(Path(package.__file__).parent)
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        sys.path[:] = [entry for entry in sys.path if entry != folder]
+
+
 def session(model: onnx.ModelProto | Path, *, optimise: bool = True) -> Any:
     """An ONNX Runtime session on the CPU."""
     import onnxruntime
@@ -42,6 +60,7 @@ def session(model: onnx.ModelProto | Path, *, optimise: bool = True) -> Any:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = available_cpus()
     settings.inter_op_num_threads = 1
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.log_severity_level = _ERRORS_ONLY
     if not optimise:
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

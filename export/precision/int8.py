@@ -65,11 +65,12 @@ def convert(material: Material, path: Path, *, symmetric: bool) -> tuple[str, ..
 
 
 def _prepare(source: Path, target: Path) -> None:
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     try:
-        # Symbolic shape inference helps transformers only and needs a package more.
-        quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+        with graphs.onnxruntime_tools():
+            from onnxruntime.quantization.shape_inference import quant_pre_process
+
+            # Symbolic shape inference helps transformers only and needs a package more.
+            quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
     except Exception as error:  # it runs an optimiser whose errors have classes of their own
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckFailed(f"the network cannot be prepared for int8: {lines[0]}") from error
@@ -97,8 +98,40 @@ def _quantise(
         kinds,
         options,
     )
-    model: onnx.ModelProto = quantizer.quantize_model() or quantizer.model.model
+    quantizer.quantize_model()
+    model: onnx.ModelProto = quantizer.model.model
+    _leave_outputs(model)
     return model
+
+
+def _leave_outputs(model: onnx.ModelProto) -> None:
+    """Take the Q and DQ away from the graph's outputs.
+
+    255 steps for all classes make ties of the best ones, and steps of the common offset of the logits would
+    be larger than their differences.
+    """
+    graph = model.graph
+    outputs = {value.name for value in graph.output}
+    makers = {name: node for node in graph.node for name in node.output}
+    readers: dict[str, int] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers[name] = readers.get(name, 0) + 1
+    for output in outputs:
+        dequantise = makers.get(output)
+        quantise = None if dequantise is None else makers.get(dequantise.input[0])
+        if dequantise is None or quantise is None or quantise.op_type != "QuantizeLinear":
+            continue
+        plain = quantise.input[0]
+        maker = makers.get(plain)
+        if maker is None or readers[plain] > 1 or readers[dequantise.input[0]] > 1 or output in readers:
+            continue
+        maker.output[list(maker.output).index(plain)] = output
+        graph.node.remove(dequantise)
+        graph.node.remove(quantise)
+        used = {name for node in graph.node for name in node.input}
+        for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+            graph.initializer.remove(tensor)
 
 
 _PACKAGES = ("onnx", "onnxruntime")
