@@ -22,6 +22,7 @@ from pinnace.models.errors import UsageError
 from pinnace.models.files import new_folder, sha256
 from pinnace.models.manifest import Manifest
 from pinnace.models.runtimes import all_runtimes
+from pinnace.models.signature import BATCH
 
 LABELS = "labels.txt"
 DEFAULT_TIMEOUT = 600.0
@@ -123,7 +124,7 @@ def export_bundle(
             tools=exported.tools | {name: all_runtimes()[name].version() for name in proved_by},
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             notes=(*exported.notes, *unread),
-            batch=target.batch,
+            batch=_batch(exported.signature.batch, target),
             runtimes=target.runtimes,
         )
         (folder / card.FILE).write_text(card.render(document, names or ()), encoding="utf-8")
@@ -180,6 +181,13 @@ def _labels(exported: ExportedFiles, own: tuple[str, ...] | None) -> tuple[str, 
     if exported.labels is not None and len(exported.labels) == classes:
         return exported.labels
     return tuple(map(str, range(classes)))
+
+
+def _batch(takes: int | str | None, target: Target) -> tuple[int, int]:
+    """The target's batches, or the only one that the model takes."""
+    if takes == BATCH:
+        return target.batch
+    return (takes, takes) if isinstance(takes, int) else (1, 1)
 
 
 def _hashes(folder: Path, variants: set[str]) -> dict[str, str]:

@@ -94,7 +94,7 @@ def _example(studied: Study) -> Arrays:
     """Inputs to trace with: two samples, because a batch of one is taken for a constant."""
     batch = studied.signature.batch
     if batch is None:
-        return {name: array[0] for name, array in studied.inputs.items()}
+        return {name: np.asarray(array[0]) for name, array in studied.inputs.items()}
     count = batch if isinstance(batch, int) else 2
     return {name: array[np.arange(count) % len(array)] for name, array in studied.inputs.items()}
 

@@ -52,7 +52,7 @@ def calls(
     samples = len(next(iter(inputs.values())))
     if signature.batch is None:
         for index in range(samples):
-            yield np.array([index]), {name: array[index] for name, array in inputs.items()}
+            yield np.array([index]), {name: np.asarray(array[index]) for name, array in inputs.items()}
         return
     for batch in batches if signature.batch == BATCH else (int(signature.batch),):
         count = -(-samples // batch) * batch

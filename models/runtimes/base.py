@@ -168,7 +168,8 @@ class Runtime(abc.ABC):
                 expected=", ".join(map(str, self.signature.inputs)),
             )
         try:
-            return self._run({name: np.ascontiguousarray(array) for name, array in feeds.items()})
+            # Not ascontiguousarray, which gives a scalar a dimension.
+            return self._run({name: np.require(array, requirements="C") for name, array in feeds.items()})
         except PinnaceError:
             raise
         except Exception as error:  # each library raises classes of its own

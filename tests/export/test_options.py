@@ -1,0 +1,116 @@
+"""The options that are read before anything is loaded: inputs, preprocessing, arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pinnace.export.inputs import parse_inputs
+from pinnace.export.preprocessing import Changes, parse_changes
+from pinnace.models.errors import UsageError
+from pinnace.models.loaders.base import imagenet_preprocess
+from pinnace.models.loaders.foreign import parse_arguments
+from pinnace.models.preprocess import Preprocess
+from pinnace.models.signature import TensorSpec
+
+BASE = imagenet_preprocess()
+
+
+def refusal(act: Callable[[], object]) -> str:
+    with pytest.raises(UsageError) as caught:
+        act()
+    return str(caught.value)
+
+
+def changed(**options: str) -> Preprocess:
+    return parse_changes(**options).apply(BASE)
+
+
+def test_inputs() -> None:
+    assert parse_inputs(["x=float32[batch,3,416,416]", "ids = int64[batch, words]", "scale=float64[]"]) == (
+        TensorSpec("x", "float32", ("batch", 3, 416, 416)),
+        TensorSpec("ids", "int64", ("batch", "words")),
+        TensorSpec("scale", "float64", ()),
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "x=float32", "x=[3]", "x=float32[0]", "x=float32[3,]", "1=int8[2]"]
+)
+def test_what_is_no_input(text: str) -> None:
+    assert refusal(lambda: parse_inputs([text])) == (
+        f"--input {text!r} is no input\n"
+        "  expected: name=dtype[dimensions], such as image=float32[batch,3,224,224]"
+    )
+
+
+def test_an_unknown_dtype_and_a_name_twice() -> None:
+    assert refusal(lambda: parse_inputs(["x=bfloat16[2]"])) == (
+        "--input 'x=bfloat16[2]' has an unknown dtype\n"
+        "  expected: one of float32, float64, float16, int64, int32, int16, int8, uint8, bool\n"
+        "  got: bfloat16"
+    )
+    assert refusal(lambda: parse_inputs(["x=int8[2]", "x=int8[3]"])) == "--input x is given twice"
+
+
+def test_arguments_are_python_literals_or_else_text() -> None:
+    texts = ["a=3", "b=0.5", "c=True", "d=None", "e=(1, 2)", "f=small", "g=", "h=x=y", "i='7'", "j=1+"]
+    assert parse_arguments(texts) == {
+        **{"a": 3, "b": 0.5, "c": True, "d": None, "e": (1, 2)},
+        **{"f": "small", "g": "", "h": "x=y", "i": "7", "j": "1+"},
+    }
+    assert refusal(lambda: parse_arguments(["width"])) == (
+        "--arg 'width' is no argument\n  expected: name=value, such as width=0.5"
+    )
+    assert refusal(lambda: parse_arguments(["a-b=3"])).startswith("--arg 'a-b=3' is no argument")
+    assert refusal(lambda: parse_arguments(["a=1", "a=2"])) == "--arg a is given twice"
+
+
+def test_nothing_said_changes_nothing() -> None:
+    assert parse_changes() == Changes()
+    assert Changes().apply(BASE) == BASE
+    assert not Changes().complete
+
+
+def test_each_option_changes_its_field() -> None:
+    result = changed(resize="240", interpolation="bicubic", mean="0.1,0.2,0.3", std=".4, .5, .6")
+    assert result == Preprocess(240, "bicubic", (224, 224), "RGB", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert parse_changes(resize="240", interpolation="bicubic", mean="0", std="1").complete
+
+
+def test_sizes() -> None:
+    def sizes(**options: str) -> tuple[object, object]:
+        result = changed(**options)
+        return result.resize, result.crop
+
+    assert sizes(resize="64x48") == ((64, 48), None)
+    assert sizes(resize="64x48", crop="32") == ((64, 48), (32, 32))
+    assert sizes(crop="112x112") == (128, (112, 112))
+    assert sizes(crop="none", resize="64x48") == ((64, 48), None)
+    assert sizes(resize="none") == (None, (224, 224))
+
+
+def test_a_colour_alone_means_mean_0_and_std_1() -> None:
+    assert changed(color="L") == Preprocess(256, "bilinear", (224, 224), "L", (0.0,), (1.0,))
+    assert changed(color="L", mean="0.5", std="0.25").mean == (0.5,)
+    assert changed(color="RGB") == BASE
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resize": "0"}, "--resize '0' is no size"),
+        ({"resize": "64*64"}, "--resize '64*64' is no size"),
+        ({"crop": "x"}, "--crop 'x' is no size\n  expected: a number, HEIGHTxWIDTH, or none"),
+        ({"interpolation": "cubic"}, "--interpolation 'cubic' is unknown\n  expected: one of nearest, "),
+        ({"color": "BGR"}, "--color 'BGR' is unknown\n  expected: one of RGB, L"),
+        (
+            {"mean": "0.5;0.5"},
+            "--mean '0.5;0.5' is no list of numbers\n  expected: such as 0.485,0.456,0.406",
+        ),
+        ({"std": "0.5"}, "std does not fit the channels"),
+    ],
+)
+def test_wrong_options(options: dict[str, str], message: str) -> None:
+    assert refusal(lambda: changed(**options)).startswith(message)
