@@ -49,7 +49,7 @@ types: $(VENV)/.installed-dev  ## mypy, through the links in .typing
 	MYPYPATH=.typing $(BIN)/mypy -p pinnace
 
 unit: $(VENV)/.installed-dev programs  ## pytest
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 programs:  ## Chromium, Node.js and curl for the tests, from Debian's packages where they are missing
 	@missing=""; \

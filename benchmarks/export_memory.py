@@ -1,4 +1,4 @@
-"""Measure the peak memory of `pinnace export` for a checkpoint of a given size, all of its processes together.
+"""Measure the peak memory of `pinnace export` for a checkpoint of a given size, all processes together.
 
     python benchmarks/export_memory.py --megabytes 350
 
@@ -25,7 +25,8 @@ from torch import nn
 def build(width):
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(192, width),
-        nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10),
+        nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
+        nn.Linear(width, 10),
     )
 """
 LARGEST_FACTOR = 4
