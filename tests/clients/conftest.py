@@ -174,6 +174,11 @@ class Stub:
         return Stub.say(status, {"error": {"code": code, "message": message, "hint": hint}}, **headers)
 
     @staticmethod
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        """Answer as a Pinnace server does."""
+        Stub.say(200, ANSWER)(handler)
+
+    @staticmethod
     def cut(handler: BaseHTTPRequestHandler) -> None:
         """End the connection without a word."""
         handler.close_connection = True
@@ -208,7 +213,7 @@ def stub() -> Iterator[Stub]:
                 stub.requests.append(f"{self.command} {self.path}")
                 stub.bodies.append(body)
                 stub.keys.append(self.headers["Authorization"])
-                act = stub.acts.pop(0) if stub.acts else Stub.say(200, ANSWER)
+                act = stub.acts.pop(0) if stub.acts else Stub.answer
             with contextlib.suppress(OSError):
                 act(self)
 

@@ -223,6 +223,15 @@ def test_a_server_that_only_fails_is_given_up(pinnace, stub, photos, tmp_path) -
     assert not out.read_bytes()
 
 
+def test_a_server_that_fails_now_and_then_is_not_given_up(pinnace, stub, photos, tmp_path) -> None:
+    out = tmp_path / "rows.jsonl"
+    late = stub.refuse(504, "timeout", "late")
+    stub.plan(*[late, late, stub.answer] * 20)
+    outcome = pinnace("classify", photos, "--url", stub.url, "-o", out, "--concurrency", 1)
+    assert outcome.status == 1
+    assert "260 classified; 40 without an answer; " in outcome.err
+
+
 @pytest.mark.parametrize(
     ("refusal", "message"),
     [
@@ -318,6 +327,11 @@ def test_names_that_are_no_text(pinnace, bundle, photos, tmp_path, monkeypatch) 
         b"odd/line\nbreak.png",
         b"odd/raw-\xff.png",
     ]
+    # A terminal obeys no name.
+    (folder / "red\x1b[31m.png").write_text("no image")
+    outcome = pinnace("classify", "odd", "--bundle", bundle, "-o", "rows.jsonl", "--resume")
+    assert "error: odd/red\\x1b[31m.png: the bytes are of no image type" in outcome.err
+    assert "\x1b" not in outcome.err + pinnace("classify", folder / "esc\x1b[31m.png", "--bundle", bundle).out
     outcome = pinnace("classify", "odd", "--bundle", bundle, "-o", "rows.csv")
     assert outcome.status == 2
     assert "has a line break, and a row of CSV is one line" in outcome.err
