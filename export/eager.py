@@ -24,7 +24,7 @@ def asker(module: torch.nn.Module, *, hint: str) -> Ask:
     import torch
 
     def ask(feeds: Arrays) -> Arrays:
-        tensors = [torch.from_numpy(np.require(array, requirements="CW")) for array in feeds.values()]
+        tensors = [torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in feeds.values()]
         with torch.inference_mode():
             try:
                 answers = flatten(module(*tensors))

@@ -34,7 +34,7 @@ class OnnxSource:
 
         Args:
             path: the file.
-            folder: where the bundle is being written; the file is opened there, away from what lies beside it.
+            folder: where the bundle is being written; the file is opened there, away from its neighbours.
 
         Raises:
             SourceError: it cannot be read, or has inputs or outputs that are no tensors.

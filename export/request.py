@@ -84,6 +84,8 @@ _PREPROCESS = TypeAdapter(Preprocess)
 def read_preprocess(path: Path, base: Preprocess) -> Preprocess:
     """Read a TOML file whose keys are fields of `Preprocess`; fields that it lacks come from `base`.
 
+    An exact resize alone means no crop, and a colour alone mean 0 and std 1.
+
     Raises:
         UsageError: the file is missing, no TOML, or has a wrong field.
     """
@@ -94,6 +96,8 @@ def read_preprocess(path: Path, base: Preprocess) -> Preprocess:
     if "color" in data and "mean" not in data and "std" not in data:
         channels = len("L") if data["color"] == "L" else len("RGB")
         fields |= {"mean": [0.0] * channels, "std": [1.0] * channels}
+    if isinstance(data.get("resize"), list) and "crop" not in data:
+        fields["crop"] = None  # an exact size, and nothing to cut off
     try:
         return _PREPROCESS.validate_python(fields | data)
     except ValidationError as error:

@@ -387,6 +387,13 @@ def test_fields_that_are_not_given_come_from_imagenet(tmp_path: Path) -> None:
     )
 
 
+def test_an_exact_size_alone_is_not_cropped(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text("resize = [64, 48]\n")
+    read = read_preprocess(path, imagenet_preprocess())
+    assert (read.resize, read.crop) == ((64, 48), None)
+
+
 def test_a_grey_preprocessing_needs_no_mean_and_std(tmp_path: Path) -> None:
     path = tmp_path / "p.toml"
     path.write_text('color = "L"\n')

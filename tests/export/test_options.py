@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -65,6 +68,15 @@ def test_arguments_are_python_literals_or_else_text() -> None:
     )
     assert refusal(lambda: parse_arguments(["a-b=3"])).startswith("--arg 'a-b=3' is no argument")
     assert refusal(lambda: parse_arguments(["a=1", "a=2"])) == "--arg a is given twice"
+
+
+def test_the_help_of_export_fits_a_page() -> None:
+    command = [sys.executable, "-m", "pinnace.clients.cli", "export", "--help"]
+    environment = {**os.environ, "COLUMNS": "80", "TERMINAL_WIDTH": "80"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= 80
 
 
 def test_nothing_said_changes_nothing() -> None:

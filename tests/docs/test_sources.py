@@ -1,0 +1,145 @@
+"""What docs/sources.md tells its readers to type works, one example for each kind of source."""
+
+from __future__ import annotations
+
+import runpy
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pinnace.clients import cli
+from pinnace.export import exporter
+from pinnace.export.request import ExportedFiles, ExportRequest
+from pinnace.export.worker import export_files
+from pinnace.models.bundle import Bundle
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+ROOT = Path(__file__).parents[2]
+PAGE = runpy.run_path(str(Path(__file__).with_name("page.py")))
+COMMANDS = PAGE["commands"](ROOT / "docs" / "sources.md")
+TYPED = [command for command in COMMANDS if command.startswith("pinnace export")]
+
+# They download weights or code; that they fail in one sentence is tested with their loaders. The default
+# model is exported by other tests.
+NEED_A_NETWORK = ("torchvision:resnet50", "timm:resnet18.a1_in1k", "hub:pytorch/vision")
+ELSEWHERE = ("efficientnet_lite0",)
+
+NETWORK = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.body = nn.Conv2d(3, width, 3)
+        self.head = nn.Linear(width, 5)
+
+    def forward(self, x):
+        return self.head(self.body(x).relu().mean((2, 3)))
+
+def build():
+    return Net()
+
+def tiny(**arguments):
+    return Net(**arguments)
+"""
+WORDS = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.line, self.table = nn.Linear(8, 4), nn.Embedding(9, 4)
+
+    def forward(self, x, ids):
+        return self.line(x) + self.table(ids).mean(1)
+"""
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reader's folder with everything that the page's examples name."""
+    import torchvision
+
+    folder = tmp_path_factory.mktemp("desk")
+    for name in ("models/net.py", "nets/hubconf.py"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text(NETWORK)
+    (folder / "models" / "__init__.py").touch()  # the checkout, which pytest put on the path, has one too
+    (folder / "words.py").write_text(WORDS)
+    (folder / "labels.txt").write_text("one\ntwo\nthree\nfour\nfive\n")
+    (folder / "preprocess.toml").write_text("resize = [32, 32]\n")
+    squeezenet = torchvision.models.squeezenet1_1(num_classes=4)
+    save_file(squeezenet.state_dict(), folder / "flowers.safetensors")
+    _forget()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        network = __import__("models.net").net.build().eval()
+        torch.save({"epoch": 3, "model": network.state_dict()}, folder / "digits.pt")
+        torch.save(network, folder / "whole.pt")
+        torch.save(__import__("words").Net().state_dict(), folder / "words.pt")
+    inputs = torch.randn(2, 3, 32, 32)
+    torch.jit.save(torch.jit.script(network), folder / "scripted.pt")
+    shapes = ({0: torch.export.Dim("n")},)
+    torch.export.save(torch.export.export(network, (inputs,), dynamic_shapes=shapes), folder / "program.pt2")
+    axes = {"x": {0: "n"}, "y": {0: "n"}}
+    torch.onnx.export(
+        network,
+        (inputs,),
+        folder / "model.onnx",
+        input_names=["x"],
+        output_names=["y"],
+        dynamic_axes=axes,
+        dynamo=False,
+    )
+    _forget()
+    return folder
+
+
+def _forget() -> None:
+    """Forget modules of the reader's, so that another folder's are imported."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("models", "words", "hubconf"):
+            del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def _here(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Load and write in this interpreter, which saves seconds for each example."""
+
+    def run(
+        request: ExportRequest, folder: Path, log: Path, step: Callable[[str], None], *, timeout: float
+    ) -> ExportedFiles:
+        return export_files(request, folder, step)
+
+    shutil.copytree(desk, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(exporter, "run_worker", run)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    yield
+    _forget()
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in TYPED if not any(name in c for name in NEED_A_NETWORK + ELSEWHERE)]
+)
+def test_an_example(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    words = shlex.split(command)
+    assert cli.run(words[1:]) == 0, capfd.readouterr().err
+    bundle = Bundle.open(words[words.index("-o") + 1])
+    assert all(variant.parity is not None for variant in bundle.manifest.variants)
+
+
+def test_every_kind_of_source_has_an_example() -> None:
+    sources = [shlex.split(command)[2] for command in TYPED]
+    kinds = {source.partition(":")[0] for source in sources}
+    assert kinds == {"efficientnet_lite0", "torchvision", "timm", "hub", "file"}
+    files = {source for source in sources if source.startswith("file:")}
+    assert {Path(file).suffix for file in files} == {".pt", ".safetensors", ".pt2", ".onnx"}
