@@ -14,7 +14,13 @@ _PATIENCE = 1.0
 
 @contextmanager
 def a_server(
-    url: str, top_k: int | None, *, api_key: str | None, retries: int, concurrency: int
+    url: str,
+    top_k: int | None,
+    *,
+    api_key: str | None,
+    retries: int,
+    retries_when_full: int,
+    concurrency: int,
 ) -> Iterator[Asked]:
     """A server, with one client for all threads.
 
@@ -23,7 +29,7 @@ def a_server(
     """
     from pinnace.clients.client import Client
 
-    with Client(url, retries=retries, api_key=api_key) as client:
+    with Client(url, retries=retries, retries_when_full=retries_when_full, api_key=api_key) as client:
         yield Asked(lambda image: client.classify(image, top_k), concurrency, _PATIENCE)
 
 

@@ -26,10 +26,18 @@ class AsyncClient:
     """Asks one server, as `Client` does. Open it in an `async with` statement."""
 
     def __init__(
-        self, url: str, *, timeout: float = 30.0, retries: int = 3, api_key: str | None = None
+        self,
+        url: str,
+        *,
+        timeout: float = 30.0,
+        retries: int = 3,
+        retries_when_full: int | None = None,
+        api_key: str | None = None,
     ) -> None:
         """Connect to nothing yet; see `Client`."""
-        self._exchanges = Exchanges(url, timeout=timeout, retries=retries, api_key=api_key)
+        self._exchanges = Exchanges(
+            url, timeout=timeout, retries=retries, retries_when_full=retries_when_full, api_key=api_key
+        )
         self.url = self._exchanges.url
         self._http = httpx.AsyncClient(limits=CONNECTIONS)
 

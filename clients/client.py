@@ -31,20 +31,29 @@ class Client:
     """
 
     def __init__(
-        self, url: str, *, timeout: float = 30.0, retries: int = 3, api_key: str | None = None
+        self,
+        url: str,
+        *,
+        timeout: float = 30.0,
+        retries: int = 3,
+        retries_when_full: int | None = None,
+        api_key: str | None = None,
     ) -> None:
         """Connect to nothing yet.
 
         Args:
             url: the server's root, such as `http://localhost:3000`.
             timeout: seconds of silence: to make a connection, and until the server sends or takes more bytes.
-            retries: how often a request is made again after the first time.
+            retries: how often a request is made again where the connection fails.
+            retries_when_full: how often where the server is full; as `retries` where None.
             api_key: sent as `Authorization: Bearer KEY`, where the server asks for one.
 
         Raises:
             UsageError: the URL is none, a number is out of range, or the key cannot stand in a header.
         """
-        self._exchanges = Exchanges(url, timeout=timeout, retries=retries, api_key=api_key)
+        self._exchanges = Exchanges(
+            url, timeout=timeout, retries=retries, retries_when_full=retries_when_full, api_key=api_key
+        )
         self.url = self._exchanges.url
         self._http = httpx.Client(limits=CONNECTIONS)
 

@@ -42,13 +42,16 @@ Exchange: TypeAlias = Generator[Step, Any, T]
 class Exchanges:
     """The exchanges with one server; holds no connection."""
 
-    def __init__(self, url: str, *, timeout: float, retries: int, api_key: str | None) -> None:
+    def __init__(
+        self, url: str, *, timeout: float, retries: int, retries_when_full: int | None, api_key: str | None
+    ) -> None:
         """Check the URL and the numbers.
 
         Args:
             url: the server's root.
             timeout: seconds; see `pinnace.clients.client.Client`.
-            retries: how often a request is made again.
+            retries: how often a request is made again where the connection fails.
+            retries_when_full: how often where the server is full; as `retries` where None.
             api_key: what the server asks for, if anything.
 
         Raises:
@@ -62,13 +65,15 @@ class Exchanges:
             raise UsageError(f"{url!r} is no URL", expected="http://HOST:PORT or https://HOST:PORT")
         if not timeout > 0:
             raise UsageError("timeout must be more than 0 seconds", got=str(timeout))
-        if retries < 0:
-            raise UsageError("retries must be at least 0", got=str(retries))
+        retries_when_full = retries if retries_when_full is None else retries_when_full
+        if min(retries, retries_when_full) < 0:
+            raise UsageError("retries must be at least 0", got=str(min(retries, retries_when_full)))
         if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
             raise UsageError("the API key has characters that cannot be sent", expected="printable ASCII")
         self._root = str(parsed)
         self._timeout = timeout
-        self._retry = Retry(retries)
+        self._when_broken = Retry(retries)
+        self._when_full = Retry(retries_when_full)
         self._headers = {"Accept": "application/json", "User-Agent": "pinnace"}
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
@@ -137,23 +142,24 @@ class Exchanges:
 
     def _answer(self, request: httpx.Request) -> Exchange[httpx.Response]:
         """Make a request until it is answered well, it is refused for good, or the attempts are used up."""
-        failures = 0
+        broken = full = 0
         while True:
-            asked = None
             error: ServerError
+            wait = None
             try:
                 response: httpx.Response = yield from self._attempt(request)
             except (Unreachable, NoAnswer) as failure:
                 error = failure
-                again = not isinstance(failure.__cause__, httpx.ReadTimeout | httpx.WriteTimeout)
+                broken += 1
+                if not isinstance(failure.__cause__, httpx.ReadTimeout | httpx.WriteTimeout):
+                    wait = self._when_broken.wait(broken)
             else:
                 if response.is_success:
                     return response
                 error = replies.refusal(self.url, response)
-                again = response.status_code in _FULL
-                asked = retry_after(response.headers.get("Retry-After"))
-            failures += 1
-            wait = self._retry.wait(failures, asked) if again else None
+                if response.status_code in _FULL:
+                    full += 1
+                    wait = self._when_full.wait(full, retry_after(response.headers.get("Retry-After")))
             if wait is None:
                 raise error
             yield Pause(wait)

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 # Enough for a server of many CPUs; a request that waits costs this side next to nothing.
 SERVER_CONCURRENCY = 16
 
-# A run of hours survives the restart of a server; whoever waits for one image wants to know soon.
-_RETRIES_OF_MANY = 6
-_RETRIES_OF_FEW = 2
+# Where the connection fails, and where the server is full. A run of hours survives a restart of the server and
+# gives way to others; whoever waits for one image wants to know soon.
+_RETRIES_OF_MANY = (6, 30)
+_RETRIES_OF_FEW = (2, 2)
 
 _INTERRUPTED = 130
 
@@ -163,9 +164,11 @@ def _asked(
     from pinnace.models.cpus import available_cpus
 
     if url is not None:
-        retries = _RETRIES_OF_MANY if rows else _RETRIES_OF_FEW
+        broken, full = _RETRIES_OF_MANY if rows else _RETRIES_OF_FEW
         at_once = concurrency or SERVER_CONCURRENCY if rows else 1
-        return a_server(url, top_k, api_key=api_key, retries=retries, concurrency=at_once)
+        return a_server(
+            url, top_k, api_key=api_key, retries=broken, retries_when_full=full, concurrency=at_once
+        )
     assert bundle is not None
     threads = threads or (1 if rows else available_cpus())
     at_once = concurrency or max(1, available_cpus() // threads) if rows else 1

@@ -32,7 +32,7 @@ COFFEE = PHOTOGRAPHS / "coffee.jpg"
 Ask = Callable[..., Any]
 
 
-OPTIONS = ("timeout", "retries", "api_key")
+OPTIONS = ("timeout", "retries", "retries_when_full", "api_key")
 
 
 def blocking(method: str, url: str, *arguments: Any, **named: Any) -> Any:
@@ -254,6 +254,7 @@ def test_ready_asks_once_and_tells_a_server_that_is_not_ours(ask: Ask, stub: Any
         ("http://x:y", {}, "'http://x:y' is no URL\n  expected: http://HOST:PORT or https://HOST:PORT"),
         ("http://x", {"timeout": 0}, "timeout must be more than 0 seconds\n  got: 0"),
         ("http://x", {"retries": -1}, "retries must be at least 0\n  got: -1"),
+        ("http://x", {"retries_when_full": -2}, "retries must be at least 0\n  got: -2"),
         (
             "http://x",
             {"api_key": "a\nb"},

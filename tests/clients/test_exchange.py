@@ -16,9 +16,10 @@ from pinnace.clients.retry import Retry, retry_after
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
 
 
-def begin(retries: int = 3) -> tuple[Any, httpx.Request]:
+def begin(retries: int = 3, when_full: int | None = None) -> tuple[Any, httpx.Request]:
     """An exchange, and the first request that it makes."""
-    exchange = Exchanges("http://x", timeout=5, retries=retries, api_key=None).classify(b"image", 2, None)
+    exchanges = Exchanges("http://x", timeout=5, retries=retries, retries_when_full=when_full, api_key=None)
+    exchange = exchanges.classify(b"image", 2, None)
     return exchange, next(exchange)
 
 
@@ -51,6 +52,17 @@ def test_waits_double_until_the_attempts_are_used_up() -> None:
     assert [0.1 <= waits[0] <= 0.2, 0.2 <= waits[1] <= 0.4, 0.4 <= waits[2] <= 0.8] == [True] * 3
     with pytest.raises(Unreachable, match="http://x cannot be reached: refused"):
         exchange.throw(httpx.ConnectError("refused"))
+
+
+def test_a_full_server_and_a_broken_connection_are_counted_apart() -> None:
+    exchange, request = begin(retries=1, when_full=3)
+    for _ in range(3):
+        assert isinstance(exchange.send(httpx.Response(429)), Pause)
+        assert exchange.send(None) is request
+    assert isinstance(exchange.throw(httpx.ReadError("cut")), Pause)
+    assert exchange.send(None) is request
+    with pytest.raises(Refused):
+        exchange.send(httpx.Response(429))
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422, 500, 502, 504])
