@@ -34,7 +34,7 @@ def convert(material: Material, path: Path) -> tuple[str, ...]:
     import onnx
 
     model = onnx.load(str(material.path))
-    _name_nodes(model)
+    graphs.name_nodes(model)
     material.step("measuring what float16 can hold")
     kept = overflowing(model, material)
     converted = _convert(model, kept)
@@ -78,15 +78,6 @@ def overflowing(model: onnx.ModelProto, material: Material) -> list[str]:
 def _peak(value: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> float:
     largest = float(np.abs(np.asarray(value, np.float64)).max(initial=0.0))
     return np.inf if np.isnan(largest) else largest
-
-
-def _name_nodes(model: onnx.ModelProto) -> None:
-    """Give every node a name of its own; the conversion tells nodes apart by their names."""
-    taken: set[str] = set()
-    for index, node in enumerate(model.graph.node):
-        if not node.name or node.name in taken:
-            node.name = f"{node.op_type}_{index}"
-        taken.add(node.name)
 
 
 def _convert(model: onnx.ModelProto, kept: list[str]) -> onnx.ModelProto:

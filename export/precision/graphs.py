@@ -128,6 +128,15 @@ def _typed(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Give every node of the main graph a name of its own; conversions tell nodes apart by their names."""
+    taken: set[str] = set()
+    for index, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}_{index}"
+        taken.add(node.name)
+
+
 def sort_nodes(model: onnx.ModelProto) -> None:
     """Put the nodes of the main graph into an order in which each comes after what it reads."""
     graph = model.graph

@@ -12,18 +12,16 @@ from __future__ import annotations
 import copy
 import functools
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pinnace.export.precision import calibration, graphs, sensitivity
+from pinnace.export.precision import calibration, graphs, rounding, sensitivity
 from pinnace.export.precision.base import Conversion, Material
 from pinnace.models.errors import CheckFailed
 
 if TYPE_CHECKING:
     import onnx
-
-Quantise = Callable[[Collection[str]], "onnx.ModelProto"]
 
 # ONNX Runtime gives a softmax a zero point whatever it is asked for, and TensorRT takes none.
 _NEVER_SYMMETRIC = frozenset({"Softmax"})
@@ -49,12 +47,19 @@ def convert(material: Material, path: Path, *, symmetric: bool) -> tuple[str, ..
         found = calibration.ranges(prepared, material.input, material.images, material.method, material.step)
         base = onnx.load(str(prepared))
     base = onnx.shape_inference.infer_shapes(base)
-    quantise = functools.partial(_quantise, base, found, symmetric)
-    everything = quantise(())
+    graphs.name_nodes(base)
+    everything = _quantise(base, found, symmetric, ())
     if not any(node.op_type == "QuantizeLinear" for node in everything.graph.node):
         raise CheckFailed("the network has no node that can be quantised to int8")
+    integers = rounding.round_weights(base, everything, material)
+
+    def quantise(left_out: Collection[str]) -> onnx.ModelProto:
+        model = _quantise(base, found, symmetric, left_out)
+        rounding.put(model, integers)
+        return model
+
     left_out = sensitivity.nodes_to_leave_out(base, quantise, material)
-    graphs.save(quantise(left_out) if left_out else everything, path)
+    graphs.save(quantise(left_out), path)
     notes = [f"{path.stem} was calibrated with {len(material.images)} images, method {material.method}"]
     if left_out:
         notes.append(
