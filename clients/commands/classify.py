@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 # Enough for a server of many CPUs; a request that waits costs this side next to nothing.
 SERVER_CONCURRENCY = 16
 
-# Where the connection fails, and where the server is full. A run of hours survives a restart of the server and
-# gives way to others; whoever waits for one image wants to know soon.
+# Where the connection fails, and where the server is full. A run of hours survives a restart of the server
+# and gives way to others; whoever waits for one image wants to know soon.
 _RETRIES_OF_MANY = (6, 30)
 _RETRIES_OF_FEW = (2, 2)
 
