@@ -9,6 +9,7 @@ import numpy as np
 from pinnace.export.reference import Ask
 from pinnace.models.errors import PinnaceError, SourceError
 from pinnace.models.golden import Arrays
+from pinnace.models.loaders.foreign import describe
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +34,7 @@ def asker(module: torch.nn.Module, *, hint: str) -> Ask:
             except Exception as error:
                 shapes = " and ".join(str(list(tensor.shape)) for tensor in tensors)
                 raise SourceError(
-                    f"the model does not run on {_inputs(len(tensors))} of shape {shapes}: "
-                    f"{type(error).__name__}: {_reason(error)}",
+                    f"the model does not run on {_inputs(len(tensors))} of shape {shapes}: {_reason(error)}",
                     hint=hint,
                 ) from error
         return {name: _array(name, tensor) for name, tensor in answers.items()}
@@ -49,9 +49,9 @@ def _inputs(count: int) -> str:
 def _reason(error: BaseException) -> str:
     """What an error says in one line; TorchScript's begin with where it happened, and end with what did."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return ""
-    return lines[-1] if "TorchScript interpreter" in lines[0] else lines[0]
+    if not lines or "TorchScript interpreter" not in lines[0]:
+        return describe(error)
+    return f"{type(error).__name__}: {lines[-1].removeprefix('RuntimeError: ')}"
 
 
 def _array(name: str, tensor: torch.Tensor) -> np.ndarray[Any, Any]:

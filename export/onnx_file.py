@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import onnx
 
 # Protobuf cannot hold more in one message.
-_LARGEST_MESSAGE = 2**31 - 2**20
+LARGEST = 2**31 - 2**20
 
 # Field numbers of onnx.proto, shifted, with the wire type "length and bytes".
 _GRAPH = 7 << 3 | 2
@@ -47,8 +47,7 @@ def save(program: Any, path: Path) -> None:
     heads = {name: _head(name, tensor) for name, tensor in weights.items()}
     sizes = {name: len(heads[name]) + tensor.nbytes for name, tensor in weights.items()}
     total = len(graph) + sum(1 + len(_varint(size)) + size for size in sizes.values())
-    if total > _LARGEST_MESSAGE:
-        raise CheckFailed("the network has more than 2 GiB of weights, which one ONNX file cannot hold")
+    require_room(total)
     skeleton.ClearField("graph")
     with path.open("wb") as file:
         file.write(skeleton.SerializeToString(deterministic=True))
@@ -56,6 +55,21 @@ def save(program: Any, path: Path) -> None:
         for name, tensor in weights.items():
             file.write(bytes([_INITIALIZER]) + _varint(sizes[name]) + heads[name])
             file.write(tensor.tobytes())
+
+
+def require_room(size: int) -> None:
+    """Raise where one ONNX file cannot hold so many bytes.
+
+    Raises:
+        CheckFailed: it cannot.
+    """
+    if size > LARGEST:
+        raise CheckFailed(
+            "the network has more than 2 GiB of weights, which one ONNX file cannot hold",
+            expected=f"at most {LARGEST / 1e9:.2f} GB",
+            got=f"{size / 1e9:.2f} GB",
+            hint="leave it out with --format torchscript",
+        )
 
 
 def _head(name: str, tensor: Any) -> bytes:

@@ -20,6 +20,7 @@ import numpy as np
 from pinnace.export import eager, golden_inputs
 from pinnace.export.formats import split
 from pinnace.export.formats.base import Graph
+from pinnace.export.onnx_file import require_room
 from pinnace.export.onnx_source import OnnxSource
 from pinnace.export.request import FILES, REQUEST, ExportedFiles, ExportRequest
 from pinnace.export.study import Study, Subject, study
@@ -64,6 +65,9 @@ def export_files(request: ExportRequest, folder: Path, step: Step) -> ExportedFi
 def _export_module(loaded: LoadedModel, request: ExportRequest, folder: Path, step: Step) -> ExportedFiles:
     import torch
 
+    if any(split(name)[0].name == "onnx" for name in request.variants):
+        # Known now, and not only after the many minutes that such a network takes.
+        require_room(sum(tensor.nbytes for tensor in loaded.module.state_dict().values()))
     step("running the eager model on the golden inputs")
     ask = eager.asker(
         loaded.module,

@@ -32,6 +32,9 @@ def _settle(module: torch.nn.Module) -> None:
     import torch
 
     module.eval()
+    for part in module.modules():
+        if part.training:  # an eval of their own that does nothing, as wrappers of frozen networks have
+            part.training = False
     state = [*module.parameters(), *module.buffers()]
     if any(tensor.device.type != "cpu" for tensor in state):
         module.to("cpu")

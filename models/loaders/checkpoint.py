@@ -46,6 +46,9 @@ def load_checkpoint(request: LoadRequest, path: Path) -> LoadedModel:
 def _load_strictly(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
     wanted = module.state_dict()
     state = fit(state, wanted)
+    for name, value in state.items():
+        if name in wanted and value.is_complex() and not wanted[name].is_complex():
+            raise SourceError(f"the weight {name} in {path} is complex, and the network's is real")
     shaped = {
         name: value.to(wanted[name].dtype) if name in wanted else value for name, value in state.items()
     }

@@ -21,6 +21,7 @@ _HARMLESS: tuple[Any, ...] = (
     pathlib.PosixPath,
     pathlib.PurePosixPath,
 )
+_LFS = b"version https://git-lfs"
 _GLOBAL = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL ([\w.]+)")
 
 
@@ -37,6 +38,9 @@ def read(path: Path, *, trust: bool = False, folder: Path | None = None) -> Any:
     """
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty")
+    with path.open("rb") as file:
+        if file.read(len(_LFS)) == _LFS:
+            raise SourceError(f"{path} is a pointer of Git LFS, not the file itself", hint="git lfs pull")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     import torch
@@ -57,7 +61,10 @@ def read(path: Path, *, trust: bool = False, folder: Path | None = None) -> Any:
                 "or, if you trust its author, add --trust",
             ) from None
     except Exception as error:  # damaged bytes raise whatever the unpickler stumbles over
-        raise _damaged(path, str(error).strip() or type(error).__name__) from None
+        reason = str(error).strip() or type(error).__name__
+        if "weights_only" in reason:
+            reason = "it is a tar archive, as torch wrote before version 0.4"
+        raise _damaged(path, reason) from None
     folder = folder or Path.cwd()
     with imports_from(folder), in_one_sentence(f"unpickling {path}", folder), warnings.catch_warnings():
         warnings.simplefilter("ignore")

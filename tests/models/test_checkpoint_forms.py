@@ -7,6 +7,7 @@ import collections
 import io
 import pathlib
 import sys
+import tarfile
 import types
 import zipfile
 from collections.abc import Callable
@@ -197,6 +198,29 @@ def test_weights_of_another_kind(tmp_path: Path, weight: torch.Tensor, what: str
     message = refusal(SourceError, lambda: plain_state({"head.weight": weight}, tmp_path))
     assert message == (
         f"the weight head.weight in {tmp_path} is {what}\n  expected: a dense tensor of numbers"
+    )
+
+
+def test_a_complex_weight_for_a_real_one(tmp_path: Path, loads: Loads, state: State) -> None:
+    state["stem.weight"] = state["stem.weight"].to(torch.complex64)
+    assert refusal(SourceError, lambda: loads(state)) == (
+        f"the weight stem.weight in {tmp_path}/net.pt is complex, and the network's is real"
+    )
+
+
+def test_a_pointer_of_git_lfs(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+    message = refusal(SourceError, lambda: read(path))
+    assert message == f"{path} is a pointer of Git LFS, not the file itself\n  help: git lfs pull"
+
+
+def test_the_oldest_format_of_torch(tmp_path: Path) -> None:
+    path = tmp_path / "net.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.add(__file__, "storages")
+    assert refusal(SourceError, lambda: read(path)) == (
+        f"{path} cannot be read as a checkpoint: it is a tar archive, as torch wrote before version 0.4"
     )
 
 
