@@ -101,7 +101,8 @@ def wilson(right: int, images: int) -> tuple[float, float]:
     centre = p + _Z**2 / (2 * n)
     half = _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
     scale = 1 + _Z**2 / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    lower, upper = (centre - half) / scale, (centre + half) / scale
+    return (lower if right else 0.0), (upper if right < images else 1.0)
 
 
 def evaluate(

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from pinnace.export.precision import graphs
+
+if TYPE_CHECKING:
+    import onnx
 
 # So many samples are compared.
 SAMPLES = 4
@@ -55,16 +59,17 @@ def parting(
     one, other = onnx.load(str(fp32)), onnx.load(str(converted))
     produced = set(graphs.float_tensors(other))
     tensors = [name for name in graphs.float_tensors(one) if name in produced]
+    stored = _as_stored(other, tensors)
     few = {name: array[:SAMPLES] for name, array in feeds.items()}
     wrong, size = dict.fromkeys(tensors, 0.0), dict.fromkeys(tensors, 0.0)
     pairs = zip(
         graphs.run_tapped(one, tensors, few, one_by_one=one_by_one),
-        graphs.run_tapped(other, tensors, few, one_by_one=one_by_one),
+        graphs.run_tapped(other, list(stored.values()), few, one_by_one=one_by_one),
         strict=True,
     )
     for ours, theirs in pairs:
         for name, value in ours.items():
-            reference, answer = np.asarray(value, np.float64), np.asarray(theirs[name], np.float64)
+            reference, answer = np.asarray(value, np.float64), np.asarray(theirs[stored[name]], np.float64)
             wrong[name] += (
                 float(((answer - reference) ** 2).sum()) if answer.shape == reference.shape else np.inf
             )
@@ -80,3 +85,17 @@ def parting(
         if errors[name] >= limit > 0:
             return Parting(makers[name].name, makers[name].op_type, errors[name])
     return None
+
+
+def _as_stored(model: onnx.ModelProto, tensors: list[str]) -> dict[str, str]:
+    """What the nodes that follow read of each tensor: where it is quantised, what the integers stand for.
+
+    Before that it may be something else: the clipping of a ReLU is left to the integers' range.
+    """
+    quantised = {
+        node.input[0]: node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"
+    }
+    floats = {
+        node.input[0]: node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"
+    }
+    return {name: floats.get(quantised.get(name, ""), name) for name in tensors}

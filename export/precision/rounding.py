@@ -9,7 +9,7 @@ on calibration images allow. This is GPTQ (Frantar et al. 2022, arXiv:2210.17323
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,8 @@ class _Layer:
         image, place = np.divmod(places, height * width)
         row, column = np.divmod(place, width)
         found = windows[image, :, row, column]  # (places, channels, window height, window width)
-        return found.reshape(len(places), self.weights.shape[0], -1).transpose(1, 0, 2)
+        grouped: Doubles = found.reshape(len(places), self.weights.shape[0], -1).transpose(1, 0, 2)
+        return grouped
 
     def rounded(self) -> Doubles:
         """The weights as whole steps, of the shape of `weights`."""
@@ -126,8 +127,7 @@ def round_weights(base: onnx.ModelProto, quantised: onnx.ModelProto, material: M
     images = material.images[:: max(1, len(material.images) // _IMAGES)][:_IMAGES]
     produced = {name for node in base.graph.node for name in node.output}
     tensors = sorted({layer.tensor for layer in layers.values()} & produced)
-    feeds = {material.input: images}
-    tapped: Iterable[Mapping[str, npt.NDArray[np.generic]]]
+    feeds: dict[str, npt.NDArray[np.generic]] = {material.input: images}
     tapped = graphs.run_tapped(base, tensors, feeds, one_by_one=material.fixed_batch)
     for values in itertools.chain([feeds], tapped):
         for layer in layers.values():
@@ -155,7 +155,7 @@ def put(model: onnx.ModelProto, found: Rounded) -> None:
 
 def _layer(node: onnx.NodeProto, weights: Doubles, scales: Doubles) -> _Layer | None:
     """A layer without moments yet; None for what is not rounded this way."""
-    attributes = {a.name: list(a.ints) or [a.i] for a in node.attribute}
+    attributes: dict[str, list[int]] = {a.name: list(a.ints) or [a.i] for a in node.attribute}
     window = None
     if node.op_type == "Conv" and weights.ndim == 4:
         if any(a.name == "auto_pad" and a.s not in (b"", b"NOTSET") for a in node.attribute):

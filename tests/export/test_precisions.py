@@ -1,0 +1,379 @@
+"""A tiny network in every precision: the files, their proof, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+from PIL import Image
+
+from pinnace.clients import cli
+from pinnace.export import accuracy, exporter, proof, targets
+from pinnace.export.exporter import Evidence, export_bundle
+from pinnace.export.formats import all_formats, split
+from pinnace.export.precision.base import METHODS, Material
+from pinnace.export.request import ExportRequest
+from pinnace.export.verify import passed, verify_bundle
+from pinnace.export.worker import export_files
+from pinnace.models import golden
+from pinnace.models.bundle import Bundle
+from pinnace.models.classifier import Classifier
+from pinnace.models.errors import CheckFailed, PinnaceError, UsageError
+from pinnace.models.files import sha256
+from pinnace.models.manifest import Tolerance
+from pinnace.models.runtimes.base import Runtime
+
+CPU = targets.read("cpu")
+# The logits of a network with random weights lie close together, so its int8 is allowed more.
+LOOSE = dataclasses.replace(CPU.tolerance["int8"], max_mean_rel=0.2)
+CPU = dataclasses.replace(CPU, tolerance=CPU.tolerance | {"int8": LOOSE})
+CONVERSIONS = all_formats()["onnx"].conversions
+VARIANTS = ("onnx-fp32", *(f"onnx-{kind}" for kind in CONVERSIONS))
+
+
+def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
+    with pytest.raises(kind) as caught:
+        act()
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here() -> Iterator[None]:
+    """Load and write in this interpreter, which saves seconds where the child is not the point."""
+
+    def run(request: ExportRequest, folder: Path, log: Path, step: Callable[[str], None], *, timeout: float):
+        return export_files(request, folder, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter, "run_worker", run)
+        patch.setattr(sys, "path", list(sys.path))
+        patch.delitem(sys.modules, "sample_networks", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 soft patches of colour, 16 x 16; and a file that is no picture."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for index in range(24):
+        patch = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
+        patch.resize((16, 16), Image.Resampling.BICUBIC).save(folder / f"{index:02}.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nand no more")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def converted(
+    tiny_request: ExportRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    """The tiny network in every precision. Read only."""
+    request = dataclasses.replace(tiny_request, variants=VARIANTS)
+    target = dataclasses.replace(CPU, batch=(1, 64))
+    out = tmp_path_factory.mktemp("converted") / "tiny.bundle"
+    return export_bundle(request, target, out, evidence=Evidence(calibrate=pictures))
+
+
+def graph(bundle: Bundle, name: str) -> onnx.ModelProto:
+    return onnx.load(str(bundle.path(bundle.variant(name).file)))
+
+
+def test_the_manifest_says_what_was_measured(converted: Bundle, pictures: Path) -> None:
+    manifest = converted.manifest
+    assert [variant.name for variant in manifest.variants] == list(VARIANTS)
+    for variant in manifest.variants:
+        assert variant.tolerance == CPU.tolerance[variant.precision]
+        assert variant.proof is not None
+        assert variant.parity is not None
+        assert variant.parity.samples == (10 if variant.precision == "fp32" else 3)
+        assert (variant.proof.images, variant.proof.runtime) == (24 + 3, "onnxruntime")
+        assert variant.proof.mean_abs <= variant.proof.max_abs
+        assert variant.proof.cosine > 0.9
+    exact = [variant.proof.mean_rel for variant in manifest.variants if variant.proof]
+    assert exact[0] < 1e-6 < exact[1] < 1e-3 < exact[2]
+    activations = {variant.name: variant.activations for variant in manifest.variants}
+    assert activations == {
+        "onnx-fp32": None, "onnx-fp16": None, "onnx-int8": "uint8", "onnx-int8sym": "int8"
+    }  # fmt: skip
+    assert manifest.batch == (1, 64)
+    assert manifest.runtimes == CPU.runtimes
+    (broken,) = [note for note in manifest.notes if "broken.png" in note]
+    assert broken == f"{pictures}/broken.png is passed over: the PNG image is damaged or cut short"
+    assert "onnx-int8 was calibrated with 24 images, method minmax" in manifest.notes
+    assert passed(verify_bundle(converted))
+
+
+def test_the_card_is_hashed_and_has_a_row_for_each_variant(converted: Bundle) -> None:
+    text = (converted.folder / "README.md").read_text()
+    assert converted.manifest.files["README.md"] == sha256(converted.folder / "README.md")
+    assert text.startswith("# tiny\n\nA model carried from `file:tiny.pt` by Pinnace ")
+    for variant in converted.manifest.variants:
+        share = variant.bytes / converted.variant("onnx-fp32").bytes
+        size = f"{variant.bytes / 1e3:.1f} kB | {share:.0%}"
+        assert f"| `{variant.name}` | `{variant.file}` | {size} | `{variant.sha256[:12]}` |" in text
+    assert "- input `input=float32[batch,3,16,16]`" in text
+    assert "- batches of 1 to 64" in text
+    assert "- Onnx-int8 was calibrated with 24 images, method minmax." in text
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_inputs_and_outputs_stay_float32(converted: Bundle, name: str) -> None:
+    model = graph(converted, name)
+    onnx.checker.check_model(model, full_check=True)
+    for value in [*model.graph.input, *model.graph.output]:
+        assert value.type.tensor_type.elem_type == TensorProto.FLOAT
+    assert {opset.version for opset in model.opset_import if opset.domain == ""} == {18}
+
+
+def test_int8_for_cpus_has_unsigned_activations_and_no_clipping_between(converted: Bundle) -> None:
+    model = graph(converted, "onnx-int8")
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    quantised = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert {constants[node.input[2]].dtype for node in quantised} == {np.dtype("uint8")}
+    assert "Relu" not in {node.op_type for node in model.graph.node}
+
+
+def test_int8_for_tensorrt_has_signed_activations_zero_points_of_zero_and_float_biases(
+    converted: Bundle,
+) -> None:
+    model = graph(converted, "onnx-int8sym")
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            zero = constants[node.input[2]]
+            assert zero.dtype == np.int8
+            assert not zero.any()
+
+
+@pytest.mark.parametrize("name", ["onnx-int8", "onnx-int8sym"])
+def test_weights_have_a_scale_for_each_channel(converted: Bundle, name: str) -> None:
+    model = graph(converted, name)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    weights = {
+        node.input[0]: constants[node.input[1]].size
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear"
+        and node.input[0] in constants
+        and constants[node.input[0]].ndim > 1
+    }
+    assert sorted(weights.values()) == [5, 6]  # classes of the head, channels of the stem
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import numpy as np
+from pinnace.export.formats import all_formats
+from pinnace.export.precision.base import Material
+from pinnace.models import golden
+folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+images = np.random.default_rng(1).normal(size=(6, 3, 16, 16)).astype(np.float32)
+inputs, _ = golden.read(folder / golden.FILE)
+for kind, conversion in all_formats()["onnx"].conversions.items():
+    for method in sys.argv[3:] if conversion.needs_images else sys.argv[3:4]:
+        material = Material(folder / "onnx-fp32.onnx", inputs, "input", images, method)
+        conversion.convert(material, out / f"{kind}-{method}.onnx")
+"""
+
+
+def test_the_same_conversion_twice_gives_the_same_bytes_whatever_the_method(
+    converted: Bundle, tmp_path: Path
+) -> None:
+    folders = []
+    for seed in ("1", "2"):
+        folders.append(tmp_path / seed)
+        folders[-1].mkdir()
+        command = [sys.executable, "-c", SCRIPT, str(converted.folder), str(folders[-1]), *METHODS]
+        done = subprocess.run(
+            command, env=os.environ | {"PYTHONHASHSEED": seed}, check=True, stdout=subprocess.PIPE
+        )
+        assert done.stdout == b""  # which is for data
+    first, second = ({path.name: sha256(path) for path in folder.iterdir()} for folder in folders)
+    assert first == second
+    assert len(first) == 1 + 2 * len(METHODS)
+    assert len(set(first.values())) > 1 + 2  # the methods find different ranges
+
+
+# What is refused.
+
+
+@pytest.fixture(scope="module")
+def black(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("black")
+    for index in range(4):
+        Image.new("RGB", (16, 16)).save(folder / f"{index}.png")
+    return folder
+
+
+def test_a_quantisation_calibrated_on_black_is_refused(
+    tiny_request: ExportRequest, pictures: Path, black: Path, tmp_path: Path
+) -> None:
+    request = dataclasses.replace(tiny_request, variants=("onnx-fp32", "onnx-int8"))
+    evidence = Evidence(calibrate=black, images=pictures)
+    message = refusal(
+        CheckFailed, lambda: export_bundle(request, CPU, tmp_path / "out.bundle", evidence=evidence)
+    )
+    sentence, expected, got, hint = message.splitlines()
+    assert sentence == "onnx-int8 in onnxruntime does not answer like the eager model; no bundle was written"
+    assert expected == "  expected: at most 0.4 of the outputs' range"
+    assert got.startswith("  got: ")
+    assert float(got.split()[1]) > 0.4
+    assert hint.startswith("  help: it parts from onnx-fp32 at ")
+    assert {path.name for path in tmp_path.iterdir()} == {"out.bundle.reproduce", "out.bundle.reproduce.py"}
+
+
+def test_the_script_shows_the_failure_without_pinnace(
+    tiny_request: ExportRequest,
+    black: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    request = dataclasses.replace(tiny_request, variants=("onnx-fp32", "onnx-int8"))
+    with pytest.raises(CheckFailed):
+        export_bundle(request, CPU, tmp_path / "out.bundle", evidence=Evidence(calibrate=black))
+    script = tmp_path / "out.bundle.reproduce.py"
+    assert "import pinnace" not in script.read_text()
+    assert "from pinnace" not in script.read_text()
+    runpy.run_path(str(script))
+    printed = capsys.readouterr().out
+    assert printed.startswith("logits difference of each golden sample, by the range of its outputs: [")
+    export_bundle(request, CPU, tmp_path / "out.bundle", evidence=Evidence(calibrate=pictures))
+    assert not script.exists()
+    assert not script.with_suffix("").exists()
+
+
+def test_a_scale_that_was_broken_by_hand_is_found_by_verify(converted: Bundle, tmp_path: Path) -> None:
+    folder = shutil.copytree(converted.folder, tmp_path / "tiny.bundle")
+    path = folder / "onnx-int8.onnx"
+    model = onnx.load(str(path))
+    (scale,) = [t for t in model.graph.initializer if t.name.endswith("stem.weight_scale")]
+    scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) * np.float32(8), scale.name))
+    onnx.save(model, str(path))
+    variants = tuple(
+        dataclasses.replace(variant, sha256=sha256(folder / variant.file))
+        for variant in converted.manifest.variants
+    )
+    document = dataclasses.replace(converted.manifest, variants=variants)
+    (folder / "manifest.json").write_bytes(document.to_json())
+    failed = [v for v in verify_bundle(Bundle.open(folder)) if v.passed is False]
+    assert {verdict.variant.name for verdict in failed} == {"onnx-int8"}
+
+
+@pytest.mark.parametrize(
+    ("bound", "expected"),
+    [
+        ({"max_mean_rel": 1e-9}, "a mean difference of at most 1e-09 of the outputs' range"),
+        ({"min_top5_overlap": 1.5}, "top-5 overlap of at least 150.0%"),
+        ({"min_top1_agreement": 1.5}, "top-1 agreement of at least 150.0%"),
+    ],
+)
+def test_each_bound_on_photographs_is_kept(
+    tiny_request: ExportRequest, pictures: Path, tmp_path: Path, bound: dict[str, float], expected: str
+) -> None:
+    strict = dataclasses.replace(CPU, tolerance={"fp16": Tolerance(photographs_only=True, **bound)})
+    request = dataclasses.replace(tiny_request, variants=("onnx-fp32", "onnx-fp16"))
+    message = refusal(
+        CheckFailed,
+        lambda: export_bundle(request, strict, tmp_path / "out.bundle", evidence=Evidence(images=pictures)),
+    )
+    sentence, wanted, *_ = message.splitlines()
+    assert sentence == (
+        "onnx-fp16 in onnxruntime does not answer like fp32 on 27 photographs; no bundle was written"
+    )
+    assert wanted == f"  expected: {expected}"
+
+
+def labelled(pictures: Path, folder: Path, answers: list[int]) -> Path:
+    """The pictures as a tree in which the network is right by definition."""
+    for path, answer in zip(sorted(pictures.glob("[0-9]*.png")), answers, strict=True):
+        (folder / str(answer)).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / str(answer))
+    return folder
+
+
+def test_a_variant_that_loses_more_points_than_allowed_is_refused(
+    converted: Bundle, tiny_request: ExportRequest, pictures: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    with Classifier(converted, "onnx-fp32") as fp32:
+        answers = [
+            fp32.classify(path, 1).predictions[0].index for path in sorted(pictures.glob("[0-9]*.png"))
+        ]
+    tree = labelled(pictures, tmp_path / "tree", answers)
+    request = dataclasses.replace(tiny_request, variants=("onnx-fp32", "onnx-fp16"))
+    evidence = Evidence(images=tree, max_drop=1.0)
+    bundle = export_bundle(request, CPU, tmp_path / "good.bundle", evidence=evidence)
+    assert [variant.name for variant in bundle.manifest.variants] == ["onnx-fp32", "onnx-fp16"]
+
+    def run(runtime: Runtime, inputs: golden.Arrays) -> golden.Arrays:
+        answers = proof.run(runtime, inputs)
+        wrong = runtime.path.name == "onnx-fp16.onnx"
+        return {name: -logits for name, logits in answers.items()} if wrong else answers
+
+    monkeypatch.setattr(accuracy, "proof", SimpleNamespace(run=run, BATCH=proof.BATCH))
+    message = refusal(
+        CheckFailed, lambda: export_bundle(request, CPU, tmp_path / "bad.bundle", evidence=evidence)
+    )
+    assert message == (
+        "onnx-fp16 loses 100.00 points of top-1 against fp32 on 24 images; no bundle was written\n"
+        "  expected: at most 1 points\n"
+        "  got: 0.00%, and 100.00% in fp32\n"
+        "  help: give more --calibrate images, another --calibration-method, or leave the precision out"
+    )
+    assert not (tmp_path / "bad.bundle").exists()
+
+
+def test_int8_without_images_is_one_sentence(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workshop)
+    status = cli.run(["export", "file:tiny.pt", "-o", str(tmp_path / "out"), "--precision", "int8"])
+    assert (status, capsys.readouterr().err) == (
+        2,
+        "error: onnx-int8 needs images: its ranges are found by running the model on them\n"
+        "  expected: --calibrate DIR, with about 100 to 500 photographs of the kind the model will meet\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("evidence", "message"),
+    [
+        ({"max_drop": 1.0}, "--max-drop needs labelled images\n  expected: --images DIR"),
+        (
+            {"method": "guess"},
+            "there is no such calibration method\n"
+            "  expected: one of minmax, entropy, percentile\n  got: guess",
+        ),
+    ],
+)
+def test_evidence_that_makes_no_sense(evidence: dict[str, object], message: str) -> None:
+    assert refusal(UsageError, lambda: Evidence(**evidence)) == message  # type: ignore[arg-type]
+
+
+def test_every_conversion_is_named_by_its_format() -> None:
+    for kind, conversion in CONVERSIONS.items():
+        format, found = split(f"onnx-{kind}")
+        assert (format.name, found) == ("onnx", kind)
+        assert format.kinds[kind] == conversion.precision
+
+
+def test_a_model_whose_golden_data_was_read_can_be_converted_without_images(
+    converted: Bundle, tmp_path: Path
+) -> None:
+    inputs, _ = golden.read(converted.folder / golden.FILE)
+    material = Material(converted.path("onnx-fp32.onnx"), inputs, "input")
+    assert CONVERSIONS["fp16"].convert(material, tmp_path / "half.onnx") == ()
+    assert sha256(tmp_path / "half.onnx") == converted.variant("onnx-fp16").sha256
