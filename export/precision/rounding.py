@@ -129,7 +129,7 @@ def round_weights(base: onnx.ModelProto, quantised: onnx.ModelProto, material: M
     tensors = sorted({layer.tensor for layer in layers.values()} & produced)
     feeds: dict[str, npt.NDArray[np.generic]] = {material.input: images}
     tapped = graphs.run_tapped(base, tensors, feeds, one_by_one=material.fixed_batch)
-    for values in itertools.chain([feeds], tapped):
+    for values in itertools.chain((feeds,), tapped):
         for layer in layers.values():
             if layer.tensor in values:
                 layer.see(values[layer.tensor], rng)
