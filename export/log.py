@@ -22,8 +22,8 @@ class BoundedLog:
         self._thread.start()
 
     def _copy(self) -> None:
-        tail: deque[bytes] = deque(maxlen=LAST // _BLOCK)
-        written = seen = 0
+        tail: deque[bytes] = deque()
+        written = seen = kept = 0
         with self._stream, self._path.open("wb", buffering=0) as file:
             while block := self._stream.read1(_BLOCK):  # type: ignore[attr-defined]
                 seen += len(block)
@@ -31,7 +31,11 @@ class BoundedLog:
                     written += file.write(block)
                 else:
                     tail.append(block)
-            if left_out := seen - written - sum(map(len, tail)):
+                    kept += len(block)
+                    # By bytes and not by blocks: an unbuffered child writes blocks of one byte, too.
+                    while kept - len(tail[0]) >= LAST:
+                        kept -= len(tail.popleft())
+            if left_out := seen - written - kept:
                 file.write(f"\n[{left_out} bytes were left out]\n".encode())
             file.writelines(tail)
 

@@ -66,7 +66,7 @@ def overflowing(model: onnx.ModelProto, material: Material) -> list[str]:
     for tensor in model.graph.initializer:
         value = numpy_helper.to_array(tensor)
         if value.dtype == np.float32:
-            peaks[tensor.name] = _peak(value) * HEADROOM  # weights do not grow
+            peaks[tensor.name] = _peak(value) / HEADROOM  # weights do not grow
     limit = LARGEST / HEADROOM
     return [
         node.name

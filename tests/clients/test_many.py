@@ -172,10 +172,12 @@ def test_an_interrupted_run_goes_on(pinnace, where, photos, tmp_path, sign) -> N
     assert 20 <= done < IMAGES, "it was over before it was interrupted"
     if sign == signal.SIGINT:
         assert process.returncode == 130
-        assert err.splitlines()[-1] == (
-            f"interrupted: {done} of 300 images are done; "
+        # The signal may come between the writing of a row and the counting of it.
+        assert err.splitlines()[-1] in [
+            f"interrupted: {count} of 300 images are done; "
             f"the same command with --resume goes on after what {out} holds"
-        )
+            for count in (done - 1, done)
+        ]
         assert "Traceback" not in err
     outcome = pinnace("classify", photos, *where, "-o", out, "--resume")
     assert outcome.status == 0, outcome.err
