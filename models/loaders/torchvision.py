@@ -145,7 +145,7 @@ def _described(name: str, module: torch.nn.Module, weights: Any) -> LoadedModel:
         return LoadedModel(module, None, labels, (note,), (clip,))
     if task == "SemanticSegmentation":
         (edge,) = preset.resize_size
-        note = f"{name} takes images of any shape; in the bundle they are squeezed into {edge}x{edge}"
+        note = f"{name} takes images of any shape; in the bundle they are squeezed into one"
         return LoadedModel(module, _preprocess(preset, (edge, edge), None), None, (note,))
     crop = preset.crop_size[0]
     return LoadedModel(module, _preprocess(preset, preset.resize_size[0], (crop, crop)), labels)

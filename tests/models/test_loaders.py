@@ -168,7 +168,7 @@ def test_segmentation_takes_images_of_one_size_and_says_so() -> None:
     assert (loaded.preprocess.resize, loaded.preprocess.crop) == ((520, 520), None)
     assert loaded.labels is None
     assert loaded.notes == (
-        "lraspp_mobilenet_v3_large takes images of any shape; in the bundle they are squeezed into 520x520",
+        "lraspp_mobilenet_v3_large takes images of any shape; in the bundle they are squeezed into one",
         "lraspp_mobilenet_v3_large was exported with random weights",
     )
 
