@@ -225,9 +225,11 @@ for (const [moment, action] of Object.entries({
   "a wait": reply(503, OVERLOADED, { "Retry-After": "20" }),
 })) {
   test(`a signal ends ${moment} with its own reason`, async () => {
-    const { url, requests } = await strangeServer(action);
     const controller = new AbortController();
-    setTimeout(() => controller.abort(new Error("changed my mind")), 150);
+    const { url, requests } = await strangeServer((...exchange) => {
+      action(...exchange);
+      setTimeout(() => controller.abort(new Error("changed my mind")), 150);
+    });
     const call = new Client(url).classify(IMAGE, { signal: controller.signal });
     await assert.rejects(call, { message: "changed my mind" });
     assert.equal(requests.length, 1);
