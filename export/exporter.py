@@ -8,12 +8,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from pinnace.export import card, reproduce
-from pinnace.export.accuracy import check_accuracy
-from pinnace.export.child import run_worker
-from pinnace.export.conversion import convert, is_conversion
+from pinnace.export.child.spawn import run_worker
 from pinnace.export.images import Prepared, prepare_folder
 from pinnace.export.precision.base import DEFAULT_METHOD, METHODS
-from pinnace.export.proving import Prover, photographs, stored_golden
+from pinnace.export.precision.conversion import convert, is_conversion
+from pinnace.export.proving.accuracy import check_accuracy
+from pinnace.export.proving.prover import Prover, photographs, stored_golden
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.targets import Target
 from pinnace.models import manifest

@@ -28,7 +28,7 @@ def build(
     from rich.table import Table
 
     from pinnace.clients.output import bars, err, out, print_error, print_json
-    from pinnace.export.build import build_variant, choose_builder, sources
+    from pinnace.export.engines.build import build_variant, choose_builder, sources
     from pinnace.models.bundle import Bundle
     from pinnace.models.errors import CheckFailed
 

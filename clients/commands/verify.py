@@ -27,7 +27,7 @@ def verify(
     from rich.table import Table
 
     from pinnace.clients.output import err, out, print_json, steps
-    from pinnace.export.verify import passed, verify_bundle
+    from pinnace.export.proving.verify import passed, verify_bundle
     from pinnace.models.bundle import Bundle
 
     opened = Bundle.open(bundle)

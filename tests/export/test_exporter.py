@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from pinnace.export import exporter, targets
+from pinnace.export.child.worker import export_files
 from pinnace.export.exporter import export_bundle, read_labels
 from pinnace.export.request import ExportRequest, read_preprocess
 from pinnace.export.targets import Target
-from pinnace.export.worker import export_files
 from pinnace.models import golden
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import CheckFailed, MissingDependency, PinnaceError, UsageError

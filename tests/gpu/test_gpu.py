@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pinnace.export import parity
-from pinnace.export.build import build_problem, build_variant, builders, sources
-from pinnace.export.verify import verify_bundle
+from pinnace.export.engines.build import build_problem, build_variant, builders, sources
+from pinnace.export.proving import parity
+from pinnace.export.proving.verify import verify_bundle
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.manifest import Variant

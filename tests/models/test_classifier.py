@@ -11,7 +11,7 @@ import scipy.special
 import torch
 from PIL import Image
 
-from pinnace.export.golden_inputs import photographs
+from pinnace.export.child.golden_inputs import photographs
 from pinnace.models.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, CheckFailed, ImageError, PinnaceError, UsageError

@@ -11,7 +11,7 @@ import timm.data
 import torch
 from PIL import Image
 
-from pinnace.export.golden_inputs import photographs
+from pinnace.export.child.golden_inputs import photographs
 from pinnace.models.errors import PinnaceError, SourceError, UsageError
 from pinnace.models.images import open_image
 from pinnace.models.loaders import load

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchvision
 
-from pinnace.export.golden_inputs import photographs
+from pinnace.export.child.golden_inputs import photographs
 from pinnace.models.errors import MissingDependency, PinnaceError, SourceError, UsageError
 from pinnace.models.images import open_image
 from pinnace.models.loaders import load

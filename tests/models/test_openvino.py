@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pinnace.export.verify import verify_bundle
+from pinnace.export.proving.verify import verify_bundle
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import BundleError, PinnaceError, UsageError
 from pinnace.models.manifest import Tolerance

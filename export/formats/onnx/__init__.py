@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from pinnace.export.formats.base import Format, Graph
-from pinnace.export.onnx_file import save
+from pinnace.export.formats.onnx.file import save
+from pinnace.export.formats.onnx.scripted import export_scripted
 from pinnace.export.precision import fp16, int8
-from pinnace.export.scripted_onnx import export_scripted
 from pinnace.models.errors import CheckFailed
 from pinnace.models.signature import BATCH, TensorSpec
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pinnace.export import golden_inputs, reference
+from pinnace.export.child import golden_inputs, reference
+from pinnace.export.child.reference import Ask
 from pinnace.export.preprocessing import Changes, resize_to
-from pinnace.export.reference import Ask
 from pinnace.export.request import ExportRequest
 from pinnace.models.errors import SourceError, UsageError
 from pinnace.models.golden import Arrays

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pinnace.export import parity
+from pinnace.export.proving import parity
 from pinnace.models import golden
 from pinnace.models.manifest import Golden, Proof, Tolerance
 from pinnace.models.predictions import DEFAULT_TOP_K
 
 if TYPE_CHECKING:
-    from pinnace.export.parity import Arrays, Floats
+    from pinnace.export.proving.parity import Arrays, Floats
     from pinnace.models.runtimes.base import Runtime
 
 # Of fewer photographs than this, one whose answer changes is a large share: shares are then not judged.

@@ -10,7 +10,7 @@ from pathlib import Path
 from pinnace.export.formats import split
 from pinnace.export.images import Prepared
 from pinnace.export.precision.base import DEFAULT_METHOD, Material
-from pinnace.export.proving import REFERENCE, is_fixed
+from pinnace.export.proving.prover import REFERENCE, is_fixed
 from pinnace.export.request import ExportedFiles
 from pinnace.models import golden
 from pinnace.models.errors import UsageError

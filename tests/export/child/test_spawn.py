@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from pinnace.clients import cli
-from pinnace.export.child import run_worker
+from pinnace.export.child.spawn import run_worker
 from pinnace.export.request import ExportRequest
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import PinnaceError, SourceError

@@ -1,4 +1,4 @@
-"""Runs `pinnace.export.worker` in a fresh interpreter and brings back what it learnt."""
+"""Runs `pinnace.export.child.worker` in a fresh interpreter and brings back what it learnt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from pinnace.export.log import BoundedLog
+from pinnace.export.child.log import BoundedLog
 from pinnace.export.request import FILES, REQUEST, ExportedFiles, ExportRequest
 from pinnace.models.errors import SourceError, from_dict
 
@@ -34,7 +34,7 @@ def run_worker(
     Args:
         request: what to export.
         folder: where the files go; it exists.
-        log: what the child printed; see `pinnace.export.log`.
+        log: what the child printed; see `pinnace.export.child.log`.
         step: called with a few words before each step.
         timeout: seconds after which the child is ended.
 
@@ -46,7 +46,7 @@ def run_worker(
         request_path, result_path = Path(exchange, "request.json"), Path(exchange, "result.json")
         request_path.write_bytes(REQUEST.dump_json(request))
         reading, writing = os.pipe()
-        command = [sys.executable, "-I", "-u", "-m", "pinnace.export.worker"]
+        command = [sys.executable, "-I", "-u", "-m", "pinnace.export.child.worker"]
         command += [str(request_path), str(result_path), str(folder), str(writing)]
         process = subprocess.Popen(
             command,

@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pinnace.export.bisect import parting
 from pinnace.export.precision import fp16, graphs, int8, rounding, sensitivity
 from pinnace.export.precision.base import Material
+from pinnace.export.proving.bisect import parting
 
 
 def chain(path: Path, weights: list[np.ndarray], *, clip: bool = False) -> Path:

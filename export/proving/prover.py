@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pinnace.export import bisect, parity, proof
 from pinnace.export.formats import precision_of, split
 from pinnace.export.images import Prepared
-from pinnace.export.proof import Photographs
+from pinnace.export.proving import bisect, parity, proof
+from pinnace.export.proving.proof import Photographs
 from pinnace.export.request import ExportedFiles
 from pinnace.models import golden
 from pinnace.models.errors import CheckFailed, MissingDependency

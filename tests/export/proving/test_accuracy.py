@@ -13,8 +13,8 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from pinnace.clients import cli
-from pinnace.export.accuracy import Accuracy, Count, check_drop, evaluate_bundle, wilson
 from pinnace.export.image_folder import Classes, read_image_folder
+from pinnace.export.proving.accuracy import Accuracy, Count, check_drop, evaluate_bundle, wilson
 from pinnace.models.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import CheckFailed, PinnaceError, UsageError

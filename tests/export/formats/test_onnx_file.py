@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
-from pinnace.export import onnx_file
+from pinnace.export.formats.onnx import file as onnx_file
 from pinnace.models.errors import CheckFailed
 
 

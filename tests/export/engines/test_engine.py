@@ -15,10 +15,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from pinnace.clients import cli
-from pinnace.export import build as building
-from pinnace.export.build import build_variant, choose_builder, sources
-from pinnace.export.engine import build_engine
-from pinnace.export.verify import verify_bundle
+from pinnace.export.engines import build as building
+from pinnace.export.engines.build import build_variant, choose_builder, sources
+from pinnace.export.engines.engine import build_engine
+from pinnace.export.proving.verify import verify_bundle
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, PinnaceError, UsageError
 from pinnace.models.files import sha256

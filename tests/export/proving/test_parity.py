@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pinnace.export import parity
-from pinnace.export.parity import compare, excess, measure
+from pinnace.export.proving import parity
+from pinnace.export.proving.parity import compare, excess, measure
 from pinnace.models.manifest import Parity, Tolerance
 from pinnace.models.signature import Signature, TensorSpec
 

@@ -19,13 +19,14 @@ from onnx import TensorProto, numpy_helper
 from PIL import Image
 
 from pinnace.clients import cli
-from pinnace.export import accuracy, exporter, proof, targets
+from pinnace.export import exporter, targets
+from pinnace.export.child.worker import export_files
 from pinnace.export.exporter import Evidence, export_bundle
 from pinnace.export.formats import all_formats, split
 from pinnace.export.precision.base import METHODS, Material
+from pinnace.export.proving import accuracy, proof
+from pinnace.export.proving.verify import passed, verify_bundle
 from pinnace.export.request import ExportRequest
-from pinnace.export.verify import passed, verify_bundle
-from pinnace.export.worker import export_files
 from pinnace.models import golden
 from pinnace.models.bundle import Bundle
 from pinnace.models.classifier import Classifier

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 from pinnace.export.formats.base import Graph
-from pinnace.export.onnx_file import strip
+from pinnace.export.formats.onnx.file import strip
 
 
 def export_scripted(graph: Graph, path: Path) -> None:

@@ -1,6 +1,7 @@
 """The child interpreter of an export: loads foreign code, writes files, and goes away.
 
-Started as `python -I -m pinnace.export.worker REQUEST RESULT FOLDER EVENTS_FD`; see `pinnace.export.child`.
+Started as `python -I -m pinnace.export.child.worker REQUEST RESULT FOLDER EVENTS_FD`; see
+`pinnace.export.child.spawn`.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pinnace.export import eager, golden_inputs
+from pinnace.export.child import eager, golden_inputs
+from pinnace.export.child.onnx_source import OnnxSource
+from pinnace.export.child.study import Study, Subject, study
 from pinnace.export.formats import split
 from pinnace.export.formats.base import Graph
-from pinnace.export.onnx_file import require_room
-from pinnace.export.onnx_source import OnnxSource
+from pinnace.export.formats.onnx.file import require_room
 from pinnace.export.request import FILES, REQUEST, ExportedFiles, ExportRequest
-from pinnace.export.study import Study, Subject, study
 from pinnace.models import golden
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
 from pinnace.models.golden import Arrays

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pinnace.export.reference import SIZES
+from pinnace.export.child.reference import SIZES
 from pinnace.models.golden import Arrays
 from pinnace.models.images import open_image
 from pinnace.models.preprocess import Preprocess
 from pinnace.models.signature import BATCH, Signature, TensorSpec
 
-PHOTOGRAPHS = Path(__file__).parent / "photographs"
+PHOTOGRAPHS = Path(__file__).parents[1] / "photographs"
 
 # Noise is rounded to this fraction so that the archive compresses.
 _STEPS = 16

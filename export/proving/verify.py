@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pinnace.export import parity, proof
+from pinnace.export.proving import parity, proof
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError
 from pinnace.models.images import open_image

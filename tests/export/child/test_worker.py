@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pinnace.export import golden_inputs, worker
+from pinnace.export.child import golden_inputs, worker
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.models import golden
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError, UsageError

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pinnace.export import parity, proof
-from pinnace.export.engine import Progress, build_engine
+from pinnace.export.engines.engine import Progress, build_engine
+from pinnace.export.proving import parity, proof
 from pinnace.models import manifest
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, UsageError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pinnace.export import log
+from pinnace.export.child import log
 
 
 def kept(code: str, path: Path) -> bytes:

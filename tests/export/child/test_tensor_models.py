@@ -13,13 +13,14 @@ import onnxruntime
 import pytest
 import torch
 
-from pinnace.export import exporter, study, targets
+from pinnace.export import exporter, targets
+from pinnace.export.child import study
+from pinnace.export.child.worker import export_files
 from pinnace.export.exporter import export_bundle
 from pinnace.export.inputs import parse_inputs
 from pinnace.export.preprocessing import Changes
+from pinnace.export.proving.verify import passed, verify_bundle
 from pinnace.export.request import ExportRequest
-from pinnace.export.verify import passed, verify_bundle
-from pinnace.export.worker import export_files
 from pinnace.models.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import PinnaceError, SourceError, UsageError

@@ -12,10 +12,10 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pinnace.export import proof
 from pinnace.export.formats import split
 from pinnace.export.image_folder import LabelledImage, read_image_folder
-from pinnace.export.proving import open_reference, options
+from pinnace.export.proving import proof
+from pinnace.export.proving.prover import open_reference, options
 from pinnace.export.request import ExportedFiles
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import BundleError, CheckFailed, ImageError, MissingDependency, UsageError
