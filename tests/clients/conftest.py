@@ -198,6 +198,16 @@ class Stub:
         handler.close_connection = True
 
 
+class _Server(ThreadingHTTPServer):
+    """Does not print that a client which had seen enough has gone away."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @pytest.fixture
 def stub() -> Iterator[Stub]:
     """A server that answers what the test tells it to."""
@@ -222,8 +232,7 @@ def stub() -> Iterator[Stub]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.daemon_threads = True
+    with _Server(("127.0.0.1", 0), Handler) as http:
         stub.url = f"http://127.0.0.1:{http.server_port}"
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
