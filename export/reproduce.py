@@ -28,6 +28,13 @@ import timm
 
 model = timm.create_model({name!r}, pretrained={pretrained})
 """,
+    "darknet": """\
+from pinnace.models.networks.darknet import NETWORKS  # plain torch, and no part of the export
+from pinnace.models.networks.layers import build
+
+network = NETWORKS[{name!r}]
+model = build(network.table({classes}))  # with random weights
+""",
     "hub": """\
 model = torch.hub.load({repository!r}, {entry!r}, source={where!r}, trust_repo=True)
 """,
@@ -227,7 +234,8 @@ class Script:
     def _load(self) -> str:
         """The lines that make `model`, and `example` of two samples."""
         request = self.request
-        crop = request.input_size or (request.preprocess.crop if request.preprocess else None) or (224, 224)
+        crop = request.input_size or (request.preprocess.crop if request.preprocess else None)
+        crop = crop or ((416, 416) if request.source.startswith("darknet:") else (224, 224))
         channels = request.preprocess.channels if request.preprocess else 3
         return (
             "import torch\n\n"
@@ -243,6 +251,9 @@ class Script:
             return _LOADERS["torchvision"].format(name=source.name, weights=weights)
         if source.kind == "timm":
             return _LOADERS["timm"].format(name=source.name, pretrained=source.ref != "none")
+        if source.kind == "darknet":
+            classes = self.request.num_classes or "network.classes"
+            return _LOADERS["darknet"].format(name=source.name, classes=classes)
         if source.kind == "hub":
             local = source.name.startswith((".", "/"))
             repository = source.name if local or source.ref is None else f"{source.name}:{source.ref}"

@@ -9,6 +9,7 @@ from pinnace.models.errors import UsageError
 FORMS = {
     "catalogue": "efficientnet_lite0",
     "torchvision": "torchvision:resnet50[@WEIGHTS or @none]",
+    "darknet": "darknet:yolov3@WEIGHTS or @none",
     "timm": "timm:mobilenetv3_small_100[.TAG][@none]",
     "hub": "hub:owner/repo[:ref]#entry or hub:./folder#entry",
     "file": "file:PATH",
@@ -24,7 +25,8 @@ class Source:
     Attributes:
         kind: which loader reads it: a key of `FORMS`.
         name: the model's name, the repository, or the path.
-        ref: weights (torchvision), `none` (timm), or branch, tag or commit (hub), where given.
+        ref: weights (torchvision), their file or `none` (darknet), `none` (timm), or branch, tag or commit
+            (hub), where given.
         entry: entry point of a hub repository.
     """
 
@@ -45,7 +47,7 @@ class Source:
             kind, rest = "catalogue", text
         if kind not in FORMS or (kind == "catalogue") == bool(colon) or not rest:
             raise _unknown(text)
-        if kind == "torchvision":
+        if kind in ("torchvision", "darknet"):
             name, at, ref = rest.partition("@")
             if not name or (at and not ref):
                 raise _unknown(text)

@@ -15,7 +15,7 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="efficientnet_lite0, torchvision:NAME, timm:NAME, hub:REPO#ENTRY, file:PATH",
+            help="efficientnet_lite0, torchvision:NAME, timm:NAME, darknet:NAME, hub:REPO#ENTRY, file:PATH",
             show_default=False,
         ),
     ],

@@ -1,4 +1,4 @@
-"""`pinnace models`: the catalogue."""
+"""`pinnace models`: the catalogue, and the networks of our own."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ from pinnace.clients.options import Json
 
 
 def models(json: Json = False) -> None:
-    """List the catalogue: models whose real weights come as packages."""
+    """List the catalogue, whose real weights come as packages, and the networks that bring none."""
     from rich.table import Table
 
     from pinnace.clients.output import out, print_json
     from pinnace.models.loaders.catalogue import CATALOGUE
+    from pinnace.models.networks.darknet import NETWORKS
     from pinnace.models.source import FORMS
 
+    rows: list[tuple[str, int, str, float | None]] = [
+        *((entry.name, entry.size, "ImageNet", entry.top1) for entry in CATALOGUE.values()),
+        *((f"darknet:{name}", network.size, "random, or a file", None) for name, network in NETWORKS.items()),
+    ]
     if json:
-        print_json([{"name": e.name, "input_size": e.size, "top1": e.top1} for e in CATALOGUE.values()])
+        print_json([dict(zip(("name", "input_size", "weights", "top1"), row, strict=True)) for row in rows])
         return
-    table = Table("model", "input", "ImageNet top-1, published")
-    for entry in CATALOGUE.values():
-        table.add_row(entry.name, f"{entry.size} x {entry.size}", f"{entry.top1:.1f} %")
+    table = Table("model", "input", "weights", "ImageNet top-1, published")
+    for name, size, weights, top1 in rows:
+        table.add_row(name, f"{size} x {size}", weights, "" if top1 is None else f"{top1:.1f} %")
     out().print(table)
     out().print(
         "Other sources: " + "; ".join(form for kind, form in FORMS.items() if kind != "catalogue"),

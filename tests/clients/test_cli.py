@@ -241,6 +241,10 @@ def test_models_lists_the_catalogue(pinnace):
         "efficientnet_lite0",
         "efficientnet_lite1",
         "efficientnet_lite2",
+        "darknet:yolov2-tiny-voc",
+        "darknet:yolov2-tiny",
+        "darknet:yolov3-tiny",
+        "darknet:yolov3",
     ]
     assert "75.1 %" in pinnace("models").out
 

@@ -27,9 +27,9 @@ COMMANDS = PAGE["commands"](ROOT / "docs" / "sources.md")
 TYPED = [command for command in COMMANDS if command.startswith("pinnace export")]
 
 # They download weights or code; that they fail in one sentence is tested with their loaders. The default
-# model is exported by other tests.
+# model is exported by other tests, and weights of Darknet are read in tests/models/test_darknet.py.
 NEED_A_NETWORK = ("torchvision:resnet50", "timm:resnet18.a1_in1k", "hub:pytorch/vision")
-ELSEWHERE = ("efficientnet_lite0",)
+ELSEWHERE = ("efficientnet_lite0", "darknet:yolov3@")
 
 NETWORK = """
 import torch
@@ -140,6 +140,6 @@ def test_an_example(command: str, capfd: pytest.CaptureFixture[str]) -> None:
 def test_every_kind_of_source_has_an_example() -> None:
     sources = [shlex.split(command)[2] for command in TYPED]
     kinds = {source.partition(":")[0] for source in sources}
-    assert kinds == {"efficientnet_lite0", "torchvision", "timm", "hub", "file"}
+    assert kinds == {"efficientnet_lite0", "torchvision", "timm", "darknet", "hub", "file"}
     files = {source for source in sources if source.startswith("file:")}
     assert {Path(file).suffix for file in files} == {".pt", ".safetensors", ".pt2", ".onnx"}

@@ -20,6 +20,8 @@ FORMS = {
     "timm:resnet18.a1_in1k": Source("timm", "resnet18.a1_in1k"),
     "timm:resnet18@none": Source("timm", "resnet18", ref="none"),
     "timm:hf-hub:timm/resnet18@main": Source("timm", "hf-hub:timm/resnet18@main"),
+    "darknet:yolov3-tiny@none": Source("darknet", "yolov3-tiny", ref="none"),
+    "darknet:yolov3@runs/my@best.weights": Source("darknet", "yolov3", ref="runs/my@best.weights"),
     "hub:owner/repo#entry": Source("hub", "owner/repo", entry="entry"),
     "hub:owner/repo:v1.2#entry": Source("hub", "owner/repo", ref="v1.2", entry="entry"),
     "hub:owner/repo:feature/x#entry": Source("hub", "owner/repo", ref="feature/x", entry="entry"),
@@ -36,6 +38,7 @@ anything = st.text(min_size=1)
 sources = st.one_of(
     st.builds(Source, st.just("catalogue"), words),
     st.builds(Source, st.just("torchvision"), words, st.none() | anything),
+    st.builds(Source, st.just("darknet"), words, st.none() | anything),
     st.builds(Source, st.just("timm"), words, st.none() | st.just("none")),
     st.builds(Source, st.just("file"), anything),
     st.builds(
@@ -62,7 +65,9 @@ def test_what_is_printed_is_read_back(source: Source) -> None:
 
 @given(
     st.text()
-    | st.builds("{}:{}".format, st.sampled_from(["torchvision", "timm", "hub", "file", "x"]), st.text())
+    | st.builds(
+        "{}:{}".format, st.sampled_from(["torchvision", "darknet", "timm", "hub", "file", "x"]), st.text()
+    )
 )
 @example("hub:./a#b#c")
 def test_whatever_is_accepted_is_printed_back_unchanged(text: str) -> None:
@@ -77,6 +82,8 @@ def test_whatever_is_accepted_is_printed_back_unchanged(text: str) -> None:
         "torchvision:",
         "torchvision:@none",
         "torchvision:resnet50@",
+        "darknet:@none",
+        "darknet:yolov3@",
         "timm:",
         "timm:@none",
         "file:",
@@ -97,7 +104,8 @@ def test_other_forms_are_refused_with_the_forms_there_are(text: str) -> None:
     assert str(caught.value) == (
         f"{text!r} is not a model source\n"
         "  expected: efficientnet_lite0; torchvision:resnet50[@WEIGHTS or @none]; "
-        "timm:mobilenetv3_small_100[.TAG][@none]; hub:owner/repo[:ref]#entry or hub:./folder#entry; "
+        "darknet:yolov3@WEIGHTS or @none; timm:mobilenetv3_small_100[.TAG][@none]; "
+        "hub:owner/repo[:ref]#entry or hub:./folder#entry; "
         "file:PATH\n"
         "  help: `pinnace models` lists the catalogue"
     )

@@ -1,0 +1,1 @@
+"""Networks of our own, where no package that is installed anyway has them."""
