@@ -1,7 +1,10 @@
-"""The settings of the server: environment variables that begin with `PINNACE_`."""
+"""The settings of the server: options, environment variables that begin with `PINNACE_`, a TOML file."""
 
 from __future__ import annotations
 
+import difflib
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,8 +12,11 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pinnace.models.errors import UsageError
+from pinnace.models.toml import read_toml
 
 PREFIX = "PINNACE_"
+CONFIG = f"{PREFIX}CONFIG"
+CONFIG_FILE = "pinnace.toml"  # read where it stands in the working folder, and no other file is named
 
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
@@ -84,17 +90,64 @@ class Settings(BaseSettings):
         values["bundle"] = str(self.bundle.absolute())
         if self.api_key is not None:  # written out as asterisks otherwise
             values["api_key"] = self.api_key.get_secret_value()
-        return {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
+        # A worker that is started later must not see what the file says by then.
+        return {
+            **{variable(name): str(value) for name, value in values.items()},
+            CONFIG: os.devnull,
+        }
 
 
-def load_settings(**overrides: object) -> Settings:
-    """The settings from the environment; what is given here and not None comes first.
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
+@dataclass(frozen=True)
+class Told:
+    """One setting, and who said so.
+
+    Attributes:
+        name: the setting.
+        value: as JSON data; a secret is asterisks.
+        source: `option`, the environment variable, the TOML file, or `default`.
+    """
+
+    name: str
+    value: object
+    source: str
+
+
+def load_settings(config: Path | None = None, **overrides: object) -> Settings:
+    """The settings: what is given here and not None, then the environment, then the TOML file.
+
+    Args:
+        config: the TOML file; by default `$PINNACE_CONFIG`, then `pinnace.toml` in the working folder, where
+            there is one. A relative `bundle` in it counts from the file's folder.
+        overrides: what comes first.
 
     Raises:
-        UsageError: a setting is not valid; the message names it.
+        UsageError: a setting is not valid, or the file is none; the message names it and where it stands.
     """
+    return _load(config, overrides)[0]
+
+
+def told_settings(config: Path | None = None, **overrides: object) -> list[Told]:
+    """Every setting with its source; arguments and errors as for `load_settings`."""
+    settings, sources = _load(config, overrides)
+    values = settings.model_dump(mode="json")
+    return [Told(name, value, sources.get(name, "default")) for name, value in values.items()]
+
+
+def _load(config: Path | None, overrides: dict[str, object]) -> tuple[Settings, dict[str, str]]:
+    given = {name: value for name, value in overrides.items() if value is not None}
+    in_environment = {name.upper() for name, value in os.environ.items() if value}
+    file, written = _read_config(config)
+    sources = dict.fromkeys(written, str(file))
+    sources |= {name: variable(name) for name in Settings.model_fields if variable(name) in in_environment}
+    sources |= dict.fromkeys(given, "option")
+    values = {name: value for name, value in written.items() if sources[name] == str(file)}
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+        return Settings(**{**values, **given}), sources  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "unknown"
@@ -102,8 +155,34 @@ def load_settings(**overrides: object) -> Settings:
         wrong = [problem for problem in error.errors() if problem["loc"][:1] == first["loc"][:1]]
         reasons = " or ".join(dict.fromkeys(_lower_first(problem["msg"]) for problem in wrong))
         raise UsageError(
-            f"the setting {name} ({PREFIX}{name.upper()}) is not valid: {reasons}", got=str(first["input"])
+            f"the setting {name} ({_place(name, sources)}) is not valid: {reasons}", got=str(first["input"])
         ) from None
+
+
+def _place(name: str, sources: dict[str, str]) -> str:
+    source = sources.get(name, "option")
+    return f"--{name.replace('_', '-')}" if source == "option" else source
+
+
+def _read_config(config: Path | None) -> tuple[Path | None, dict[str, object]]:
+    """The TOML file and what it says; nothing where there is none."""
+    path = config
+    if path is None:
+        named = os.environ.get(CONFIG)
+        path = Path(named) if named else Path(CONFIG_FILE)
+        if not named and not path.is_file():
+            return None, {}
+    data = read_toml(path, "settings")
+    for key in data:
+        if key not in Settings.model_fields:
+            close = difflib.get_close_matches(key, Settings.model_fields, n=1)
+            raise UsageError(
+                f"{path} has a setting that there is not: {key}",
+                hint=f"did you mean {close[0]}?" if close else "pinnace serve --print-settings lists them",
+            )
+    if isinstance(data.get("bundle"), str):
+        data["bundle"] = str(path.absolute().parent / str(data["bundle"]))
+    return path, data
 
 
 def _lower_first(text: str) -> str:

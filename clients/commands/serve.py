@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
-from pinnace.clients.options import BundleArgument, RuntimeOption, VariantOption
+from pinnace.clients.options import RuntimeOption, VariantOption
+from pinnace.clients.output import out, plain, print_json
 from pinnace.models.errors import MissingDependency, UsageError
 
 SERVICE = "pinnace.serving.service:svc"
@@ -27,7 +29,10 @@ _POLL_SECONDS = 0.05
 
 
 def serve(
-    bundle: BundleArgument,
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(help="A bundle's folder.", metavar="[BUNDLE]", show_default="the setting `bundle`"),
+    ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1, this machine only")
     ] = None,
@@ -47,10 +52,54 @@ def serve(
     variant: VariantOption = None,
     runtime: RuntimeOption = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="the runtime's own")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="A TOML file of settings; options and PINNACE_ variables come first.",
+            metavar="FILE",
+            show_default="$PINNACE_CONFIG, or pinnace.toml where there is one",
+        ),
+    ] = None,
+    print_settings: Annotated[
+        bool,
+        typer.Option(
+            "--print-settings", help="Show every setting and where it comes from, and serve nothing."
+        ),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --print-settings: print JSON.")] = False,
 ) -> None:
     """Serve a bundle over HTTP until it is interrupted; requests in flight are finished first."""
+    if json and not print_settings:
+        raise UsageError("--json has a meaning only with --print-settings")
+    if print_settings:
+        from pinnace.serving.settings import told_settings
+
+        told = told_settings(
+            config,
+            bundle=bundle,
+            variant=variant,
+            runtime=runtime,
+            device=device,
+            host=host,
+            port=port,
+            workers=workers,
+            concurrency=concurrency,
+            threads=threads,
+        )
+        if json:
+            print_json({one.name: {"value": one.value, "source": one.source} for one in told})
+            return
+        table = Table(box=None, pad_edge=False)
+        for title in ("setting", "value", "from"):
+            table.add_column(title)
+        for one in told:
+            value = "" if one.value is None else str(one.value)
+            table.add_row(one.name, plain(value), "" if one.source == "default" else plain(one.source))
+        out().print(table)
+        return
     run(
         bundle,
+        config=config,
         variant=variant,
         runtime=runtime,
         device=device,
@@ -63,8 +112,9 @@ def serve(
 
 
 def run(
-    bundle: Path,
+    bundle: Path | None,
     *,
+    config: Path | None = None,
     variant: str | None = None,
     runtime: str | None = None,
     device: str | None = None,
@@ -76,8 +126,8 @@ def run(
 ) -> None:
     """Serve a bundle until SIGTERM or SIGINT; requests in flight are finished first.
 
-    What is None comes from the environment (`PINNACE_PORT` and so on), then from the defaults; see
-    `pinnace.serving.settings.Settings`, which says what each means.
+    What is None comes from the environment (`PINNACE_PORT` and so on), then from the TOML file `config`, then
+    from the defaults; see `pinnace.serving.settings.Settings`, which says what each means.
 
     Raises:
         UsageError: a setting is not valid, or the port is taken.
@@ -96,7 +146,8 @@ def run(
     from pinnace.serving.settings import load_settings
 
     settings = load_settings(
-        bundle=bundle.absolute(),
+        config,
+        bundle=None if bundle is None else bundle.absolute(),
         variant=variant,
         runtime=runtime,
         device=device,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from pinnace.clients.cli import run
 from pinnace.models.errors import UsageError
 from pinnace.serving.layout import Layout, plan
-from pinnace.serving.settings import Settings, load_settings
+from pinnace.serving.settings import Settings, load_settings, told_settings
 
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PINNACE_CONFIG", raising=False)
     for name in Settings.model_fields:
         monkeypatch.delenv(f"PINNACE_{name.upper()}", raising=False)
 
@@ -77,6 +80,96 @@ def test_a_wrong_setting_is_one_sentence(
         load_settings()
     assert caught.value.message == f"the setting {name} ({variable}) is not valid: {message}"
     assert caught.value.got == value
+
+
+def test_the_order_is_option_environment_file_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('bundle = "x.bundle"\nport = 1\nqueue = 1\nthreads = 1\napi_key = "secret"\n')
+    monkeypatch.setenv("PINNACE_QUEUE", "2")
+    monkeypatch.setenv("PINNACE_PORT", "2")
+    monkeypatch.setenv("PINNACE_VARIANT", "")
+    settings = load_settings(file, port=3)
+    assert (settings.port, settings.queue, settings.threads, settings.grace) == (3, 2, 1, 30)
+    assert settings.bundle == tmp_path / "x.bundle"
+    told = {one.name: (one.value, one.source) for one in told_settings(file, port=3)}
+    assert told["port"] == (3, "option")
+    assert told["queue"] == (2, "PINNACE_QUEUE")
+    assert told["threads"] == (1, str(file))
+    assert told["grace"] == (30, "default")
+    assert told["variant"] == (None, "default")
+    assert told["api_key"] == ("**********", str(file))
+
+
+def test_the_file_is_the_named_one_then_that_of_the_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pinnace.toml").write_text("port = 4001")
+    Path("other.toml").write_text("port = 4002")
+    assert load_settings().port == 4001
+    monkeypatch.setenv("PINNACE_CONFIG", "other.toml")
+    assert load_settings().port == 4002
+    assert load_settings(Path("pinnace.toml")).port == 4001
+
+
+def test_the_workers_do_not_read_the_file_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings()
+    Path("pinnace.toml").write_text('variant = "onnx-int8"')
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().variant is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("prot = 1", "{} has a setting that there is not: prot", "did you mean port?"),
+        (
+            "zebra = 1",
+            "{} has a setting that there is not: zebra",
+            "pinnace serve --print-settings lists them",
+        ),
+        ("port = 0", "the setting port ({}) is not valid: input should be greater than or equal to 1", None),
+        ("[serve]\nport = 1", "{} has a setting that there is not: serve", None),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, message: str, hint: str | None) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_settings(file)
+    assert caught.value.message == message.format(file)
+    if hint is not None:
+        assert caught.value.hint == hint
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no settings file"):
+        load_settings(tmp_path / "none.toml")
+
+
+def test_a_wrong_option_is_named_as_it_was_given() -> None:
+    with pytest.raises(UsageError) as caught:
+        load_settings(workers="many")
+    assert caught.value.message.startswith("the setting workers (--workers) is not valid: ")
+
+
+def test_print_settings_shows_values_and_sources_but_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PINNACE_API_KEY", "secret")
+    assert run(["serve", "x.bundle", "--print-settings", "--port", "3005", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert list(shown) == list(Settings.model_fields)
+    assert shown["port"] == {"value": 3005, "source": "option"}
+    assert shown["api_key"] == {"value": "**********", "source": "PINNACE_API_KEY"}
+    assert run(["serve", "--print-settings"]) == 0
+    text = capsys.readouterr().out
+    assert "PINNACE_API_KEY" in text
+    assert "secret" not in text
 
 
 @pytest.mark.parametrize(
