@@ -1,12 +1,16 @@
-"""How many CPUs this process may use: affinity and cgroup quota, not the host's count."""
+"""The CPUs of this machine: how many this process may use, and whether their products of bytes saturate."""
 
 from __future__ import annotations
 
 import math
 import os
+import platform
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
+
+# Flags of Linux for instructions that add products of bytes in 32 bits.
+_VNNI = frozenset({"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8"})
 
 
 def available_cpus() -> int:
@@ -60,3 +64,18 @@ def _folder_quota(folder: Path) -> float | None:
     if quota in ("max", "-1"):
         return None
     return int(quota) / int(period)
+
+
+def saturates(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str | None = None) -> bool:
+    """Whether the fast product of uint8 and int8 is an x86-64 one that saturates at 16 bits: no VNNI.
+
+    Where nothing says which instructions there are, it is taken to saturate.
+    """
+    if (machine or platform.machine()).lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return True
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    return _VNNI.isdisjoint(flags)

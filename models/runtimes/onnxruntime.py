@@ -42,6 +42,8 @@ class OnnxRuntime(Runtime):
         settings.inter_op_num_threads = 1
         settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Without VNNI the fast product of uint8 and int8 saturates at 16 bits; with it, this does nothing.
+        settings.add_session_config_entry("session.x64quantprecision", "1")
         settings.log_severity_level = _ERRORS_ONLY
         wanted = _PROVIDERS[self.device]
         if wanted not in onnxruntime.get_available_providers():

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
+from pinnace.models.cpus import saturates
 from pinnace.models.errors import BundleError
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
 from pinnace.models.signature import Signature
@@ -30,7 +31,7 @@ def import_openvino() -> ModuleType:
 
 
 class OpenVino(Runtime):
-    """Runs `.onnx` files: fp32 as fp32, and int8 where the file says int8."""
+    """Runs `.onnx` files: fp32 as fp32, and int8 as int8 where the CPU has VNNI, and in float elsewhere."""
 
     name = "openvino"
     formats = ("onnx",)
@@ -52,6 +53,8 @@ class OpenVino(Runtime):
             "INFERENCE_PRECISION_HINT": self.precision,
             # Every process would pin its threads to the same first CPUs.
             "ENABLE_CPU_PINNING": False,
+            # Where 8-bit products saturate, the answers to int8 files are wrong: they are then run in float.
+            "LP_TRANSFORMS_MODE": not saturates(),
         }
         try:
             compiled: Any = core.compile_model(core.read_model(str(path)), "CPU", settings)

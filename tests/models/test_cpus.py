@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pinnace.models import cpus
-from pinnace.models.cpus import available_cpus, cgroup_cpu_quota
+from pinnace.models.cpus import available_cpus, cgroup_cpu_quota, saturates
 
 
 def v2(folder: Path, quota: str) -> None:
@@ -99,3 +99,24 @@ def test_where_the_system_has_no_affinity_its_cpus_are_counted(monkeypatch: pyte
     assert available_cpus() == 6
     monkeypatch.setattr("os.cpu_count", lambda: None)
     assert available_cpus() == 1
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "expected"),
+    [
+        ("x86_64", "flags\t\t: fpu avx2 fma", True),
+        ("x86_64", "flags\t\t: fpu avx2 avx512_vnni", False),
+        ("AMD64", "flags\t\t: fpu avx2 avx_vnni", False),
+        ("x86_64", "processor : 0", True),
+        ("aarch64", "Features : asimd", False),
+    ],
+)
+def test_products_of_bytes_saturate_on_x86_without_vnni(
+    tmp_path: Path, machine: str, flags: str, expected: bool
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
+    assert saturates(tmp_path / "cpuinfo", machine) is expected
+
+
+def test_an_unknown_cpu_is_taken_to_saturate(tmp_path: Path) -> None:
+    assert saturates(tmp_path / "none", "x86_64")
