@@ -19,6 +19,7 @@ class CpuInfo:
         governor: of the frequency, such as `performance`, or None where the system does not say.
         min_mhz: lowest frequency, or None likewise.
         max_mhz: highest frequency, or None likewise.
+        virtual: whether this is a virtual machine, whose host decides about clocks and neighbours.
     """
 
     model: str
@@ -29,6 +30,7 @@ class CpuInfo:
     governor: str | None = None
     min_mhz: float | None = None
     max_mhz: float | None = None
+    virtual: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,14 @@ class BoardInfo:
     Attributes:
         model: such as `NVIDIA Jetson Orin Nano Developer Kit`.
         jetpack: version, or None.
+        l4t: release of Linux for Tegra, such as `36.4.3`, or None.
         power_mode: by name, such as `MAXN`, or None.
         jetson_clocks: whether `jetson_clocks` holds the clocks at their highest, or None.
     """
 
     model: str
     jetpack: str | None = None
+    l4t: str | None = None
     power_mode: str | None = None
     jetson_clocks: bool | None = None
 
@@ -101,6 +105,7 @@ class DeviceSample:
         cpu_mhz: mean frequency of the CPUs that this process may use.
         cpu_busy: share of the machine's CPUs that are busy, 0 to 1, since the sample before.
         other_load: CPUs that other processes keep busy, since the sample before; 1.5 is one and a half CPUs.
+        stolen: CPUs that the host of a virtual machine gave to others meanwhile.
         temperatures_c: by the sensor's name.
         gpu_clock_mhz: of the GPU's processors.
         gpu_busy: share of time in which the GPU worked, 0 to 1.
@@ -113,6 +118,7 @@ class DeviceSample:
     cpu_mhz: float | None = None
     cpu_busy: float | None = None
     other_load: float | None = None
+    stolen: float | None = None
     temperatures_c: dict[str, float] = field(default_factory=dict)
     gpu_clock_mhz: float | None = None
     gpu_busy: float | None = None
