@@ -58,10 +58,8 @@ def _system(tree: Tree) -> str:
 
 def _memory(tree: Tree) -> int | None:
     """The smaller of the machine's memory and the cgroup's limit, in bytes."""
-    limits = []
-    for line in (tree.text("proc/meminfo") or "").splitlines():
-        if line.startswith("MemTotal:"):
-            limits.append(int(line.split()[1]) * 1024)
+    meminfo = (tree.text("proc/meminfo") or "").splitlines()
+    limits = [int(line.split()[1]) * 1024 for line in meminfo if line.startswith("MemTotal:")]
     for line in (tree.text("proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "memory":

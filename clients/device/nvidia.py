@@ -1,4 +1,4 @@
-"""NVIDIA GPUs through NVML (package `nvidia-ml-py`); nothing where it or the driver is missing, as on a Jetson.
+"""NVIDIA GPUs through NVML (package `nvidia-ml-py`); nothing where it or the driver is missing.
 
 https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html
 """
@@ -12,8 +12,8 @@ from typing import Any
 
 from pinnace.clients.bench.device_types import GpuInfo
 
-# Bits of nvmlClocksEventReasons that mean slower than asked for. The others (idle, application clocks, display
-# clocks, sync boost) are somebody's choice.
+# Bits of nvmlClocksEventReasons that mean slower than asked for. The others (idle, application clocks,
+# display clocks, sync boost) are somebody's choice.
 _REASONS = {
     0x004: "sw_power_cap",
     0x008: "hw_slowdown",

@@ -174,9 +174,7 @@ class Throttling:
             for cooler in tree.glob("sys/class/thermal/cooling_device*")
             if re.search(r"throttl|alert|cpufreq|devfreq", tree.text(f"{cooler}/type") or "", re.IGNORECASE)
         ]
-        self._types = {
-            f"{cooler}/cur_state": tree.text(f"{cooler}/type") or "cooling" for cooler in coolers
-        }
+        self._types = {f"{cooler}/cur_state": tree.text(f"{cooler}/type") or "cooling" for cooler in coolers}
         self._coolers = Gauges(tree, list(self._types))
         self._pi = Gauges(tree, [self._PI_FILE])
         self._last = self._total()
@@ -191,9 +189,7 @@ class Throttling:
         if total > self._last:
             found.append("thermal_throttle")
         self._last = total
-        for name in self._coolers.names:
-            if self._coolers.number(name):
-                found.append(self._types[name])
+        found.extend(self._types[name] for name in self._coolers.names if self._coolers.number(name))
         bits = self._pi.text(self._PI_FILE)
         if bits is not None:
             value = int(bits, 16)
@@ -204,5 +200,3 @@ class Throttling:
         """Close the files."""
         for gauges in (self._counts, self._coolers, self._pi):
             gauges.close()
-
-

@@ -89,9 +89,7 @@ def _throttled(samples: Sequence[DeviceSample]) -> Caveat | None:
     if not reasons:
         return None
     share = sum(bool(sample.throttle) for sample in samples) / len(samples)
-    return Caveat(
-        "throttled", f"the clocks were held down in {share:.0%} of the time ({', '.join(reasons)})"
-    )
+    return Caveat("throttled", f"the clocks were held down in {share:.0%} of the time ({', '.join(reasons)})")
 
 
 def _working_gpu_clock(sample: DeviceSample) -> float | None:
@@ -124,9 +122,7 @@ def _other_load(info: DeviceInfo, samples: Sequence[DeviceSample]) -> Caveat | N
     if mean is None or mean <= max(_OTHER_CPUS, _OTHER_SHARE * info.cpu.cpus):
         return None
     cpus = f"{info.cpu.cpus} CPU{'' if info.cpu.cpus == 1 else 's'}"
-    return Caveat(
-        "other-load", f"other processes kept {mean:.1f} of the machine's {cpus} busy meanwhile"
-    )
+    return Caveat("other-load", f"other processes kept {mean:.1f} of the machine's {cpus} busy meanwhile")
 
 
 def _stolen(samples: Sequence[DeviceSample]) -> Caveat | None:
