@@ -34,6 +34,13 @@ def readers_for(format: str, runtime: str | None = None) -> list[type[Runtime]]:
     return [r for r in readers if (not r.opt_in if runtime is None else r.name == runtime)]
 
 
+def in_order(readers: list[type[Runtime]], order: tuple[str, ...]) -> list[type[Runtime]]:
+    """Runtimes in the order that a manifest gives; those that it does not name follow as they were."""
+    return sorted(
+        readers, key=lambda reader: order.index(reader.name) if reader.name in order else len(order)
+    )
+
+
 def open_variant(
     bundle: Bundle,
     variant: Variant,
@@ -45,7 +52,7 @@ def open_variant(
     Args:
         bundle: the bundle it belongs to.
         variant: which variant.
-        runtime: the name of a runtime, or None for the first that works here.
+        runtime: the name of a runtime, or None for the first that works here, in the manifest's order.
         options: threads and device.
 
     Raises:
@@ -54,7 +61,7 @@ def open_variant(
         BundleError: the variant was made for another machine.
         CheckFailed: the file is not what was exported.
     """
-    readers = readers_for(variant.format, runtime)
+    readers = in_order(readers_for(variant.format, runtime), bundle.manifest.runtimes)
     if runtime is not None and not readers:
         raise UsageError(
             f"runtime {runtime} cannot run {variant.name}",
@@ -83,7 +90,10 @@ def open_bundle(
     runtime: str | None = None,
     options: RuntimeOptions | None = None,
 ) -> tuple[Variant, Runtime]:
-    """Load a variant by name, or the first variant that a runtime of this machine can run.
+    """Load a variant by name, or one that a runtime of this machine can run.
+
+    Without a name, the manifest's order of runtimes comes first, then its order of variants: where it prefers
+    `tensorrt`, an engine that was built here is taken before the ONNX file that it was built from.
 
     Raises:
         As `open_variant`.
@@ -102,7 +112,15 @@ def open_bundle(
             expected="one of " + ", ".join(all_runtimes()),
             got=str(runtime),
         )
-    for candidate in candidates:
-        if any(reader.problem() is None for reader in readers_for(candidate.format, runtime)):
-            return candidate, open_variant(bundle, candidate, runtime, options)
+    order = bundle.manifest.runtimes
+    working = [
+        (reader, candidate)
+        for candidate in candidates
+        for reader in in_order(readers_for(candidate.format, runtime), order)
+        if reader.problem() is None
+    ]
+    for name in [*order, None]:
+        for reader, candidate in working:
+            if name in (reader.name, None):
+                return candidate, open_variant(bundle, candidate, reader.name, options)
     return candidates[0], open_variant(bundle, candidates[0], runtime, options)

@@ -382,6 +382,33 @@ def test_a_runtime_chooses_the_variant_that_it_reads(exported: Bundle) -> None:
         assert (variant.name, opened.name) == ("torchscript-fp32", "torchscript")
 
 
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ((), ("onnx-fp32", "onnxruntime")),
+        (("onnxruntime", "torchscript"), ("onnx-fp32", "onnxruntime")),
+        (("torchscript", "onnxruntime"), ("torchscript-fp32", "torchscript")),
+        (("toy", "torchscript"), ("torchscript-fp32", "torchscript")),
+        (("toy", "unheard-of"), ("onnx-fp32", "onnxruntime")),
+    ],
+)
+def test_the_order_of_the_manifest_chooses(
+    toy: type[Runtime], exported: Bundle, order: tuple[str, ...], expected: tuple[str, str]
+) -> None:
+    bundle = dataclasses.replace(exported, manifest=dataclasses.replace(exported.manifest, runtimes=order))
+    variant, opened = open_bundle(bundle)
+    with opened:
+        assert (variant.name, opened.name) == expected
+
+
+def test_a_variant_is_read_by_the_runtime_that_the_manifest_prefers(exported: Bundle) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    manifest = dataclasses.replace(exported.manifest, runtimes=("openvino",))
+    bundle = dataclasses.replace(exported, manifest=manifest)
+    with open_variant(bundle, bundle.variant("onnx-fp32")) as opened:
+        assert opened.name == "openvino"
+
+
 def test_a_changed_file_is_never_loaded(own_copy: Bundle) -> None:
     for variant in own_copy.manifest.variants:
         path = own_copy.path(variant.file)
