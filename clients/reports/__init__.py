@@ -1,0 +1,1 @@
+"""Latency reports for people: one HTML file with pictures, Markdown, CSV, and an index over many reports."""

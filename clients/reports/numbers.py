@@ -1,0 +1,15 @@
+"""How figures are written."""
+
+from __future__ import annotations
+
+
+def number(value: float) -> str:
+    """Three significant digits, and never an exponent."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def ms(value: float) -> str:
+    """Milliseconds with three significant digits."""
+    return f"{number(value)} ms"
