@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pinnace.clients.commands import (
+    bench,
     build,
     classify,
     doctor,
@@ -43,6 +44,7 @@ app.command()(export.export)
 app.command()(build.build)
 app.command()(verify.verify)
 app.command()(eval.eval)
+app.command()(bench.bench)
 app.command()(serve.serve)
 app.command()(classify.classify)
 app.command()(inspect.inspect)

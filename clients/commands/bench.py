@@ -1,0 +1,128 @@
+"""`pinnace bench`: how fast a bundle answers on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pinnace.clients.options import Json, ProgressOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from pinnace.clients.bench.report import LatencyReport
+
+DURATION_S = 10.0
+ROUNDS = 5
+MIN_QUERIES = 100
+
+
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder.", metavar="BUNDLE", show_default=False)],
+    scenario: Annotated[
+        str,
+        typer.Option(
+            help="MLPerf's scenarios, with commas between them, or all: "
+            "single-stream, multi-stream, server, offline."
+        ),
+    ] = "single-stream",
+    variant: Annotated[
+        str | None,
+        typer.Option(help="A variant, or all.", show_default="the first that runs here"),
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="A runtime, or all.", show_default="the preferred one")
+    ] = None,
+    threads: ThreadsOption = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Where to run: cpu or cuda.", show_default="what the runtime prefers")
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images of one call.", show_default="1; 8 in multi-stream and offline"),
+    ] = None,
+    duration: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds for each row.", show_default=f"{DURATION_S:g}")
+    ] = None,
+    min_queries: Annotated[
+        int | None, typer.Option(min=1, help="Fewest queries for each row.", show_default=str(MIN_QUERIES))
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Turns of each row.", show_default=str(ROUNDS))
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of images and of the arrivals.")] = 1,
+    mlperf: Annotated[
+        bool, typer.Option("--mlperf", help="MLPerf's durations, counts and seeds: ten minutes for each row.")
+    ] = False,
+    end_to_end: Annotated[
+        bool, typer.Option("--end-to-end", help="Time decoding and preprocessing too, from JPEG bytes.")
+    ] = False,
+    max_p99: Annotated[
+        float,
+        typer.Option(
+            min=0.001, help="Milliseconds that the 99th percentile of the server scenario may take."
+        ),
+    ] = 100.0,
+    fail_above: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="Exit with 1 where a 99th percentile takes more milliseconds.",
+            show_default="never",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write everything to this .json file.", show_default=False)
+    ] = None,
+    progress: ProgressOption = None,
+    json: Json = False,
+) -> None:
+    """Measure latency and throughput on this machine, under MLPerf's scenarios.
+
+    The inputs are the bundle's golden ones. Every latency counts: none is clipped or left out.
+    """
+    from pinnace.clients.bench.bench import bench as measure
+    from pinnace.clients.bench.bench import bundle_openers
+    from pinnace.clients.bench.report import Settings
+    from pinnace.clients.bench.scenarios import MLPERF_SECONDS, parse
+    from pinnace.clients.bench.show import print_report, turns
+    from pinnace.models.bundle import Bundle
+    from pinnace.models.errors import CheckFailed, UsageError
+    from pinnace.models.runtimes.base import RuntimeOptions
+
+    if report is not None and report.suffix != ".json":
+        raise UsageError(f"the name {report} is none of a report", expected="a file that ends in .json")
+    scenarios = parse(scenario)
+    opened = Bundle.open(bundle)
+    options = RuntimeOptions(device=provider) if threads is None else RuntimeOptions(threads, provider)
+    settings = Settings(
+        target=str(bundle),
+        scenarios=tuple(each.name for each in scenarios),
+        duration_s=duration or (MLPERF_SECONDS if mlperf else DURATION_S),
+        min_queries=min_queries or (max(each.min_queries for each in scenarios) if mlperf else MIN_QUERIES),
+        seed=seed,
+        mlperf=mlperf,
+        rounds=rounds or (1 if mlperf else ROUNDS),
+        end_to_end=end_to_end,
+        max_p99_ms=max_p99,
+        threads=threads,
+        batch=batch or 0,
+        provider=provider,
+    )
+    openers = bundle_openers(opened, variant, runtime, options, settings)
+    with turns(progress, len(openers), settings) as turn:
+        made: LatencyReport = measure(openers, settings, turn)
+    if report is not None:
+        made.write(report)
+    if json:
+        typer.echo(made.to_json(samples=False), nl=False)
+    else:
+        print_report(made)
+    slow = [row for row in made.results if fail_above is not None and row.p99_ms > fail_above]
+    if slow:
+        worst = max(slow, key=lambda row: row.p99_ms)
+        raise CheckFailed(
+            f"the 99th percentile of {worst.row} under {worst.scenario} is too high",
+            expected=f"at most {fail_above:g} ms",
+            got=f"{worst.p99_ms:.2f} ms",
+        )

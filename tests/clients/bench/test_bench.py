@@ -1,0 +1,64 @@
+"""`pinnace bench` on a real bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pinnace.clients.bench import report
+
+BRIEF = ("--duration", "0.2", "--min-queries", "5", "--rounds", "2")
+
+
+def test_every_pair_that_works_here_is_a_row(pinnace, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r.json"
+    done = pinnace("bench", bundle, *BRIEF, "--variant", "all", "--runtime", "all", "--report", out, "--json")
+    assert done.status == 0, done.err
+    rows = done.json["results"]
+    assert len({(row["variant"], row["runtime"]) for row in rows}) == len(rows) > 1
+    keys = {"variant", "runtime", "scenario", "p50_ms", "p90_ms", "p99_ms", "throughput", "samples"}
+    assert keys <= set(rows[0])
+    assert done.json["device"]["cpu"]["cpus"] >= 1
+    assert rows[0]["latencies"]["latency_ms"] == []
+    whole = report.read(out)
+    assert len(whole.results[0].latencies.latency_ms) == whole.results[0].samples
+    assert [row.ratio.baseline for row in whole.results] == [whole.results[0].row] * len(rows)
+
+
+def test_the_table_names_the_scenarios(pinnace, bundle: Path) -> None:
+    done = pinnace("bench", bundle, *BRIEF, "--scenario", "single-stream,offline", "--threads", "1")
+    assert done.status == 0, done.err
+    assert "single-stream, batch 1, 1 thread, ms, infer alone" in done.out
+    assert "offline, batch 8" in done.out
+
+
+def test_end_to_end_splits_the_stages(pinnace, bundle: Path) -> None:
+    done = pinnace("bench", bundle, *BRIEF, "--end-to-end", "--json")
+    (row,) = done.json["results"]
+    stages = row["stages"]
+    assert row["timed"] == "end-to-end"
+    assert 0 < stages["decode"] + stages["preprocess"] + stages["compute"] < 2 * row["p50_ms"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (("--scenario", "fast"), 2, "unknown scenario"),
+        (("--report", "r.doc"), 2, "the name r.doc is none of a report"),
+        (("--variant", "onnx-fp8"), 2, "has no variant onnx-fp8"),
+        (("--runtime", "abacus"), 2, "there is no runtime abacus"),
+        (
+            ("--variant", "onnx-fp32", "--runtime", "torchscript"),
+            3,
+            "nothing on this machine can run onnx-fp32",
+        ),
+        ((*BRIEF, "--fail-above", "0.001"), 1, "the 99th percentile of"),
+    ],
+)
+def test_what_is_wrong_is_a_sentence(pinnace, bundle: Path, arguments, status: int, sentence: str) -> None:
+    done = pinnace("bench", bundle, *arguments)
+    assert done.status == status
+    assert sentence in done.err
+    if status == 1:
+        assert "onnx-fp32" in done.out
