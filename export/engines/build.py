@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from pinnace.export import card
 from pinnace.export.engines.engine import Progress, build_engine
 from pinnace.export.proving import parity, proof
 from pinnace.models import manifest
@@ -195,7 +196,22 @@ def _add(folder: Path, variant: Variant, file: Path) -> None:
             rank = order.index(chosen.engine.source) if chosen.engine.source in order else len(order)
             return (2 if chosen.parity is None else 0), rank
 
-        _write(folder, replace(document, variants=tuple(sorted((*others, variant), key=place))))
+        _write_with_card(folder, replace(document, variants=tuple(sorted((*others, variant), key=place))))
+
+
+def _write_with_card(folder: Path, document: manifest.Manifest) -> None:
+    """Write the manifest, and the card anew; a card that somebody has changed is left alone.
+
+    Between the two the manifest names no hash of the card, so that the bundle is whole at any moment.
+    """
+    path = folder / card.FILE
+    if document.files.get(card.FILE) != (sha256(path) if path.is_file() else None):
+        _write(folder, document)
+        return
+    files = {name: digest for name, digest in document.files.items() if name != card.FILE}
+    _write(folder, replace(document, files=files))
+    write_atomic(path, card.render(document, Bundle(folder, document).labels).encode())
+    _write(folder, replace(document, files={**files, card.FILE: sha256(path)}))
 
 
 def _write(folder: Path, document: manifest.Manifest) -> None:

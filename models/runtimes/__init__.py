@@ -90,10 +90,9 @@ def open_bundle(
     runtime: str | None = None,
     options: RuntimeOptions | None = None,
 ) -> tuple[Variant, Runtime]:
-    """Load a variant by name, or one that a runtime of this machine can run.
+    """Load a variant by name, or the first variant that a runtime of this machine can run.
 
-    Without a name, the manifest's order of runtimes comes first, then its order of variants: where it prefers
-    `tensorrt`, an engine that was built here is taken before the ONNX file that it was built from.
+    Of the runtimes that read it, the first in the manifest's order that works here is taken.
 
     Raises:
         As `open_variant`.
@@ -112,15 +111,7 @@ def open_bundle(
             expected="one of " + ", ".join(all_runtimes()),
             got=str(runtime),
         )
-    order = bundle.manifest.runtimes
-    working = [
-        (reader, candidate)
-        for candidate in candidates
-        for reader in in_order(readers_for(candidate.format, runtime), order)
-        if reader.problem() is None
-    ]
-    for name in [*order, None]:
-        for reader, candidate in working:
-            if name in (reader.name, None):
-                return candidate, open_variant(bundle, candidate, reader.name, options)
+    for candidate in candidates:
+        if any(reader.problem() is None for reader in readers_for(candidate.format, runtime)):
+            return candidate, open_variant(bundle, candidate, runtime, options)
     return candidates[0], open_variant(bundle, candidates[0], runtime, options)

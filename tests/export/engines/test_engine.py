@@ -272,6 +272,17 @@ def test_the_command_builds_every_onnx_variant_and_verify_says_why_none_was_run(
     assert rows["onnx-fp32"]["passed"] is True
     assert cli.run(["inspect", str(bundle.folder)]) == 0
     assert capsys.readouterr().out.count("not proved") == 3
+    card = (bundle.folder / "README.md").read_text()
+    assert [name for name in names if f"| `{name}` | `{name}.engine` |" in card] == names
+
+
+@without_gpu
+def test_a_card_that_somebody_has_changed_is_left_alone(bundle: Bundle) -> None:
+    card = bundle.folder / "README.md"
+    card.write_text("my own words")
+    build_variant(bundle, bundle.variant("onnx-fp32"), TensorRtRtx)
+    assert card.read_text() == "my own words"
+    assert Bundle.open(bundle.folder).manifest.files == bundle.manifest.files
 
 
 @without_gpu
