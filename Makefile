@@ -24,11 +24,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  { echo "this Python has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing pinnace[$(EXTRAS)]: several GB the first time" >&2
-	$(PIP_INSTALL) --editable '.[$(EXTRAS)]'
+	PINNACE_EXTENSION=1 $(PIP_INSTALL) --editable '.[$(EXTRAS)]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP_INSTALL) --editable '.[$(EXTRAS),dev]'
+	PINNACE_EXTENSION=1 $(PIP_INSTALL) --editable '.[$(EXTRAS),dev]'
 	touch $@
 
 $(BUNDLE)/manifest.json: | $(VENV)/.installed

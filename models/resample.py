@@ -10,6 +10,9 @@ the window alone, with the arithmetic of Pillow's `Resample.c` and `Geometry.c`:
 - for `nearest`, source positions that are summed up one step at a time, rounding errors included.
 
 `Image.resize(size, box=...)` is no way to do it: it takes the box as four float32 numbers.
+
+Where the module `_window` was built, it computes the window of RGB images with the two usual filters, by the
+same arithmetic in C.
 """
 
 from __future__ import annotations
@@ -24,6 +27,11 @@ from PIL import Image
 
 from pinnace.models.filters import FILTERS, Floats, Interpolation
 
+try:
+    from pinnace.models import _window
+except ImportError:  # not built: what it does is done below
+    _window = None  # type: ignore[assignment]
+
 Pixels = npt.NDArray[np.uint8]
 
 _PILLOW_CHOOSES_ORDER = int(PIL.__version__.split(".")[0]) >= 13
@@ -31,6 +39,7 @@ _PRECISION_BITS = 32 - 8 - 2
 _PIXELS_PER_WEIGHT = 2
 _FREE_PIXELS = 1 << 20
 _BLOCK_PIXELS = 1 << 20
+_MOST_COMPILED_PIXELS = 1 << 22
 
 
 class Window(NamedTuple):
@@ -52,9 +61,41 @@ def resize_window(
         not grow with `size`, only with the source and the window.
     """
     height, width = size
+    if (
+        image.size != (width, height)
+        and (compiled := _compiled(image, size, window, interpolation)) is not None
+    ):
+        return compiled
     if image.size == (width, height) or _whole_is_small(image, size, window, interpolation):
         return _crop(_resized(image, size, interpolation), window)
     return _window_alone(image, size, window, interpolation)
+
+
+def _compiled(
+    image: Image.Image, size: tuple[int, int], window: Window, interpolation: Interpolation
+) -> Pixels | None:
+    """The window by the compiled module; None where that is missing, or not for this image.
+
+    It reads the image's own memory, which Pillow lends (since 11.2) where it is in one piece.
+    """
+    if _window is None or image.mode != "RGB" or interpolation not in ("bilinear", "bicubic"):
+        return None
+    # As many pixels as an edge of the source is long, times one of the window, are held between the passes.
+    if max(image.size) * max(window.height, window.width) > _MOST_COMPILED_PIXELS:
+        return None
+    try:
+        _, array = image.__arrow_c_array__()
+    except (AttributeError, ValueError):
+        return None
+    pixels = _window.resize(
+        array,
+        (image.height, image.width),
+        size,
+        window,
+        interpolation == "bicubic",
+        _vertical_first(image, size),
+    )
+    return np.frombuffer(pixels, np.uint8).reshape(window.height, window.width, 3)
 
 
 def _whole_is_small(

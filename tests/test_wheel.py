@@ -26,7 +26,10 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for room in ROOMS:
         # `clients/js` is a package of its own, for npm; what serving has of it is a link, copied as a file.
         shutil.copytree(
-            REPOSITORY / room, folder / room, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "js")
+            REPOSITORY / room,
+            folder / room,
+            # The compiled module and its source are left out of the wheel for every machine.
+            ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "js", "*.c", "*.so"),
         )
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / file, folder)

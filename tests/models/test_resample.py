@@ -148,3 +148,60 @@ def test_a_float32_box_is_not_pillows_whole_resize() -> None:
         boxed = np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC, box=box))
         differing += int((boxed != by_pillow(image, size, window, "bicubic")).any())
     assert differing > 0
+
+
+needs_compiled = pytest.mark.skipif(
+    resample._window is None,
+    reason="the compiled resize was not built: PINNACE_EXTENSION=1 pip install -e .",
+)
+
+
+@needs_compiled
+@settings(max_examples=150, deadline=None)
+@given(
+    data=st.data(),
+    source=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    size=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    extremes=st.booleans(),
+)
+def test_the_compiled_window_is_pillows_to_the_bit(
+    data: st.DataObject, source: tuple[int, int], size: tuple[int, int], extremes: bool
+) -> None:
+    name, window = one_filter_and_window(data, size)
+    image = noise(*source, extremes=extremes)
+    compiled = resample._compiled(image, size, window, name)
+    assert (compiled is not None) == (name in ("bilinear", "bicubic"))
+    if compiled is not None:
+        assert compiled.flags.writeable
+        assert compiled.flags.c_contiguous
+        np.testing.assert_array_equal(compiled, by_pillow(image, size, window, name))
+        np.testing.assert_array_equal(compiled, resample._window_alone(image, size, window, name))
+
+
+@needs_compiled
+@pytest.mark.parametrize("shape", [(20_000, 20), (20, 20_000)])
+def test_the_compiled_window_of_long_images(shape: tuple[int, int]) -> None:
+    image, window = noise(*shape), Window(1, 1, 100, 100)
+    for name in ("bilinear", "bicubic"):
+        compiled = resample._compiled(image, (128, 128), window, name)
+        np.testing.assert_array_equal(compiled, by_pillow(image, (128, 128), window, name))
+
+
+@needs_compiled
+@pytest.mark.parametrize(
+    ("in_size", "window"),
+    [((10, 11), (0, 0, 5, 5)), ((10, 10), (1, 0, 5, 5)), ((10, 10), (0, -1, 5, 5)), ((10, 10), (0, 0, 0, 5))],
+)
+def test_the_compiled_window_reads_nothing_outside(in_size: tuple[int, int], window: tuple[int, ...]) -> None:
+    _, array = noise(10, 10).__arrow_c_array__()
+    with pytest.raises(ValueError, match="no RGB image of this size, or no window of it"):
+        resample._window.resize(array, in_size, (5, 5), window, True, False)
+
+
+def test_images_that_the_compiled_window_is_not_for() -> None:
+    window = Window(0, 0, 4, 4)
+    assert resample._compiled(noise(9, 9, mode="L"), (5, 5), window, "bicubic") is None
+    assert resample._compiled(noise(9, 9), (5, 5), window, "lanczos") is None
+    assert resample._compiled(noise(60_000, 1), (256, 256), Window(0, 0, 224, 224), "bicubic") is None
+    in_pieces = Image.new("RGB", (3000, 2000))  # 24 MB; Pillow's pieces are of 16
+    assert resample._compiled(in_pieces, (300, 300), window, "bicubic") is None

@@ -1,0 +1,11 @@
+from typing import Any
+
+def resize(
+    arrow_array: Any,
+    in_size: tuple[int, int],
+    out_size: tuple[int, int],
+    window: tuple[int, int, int, int],
+    bicubic: bool,
+    vertical_first: bool,
+    /,
+) -> bytearray: ...
