@@ -18,6 +18,7 @@ from pinnace.clients.commands import (
     export,
     inspect,
     models,
+    package,
     serve,
     targets,
     verify,
@@ -46,6 +47,7 @@ app.command()(verify.verify)
 app.command()(eval.eval)
 app.command()(bench.bench)
 app.command()(serve.serve)
+app.command()(package.package)
 app.command()(classify.classify)
 app.command()(inspect.inspect)
 app.command()(models.models)

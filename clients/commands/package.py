@@ -1,0 +1,51 @@
+"""`pinnace package`: a bento that serves a bundle on a machine with no checkout."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pinnace.clients.options import BundleArgument, Json
+from pinnace.clients.output import out, plain, print_json
+from pinnace.models.bundle import Bundle
+
+
+class Device(str, Enum):
+    """Which ONNX Runtime a bento asks for."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def package(
+    bundle: BundleArgument,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The bento's folder.", metavar="DIR", show_default=False)
+    ],
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A variant to put in; may be repeated, and the first is served.",
+            show_default="every ONNX variant",
+        ),
+    ] = None,
+    device: Annotated[Device, typer.Option(help="cpu or cuda.", show_default="`cpu`")] = Device.CPU,
+    json: Json = False,
+) -> None:
+    """Make a bento: a folder with the model, Pinnace and a list of what they need, for `bentoml serve`."""
+    from pinnace.serving.bento import build_bento
+
+    made = build_bento(Bundle.open(bundle), output, variants=tuple(variant or ()), device=device.value)
+    if json:
+        print_json(made)
+        return
+    console = out()
+    console.print(f"bento     {plain(str(made.folder))}", soft_wrap=True)
+    console.print(f"tag       {made.tag}")
+    console.print(f"device    {made.device}")
+    console.print(f"variants  {', '.join(made.variants)}")
+    console.print(f"size      {made.bytes / 1e6:.1f} MB")
+    console.print(f"serve     bentoml serve {plain(str(made.folder))}", soft_wrap=True)
