@@ -13,6 +13,7 @@ from pinnace.clients.commands import (
     bench,
     build,
     classify,
+    compare,
     doctor,
     eval,
     export,
@@ -46,6 +47,7 @@ app.command()(build.build)
 app.command()(verify.verify)
 app.command()(eval.eval)
 app.command()(bench.bench)
+app.command()(compare.compare)
 app.command()(serve.serve)
 app.command()(package.package)
 app.command()(classify.classify)

@@ -36,6 +36,16 @@ class Panel:
         if x_label is not None:
             self._below.append(words(x_label, right, foot + 32, "name", "end"))
 
+    def x_axis(self, x_label: str, x_ticks: int = 6) -> None:
+        """Draw the x axis alone, for marks that stand in lines of their own."""
+        foot, head = self.y.start, self.y.end
+        for value in self.x.ticks(x_ticks):
+            at = self.x(value)
+            self._below.append(tag("line", x1=at, x2=at, y1=foot, y2=head, class_="grid"))
+            self._below.append(words(label(value), at, foot + 16, "tick", "middle"))
+        self._below.append(tag("line", x1=self.x.start, x2=self.x.end, y1=foot, y2=foot, class_="axis"))
+        self._below.append(words(x_label, self.x.end, foot + 32, "name", "end"))
+
     def line(self, points: Sequence[tuple[float, float]], series: int = 0, kind: str = "") -> None:
         """Draw a line through values."""
         places = [(self.x(x), self.y(y)) for x, y in points]

@@ -11,9 +11,22 @@ from typing import Any
 import pytest
 
 from pinnace.clients.bench.report import LatencyReport, Samples, State
+from pinnace.clients.comparison import page as comparison_page
+from pinnace.clients.comparison.compare import compare
 from pinnace.clients.reports import page
 from pinnace.clients.reports.write import write_report
 
+# Words that are drawn outside of their picture.
+OUTSIDE = """() => [...document.querySelectorAll('figure > svg')].filter(e => e.checkVisibility()).flatMap(
+  svg => {
+    const frame = svg.getBoundingClientRect();
+    return [...svg.querySelectorAll('text')].filter(word => {
+      const box = word.getBoundingClientRect();
+      return box.left < frame.left - 1 || box.right > frame.right + 1
+        || box.top < frame.top - 1 || box.bottom > frame.bottom + 1;
+    }).map(word => word.textContent);
+  })"""
+HOSTILE = "<img src=x onerror=alert(3)>"
 LOOKS = [("wide", "light"), ("wide", "dark"), ("narrow", "light"), ("narrow", "dark")]
 
 
@@ -41,21 +54,7 @@ def test_every_picture_is_there_and_can_be_read(
     )
     assert len(seen) == len(kinds)
     assert min(seen) > (280 if size == "narrow" else 700)
-    # No word is drawn outside of its picture.
-    assert (
-        here.evaluate(
-            """() => [...document.querySelectorAll('figure > svg')]
-            .filter(e => e.checkVisibility()).flatMap(svg => {
-          const frame = svg.getBoundingClientRect();
-          return [...svg.querySelectorAll('text')].filter(word => {
-            const box = word.getBoundingClientRect();
-            return box.left < frame.left - 1 || box.right > frame.right + 1
-              || box.top < frame.top - 1 || box.bottom > frame.bottom + 1;
-          }).map(word => word.textContent);
-        })"""
-        )
-        == []
-    )
+    assert here.evaluate(OUTSIDE) == []
     check_looks(here)
 
 
@@ -115,3 +114,24 @@ def test_few_equal_and_very_many_latencies(make: dict[str, Callable[..., Any]], 
     assert "NaN" not in text
     assert "inf" not in re.sub(r"\binfer\b", "", text.partition("<body>")[2])
     assert len(text) < 400_000
+
+
+@pytest.mark.parametrize(("size", "scheme"), [("wide", "light"), ("narrow", "dark")])
+def test_a_comparison(
+    matrix: LatencyReport,
+    hostile: LatencyReport,
+    tmp_path: Path,
+    look: Callable[..., Any],
+    check_looks: Callable[[Any], None],
+    size: str,
+    scheme: str,
+) -> None:
+    names = [HOSTILE, "after"]
+    rows = compare([hostile, hostile], names)
+    path = tmp_path / "page.html"
+    path.write_text(comparison_page.render([hostile, matrix], names, rows, ["it is slower"]))
+    here = look(path, size, scheme)
+    assert here.locator("figure.ratios").count() == 3
+    assert here.locator("img, script").count() == 0
+    assert here.evaluate(OUTSIDE) == []
+    check_looks(here)
