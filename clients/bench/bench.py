@@ -13,6 +13,7 @@ from pinnace.clients.bench.loads import load as the_load
 from pinnace.clients.bench.measure import Progress, at_rates, in_turns
 from pinnace.clients.bench.report import SCHEMA_VERSION, Caveat, LatencyReport, Result, Settings, State
 from pinnace.clients.bench.scenarios import MULTI_STREAM, OFFLINE, SERVER, Scenario, parse
+from pinnace.clients.bench.served import MOST_CONNECTIONS, OFFLINE_CONNECTIONS, Served
 from pinnace.clients.bench.subject import Subject
 from pinnace.clients.device import warnings as device_warnings
 from pinnace.clients.device.describe import describe
@@ -146,6 +147,16 @@ def bundle_openers(
         return open_it
 
     return [opener(each, name) for each, name in pairs]
+
+
+def server_openers(url: str, api_key: str | None) -> Openers:
+    """What opens the one row of a server."""
+
+    def open_it(scenario: Scenario) -> Subject:
+        most = {SERVER: MOST_CONNECTIONS, OFFLINE: OFFLINE_CONNECTIONS}.get(scenario, scenario.samples)
+        return Served(url, api_key, at_once=most)
+
+    return [open_it]
 
 
 def _batch(bundle: Bundle, scenario: Scenario, asked: int) -> int:

@@ -1,4 +1,4 @@
-"""`pinnace bench`: how fast a bundle answers on this machine."""
+"""`pinnace bench`: how fast a bundle answers on this machine, or a server behind a URL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,23 @@ MIN_QUERIES = 100
 
 
 def bench(
-    bundle: Annotated[Path, typer.Argument(help="A bundle's folder.", metavar="BUNDLE", show_default=False)],
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A bundle's folder, or a server, such as http://localhost:3000.",
+            metavar="BUNDLE|URL",
+            show_default=False,
+        ),
+    ],
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PINNACE_API_KEY",
+            help="What the server asks for.",
+            show_default="$PINNACE_API_KEY",
+            show_envvar=False,
+        ),
+    ] = None,
     scenario: Annotated[
         str,
         typer.Option(
@@ -77,12 +93,13 @@ def bench(
     progress: ProgressOption = None,
     json: Json = False,
 ) -> None:
-    """Measure latency and throughput on this machine, under MLPerf's scenarios.
+    """Measure latency and throughput of a bundle on this machine, or of a server, under MLPerf's scenarios.
 
-    The inputs are the bundle's golden ones. Every latency counts: none is clipped or left out.
+    The inputs are the bundle's golden ones, or photographs that a server is asked about.
+    Every latency counts: none is clipped or left out.
     """
     from pinnace.clients.bench.bench import bench as measure
-    from pinnace.clients.bench.bench import bundle_openers
+    from pinnace.clients.bench.bench import bundle_openers, server_openers
     from pinnace.clients.bench.report import Settings
     from pinnace.clients.bench.scenarios import MLPERF_SECONDS, parse
     from pinnace.clients.bench.show import print_report, turns
@@ -93,10 +110,16 @@ def bench(
     if report is not None and report.suffix != ".json":
         raise UsageError(f"the name {report} is none of a report", expected="a file that ends in .json")
     scenarios = parse(scenario)
-    opened = Bundle.open(bundle)
+    served = target.startswith(("http://", "https://"))
+    chosen = (variant, runtime, threads, provider, batch)
+    if served and (end_to_end or any(each is not None for each in chosen)):
+        raise UsageError(
+            "--variant, --runtime, --threads, --provider, --batch and --end-to-end choose for a bundle; "
+            "a server has chosen"
+        )
     options = RuntimeOptions(device=provider) if threads is None else RuntimeOptions(threads, provider)
     settings = Settings(
-        target=str(bundle),
+        target=target,
         scenarios=tuple(each.name for each in scenarios),
         duration_s=duration or (MLPERF_SECONDS if mlperf else DURATION_S),
         min_queries=min_queries or (max(each.min_queries for each in scenarios) if mlperf else MIN_QUERIES),
@@ -109,7 +132,10 @@ def bench(
         batch=batch or 0,
         provider=provider,
     )
-    openers = bundle_openers(opened, variant, runtime, options, settings)
+    if served:
+        openers = server_openers(target, api_key)
+    else:
+        openers = bundle_openers(Bundle.open(target), variant, runtime, options, settings)
     with turns(progress, len(openers), settings) as turn:
         made: LatencyReport = measure(openers, settings, turn)
     if report is not None:
