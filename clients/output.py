@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
 from pydantic import TypeAdapter
@@ -54,6 +54,13 @@ def print_error(error: PinnaceError) -> None:
     err().print(f"[bold red]error:[/] {plain(first)}", soft_wrap=True)
     for line in rest:
         err().print(plain(line), soft_wrap=True)
+
+
+@contextmanager
+def only_data() -> Iterator[None]:
+    """While a model runs, what its own code prints is no data and goes to standard error."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 @contextmanager

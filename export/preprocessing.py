@@ -1,12 +1,17 @@
-"""Which preprocessing an export uses: the source's own, a file's, and what single options change of it."""
+"""Which preprocessing an export uses: the source's own, and what a file and single options change of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Literal, cast, get_args
 
+from pydantic import TypeAdapter, ValidationError
+
 from pinnace.models.errors import UsageError
+from pinnace.models.loaders.base import imagenet_preprocess
 from pinnace.models.preprocess import ColorMode, Interpolation, Preprocess
+from pinnace.models.toml import read_toml
 
 NONE = "none"
 Size = tuple[int, int]
@@ -14,7 +19,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Changes:
-    """What single options change of a preprocessing; None leaves a field as it is.
+    """What a file or single options change of a preprocessing; None leaves a field as it is.
 
     Attributes:
         resize: as `Preprocess.resize`, or `none` for no resize.
@@ -23,6 +28,7 @@ class Changes:
         color: as `Preprocess.color`.
         mean: as `Preprocess.mean`.
         std: as `Preprocess.std`.
+        exif: as `Preprocess.exif`.
     """
 
     resize: int | Size | Literal["none"] | None = None
@@ -31,14 +37,20 @@ class Changes:
     color: ColorMode | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    exif: bool | None = None
 
     @property
-    def complete(self) -> bool:
-        """Whether nothing is left of the preprocessing that is changed, but the colour."""
-        return (
-            None not in (self.interpolation, self.mean, self.std)
-            and (self.resize is not None or self.crop is not None)
-        )  # fmt: skip
+    def left(self) -> tuple[str, ...]:
+        """What is left of the preprocessing that is changed, in words; the colour does not count."""
+        size = self.resize if self.crop is None else self.crop
+        given = {"size": size, "interpolation": self.interpolation, "mean": self.mean, "std": self.std}
+        return tuple(name for name, value in given.items() if value is None)
+
+    def over(self, other: Changes) -> Changes:
+        """Both changes; where both say something of a field, this one's."""
+        return Changes(
+            **asdict(other) | {name: value for name, value in asdict(self).items() if value is not None}
+        )
 
     def apply(self, base: Preprocess) -> Preprocess:
         """The preprocessing with the changes.
@@ -62,8 +74,43 @@ class Changes:
         if color != base.color:
             mean, std = self.mean or (0.0,) * len(color), self.std or (1.0,) * len(color)
         return replace(
-            base, color=color, mean=mean, std=std, interpolation=self.interpolation or base.interpolation
+            base,
+            color=color,
+            mean=mean,
+            std=std,
+            interpolation=self.interpolation or base.interpolation,
+            exif=base.exif if self.exif is None else self.exif,
         )
+
+
+_CHANGES = TypeAdapter(Changes)
+
+
+def read_changes(path: Path) -> Changes:
+    """Read a TOML file whose keys are fields of `Changes`.
+
+    Raises:
+        UsageError: the file is missing, no TOML, or has a wrong field.
+    """
+    data = read_toml(path, "preprocessing")
+    names = [field.name for field in fields(Changes)]
+    if unknown := sorted(set(data) - set(names)):
+        raise UsageError(f"{path}: there is no field {unknown[0]!r}", expected=", ".join(names))
+    try:
+        changes = _CHANGES.validate_python(data)
+        changes.apply(_like(changes))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{path}: {first['loc'][0]}: {first['msg']}") from None
+    except UsageError as error:
+        raise UsageError(f"{path}: {error.message}", expected=error.expected, got=error.got) from None
+    return changes
+
+
+def _like(changes: Changes) -> Preprocess:
+    """A preprocessing that changes could be meant for, to try them before the model is loaded."""
+    grey = changes.color is None and len(changes.mean or changes.std or ()) == 1
+    return Changes(color="L").apply(imagenet_preprocess()) if grey else imagenet_preprocess()
 
 
 def parse_changes(

@@ -234,9 +234,12 @@ class Script:
     def _load(self) -> str:
         """The lines that make `model`, and `example` of two samples."""
         request = self.request
-        crop = request.input_size or (request.preprocess.crop if request.preprocess else None)
+        changes = request.changes
+        sizes = [request.input_size, request.preprocess.crop if request.preprocess else None]
+        sizes += [size for size in (changes.crop, changes.resize) if isinstance(size, tuple)]
+        crop = next(filter(None, sizes), None)
         crop = crop or ((416, 416) if request.source.startswith("darknet:") else (224, 224))
-        channels = request.preprocess.channels if request.preprocess else 3
+        channels = request.preprocess.channels if request.preprocess else len(changes.color or "RGB")
         return (
             "import torch\n\n"
             + self._model(Source.parse(request.source))

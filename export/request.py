@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from pinnace.export.preprocessing import Changes
-from pinnace.models.errors import UsageError
 from pinnace.models.preprocess import Preprocess
 from pinnace.models.signature import Signature, TensorSpec
-from pinnace.models.toml import read_toml
 
 
 @dataclass(frozen=True)
@@ -25,8 +22,8 @@ class ExportRequest:
         arch: what builds the network, for checkpoints.
         num_classes: number of outputs of a network built with another head.
         input_size: (height, width) instead of the model's own.
-        preprocess: the preprocessing instead of the model's own.
-        changes: what single options change of the preprocessing.
+        preprocess: the whole preprocessing instead of the model's own.
+        changes: what a file and single options change of the preprocessing.
         inputs: the inputs of a model that takes something else than one image.
         arguments: `name=value` texts for the hub's entry point, or for what builds the network.
         trust: whether Python code that comes with the source may run.
@@ -78,30 +75,3 @@ class ExportedFiles:
 
 REQUEST = TypeAdapter(ExportRequest)
 FILES = TypeAdapter(ExportedFiles)
-_PREPROCESS = TypeAdapter(Preprocess)
-
-
-def read_preprocess(path: Path, base: Preprocess) -> Preprocess:
-    """Read a TOML file whose keys are fields of `Preprocess`; fields that it lacks come from `base`.
-
-    An exact resize alone means no crop, and a colour alone mean 0 and std 1.
-
-    Raises:
-        UsageError: the file is missing, no TOML, or has a wrong field.
-    """
-    data = read_toml(path, "preprocessing")
-    fields = asdict(base)
-    if unknown := sorted(set(data) - set(fields)):
-        raise UsageError(f"{path}: there is no field {unknown[0]!r}", expected=", ".join(fields))
-    if "color" in data and "mean" not in data and "std" not in data:
-        channels = len("L") if data["color"] == "L" else len("RGB")
-        fields |= {"mean": [0.0] * channels, "std": [1.0] * channels}
-    if isinstance(data.get("resize"), list) and "crop" not in data:
-        fields["crop"] = None  # an exact size, and nothing to cut off
-    try:
-        return _PREPROCESS.validate_python(fields | data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{path}: {first['loc'][0]}: {first['msg']}") from None
-    except UsageError as error:
-        raise UsageError(f"{path}: {error.message}", expected=error.expected, got=error.got) from None

@@ -80,7 +80,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, tiny: torch.nn.Module) ->
 def tiny_request(workshop: Path) -> ExportRequest:
     """What exports the tiny network in fp32, in every format that a runtime of this machine can prove."""
     from pinnace.export.formats import all_formats
-    from pinnace.export.request import ExportRequest, read_preprocess
+    from pinnace.export.preprocessing import read_changes
+    from pinnace.export.request import ExportRequest
     from pinnace.models.loaders.base import imagenet_preprocess
     from pinnace.models.runtimes import runtimes_for
 
@@ -94,7 +95,7 @@ def tiny_request(workshop: Path) -> ExportRequest:
         variants=tuple(f"{name}-fp32" for name in formats),
         opset=18,
         arch="sample_networks:Tiny",
-        preprocess=read_preprocess(workshop / "preprocess.toml", imagenet_preprocess()),
+        preprocess=read_changes(workshop / "preprocess.toml").apply(imagenet_preprocess()),
         folder=str(workshop),
     )
 

@@ -99,16 +99,15 @@ def export(
     from rich.markup import escape
 
     from pinnace.clients.commands.inspect import print_bundle
-    from pinnace.clients.output import err, steps
+    from pinnace.clients.output import err, only_data, steps
     from pinnace.export import targets
     from pinnace.export.exporter import Evidence, export_bundle
     from pinnace.export.inputs import parse_inputs
-    from pinnace.export.preprocessing import parse_changes, parse_size
+    from pinnace.export.preprocessing import Changes, parse_changes, parse_size, read_changes
     from pinnace.export.reproduce import script_path
-    from pinnace.export.request import ExportRequest, read_preprocess
+    from pinnace.export.request import ExportRequest
     from pinnace.export.selection import select
     from pinnace.models.errors import PinnaceError
-    from pinnace.models.loaders.base import imagenet_preprocess
     from pinnace.models.loaders.foreign import parse_arguments
     from pinnace.models.source import Source
 
@@ -127,17 +126,16 @@ def export(
         arch=arch,
         num_classes=num_classes,
         input_size=None if input_size is None else parse_size(input_size),
-        preprocess=None if preprocess is None else read_preprocess(preprocess, imagenet_preprocess()),
         changes=parse_changes(
             resize=resize, crop=crop, interpolation=interpolation, color=color, mean=mean, std=std
-        ),
+        ).over(Changes() if preprocess is None else read_changes(preprocess)),
         inputs=parse_inputs(input or ()),
         arguments=tuple(arg or ()),
         trust=trust,
         folder=str(Path.cwd()),
     )
     try:
-        with steps(progress) as step:
+        with only_data(), steps(progress) as step:
             bundle = export_bundle(
                 request, chosen, output, labels=labels, evidence=evidence, step=step, timeout=load_timeout
             )

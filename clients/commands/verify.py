@@ -26,12 +26,12 @@ def verify(
     from rich.markup import escape
     from rich.table import Table
 
-    from pinnace.clients.output import err, out, print_json, steps
+    from pinnace.clients.output import err, only_data, out, print_json, steps
     from pinnace.export.proving.verify import passed, verify_bundle
     from pinnace.models.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    with steps(progress) as step:
+    with only_data(), steps(progress) as step:
         verdicts = verify_bundle(opened, variant=variant, runtime=runtime, step=step)
     good = passed(verdicts)
     if json:

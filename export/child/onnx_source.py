@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ _DTYPES = {
     **{name: name for name in ("float16", "int64", "int32", "int16", "int8", "uint8", "bool")},
 }
 _FATAL_ONLY = 4
+_COPY = re.compile(r"^Load model from .* failed: ?")
 
 
 class OnnxSource:
@@ -146,4 +148,5 @@ def _reason(error: BaseException) -> str:
     """What ONNX Runtime says, in one line and without its numbers."""
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
-    return text.rpartition(" : ")[2] if text.startswith("[ONNXRuntimeError]") else text
+    text = text.rpartition(" : ")[2] if text.startswith("[ONNXRuntimeError]") else text
+    return _COPY.sub("", text)  # not its name while the bundle is being written

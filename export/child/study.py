@@ -19,6 +19,7 @@ from pinnace.models.preprocess import Preprocess
 from pinnace.models.signature import BATCH, Signature, TensorSpec
 
 NO_PREPROCESSING = "the source does not say how images are preprocessed: ImageNet's customary way is assumed"
+NOT_ALL = "the source does not say how images are preprocessed: ImageNet's customary {} are assumed"
 ONE_AT_A_TIME = "the model takes one image at a time"
 OWN_ANSWERS = "there is no network to compare with: the golden outputs are the exported file's own"
 
@@ -167,8 +168,9 @@ def _preprocess(
     preprocess = request.preprocess or subject.preprocess
     if preprocess is None:
         preprocess = _customary(specs)
-        if not request.changes.complete:
-            notes.append(NO_PREPROCESSING)
+        if left := request.changes.left:
+            whole = len(left) == len(Changes().left)
+            notes.append(NO_PREPROCESSING if whole else NOT_ALL.format(" and ".join(left)))
     preprocess = request.changes.apply(preprocess)
     return preprocess if request.input_size is None else resize_to(preprocess, request.input_size)
 

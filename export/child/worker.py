@@ -169,6 +169,7 @@ def _trace_warnings(caught: list[warnings.WarningMessage]) -> list[str]:
 def main() -> None:
     """Read the request, write the files, and leave a result or an error behind."""
     request_path, result_path, folder, events = sys.argv[1:]
+    process = os.getpid()
     logging.getLogger("torch").setLevel(logging.ERROR)
     with os.fdopen(int(events), "w", buffering=1) as stream:
 
@@ -187,6 +188,8 @@ def main() -> None:
                 f"exporting needs {error.name}, which is not installed", hint="pip install 'pinnace[export]'"
             )
             result = json.dumps({"error": missing.to_dict()}).encode()
+    if os.getpid() != process:
+        os._exit(0)  # the foreign code forked, and this is the copy
     Path(result_path).write_bytes(result)
     sys.stdout.flush()
     sys.stderr.flush()

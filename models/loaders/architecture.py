@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pinnace.models.errors import SourceError, UsageError
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
-from pinnace.models.loaders.foreign import describe, imports_from
+from pinnace.models.loaders.foreign import describe, imports_from, in_one_sentence
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +72,7 @@ def _import(name: str, request: LoadRequest) -> Any:
                 f"--arch {request.arch}: there is no module {name} in {request.folder}",
                 hint="run the command in the folder from which your code imports it",
             ) from None
-        raise SourceError(f"--arch {request.arch}: importing it needs the module {error.name}") from error
+        with in_one_sentence(f"--arch {request.arch}: importing it", Path(request.folder).absolute()):
+            raise
     except Exception as error:
         raise SourceError(f"--arch {request.arch}: importing it fails: {describe(error)}") from error

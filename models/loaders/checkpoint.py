@@ -36,8 +36,9 @@ def load_checkpoint(request: LoadRequest, path: Path) -> LoadedModel:
             f"{request.source} holds weights, not a network",
             hint="say what builds the network: --arch package.module:factory or --arch torchvision:resnet18",
         )
-    state = plain_state(found.state_dict() if isinstance(found, torch.nn.Module) else found, path)
-    del found
+    weights = found.state_dict() if isinstance(found, torch.nn.Module) else found
+    state = {str(name): tensor.detach() for name, tensor in weights.items()}
+    del found, weights
     loaded = build_architecture(request)
     _load_strictly(loaded.module, state, path)
     return LoadedModel(loaded.module, loaded.preprocess, loaded.labels, (*loaded.notes, *notes))
@@ -46,18 +47,20 @@ def load_checkpoint(request: LoadRequest, path: Path) -> LoadedModel:
 def _load_strictly(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
     wanted = module.state_dict()
     state = fit(state, wanted)
-    for name, value in state.items():
-        if name in wanted and value.is_complex() and not wanted[name].is_complex():
-            raise SourceError(f"the weight {name} in {path} is complex, and the network's is real")
-    shaped = {
-        name: value.to(wanted[name].dtype) if name in wanted else value for name, value in state.items()
-    }
-    state.clear()
-    if problems := _problems(shaped, wanted):
+    # Before a value is looked at: a file of a few bytes can claim to hold a weight of terabytes.
+    if problems := _problems(state, wanted):
         raise SourceError(
             f"{path} does not fit the network: " + "; ".join(problems),
             hint="check --arch and --num-classes",
         )
+    for name, value in state.items():
+        if name in wanted and value.is_complex() and not wanted[name].is_complex():
+            raise SourceError(f"the weight {name} in {path} is complex, and the network's is real")
+    state = plain_state(state, path)
+    shaped = {
+        name: value.to(wanted[name].dtype) if name in wanted else value for name, value in state.items()
+    }
+    state.clear()
     try:
         # Assigned, not copied: a large checkpoint is then in memory once.
         module.load_state_dict(shaped, strict=False, assign=True)

@@ -20,7 +20,7 @@ def load(request: LoadRequest) -> LoadedModel | OnnxFile:
         MissingDependency: torch is not installed, and the file needs it.
     """
     path = Path(request.folder) / Path(request.source.name).expanduser()
-    if not path.is_file():
+    if not _is_file(path):
         raise SourceError(f"there is no file {path}")
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty")
@@ -40,6 +40,13 @@ def load(request: LoadRequest) -> LoadedModel | OnnxFile:
     if kind == "program":
         return program.load_program(request, path)
     return checkpoint.load_checkpoint(request, path)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def kind_of(path: Path) -> str:

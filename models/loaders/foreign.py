@@ -14,6 +14,7 @@ from types import ModuleType
 from pinnace.models.errors import MissingDependency, PinnaceError, SourceError, UsageError
 
 OURS = "pinnace"
+_LONGEST = 500
 
 # Packages whose name on the index is not the name they are imported by.
 _DISTRIBUTIONS = {
@@ -71,6 +72,8 @@ def imports_from(folder: Path) -> Iterator[None]:
         if namesake:
             _take_away(OURS)
             sys.modules.update(ours)
+            # Namespace packages have the file None, over which `inspect` stumbles once it has seen another.
+            vars(sys.modules.get(OURS, ModuleType(OURS))).pop("__file__", None)
         with contextlib.suppress(ValueError):
             sys.path.remove(entry)
         sys.path.append(entry)
@@ -131,8 +134,14 @@ def missing_packages(what: str, names: Sequence[str]) -> MissingDependency:
 
 def describe(error: BaseException) -> str:
     """An exception in one line: its class, and the first line of what it says."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+    try:
+        text = str(error).strip()
+    except Exception:  # a __str__ of theirs
+        text = ""
+    if not text:
+        return type(error).__name__
+    line = text.splitlines()[0].encode(errors="backslashreplace").decode()
+    return f"{type(error).__name__}: {line if len(line) <= _LONGEST else line[:_LONGEST] + ' ...'}"
 
 
 def untrusted(what: str) -> UsageError:

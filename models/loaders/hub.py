@@ -41,6 +41,9 @@ def load(request: LoadRequest) -> LoadedModel:
     hubconf = folder / f"{_HUBCONF}.py"
     if not hubconf.is_file():
         raise SourceError(f"{source} is no hub repository: {folder} has no hubconf.py")
+    import torch
+
+    # torch stands before the folder is first on the path, as in torch.hub: a `torch.py` there is not torch.
     with imports_from(folder), working_in(folder):
         _require(source, _declared(hubconf))
         module = _import(source, hubconf)
@@ -49,8 +52,6 @@ def load(request: LoadRequest) -> LoadedModel:
         arguments = {name: _full_path(value, request) for name, value in request.keywords.items()}
         with in_one_sentence(f"{source}: the entry point {source.entry}", folder):
             network = entry(**arguments)
-    import torch
-
     if not isinstance(network, torch.nn.Module):
         raise SourceError(
             f"{source}: the entry point {source.entry} gives no network",
@@ -93,12 +94,17 @@ def _declared(hubconf: Path) -> list[str]:
     except (SyntaxError, ValueError, RecursionError):
         return []
     for node in tree.body:
-        if isinstance(node, ast.Assign) and [ast.dump(t) for t in node.targets] == [_DEPENDENCIES]:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        if [ast.dump(target) for target in targets] == [_DEPENDENCIES]:
+            assert isinstance(node, ast.Assign | ast.AnnAssign)
             try:
-                names = ast.literal_eval(node.value)
+                names = ast.literal_eval(node.value or "None")
             except ValueError:
                 return []
-            return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+            names = [names] if isinstance(names, str) else names
+            return list(names) if isinstance(names, list | tuple) else []
     return []
 
 
@@ -106,7 +112,8 @@ _DEPENDENCIES = ast.dump(ast.Name("dependencies", ast.Store()))
 
 
 def _require(source: Source, names: Any) -> None:
-    missing = [name for name in names or () if isinstance(name, str) and not _is_there(name)]
+    names = [names] if isinstance(names, str) else names or ()
+    missing = [name for name in names if isinstance(name, str) and not _is_there(name)]
     if missing:
         raise missing_packages(str(source), missing)
 

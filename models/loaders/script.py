@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,12 @@ from pinnace.models.loaders.foreign import describe, untrusted
 if TYPE_CHECKING:
     import torch
 
-# TorchScript cannot import anything, but these operators read and write files.
-_TOUCHES_FILES = re.compile(rb"\b(?:torch|aten|ops\.\w+)\s*\.\s*(?:save|from_file)\s*\(")
+# TorchScript cannot import anything, but these operators read and write files. Their bare names are looked
+# for, because the compiler lets a script put `torch` or `ops.image` under another name first.
+_TOUCHES_FILES = re.compile(rb"\b(?:save|from_file|read_file|write_file|load_tensor)\b")
+# As the compiler itself writes it for the parts of a Sequential. Other forms could put a name together.
+_PLAIN_GETATTR = re.compile(rb'\bgetattr\([\w.]+, "[^"\\\n]*"\)')
+_GETATTR = re.compile(rb"\bgetattr\b")
 _LONGEST_CODE = 64 << 20
 
 
@@ -33,12 +36,32 @@ def load_script(request: LoadRequest, path: Path) -> LoadedModel:
 
 
 def _touches_files(path: Path) -> bool:
+    """Whether code in the archive names an operator that touches files.
+
+    The archive is read by what `torch.jit.load` reads it with: `zipfile` can be made to see other files in
+    it, by a second directory, a checksum that is wrong, or capital letters.
+    """
+    import torch
+
     try:
-        with zipfile.ZipFile(path) as archive:
-            code = [e for e in archive.infolist() if "/code/" in e.filename and e.filename.endswith(".py")]
-            return any(e.file_size > _LONGEST_CODE or _TOUCHES_FILES.search(archive.read(e)) for e in code)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError):
-        return False  # libtorch will not read it either
+        reader = torch._C.PyTorchFileReader(str(path))
+        for name in reader.get_all_records():
+            if name.lower().endswith(".py") and (
+                reader.get_record_size(name) > _LONGEST_CODE or _is_suspicious(reader.get_record(name))
+            ):
+                return True
+    except RuntimeError as error:
+        raise _damaged(path, error) from error
+    return False
+
+
+def _is_suspicious(code: bytes) -> bool:
+    if _TOUCHES_FILES.search(code):
+        return True
+    found = 1
+    while found:
+        code, found = _PLAIN_GETATTR.subn(b"part", code)  # from the inside outwards
+    return _GETATTR.search(code) is not None
 
 
 def _read(path: Path) -> torch.nn.Module:
@@ -50,6 +73,10 @@ def _read(path: Path) -> torch.nn.Module:
             warnings.simplefilter("ignore")  # torch.jit is deprecated upstream and still what people have
             module: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except Exception as error:  # RuntimeError for most, and whatever damaged bytes lead to
-        reason = describe(error).partition(". ")[0]
-        raise SourceError(f"{path} cannot be read as TorchScript: {reason}") from error
+        raise _damaged(path, error) from error
     return module
+
+
+def _damaged(path: Path, error: Exception) -> SourceError:
+    reason = describe(error).partition(". ")[0]
+    return SourceError(f"{path} cannot be read as TorchScript: {reason}")

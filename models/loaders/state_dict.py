@@ -83,7 +83,7 @@ def _no_weights(data: Any, path: Path) -> SourceError:
     return SourceError(f"{path} is no state_dict", expected="tensors by name", got=type(data).__name__)
 
 
-def plain_state(data: State, path: Path) -> dict[str, torch.Tensor]:
+def plain_state(state: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
     """The weights by name, in float32 where they are floating.
 
     Raises:
@@ -92,19 +92,24 @@ def plain_state(data: State, path: Path) -> dict[str, torch.Tensor]:
     """
     import torch
 
-    state = {}
-    for key, value in data.items():
-        name, tensor = str(key), value.detach()
+    plain = {}
+    for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
             kind = "quantized" if tensor.is_quantized else "without values" if tensor.is_meta else "sparse"
             raise SourceError(f"the weight {name} in {path} is {kind}", expected="a dense tensor of numbers")
-        tensor = tensor.float() if tensor.is_floating_point() else tensor
+        try:
+            tensor = tensor.float() if tensor.is_floating_point() else tensor
+        except RuntimeError:  # two numbers in one byte, for which torch has no arithmetic
+            raise SourceError(
+                f"the weight {name} in {path} cannot be read as numbers",
+                got=str(tensor.dtype).removeprefix("torch."),
+            ) from None
         if tensor.is_floating_point() and tensor.numel():
             least, most = torch.aminmax(tensor)  # NaN wins over both; no copy of the weight is made
             if not bool(torch.isfinite(least) & torch.isfinite(most)):
                 raise CheckFailed(f"the weight {name} in {path} is not finite: it holds NaN or infinity")
-        state[name] = tensor
-    return state
+        plain[name] = tensor
+    return plain
 
 
 def fit(state: dict[str, torch.Tensor], wanted: State) -> dict[str, torch.Tensor]:

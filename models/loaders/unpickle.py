@@ -6,13 +6,14 @@ import argparse
 import pathlib
 import pickle
 import re
+import struct
 import types
 import warnings
 from pathlib import Path
 from typing import Any
 
 from pinnace.models.errors import MissingDependency, SourceError
-from pinnace.models.loaders.foreign import imports_from, in_one_sentence
+from pinnace.models.loaders.foreign import describe, imports_from, in_one_sentence
 
 # What training scripts put beside the weights and what only holds data.
 _HARMLESS: tuple[Any, ...] = (
@@ -21,6 +22,8 @@ _HARMLESS: tuple[Any, ...] = (
     pathlib.PosixPath,
     pathlib.PurePosixPath,
 )
+_SAFETENSORS_HEAD = struct.calcsize("<Q")
+_TORCH_INTERNALS = re.compile(r"^\[enforce fail at [^\]]*\] \. ")
 _LFS = b"version https://git-lfs"
 _GLOBAL = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL ([\w.]+)")
 
@@ -39,9 +42,10 @@ def read(path: Path, *, trust: bool = False, folder: Path | None = None) -> Any:
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty")
     with path.open("rb") as file:
-        if file.read(len(_LFS)) == _LFS:
-            raise SourceError(f"{path} is a pointer of Git LFS, not the file itself", hint="git lfs pull")
-    if path.suffix == ".safetensors":
+        head = file.read(len(_LFS))
+    if head == _LFS:
+        raise SourceError(f"{path} is a pointer of Git LFS, not the file itself", hint="git lfs pull")
+    if _is_safetensors(path, head):
         return _read_safetensors(path)
     import torch
 
@@ -63,7 +67,9 @@ def read(path: Path, *, trust: bool = False, folder: Path | None = None) -> Any:
     except Exception as error:  # damaged bytes raise whatever the unpickler stumbles over
         reason = str(error).strip() or type(error).__name__
         if "weights_only" in reason:
-            reason = "it is a tar archive, as torch wrote before version 0.4"
+            # tarfile takes zeros for an archive without members.
+            tar = "it is a tar archive, as torch wrote before version 0.4"
+            reason = tar if any(head) else "it is no pickle of tensors"
         raise _damaged(path, reason) from None
     folder = folder or Path.cwd()
     with imports_from(folder), in_one_sentence(f"unpickling {path}", folder), warnings.catch_warnings():
@@ -107,6 +113,15 @@ def _read_data(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)  # the format before torch 1.6
 
 
+def _is_safetensors(path: Path, head: bytes) -> bool:
+    """By its content, because such files are called `.bin` and `.pt`, too; or by its suffix."""
+    if len(head) > _SAFETENSORS_HEAD and head[_SAFETENSORS_HEAD : _SAFETENSORS_HEAD + 1] == b"{":
+        (length,) = struct.unpack("<Q", head[:_SAFETENSORS_HEAD])
+        if length <= path.stat().st_size - _SAFETENSORS_HEAD:
+            return True
+    return path.suffix == ".safetensors"
+
+
 def _read_safetensors(path: Path) -> Any:
     try:
         from safetensors import SafetensorError
@@ -118,10 +133,11 @@ def _read_safetensors(path: Path) -> Any:
         ) from None
     try:
         return load_file(path, device="cpu")
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise SourceError(f"{path} cannot be read as safetensors: {error}") from error
+    except Exception as error:  # a header that lies raises whatever its reader stumbles over
+        reason = str(error) if isinstance(error, SafetensorError) else describe(error)
+        raise SourceError(f"{path} cannot be read as safetensors: {reason}") from error
 
 
 def _damaged(path: Path, reason: str) -> SourceError:
-    first, *_ = reason.splitlines()[0].split(". ")
+    first, *_ = _TORCH_INTERNALS.sub("", reason.splitlines()[0]).split(". ")
     return SourceError(f"{path} cannot be read as a checkpoint: {first.rstrip('.')}")

@@ -16,7 +16,8 @@ import torch
 from pinnace.export import exporter, targets
 from pinnace.export.child.worker import export_files
 from pinnace.export.exporter import export_bundle, read_labels
-from pinnace.export.request import ExportRequest, read_preprocess
+from pinnace.export.preprocessing import Changes, read_changes
+from pinnace.export.request import ExportRequest
 from pinnace.export.targets import Target
 from pinnace.models import golden
 from pinnace.models.bundle import Bundle
@@ -24,6 +25,7 @@ from pinnace.models.errors import CheckFailed, MissingDependency, PinnaceError, 
 from pinnace.models.files import sha256
 from pinnace.models.loaders.base import imagenet_preprocess
 from pinnace.models.manifest import Tolerance
+from pinnace.models.preprocess import Preprocess
 from pinnace.models.runtimes import open_variant, readers_for, runtimes_for
 
 CPU = targets.read("cpu")
@@ -378,26 +380,51 @@ def test_a_target_of_the_user_without_variants(tmp_path: Path) -> None:
 # The preprocessing of the user.
 
 
-def test_fields_that_are_not_given_come_from_imagenet(tmp_path: Path) -> None:
+def test_fields_that_a_file_lacks_come_from_the_sources_own_preprocessing(tmp_path: Path) -> None:
     path = tmp_path / "p.toml"
-    path.write_text('resize = 64\ncrop = [48, 32]\ninterpolation = "bicubic"\n')
-    base = imagenet_preprocess()
-    assert read_preprocess(path, base) == dataclasses.replace(
-        base, resize=64, crop=(48, 32), interpolation="bicubic"
+    path.write_text("resize = 64\ncrop = [48, 32]\nexif = false\n")
+    own = Preprocess(256, "bicubic", (224, 224), "RGB", (0.5,) * 3, (0.25,) * 3)
+    assert read_changes(path).apply(own) == dataclasses.replace(own, resize=64, crop=(48, 32), exif=False)
+
+
+def test_the_same_through_a_loader_and_the_child(
+    tmp_path: Path, tiny_request: ExportRequest, here: None
+) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text("resize = [32, 32]\n")
+    request = dataclasses.replace(
+        tiny_request,
+        source="timm:test_vit@none",  # its mean and std are not ImageNet's
+        arch=None,
+        preprocess=None,
+        changes=read_changes(path),
+        variants=("torchscript-fp32",),
+        arguments=("img_size=32",),
     )
+    preprocess = export_bundle(request, CPU, tmp_path / "out.bundle").manifest.preprocess
+    assert preprocess is not None
+    assert (preprocess.resize, preprocess.crop) == ((32, 32), None)
+    assert preprocess.interpolation == "bicubic"
+    assert preprocess.mean == preprocess.std == (0.5, 0.5, 0.5)
+
+
+def test_options_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text('resize = "none"\ncrop = [48, 32]\n')
+    assert Changes(crop=(16, 16)).over(read_changes(path)) == Changes(resize="none", crop=(16, 16))
 
 
 def test_an_exact_size_alone_is_not_cropped(tmp_path: Path) -> None:
     path = tmp_path / "p.toml"
     path.write_text("resize = [64, 48]\n")
-    read = read_preprocess(path, imagenet_preprocess())
+    read = read_changes(path).apply(imagenet_preprocess())
     assert (read.resize, read.crop) == ((64, 48), None)
 
 
 def test_a_grey_preprocessing_needs_no_mean_and_std(tmp_path: Path) -> None:
     path = tmp_path / "p.toml"
     path.write_text('color = "L"\n')
-    read = read_preprocess(path, imagenet_preprocess())
+    read = read_changes(path).apply(imagenet_preprocess())
     assert (read.color, read.mean, read.std) == ("L", (0,), (1,))
 
 
@@ -406,14 +433,14 @@ def test_a_grey_preprocessing_needs_no_mean_and_std(tmp_path: Path) -> None:
     [
         (
             "sharpen = 1",
-            "there is no field 'sharpen'\n  expected: resize, interpolation, crop, color, mean, std, exif",
+            "there is no field 'sharpen'\n  expected: resize, crop, interpolation, color, mean, std, exif",
         ),
         ("crop = [224]", "crop: Field required"),
         ('mean = "grey"', "mean: Input should be a valid tuple"),
         (
-            "mean = [0.5]",
+            "mean = [0.5, 0.5]",
             "mean does not fit the channels\n"
-            "  expected: a tuple of 3 finite numbers, one for each channel of RGB\n  got: (0.5,)",
+            "  expected: a tuple of 3 finite numbers, one for each channel of RGB\n  got: (0.5, 0.5)",
         ),
         (
             "crop = [0, 224]",
@@ -425,7 +452,7 @@ def test_a_grey_preprocessing_needs_no_mean_and_std(tmp_path: Path) -> None:
 def test_a_preprocessing_with_a_wrong_field(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "p.toml"
     path.write_text(line)
-    assert refusal(UsageError, lambda: read_preprocess(path, imagenet_preprocess())) == f"{path}: {message}"
+    assert refusal(UsageError, lambda: read_changes(path)) == f"{path}: {message}"
 
 
 def test_every_runtime_that_works_here_took_part_in_the_proof(

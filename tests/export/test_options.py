@@ -82,13 +82,13 @@ def test_the_help_of_export_fits_a_page() -> None:
 def test_nothing_said_changes_nothing() -> None:
     assert parse_changes() == Changes()
     assert Changes().apply(BASE) == BASE
-    assert not Changes().complete
+    assert Changes().left == ("size", "interpolation", "mean", "std")
 
 
 def test_each_option_changes_its_field() -> None:
     result = changed(resize="240", interpolation="bicubic", mean="0.1,0.2,0.3", std=".4, .5, .6")
     assert result == Preprocess(240, "bicubic", (224, 224), "RGB", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    assert parse_changes(resize="240", interpolation="bicubic", mean="0", std="1").complete
+    assert not parse_changes(resize="240", interpolation="bicubic", mean="0", std="1").left
 
 
 def test_sizes() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import collections
 import io
+import json
 import pathlib
+import struct
 import sys
 import tarfile
 import types
@@ -184,6 +186,66 @@ def test_damaged_safetensors(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     message = refusal(SourceError, lambda: find_weights(read(path), path))
     assert message.startswith((f"{path} cannot be read as safetensors: ", f"{path} is no state_dict"))
+
+
+def test_safetensors_under_the_name_of_a_pickle(tmp_path: Path, state: State) -> None:
+    path = tmp_path / "pytorch_model.bin"
+    save_file(dict(state), path)
+    found, _ = find_weights(read(path), path)
+    assert all(torch.equal(found[name], state[name]) for name in state)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        {"dtype": "F32", "shape": [2], "data_offsets": [0, 1 << 40]},
+        {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [1 << 32, 1 << 32, 2], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]},
+        {"dtype": "Q4", "shape": [2], "data_offsets": [0, 8]},
+    ],
+)
+def test_safetensors_whose_header_lies(tmp_path: Path, weight: object) -> None:
+    header = json.dumps({"stem.weight": weight}).encode()
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    message = refusal(SourceError, lambda: read(path))
+    assert message.startswith(f"{path} cannot be read as safetensors: ")
+    assert len(message.splitlines()) == 1
+
+
+def test_a_weight_that_claims_to_be_huge_is_not_looked_at(loads: Loads, state: State) -> None:
+    state["stem.weight"] = torch.zeros(1, dtype=torch.float16).expand(1 << 30, 1 << 20)
+    message = refusal(SourceError, lambda: loads(state))
+    assert "1 of another shape (stem.weight [1073741824,1048576] instead of [" in message
+
+
+def test_a_precision_that_torch_cannot_read(tmp_path: Path, workshop: Path) -> None:
+    header = json.dumps({"stem.weight": {"dtype": "F4", "shape": [16], "data_offsets": [0, 8]}}).encode()
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    found, _ = find_weights(read(path), path)
+    assert isinstance(found, dict)
+    message = refusal(SourceError, lambda: plain_state(found, path))
+    assert message.startswith(f"the weight stem.weight in {path} cannot be read as numbers")
+
+
+def test_a_file_of_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    path.write_bytes(bytes(5000))
+    assert refusal(SourceError, lambda: read(path)) == (
+        f"{path} cannot be read as a checkpoint: it is no pickle of tensors"
+    )
+
+
+def test_another_zip_archive(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    assert refusal(SourceError, lambda: read(path)) == (
+        f"{path} cannot be read as a checkpoint: file in archive is not in a subdirectory: readme.txt"
+    )
 
 
 @pytest.mark.parametrize(

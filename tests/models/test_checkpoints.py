@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pinnace.models.errors import CheckFailed, PinnaceError, SourceError, UsageError
+from pinnace.models.errors import CheckFailed, MissingDependency, PinnaceError, SourceError, UsageError
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.loaders.state_dict import find_weights, plain_state
@@ -53,7 +53,7 @@ def load_file(
 
 
 def read_state_dict(path: Path) -> State:
-    return plain_state(find_weights(read(path), path)[0], path)  # type: ignore[arg-type]
+    return plain_state(dict(find_weights(read(path), path)[0]), path)  # type: ignore[call-overload]
 
 
 def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
@@ -313,7 +313,6 @@ def test_a_factory_that_builds_no_network(workshop: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("import package_that_nobody_has", "importing it needs the module package_that_nobody_has"),
         ("1 / 0", "importing it fails: ZeroDivisionError: division by zero"),
         ("def broken(:", "importing it fails: SyntaxError: invalid syntax (broken_network.py, line 1)"),
     ],
@@ -329,3 +328,20 @@ def test_a_module_that_cannot_be_imported(
         refusal(SourceError, lambda: load_file(Path("tiny.pt"), tmp_path, arch))
         == f"--arch {arch}: {message}"
     )
+
+
+def test_a_module_that_needs_a_package(
+    tmp_path: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "broken_network", raising=False)
+    (tmp_path / "broken_network.py").write_text("import package_that_nobody_has.net")
+    (tmp_path / "tiny.pt").write_bytes((workshop / "tiny.pt").read_bytes())
+    message = refusal(MissingDependency, lambda: load_file(Path("tiny.pt"), tmp_path, "broken_network:build"))
+    assert message == (
+        "--arch broken_network:build: importing it needs the package package_that_nobody_has, "
+        "which is not installed\n  help: pip install package_that_nobody_has"
+    )
+
+
+def test_a_name_that_no_file_can_have(workshop: Path) -> None:
+    assert refusal(SourceError, lambda: load_file(Path("x" * 5000), workshop)).startswith("there is no file ")

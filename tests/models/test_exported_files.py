@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision  # noqa: F401 -- its operators are called below
 
 from pinnace.models.errors import PinnaceError, SourceError, UsageError
 from pinnace.models.loaders import load
@@ -96,9 +99,83 @@ class Thief(torch.nn.Module):
         return torch.from_file("/etc/hostname", False, 4, dtype=torch.uint8) + x
 
 
-def test_torchscript_that_touches_files_has_to_be_trusted(tmp_path: Path) -> None:
+class Reader(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.image.read_file("/etc/hostname") + x  # type: ignore[no-any-return]
+
+
+def rewrite(path: Path, new: Callable[[str, bytes], tuple[str, bytes]]) -> None:
+    """Write the entries of an archive again, with other names and contents."""
+    with zipfile.ZipFile(path) as archive:
+        entries = [new(name, archive.read(name)) for name in archive.namelist()]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in entries:
+            archive.writestr(name, data)
+
+
+def in_capitals(path: Path) -> None:
+    def capital(name: str, data: bytes) -> tuple[str, bytes]:
+        return (name.replace("/code/", "/CODE/") if name.endswith(".py") else name), data
+
+    rewrite(path, capital)
+
+
+def with_wrong_checksums(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    at = data.find(b"PK\1\2")
+    while at >= 0:
+        data[at + 16] ^= 0xFF
+        at = data.find(b"PK\1\2", at + 1)
+    path.write_bytes(data)
+
+
+def with_a_second_directory(path: Path) -> None:
+    """What `zipfile` reads stands at the end; what libtorch reads, at the offset that is written there."""
+
+    def parts(data: bytes) -> tuple[bytes, bytes, bytearray]:
+        end = data.rfind(b"PK\5\6")
+        size, start = struct.unpack("<II", data[end + 12 : end + 20])
+        return data[:start], data[start : start + size], bytearray(data[end:])
+
+    bad_body, bad, end = parts(path.read_bytes())
+    rewrite(path, lambda name, data: (name, data.replace(b"from_file", b"something")))
+    body, good, _ = parts(path.read_bytes())
+    end[12:20] = struct.pack("<II", len(good), len(bad_body))
+    path.write_bytes(bad_body + bad.ljust(len(good), b"\0") + body + good + end)
+
+
+def under_another_name(path: Path) -> None:
+    def renamed(name: str, data: bytes) -> tuple[str, bytes]:
+        return name, data.replace(b"torch.from_file(", b'getattr(torch, "from_" "file")(')
+
+    rewrite(path, renamed)
+
+
+@pytest.mark.parametrize(
+    "hide", [in_capitals, with_wrong_checksums, with_a_second_directory, under_another_name]
+)
+def test_torchscript_cannot_hide_that_it_touches_files(tmp_path: Path, hide: Callable[[Path], None]) -> None:
     path = tmp_path / "thief.pt"
     torch.jit.save(torch.jit.script(Thief()), path)
+    hide(path)
+    assert refusal(UsageError, lambda: load_file(path)).startswith(
+        f"{path} holds code that reads or writes files, and nothing of it was run"
+    )
+
+
+def test_parts_of_a_sequential_are_no_reason_for_suspicion(tmp_path: Path) -> None:
+    inner = torch.nn.Sequential(torch.nn.Sequential(torch.nn.ReLU()), torch.nn.ReLU())
+    path = tmp_path / "nested.pt"
+    torch.jit.save(torch.jit.script(inner), path)
+    assert load_file(path).exported
+
+
+@pytest.mark.parametrize("network", [Thief, Reader])
+def test_torchscript_that_touches_files_has_to_be_trusted(
+    tmp_path: Path, network: Callable[[], torch.nn.Module]
+) -> None:
+    path = tmp_path / "thief.pt"
+    torch.jit.save(torch.jit.script(network()), path)
     assert refusal(UsageError, lambda: load_file(path)) == (
         f"{path} holds code that reads or writes files, and nothing of it was run\n  help: {CODE}"
     )

@@ -83,6 +83,8 @@ def repository(tmp_path: Path) -> Path:
         "utils/__init__.py": "",
         "utils/later.py": "def double(x): return 2 * x",
         "export.py": "",
+        "numpy.py": "raise RuntimeError('not the numpy of the index')",
+        "torch.py": "raise RuntimeError('not the torch of the index')",
         "serving.py": "",
         "clients/__init__.py": "",
         "onnx.py": "raise RuntimeError('not the onnx of the index')",
@@ -159,6 +161,32 @@ def test_an_unknown_entry_point_lists_those_that_exist(tmp_path: Path, repositor
     assert refusal(UsageError, lambda: load_hub("_private", tmp_path)).startswith(
         "hub:./nets#_private has no entry point _private\n"
     )
+
+
+@pytest.mark.parametrize(
+    "declared",
+    ["dependencies: list = ['nobodys']", "dependencies = ('nobodys',)", "dependencies = 'nobodys'"],
+)
+def test_dependencies_in_other_forms(tmp_path: Path, repository: Path, declared: str) -> None:
+    (repository / "hubconf.py").write_text(f"{declared}\nimport os; os.mkdir({str(tmp_path / 'sprung')!r})")
+    assert refusal(MissingDependency, lambda: load_hub("tiny", tmp_path)).startswith(
+        "hub:./nets#tiny needs the package nobodys, which is not installed"
+    )
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("RuntimeError('bad \\udcff')", "RuntimeError: bad \\udcff"),
+        ("RuntimeError('y' * 9999)", "RuntimeError: " + "y" * 500 + " ..."),
+        ("type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})()", "Odd"),
+    ],
+)
+def test_errors_that_are_hard_to_print(tmp_path: Path, repository: Path, raised: str, said: str) -> None:
+    (repository / "hubconf.py").write_text(f"raise {raised}")
+    message = refusal(SourceError, lambda: load_hub("tiny", tmp_path))
+    assert message == f"hub:./nets#tiny: importing hubconf.py fails: {said}"
 
 
 def test_dependencies_that_are_missing_are_all_named_before_anything_runs(

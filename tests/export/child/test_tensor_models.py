@@ -281,7 +281,7 @@ def test_the_size_that_a_file_takes_is_kept_unless_another_is_asked_for(
     bundle = from_onnx("any.onnx", changes=Changes(mean=(0.0,) * 3))
     assert bundle.manifest.preprocess is not None
     assert bundle.manifest.preprocess.crop == (16, 16)
-    assert study.NO_PREPROCESSING in bundle.manifest.notes
+    assert study.NOT_ALL.format("size and interpolation and std") in bundle.manifest.notes
     assert refusal(UsageError, lambda: from_onnx("any.onnx", input_size=(32, 32))) == (
         "the preprocessing does not make what the model takes\n"
         "  expected: image=float32[batch,3,16,16]\n  got: float32[batch,3,32,32]\n"
