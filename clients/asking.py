@@ -21,6 +21,7 @@ def a_server(
     retries: int,
     retries_when_full: int,
     concurrency: int,
+    model: str | None = None,
 ) -> Iterator[Asked]:
     """A server, with one client for all threads.
 
@@ -30,7 +31,7 @@ def a_server(
     from pinnace.clients.client import Client
 
     with Client(url, retries=retries, retries_when_full=retries_when_full, api_key=api_key) as client:
-        yield Asked(lambda image: client.classify(image, top_k), concurrency, _PATIENCE)
+        yield Asked(lambda image: client.classify(image, top_k, model=model), concurrency, _PATIENCE)
 
 
 @contextmanager

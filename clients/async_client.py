@@ -48,10 +48,10 @@ class AsyncClient:
         return await self._carry_out(self._exchanges.classify(image, top_k, model))
 
     async def classify_batch(
-        self, images: Iterable[ImageSource], top_k: int | None = None
+        self, images: Iterable[ImageSource], top_k: int | None = None, *, model: str | None = None
     ) -> list[Answer | PinnaceError]:
         """Send several images in one request; see `Client.classify_batch`."""
-        return await self._carry_out(self._exchanges.classify_batch(images, top_k))
+        return await self._carry_out(self._exchanges.classify_batch(images, top_k, model))
 
     async def classify_many(
         self,

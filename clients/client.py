@@ -77,13 +77,14 @@ class Client:
         return self._carry_out(self._exchanges.classify(image, top_k, model))
 
     def classify_batch(
-        self, images: Iterable[ImageSource], top_k: int | None = None
+        self, images: Iterable[ImageSource], top_k: int | None = None, *, model: str | None = None
     ) -> list[Answer | PinnaceError]:
         """Send several images in one request; the server says how many that may be, 64 unless it is told.
 
         Args:
             images: as `classify` takes them.
             top_k: how many classes; the server's default where None.
+            model: which of the server's models; its first where None.
 
         Returns:
             For each image, in order, its answer; or `ImageError` where its file cannot be read, or `Refused`.
@@ -91,7 +92,7 @@ class Client:
         Raises:
             ServerError: as `classify`, for the request as a whole.
         """
-        return self._carry_out(self._exchanges.classify_batch(images, top_k))
+        return self._carry_out(self._exchanges.classify_batch(images, top_k, model))
 
     def classify_many(
         self,

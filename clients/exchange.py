@@ -84,10 +84,9 @@ class Exchanges:
         """Send an image, and read the answer."""
         # Whatever reads, decodes or encodes an image is kept away from an event loop.
         data = image if isinstance(image, bytes) else (yield partial(encode, image))
-        path = "/classify" if model is None else f"/models/{quote(model, safe='')}/classify"
         request = self._request(
             "POST",
-            path,
+            _path("classify", model),
             params={} if top_k is None else {"top_k": top_k},
             content=data,
             headers={"Content-Type": "application/octet-stream"},
@@ -96,7 +95,7 @@ class Exchanges:
         return replies.answer(self.url, response)
 
     def classify_batch(
-        self, images: Iterable[ImageSource], top_k: int | None
+        self, images: Iterable[ImageSource], top_k: int | None, model: str | None
     ) -> Exchange[list[Answer | PinnaceError]]:
         """Send several images in one request, and read an answer or an error for each."""
         outcomes: list[Answer | PinnaceError | None] = []
@@ -112,7 +111,7 @@ class Exchanges:
         results: Iterator[Answer | Refused] = iter(())
         if files:
             params = {} if top_k is None else {"top_k": top_k}
-            request = self._request("POST", "/classify_batch", params=params, files=files)
+            request = self._request("POST", _path("classify_batch", model), params=params, files=files)
             response = yield from self._answer(request)
             results = iter(replies.results(self.url, response, len(files)))
         return [next(results) if outcome is None else outcome for outcome in outcomes]
@@ -184,3 +183,7 @@ class Exchanges:
         except httpx.DecodingError as error:
             raise replies.not_ours(self.url) from error
         return response
+
+
+def _path(verb: str, model: str | None) -> str:
+    return f"/{verb}" if model is None else f"/models/{quote(model, safe='')}/{verb}"

@@ -25,12 +25,14 @@ class ServedModel:
         variant: which variant of its bundle answers.
         runtime: what executes it.
         labels: its classes, by index.
+        version: which version of its bundle answers; empty where the server does not say.
     """
 
     name: str
     variant: str
     runtime: str
     labels: tuple[str, ...]
+    version: str = ""
 
 
 @dataclass(frozen=True)

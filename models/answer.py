@@ -41,10 +41,20 @@ class Timing:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a classifier says of one image."""
+    """What a classifier says of one image.
+
+    Attributes:
+        model: the model's name.
+        variant: which variant of its bundle answered.
+        runtime: what executed it.
+        predictions: the most probable class first.
+        timing_ms: where the time went.
+        version: which version of the bundle; see `pinnace.models.bundle.Bundle`. Empty where nobody said.
+    """
 
     model: str
     variant: str
     runtime: str
     predictions: tuple[Prediction, ...]
     timing_ms: Timing
+    version: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,8 @@ from pinnace.models.golden import Arrays
 from pinnace.models.manifest import Manifest, Variant
 from pinnace.models.preprocess import Preprocess
 
+_VERSION_DIGITS = 12
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -21,10 +24,13 @@ class Bundle:
     Attributes:
         folder: where it stands.
         manifest: what it says of itself.
+        version: the first twelve digits of the SHA-256 of `manifest.json`, which has the hash of every other
+            file: another version is another bundle.
     """
 
     folder: Path
     manifest: Manifest
+    version: str = ""
 
     @classmethod
     def open(cls, folder: Path | str) -> Bundle:
@@ -34,7 +40,9 @@ class Bundle:
             BundleError: it is no bundle, has no variants, or names files outside its folder.
         """
         path = Path(folder)
-        bundle = cls(path, manifest.read(path))
+        data = manifest.read_bytes(path)
+        version = hashlib.sha256(data).hexdigest()[:_VERSION_DIGITS]
+        bundle = cls(path, manifest.parse(data, path / manifest.FILE_NAME), version)
         if not bundle.manifest.variants:
             raise BundleError(f"{path} has no variants", hint="export the model again")
         for name in bundle._named_files():

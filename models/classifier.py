@@ -113,7 +113,12 @@ class Classifier:
             infer=1000 * (inferred - prepared),
             total=1000 * (time.perf_counter() - started),
         )
-        return Answer(self.bundle.name, self.variant.name, self.runtime.name, predictions, timing)
+        return self.answer(predictions, timing)
+
+    def answer(self, predictions: tuple[Prediction, ...], timing: Timing) -> Answer:
+        """An answer in the name of this model."""
+        bundle = self.bundle
+        return Answer(bundle.name, self.variant.name, self.runtime.name, predictions, timing, bundle.version)
 
     def check_top_k(self, k: int | None) -> int:
         """How many classes to answer with; see `pinnace.models.predictions.check_top_k`."""

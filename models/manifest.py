@@ -217,14 +217,30 @@ def read(folder: Path) -> Manifest:
     Raises:
         BundleError: there is none, it is damaged, or its schema version is not ours.
     """
-    path = folder / FILE_NAME
+    return parse(read_bytes(folder), folder / FILE_NAME)
+
+
+def read_bytes(folder: Path) -> bytes:
+    """The manifest of a bundle as it stands on disk.
+
+    Raises:
+        BundleError: there is none.
+    """
     try:
-        data = path.read_bytes()
+        return (folder / FILE_NAME).read_bytes()
     except OSError:
         raise BundleError(
             f"{folder} is not a bundle: it has no {FILE_NAME}",
             hint="make one with: pinnace export SOURCE -o " + str(folder),
         ) from None
+
+
+def parse(data: bytes, path: Path) -> Manifest:
+    """The manifest that these bytes are; `path` is what messages call it.
+
+    Raises:
+        BundleError: it is damaged, or its schema version is not ours.
+    """
     try:
         version = _VERSION_ADAPTER.validate_json(data).get("schema_version")
         if version != SCHEMA_VERSION:

@@ -19,12 +19,10 @@ from starlette.routing import Mount, Route
 from pinnace.models.answer import Answer
 from pinnace.models.errors import ImageTooLarge, PinnaceError
 from pinnace.serving.body import Limits, discard, read_batch, read_upload, whole
-from pinnace.serving.engine import Engine
 from pinnace.serving.errors import (
     LateAnswer,
     Overloaded,
     SlowRequest,
-    UnknownModel,
     error_data,
     error_response,
     http_exception,
@@ -32,6 +30,8 @@ from pinnace.serving.errors import (
 )
 from pinnace.serving.listing import index_body, models_body
 from pinnace.serving.page_files import PageFiles, wants_page
+from pinnace.serving.registry import Registry, Served
+from pinnace.serving.reload import Reloading
 from pinnace.serving.settings import Settings
 
 logger = logging.getLogger("pinnace.serving")
@@ -44,26 +44,26 @@ Handler = Callable[[Request], Awaitable[Response]]
 def create_app(
     settings: Settings,
     *,
-    open_engine: Callable[[Settings], Engine] = Engine.open,
-    on_ready: Callable[[Engine], None] = lambda engine: None,
+    open_registry: Callable[[Settings], Registry] = Registry.open,
+    on_ready: Callable[[Registry], None] = lambda registry: None,
 ) -> Starlette:
-    """The application; the model is loaded when it starts up, before it takes a connection.
+    """The application; the models are loaded when it starts up, before it takes a connection.
 
     Args:
         settings: limits and what to serve.
-        open_engine: loads the model.
-        on_ready: called on the event loop with the engine, once it is warm.
+        open_registry: loads the models.
+        on_ready: called on the event loop with the models, once they are warm.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        engine = await anyio.to_thread.run_sync(open_engine, settings)
-        app.state.engine = engine
-        on_ready(engine)
+        registry = await anyio.to_thread.run_sync(open_registry, settings)
+        app.state.registry = registry
+        on_ready(registry)
         try:
             yield
         finally:
-            await anyio.to_thread.run_sync(engine.close)
+            await anyio.to_thread.run_sync(registry.close)
 
     page_files = PageFiles()
     app = Starlette(
@@ -73,6 +73,8 @@ def create_app(
             Route("/classify_batch", answering(classify_batch), methods=["POST"]),
             Route("/models", answering(models), methods=["GET"]),
             Route("/models/{name:path}/classify", answering(classify), methods=["POST"]),
+            Route("/models/{name:path}/classify_batch", answering(classify_batch), methods=["POST"]),
+            Route("/models/{name:path}/reload", answering(reload), methods=["POST"]),
             Mount("/page", page_files),
         ],
         exception_handlers={HTTPException: http_exception},
@@ -110,32 +112,34 @@ async def index(request: Request) -> Response:
     if wants_page(request):
         files: PageFiles = request.app.state.page_files
         return await files.page(request.scope)
-    return JSONResponse(index_body(request.app.state.engine.classifier), headers={"Vary": "Accept"})
+    return JSONResponse(index_body(served(request).classifiers), headers={"Vary": "Accept"})
 
 
 async def models(request: Request) -> Response:
     """`GET /models`: what is served, in detail."""
-    return JSONResponse(models_body([request.app.state.engine.classifier]))
+    return JSONResponse(models_body(served(request).classifiers))
 
 
 async def classify(request: Request) -> Response:
     """`POST /classify` and `POST /models/{name}/classify`: one image in, named classes out."""
     settings: Settings = request.app.state.settings
-    engine = chosen_engine(request)
-    engine.admission.check()
-    with engine.admission.held() as hold:
+    model = chosen_model(request)
+    admission = served(request).admission
+    admission.check()
+    with admission.held() as hold:
         limits = Limits(settings.max_body_bytes, hold)
         upload = await in_time(read_upload(request, limits), settings.upload_timeout)
-        answer = await answered(request, engine.classify(upload), settings.timeout)
+        answer = await answered(request, model.classify(upload), settings.timeout)
     return JSONResponse(answer_body(answer))
 
 
 async def classify_batch(request: Request) -> Response:
     """`POST /classify_batch`: several images in, an answer or an error for each, in order."""
     settings: Settings = request.app.state.settings
-    engine = chosen_engine(request)
-    engine.admission.check()
-    with engine.admission.held() as hold:
+    model = chosen_model(request)
+    admission = served(request).admission
+    admission.check()
+    with admission.held() as hold:
         limits = Limits(
             settings.max_batch_bytes,
             hold,
@@ -144,12 +148,22 @@ async def classify_batch(request: Request) -> Response:
         )
         batch = await in_time(read_batch(request, limits), settings.upload_timeout)
         # The engine gives every image the time there is; this is for what should not happen.
-        outcomes = await answered(request, engine.classify_batch(batch), 2 * settings.timeout)
+        outcomes = await answered(request, model.classify_batch(batch), 2 * settings.timeout)
     results = [
         error_data(outcome) if isinstance(outcome, PinnaceError) else answer_body(outcome)
         for outcome in outcomes
     ]
     return JSONResponse({"results": results})
+
+
+async def reload(request: Request) -> Response:
+    """`POST /models/{name}/reload`: answer with the bundle that stands on disk now, in every worker."""
+    reloading: Reloading = request.app.state.reloading
+    name = request.path_params["name"]
+    done = await reloading.everywhere(name)
+    return JSONResponse(
+        {"model": name, "version": done.version, "previous": done.previous, "workers": done.workers}
+    )
 
 
 async def in_time(reading: Awaitable[T], seconds: float) -> T:
@@ -209,13 +223,15 @@ async def refusal(request: Request, error: PinnaceError) -> Response:
     return error_response(error, close=close)
 
 
-def chosen_engine(request: Request) -> Engine:
-    """The model that the path names; the one there is, where it names none."""
-    engine: Engine = request.app.state.engine
-    name = request.path_params.get("name")
-    if name is not None and name != engine.classifier.bundle.name:
-        raise UnknownModel(f"no model is named {name[:80]!r} here", expected=engine.classifier.bundle.name)
-    return engine
+def served(request: Request) -> Registry:
+    """The models that are served."""
+    registry: Registry = request.app.state.registry
+    return registry
+
+
+def chosen_model(request: Request) -> Served:
+    """The model that the path names; the first, where it names none."""
+    return served(request).model(request.path_params.get("name"))
 
 
 def answer_body(answer: Answer) -> dict[str, Any]:
@@ -223,6 +239,7 @@ def answer_body(answer: Answer) -> dict[str, Any]:
     timing = answer.timing_ms
     return {
         "model": answer.model,
+        "version": answer.version,
         "variant": answer.variant,
         "runtime": answer.runtime,
         "predictions": [

@@ -1,4 +1,4 @@
-"""The model of one server process: loaded, checked, warmed up, and fed by a bounded number of threads."""
+"""One model in a server process: loaded, checked, warmed up, and run on the threads that all models share."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import io
 import logging
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from concurrent.futures import Future
+from pathlib import Path
 
 from PIL import Image
 
@@ -21,12 +21,12 @@ from pinnace.models.classifier import Classifier
 from pinnace.models.errors import ImageError, PinnaceError, UsageError
 from pinnace.models.images import open_image
 from pinnace.models.runtimes.base import RuntimeOptions
-from pinnace.serving.admission import Admission
 from pinnace.serving.body import Batch, Upload
 from pinnace.serving.errors import LateAnswer, unforeseen
 from pinnace.serving.layout import plan
 from pinnace.serving.selfcheck import self_check
 from pinnace.serving.settings import Settings
+from pinnace.serving.slots import Slots
 
 logger = logging.getLogger("pinnace.serving")
 
@@ -34,48 +34,45 @@ _NOT_BLANK = str.maketrans("", "", " \t\r\n")
 
 
 class Engine:
-    """Classifies images off the event loop, some of them at once; others wait in order, if there is room."""
+    """Classifies images off the event loop, with one version of one model."""
 
-    def __init__(self, classifier: Classifier, settings: Settings, *, concurrency: int) -> None:
-        """Take over a classifier; `close` closes it.
+    def __init__(self, classifier: Classifier, settings: Settings, slots: Slots) -> None:
+        """Take over a classifier; `retire` closes it.
 
         Args:
             classifier: an open classifier.
             settings: limits.
-            concurrency: images in work at once.
+            slots: where images are worked on.
         """
         self.classifier = classifier
-        self.admission = Admission(
-            slots=concurrency,
-            queue=settings.queue,
-            timeout=settings.timeout,
-            max_bytes=settings.max_buffered_bytes,
-        )
+        self._slots = slots
         self._settings = settings
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="pinnace-infer")
         self._turn: contextlib.AbstractContextManager[object] = (
             contextlib.nullcontext() if classifier.runtime.concurrent else threading.Lock()
         )
+        self._lock = threading.Lock()
+        self._in_work = 0
+        self._retired = False
 
     @classmethod
-    def open(cls, settings: Settings) -> Engine:
-        """Load the bundle, compare it with its golden data, and warm up.
+    def open(cls, settings: Settings, folder: Path, slots: Slots) -> Engine:
+        """Load a bundle, compare it with its golden data, and warm up.
 
         Raises:
             PinnaceError: the bundle cannot be served here; see `Classifier` and `self_check`.
         """
         layout = plan(settings)
-        bundle = Bundle.open(settings.bundle)
+        bundle = Bundle.open(folder)
         for file in bundle.manifest.files:  # the variant's own is checked when it is opened
             bundle.check_file(file)
         options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
         classifier = Classifier(bundle, settings.variant, settings.runtime, options)
-        engine = cls(classifier, settings, concurrency=layout.concurrency)
         try:
             self_check(classifier)
+            engine = cls(classifier, settings, slots)
             engine.warm_up()
         except BaseException:
-            engine.close()
+            classifier.close()
             raise
         return engine
 
@@ -85,7 +82,7 @@ class Engine:
         for format in ("JPEG", "PNG"):
             buffer = io.BytesIO()
             Image.new("RGB", (64, 64)).save(buffer, format)
-            self._pool.submit(self._classify, buffer.getvalue(), 1, time.perf_counter()).result()
+            self._classify(buffer.getvalue(), 1, time.perf_counter())
 
     def check_top_k(self, k: int | None) -> int:
         """How many classes to answer with.
@@ -111,7 +108,7 @@ class Engine:
             ImageError: the upload is no image that can be read.
         """
         k = self.check_top_k(upload.top_k)
-        self.admission.enter()
+        self._slots.admission.enter()
         return await asyncio.wrap_future(self._submit(upload.image, k))
 
     async def classify_batch(self, batch: Batch) -> list[Answer | PinnaceError]:
@@ -125,7 +122,7 @@ class Engine:
             Overloaded: there is no room for all of them.
         """
         k = self.check_top_k(batch.top_k)
-        self.admission.enter(sum(isinstance(image, bytes) for image in batch.images))
+        self._slots.admission.enter(sum(isinstance(image, bytes) for image in batch.images))
         work = [
             image if isinstance(image, PinnaceError) else asyncio.wrap_future(self._submit(image, k))
             for image in batch.images
@@ -157,21 +154,22 @@ class Engine:
         )
 
     def _submit(self, image: bytes | str, k: int) -> Future[Answer]:
-        future = self._pool.submit(self._in_time, image, k, time.perf_counter())
-        # Also called where the future is cancelled before its turn.
-        future.add_done_callback(lambda _: self.admission.leave())
+        with self._lock:
+            self._in_work += 1
+        future = self._slots.submit(self._in_time, image, k, time.perf_counter())
+        future.add_done_callback(self._done)
         return future
 
     def _in_time(self, data: bytes | str, k: int, submitted: float) -> Answer:
         started = time.perf_counter()
         timeout = self._settings.timeout
         # At most half of the time: an average that a few huge images have spoilt must be able to mend.
-        if started - submitted > timeout - min(self.admission.seconds, timeout / 2):
+        if started - submitted > timeout - min(self._slots.admission.seconds, timeout / 2):
             raise self._late()
         try:
             return self._classify(data, k, submitted)
         finally:
-            self.admission.took(time.perf_counter() - started)
+            self._slots.admission.took(time.perf_counter() - started)
 
     def _classify(self, data: bytes | str, k: int, submitted: float) -> Answer:
         started = time.perf_counter()
@@ -192,28 +190,22 @@ class Engine:
             infer=1000 * (inferred - prepared),
             total=1000 * (time.perf_counter() - submitted),
         )
-        return Answer(
-            self.classifier.bundle.name,
-            self.classifier.variant.name,
-            self.classifier.runtime.name,
-            predictions,
-            timing,
-        )
+        return self.classifier.answer(predictions, timing)
 
-    def close(self) -> None:
-        """Finish what is in work, drop what waits, free the model."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self.classifier.close()
+    def _done(self, _: Future[Answer]) -> None:
+        with self._lock:
+            self._in_work -= 1
+            last = self._retired and not self._in_work
+        if last:
+            self.classifier.close()
 
-
-@cache
-def preflight(settings: Settings) -> None:
-    """Open the engine and close it again, so that what is wrong is said once, before any worker is started.
-
-    Raises:
-        PinnaceError: as `Engine.open`.
-    """
-    Engine.open(settings).close()
+    def retire(self) -> None:
+        """Free the model, once the images that it has are done; it gets no more of them."""
+        with self._lock:
+            self._retired = True
+            idle = not self._in_work
+        if idle:
+            self.classifier.close()
 
 
 def _decode_base64(text: str) -> bytes:

@@ -42,6 +42,13 @@ class UnknownModel(PinnaceError):
     code = "unknown_model"
 
 
+class ReloadFailed(PinnaceError):
+    """A bundle on disk is not fit to take the place of the one that answers."""
+
+    http_status = 409
+    code = "reload_failed"
+
+
 class BatchTooLarge(PinnaceError):
     """The batch has more images than the limit allows."""
 

@@ -6,13 +6,15 @@ import dataclasses
 from typing import Any
 
 from pinnace.models.classifier import Classifier
+from pinnace.models.manifest import Variant
 
 ROUTES = {
     "GET /": "the page, for a browser; this list, for others",
     "POST /classify": "one image: raw body, multipart field image, or JSON; top_k",
     "POST /classify_batch": "several images: multipart field images, repeated; top_k",
     "GET /models": "the models, with their labels and preprocessing",
-    "POST /models/{name}/classify": "the same as POST /classify, by a model's name",
+    "POST /models/{name}/classify": "the same as POST /classify, by a model's name; also classify_batch",
+    "POST /models/{name}/reload": "read the model's bundle again",
     "GET /docs.json": "OpenAPI description",
     "GET /livez": "the process is up",
     "GET /readyz": "every worker has warmed up",
@@ -20,13 +22,15 @@ ROUTES = {
 }
 
 
-def index_body(classifier: Classifier) -> dict[str, Any]:
-    """The body of `GET /` for a program."""
+def index_body(classifiers: list[Classifier]) -> dict[str, Any]:
+    """The body of `GET /` for a program: the first model, the names of all, and the routes."""
+    first = classifiers[0]
     return {
-        "model": classifier.bundle.name,
-        "variant": classifier.variant.name,
-        "runtime": classifier.runtime.name,
-        "classes": len(classifier.labels),
+        "model": first.bundle.name,
+        "variant": first.variant.name,
+        "runtime": first.runtime.name,
+        "classes": len(first.labels),
+        "models": [classifier.bundle.name for classifier in classifiers],
         "routes": ROUTES,
     }
 
@@ -37,15 +41,31 @@ def models_body(classifiers: list[Classifier]) -> dict[str, Any]:
 
 
 def model_body(classifier: Classifier) -> dict[str, Any]:
-    """One model: what answers, what it expects, and how far it lies from the original."""
-    parity = classifier.variant.parity
+    """One model: what answers, what it expects, and how far each variant lies from the original."""
+    manifest = classifier.bundle.manifest
     return {
         "name": classifier.bundle.name,
+        "version": classifier.bundle.version,
+        "created": manifest.created,
         "variant": classifier.variant.name,
         "runtime": classifier.runtime.name,
         "classes": len(classifier.labels),
         "labels": list(classifier.labels),
         "preprocess": dataclasses.asdict(classifier.preprocess),
-        "input": dataclasses.asdict(classifier.bundle.manifest.signature.inputs[0]),
-        "parity": None if parity is None else dataclasses.asdict(parity),
+        "input": dataclasses.asdict(manifest.signature.inputs[0]),
+        "parity": _parity(classifier.variant),
+        "variants": [
+            {
+                "name": variant.name,
+                "format": variant.format,
+                "precision": variant.precision,
+                "bytes": variant.bytes,
+                "parity": _parity(variant),
+            }
+            for variant in manifest.variants
+        ],
     }
+
+
+def _parity(variant: Variant) -> dict[str, Any] | None:
+    return None if variant.parity is None else dataclasses.asdict(variant.parity)

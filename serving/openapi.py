@@ -38,6 +38,10 @@ def _ref(name: str) -> Json:
 
 _MILLISECONDS: Json = {"type": "number", "description": "milliseconds"}
 _TEXT: Json = {"type": "string"}
+_VERSION: Json = {
+    "type": "string",
+    "description": "The first twelve digits of the SHA-256 of the bundle's manifest.json.",
+}
 _TOP_K: Json = {
     "type": "integer",
     "minimum": 1,
@@ -51,6 +55,7 @@ SCHEMAS: Json = {
     "Answer": _object(
         {
             "model": _TEXT,
+            "version": _VERSION,
             "variant": _TEXT,
             "runtime": _TEXT,
             "predictions": {"type": "array", "items": _ref("Prediction")},
@@ -71,6 +76,8 @@ SCHEMAS: Json = {
     "Model": _object(
         {
             "name": _TEXT,
+            "version": _VERSION,
+            "created": {"type": "string", "description": "When the bundle was exported, ISO 8601."},
             "variant": _TEXT,
             "runtime": _TEXT,
             "classes": {"type": "integer"},
@@ -92,7 +99,23 @@ SCHEMAS: Json = {
                 "nullable": True,
                 "description": "How far the variant lies from the original; as in the manifest.",
             },
+            "variants": {
+                "type": "array",
+                "description": "Everything that the bundle holds; `variant` is the one that answers.",
+                "items": _object(
+                    {
+                        "name": _TEXT,
+                        "format": _TEXT,
+                        "precision": _TEXT,
+                        "bytes": {"type": "integer"},
+                        "parity": {"type": "object", "nullable": True},
+                    }
+                ),
+            },
         }
+    ),
+    "Reloaded": _object(
+        {"model": _TEXT, "version": _VERSION, "previous": _VERSION, "workers": {"type": "integer"}}
     ),
     "Error": _object(
         {
@@ -150,34 +173,37 @@ def _classify(operation: str, summary: str, parameters: list[Json], responses: J
     }
 
 
+def _classify_batch(operation: str, summary: str, parameters: list[Json], responses: Json) -> Json:
+    return {
+        "summary": f"{summary}: an answer or an error for each, in order",
+        "operationId": operation,
+        "tags": [TAG],
+        "parameters": [*parameters, {"name": TOP_K, "in": "query", "required": False, "schema": _TOP_K}],
+        "requestBody": {
+            "required": True,
+            "content": {
+                FORM: {
+                    "schema": _object(
+                        {BATCH_FIELD: {"type": "array", "items": _IMAGE_FILE}, TOP_K: _TOP_K},
+                        required=[BATCH_FIELD],
+                    )
+                }
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "The images were looked at, each for itself.",
+                "content": {JSON: {"schema": _ref("Answers")}},
+            },
+            **_ERRORS,
+            **responses,
+        },
+    }
+
+
 PATHS: Json = {
     "/classify": {"post": _classify("classify", "Classify one image", [], {})},
-    "/classify_batch": {
-        "post": {
-            "summary": "Classify several images: an answer or an error for each, in order",
-            "operationId": "classify_batch",
-            "tags": [TAG],
-            "parameters": [{"name": TOP_K, "in": "query", "required": False, "schema": _TOP_K}],
-            "requestBody": {
-                "required": True,
-                "content": {
-                    FORM: {
-                        "schema": _object(
-                            {BATCH_FIELD: {"type": "array", "items": _IMAGE_FILE}, TOP_K: _TOP_K},
-                            required=[BATCH_FIELD],
-                        )
-                    }
-                },
-            },
-            "responses": {
-                "200": {
-                    "description": "The images were looked at, each for itself.",
-                    "content": {JSON: {"schema": _ref("Answers")}},
-                },
-                **_ERRORS,
-            },
-        }
-    },
+    "/classify_batch": {"post": _classify_batch("classify_batch", "Classify several images", [], {})},
     "/models": {
         "get": {
             "summary": "The models that are served; the first is the one that /classify asks",
@@ -197,6 +223,34 @@ PATHS: Json = {
         "post": _classify(
             "classify_with_model", "Classify one image with a model chosen by name", [_NAME], _UNKNOWN_MODEL
         )
+    },
+    "/models/{name}/classify_batch": {
+        "post": _classify_batch(
+            "classify_batch_with_model",
+            "Classify several images with a model chosen by name",
+            [_NAME],
+            _UNKNOWN_MODEL,
+        )
+    },
+    "/models/{name}/reload": {
+        "post": {
+            "summary": "Answer with the bundle that stands on disk now, in every worker, if it is good",
+            "operationId": "reload",
+            "tags": [TAG],
+            "parameters": [_NAME],
+            "responses": {
+                "200": {
+                    "description": "Every worker answers with what stands on disk.",
+                    "content": {JSON: {"schema": _ref("Reloaded")}},
+                },
+                **{status: _ERRORS[status] for status in ("401", "500")},
+                **_UNKNOWN_MODEL,
+                "409": {
+                    "description": "The bundle on disk is not good; the one from before answers on.",
+                    "content": {JSON: {"schema": _ref("Error")}},
+                },
+            },
+        }
     },
     "/": {
         "get": {

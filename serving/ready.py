@@ -23,13 +23,23 @@ def make_folder() -> None:
     os.environ[VARIABLE] = folder
 
 
+def shared_folder() -> Path | None:
+    """The folder of the workers, where a parent has made one."""
+    folder = os.environ.get(VARIABLE)
+    return Path(folder) if folder and Path(folder).is_dir() else None
+
+
+def warm_workers(folder: Path) -> set[int]:
+    """The process ids of the workers that have warmed up, and live."""
+    return {int(file.name) for file in folder.iterdir() if file.name.isdigit() and _is_locked(file)}
+
+
 class Readiness:
     """What one worker knows of all."""
 
     def __init__(self, workers: int) -> None:
         """Expect a number of workers; without a folder from a parent, this one only."""
-        folder = os.environ.get(VARIABLE)
-        self._folder = Path(folder) if folder else None
+        self._folder = shared_folder()
         self._workers = workers
         self._announced = False
         self._own: int | None = None
@@ -45,10 +55,16 @@ class Readiness:
         """Whether every worker has warmed up, and lives."""
         return self._announced and self._warm_workers() >= self._workers
 
+    def others(self) -> list[int]:
+        """The process ids of the other workers that have warmed up."""
+        if self._folder is None or not self._folder.is_dir():
+            return []
+        return sorted(warm_workers(self._folder) - {os.getpid()})
+
     def _warm_workers(self) -> int:
         if self._folder is None or not self._folder.is_dir():
             return self._workers
-        return sum(_is_locked(file) for file in self._folder.iterdir())
+        return len(warm_workers(self._folder))
 
 
 def _is_locked(file: Path) -> bool:

@@ -28,13 +28,14 @@ from pinnace.serving import openapi, ready
 from pinnace.serving.access import ApiKey
 from pinnace.serving.app import create_app
 from pinnace.serving.drain import Drain, Draining
-from pinnace.serving.engine import Engine, preflight
 from pinnace.serving.errors import http_exception
 from pinnace.serving.layout import plan
 from pinnace.serving.parent import stop_with_parent
 from pinnace.serving.protocol import use_bounded_protocol
+from pinnace.serving.registry import Registry, preflight
+from pinnace.serving.reload import Reloading
 from pinnace.serving.settings import Settings, load_settings
-from pinnace.serving.supervision import restart_workers
+from pinnace.serving.supervision import reload_on_hangup, restart_workers
 from pinnace.serving.traffic import RouteMetrics
 
 # Nothing is reported to anybody unless the user asks for it. BentoML's command line has read the variable
@@ -58,11 +59,12 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
     def openapi_spec(self) -> Any:
         """BentoML's description of its own routes, with ours."""
         spec = super().openapi_spec
+        names = ", ".join(folder.stem for folder in settings.bundle)
         components = dict(spec.components or {})
         components["schemas"] = {**components.get("schemas", {}), **openapi.SCHEMAS}
         return attrs.evolve(
             spec,
-            info=type(spec.info)(title=f"Pinnace: {settings.bundle.stem}", version=version("pinnace")),
+            info=type(spec.info)(title=f"Pinnace: {names}", version=version("pinnace")),
             paths={**{path: PathItem(**item) for path, item in openapi.PATHS.items()}, **spec.paths},
             components=components,
         )
@@ -129,7 +131,7 @@ def _read_settings() -> Settings:
     except PinnaceError as error:
         raise StartupError(error) from None
     # BentoML stands in the folder of the project, or of the bento, while it imports this module; not later.
-    return settings.model_copy(update={"bundle": settings.bundle.absolute()})
+    return settings.model_copy(update={"bundle": tuple(path.absolute() for path in settings.bundle)})
 
 
 settings = _read_settings()
@@ -138,13 +140,18 @@ readiness = ready.Readiness(layout.workers)
 drain = Drain(settings.drain, settings.grace)
 
 
-def _on_ready(engine: Engine) -> None:
-    drain.install(engine.admission.stop)
+def _on_ready(registry: Registry) -> None:
+    drain.install(registry.admission.stop)
+    reloading = Reloading(registry, readiness)
+    reloading.install()
+    app.state.reloading = reloading
     readiness.announce()
+    reloading.catch_up()
 
 
 app = create_app(settings, on_ready=_on_ready)
 restart_workers()
+reload_on_hangup()
 
 
 def _http_config() -> dict[str, Any]:
@@ -162,7 +169,7 @@ def _http_config() -> dict[str, Any]:
     logging={"access": {"enabled": settings.access_log}},
 )
 class Pinnace:
-    """Classifies images with a Pinnace bundle."""
+    """Classifies images with Pinnace bundles."""
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod

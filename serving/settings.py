@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pinnace.models.errors import UsageError
 from pinnace.models.toml import read_toml
@@ -23,12 +24,31 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+def _split(value: object) -> object:
+    """Several paths in one string: separated as in `$PATH`, or a JSON list."""
+    if isinstance(value, Path):
+        return (value,)
+    if not isinstance(value, str):
+        return value
+    if value.startswith("["):
+        return json.loads(value)
+    return [part for part in value.split(os.pathsep) if part]
+
+
+def _join(paths: tuple[Path, ...]) -> str:
+    texts = [str(path.absolute()) for path in paths]
+    return json.dumps(texts) if any(os.pathsep in text for text in texts) else os.pathsep.join(texts)
+
+
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
+
+
 class Settings(BaseSettings):
     """What the server is told. Read it with `load_settings`, which answers in one sentence when it is wrong.
 
     Attributes:
-        bundle: the bundle to serve.
-        variant: which variant; by default the first that runs here.
+        bundle: the bundles to serve; the first answers where a request names no model.
+        variant: which variant of each bundle; by default the first that runs here.
         runtime: which runtime; by default the preferred one that works here.
         device: `cpu` or `cuda`; by default the one that the runtime prefers.
         host: the IP address to listen on.
@@ -57,7 +77,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
-    bundle: Path = Path("efficientnet_lite0.bundle")
+    bundle: Paths = (Path("efficientnet_lite0.bundle"),)
     variant: str | None = None
     runtime: str | None = None
     device: Literal["cpu", "cuda"] | None = None
@@ -87,7 +107,7 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """The settings as the environment variables that give the same settings in another process."""
         values = self.model_dump(mode="json", exclude_none=True)
-        values["bundle"] = str(self.bundle.absolute())
+        values["bundle"] = _join(self.bundle)
         if self.api_key is not None:  # written out as asterisks otherwise
             values["api_key"] = self.api_key.get_secret_value()
         # A worker that is started later must not see what the file says by then.
@@ -122,7 +142,7 @@ def load_settings(config: Path | None = None, **overrides: object) -> Settings:
 
     Args:
         config: the TOML file; by default `$PINNACE_CONFIG`, then `pinnace.toml` in the working folder, where
-            there is one. A relative `bundle` in it counts from the file's folder.
+            there is one; there, several bundles are a list. Relative ones count from the file's folder.
         overrides: what comes first.
 
     Raises:
@@ -180,8 +200,9 @@ def _read_config(config: Path | None) -> tuple[Path | None, dict[str, object]]:
                 f"{path} has a setting that there is not: {key}",
                 hint=f"did you mean {close[0]}?" if close else "pinnace serve --print-settings lists them",
             )
-    if isinstance(data.get("bundle"), str):
-        data["bundle"] = str(path.absolute().parent / str(data["bundle"]))
+    bundles = [data["bundle"]] if isinstance(data.get("bundle"), str) else data.get("bundle")
+    if isinstance(bundles, list) and all(isinstance(bundle, str) for bundle in bundles):
+        data["bundle"] = [path.absolute().parent / bundle for bundle in bundles]
     return path, data
 
 

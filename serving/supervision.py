@@ -1,4 +1,4 @@
-"""BentoML's parent process restarts a worker that died; here it does so soon, and in containers as well."""
+"""What BentoML's parent process does here that it would not do by itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 
 import bentoml.serving
 from bentoml._internal.utils import circus
+from circus.sighandler import SysHandler  # type: ignore[import-untyped]
+
+from pinnace.serving.ready import shared_folder, warm_workers
+from pinnace.serving.reload import signal_workers, write_request
 
 _CHECK_MILLISECONDS = 500
 
@@ -28,3 +32,15 @@ def restart_workers() -> None:
 
     start_watchful._pinnace = True  # type: ignore[attr-defined]
     circus.Arbiter.start = start_watchful  # type: ignore[method-assign]
+
+
+def reload_on_hangup() -> None:
+    """Let SIGHUP to the parent reload the bundles; it would restart the workers otherwise."""
+
+    def handle_hup(self: object) -> None:
+        folder = shared_folder()
+        if folder is not None:
+            write_request(folder, None, sender=None)
+            signal_workers(sorted(warm_workers(folder)))
+
+    SysHandler.handle_hup = handle_hup

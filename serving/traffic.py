@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _BENTOML = ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/schema.json")
 _PATHS = frozenset(("/", "/classify", "/classify_batch", "/models", *_BENTOML))
+_VERBS = frozenset(("classify", "classify_batch", "reload"))
 _PATH = "pinnace.path"
 
 
@@ -38,6 +39,7 @@ def route_of(path: str) -> str:
     """What a path is counted as: one of a few names, whatever the path."""
     if path in _PATHS:
         return path
-    if path.startswith("/models/") and path.endswith("/classify"):
-        return "/models/{name}/classify"
+    if path.startswith("/models/"):
+        verb = path.rpartition("/")[2]
+        return f"/models/{{name}}/{verb}" if verb in _VERBS else "other"
     return "/page" if path.startswith("/page/") else "other"

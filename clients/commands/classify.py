@@ -55,6 +55,9 @@ def classify(
             show_envvar=False,
         ),
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Which of the server's models.", show_default="its first")
+    ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="How many classes.", show_default="5")] = None,
     output: Annotated[
         Path | None,
@@ -102,6 +105,8 @@ def classify(
         raise UsageError("give either --bundle BUNDLE or --url URL")
     if url is not None and (variant or runtime or threads):
         raise UsageError("--variant, --runtime and --threads choose for --bundle; a server has chosen")
+    if model is not None and url is None:
+        raise UsageError("--model chooses among a server's models, so it needs --url")
     if json and (output or format):
         raise UsageError("--json prints one list; --output and --format write rows", hint="leave one out")
     if resume and output is None:
@@ -119,7 +124,7 @@ def classify(
         raise UsageError(
             f"there are no images in {where}", expected=f"files that end in {', '.join(SUFFIXES)}"
         )
-    with _asked(bundle, url, api_key, top_k, variant, runtime, threads, concurrency, rows) as asked:
+    with _asked(bundle, url, api_key, model, top_k, variant, runtime, threads, concurrency, rows) as asked:
         if how is not None:
             print_ignored(found.ignored)
             try:
@@ -153,6 +158,7 @@ def _asked(
     bundle: Path | None,
     url: str | None,
     api_key: str | None,
+    model: str | None,
     top_k: int | None,
     variant: str | None,
     runtime: str | None,
@@ -167,7 +173,13 @@ def _asked(
         broken, full = _RETRIES_OF_MANY if rows else _RETRIES_OF_FEW
         at_once = concurrency or SERVER_CONCURRENCY if rows else 1
         return a_server(
-            url, top_k, api_key=api_key, retries=broken, retries_when_full=full, concurrency=at_once
+            url,
+            top_k,
+            api_key=api_key,
+            retries=broken,
+            retries_when_full=full,
+            concurrency=at_once,
+            model=model,
         )
     assert bundle is not None
     threads = threads or (1 if rows else available_cpus())

@@ -1,4 +1,4 @@
-"""`pinnace serve`: check the bundle, then run BentoML's server until it is told to stop."""
+"""`pinnace serve`: check the bundles, then run BentoML's server until it is told to stop."""
 
 from __future__ import annotations
 
@@ -30,8 +30,12 @@ _POLL_SECONDS = 0.05
 
 def serve(
     bundle: Annotated[
-        Path | None,
-        typer.Argument(help="A bundle's folder.", metavar="[BUNDLE]", show_default="the setting `bundle`"),
+        list[Path] | None,
+        typer.Argument(
+            help="Bundles' folders; the first answers where a request names no model.",
+            metavar="[BUNDLE]...",
+            show_default="the setting `bundle`",
+        ),
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1, this machine only")
@@ -68,7 +72,7 @@ def serve(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="With --print-settings: print JSON.")] = False,
 ) -> None:
-    """Serve a bundle over HTTP until it is interrupted; requests in flight are finished first."""
+    """Serve bundles over HTTP until it is interrupted; requests in flight are finished first."""
     if json and not print_settings:
         raise UsageError("--json has a meaning only with --print-settings")
     if print_settings:
@@ -76,7 +80,7 @@ def serve(
 
         told = told_settings(
             config,
-            bundle=bundle,
+            bundle=tuple(bundle) if bundle else None,
             variant=variant,
             runtime=runtime,
             device=device,
@@ -94,11 +98,13 @@ def serve(
             table.add_column(title)
         for one in told:
             value = "" if one.value is None else str(one.value)
+            if isinstance(one.value, list):
+                value = " ".join(map(str, one.value))
             table.add_row(one.name, plain(value), "" if one.source == "default" else plain(one.source))
         out().print(table)
         return
     run(
-        bundle,
+        *(bundle or ()),
         config=config,
         variant=variant,
         runtime=runtime,
@@ -112,8 +118,7 @@ def serve(
 
 
 def run(
-    bundle: Path | None,
-    *,
+    *bundles: Path,
     config: Path | None = None,
     variant: str | None = None,
     runtime: str | None = None,
@@ -124,13 +129,13 @@ def run(
     concurrency: int | str | None = None,
     threads: int | None = None,
 ) -> None:
-    """Serve a bundle until SIGTERM or SIGINT; requests in flight are finished first.
+    """Serve bundles until SIGTERM or SIGINT; requests in flight are finished first.
 
     What is None comes from the environment (`PINNACE_PORT` and so on), then from the TOML file `config`, then
     from the defaults; see `pinnace.serving.settings.Settings`, which says what each means.
 
     Raises:
-        UsageError: a setting is not valid, or the port is taken.
+        UsageError: a setting is not valid, the port is taken, or two bundles have the same name.
         MissingDependency: BentoML or the runtime is not installed.
         BundleError: there is no bundle, or it is damaged.
         CheckFailed: a file of it has changed, or it does not give its golden outputs here.
@@ -141,13 +146,13 @@ def run(
                 f"serving needs {module}, which is not installed", hint="pip install 'pinnace[serve]'"
             )
     # These modules need nothing of the extra `serve`, but read well only after the line above.
-    from pinnace.serving.engine import preflight
     from pinnace.serving.layout import plan
+    from pinnace.serving.registry import by_name, preflight
     from pinnace.serving.settings import load_settings
 
     settings = load_settings(
         config,
-        bundle=None if bundle is None else bundle.absolute(),
+        bundle=tuple(bundle.absolute() for bundle in bundles) or None,
         variant=variant,
         runtime=runtime,
         device=device,
@@ -162,13 +167,11 @@ def run(
     preflight(settings)
     os.environ.update(settings.environment())
 
-    from pinnace.models.bundle import Bundle
-
     layout = plan(settings)
     url = _url(settings.host, settings.port)
-    name = Bundle.open(settings.bundle).name
+    names = list(by_name(settings.bundle))
     line = (
-        f"{name} is ready on {url} "
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} ready on {url} "
         f"({layout.workers} x {layout.concurrency} images at once): curl -F image=@cat.jpg {url}/classify"
     )
     threading.Thread(target=_announce, args=(settings.host, settings.port, line), daemon=True).start()

@@ -23,6 +23,8 @@ export interface Timing {
 /** The classes of one image, most probable first, and what answered. */
 export interface Answer {
   model: string;
+  /** Which version of its bundle answered. */
+  version: string;
   variant: string;
   runtime: string;
   predictions: Prediction[];
@@ -55,6 +57,10 @@ export interface Parity {
 /** One model that is served. */
 export interface Model {
   name: string;
+  /** Another version is another bundle. */
+  version: string;
+  /** When the bundle was exported, ISO 8601. */
+  created: string;
   variant: string;
   runtime: string;
   classes: number;
@@ -63,6 +69,8 @@ export interface Model {
   /** A dynamic dimension of the shape is a string. */
   input: { name: string; dtype: string; shape: (number | string)[] };
   parity: Parity | null;
+  /** Everything that the bundle holds. */
+  variants: { name: string; format: string; precision: string; bytes: number; parity: Parity | null }[];
 }
 
 export interface ClientOptions {
@@ -84,12 +92,11 @@ export interface CallOptions {
 export interface BatchOptions extends CallOptions {
   /** How many classes; the server's default where left out. */
   topK?: number;
-}
-
-export interface ClassifyOptions extends BatchOptions {
   /** The name of a model; the server's first where left out. */
   model?: string;
 }
+
+export type ClassifyOptions = BatchOptions;
 
 /**
  * What went wrong. `code` is the server's, such as `undecodable_image`, or one of the client's own:

@@ -46,7 +46,7 @@ export class Client {
 
   async classify(image, { topK, model, signal } = {}) {
     const body = await readable(image);
-    const path = model === undefined ? "classify" : `models/${encodeURIComponent(model)}/classify`;
+    const path = pathOf("classify", model);
     // The server decides by the bytes, so what a browser guesses from a file's name is not passed on.
     const headers = { "Content-Type": "application/octet-stream" };
     const answer = await this.#json(path + topQuery(topK), { method: "POST", body, headers }, signal);
@@ -54,12 +54,13 @@ export class Client {
     return answer;
   }
 
-  async classifyBatch(images, { topK, signal } = {}) {
+  async classifyBatch(images, { topK, model, signal } = {}) {
     const body = new FormData();
     for (const image of await Promise.all(Array.from(images, readable))) {
       body.append("images", image instanceof Blob ? image : new Blob([image]));
     }
-    const answer = await this.#json(`classify_batch${topQuery(topK)}`, { method: "POST", body }, signal);
+    const path = pathOf("classify_batch", model);
+    const answer = await this.#json(path + topQuery(topK), { method: "POST", body }, signal);
     const { results } = answer ?? {};
     const complete = Array.isArray(results) && results.length === body.getAll("images").length;
     if (!complete || !results.every((result) => isAnswer(result) || isError(result?.error))) {
@@ -275,6 +276,10 @@ function isError(error) {
 
 function toError({ code, message, hint }, status) {
   return new PinnaceError(message, { code, status, hint: typeof hint === "string" ? hint : null });
+}
+
+function pathOf(verb, model) {
+  return model === undefined ? verb : `models/${encodeURIComponent(model)}/${verb}`;
 }
 
 function topQuery(topK) {

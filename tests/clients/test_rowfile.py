@@ -156,6 +156,7 @@ def test_the_two_formats_in_full() -> None:
             {"label": "b", "index": 1, "probability": 0.25},
         ],
         "timing_ms": {"decode": 1, "preprocess": 2, "queue": 3, "infer": 4, "total": 5},
+        "version": "",
     }
     assert json.loads(JsonLines().line("b.jpg", ERROR)) == {
         "image": "b.jpg",

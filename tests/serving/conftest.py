@@ -52,7 +52,9 @@ def logits_of(colour: tuple[int, int, int]) -> np.ndarray:
     return WEIGHTS @ ((np.array(colour, dtype=np.float32) / 255 - 0.5) / 0.5) + BIAS
 
 
-def build_bundle(folder: Path, *, weights: np.ndarray = WEIGHTS) -> Path:
+def build_bundle(
+    folder: Path, *, weights: np.ndarray = WEIGHTS, name: str = "tiny", created: str = "2026-01-01T00:00:00Z"
+) -> Path:
     """A bundle of a global average and one matrix; `weights` other than ours break its golden data."""
     folder.mkdir(parents=True)
     graph = helper.make_graph(
@@ -85,7 +87,7 @@ def build_bundle(folder: Path, *, weights: np.ndarray = WEIGHTS) -> Path:
     )
     manifest = Manifest(
         schema_version=1,
-        name="tiny",
+        name=name,
         source="file:tiny.onnx",
         preprocess=Preprocess(
             resize=(SIZE, SIZE),
@@ -104,7 +106,7 @@ def build_bundle(folder: Path, *, weights: np.ndarray = WEIGHTS) -> Path:
         golden=Golden(golden.FILE, 2),
         files={name: _sha256(folder / name) for name in ("labels.txt", golden.FILE)},
         tools={},
-        created="2026-01-01T00:00:00Z",
+        created=created,
     )
     (folder / "manifest.json").write_bytes(manifest.to_json())
     return folder

@@ -22,11 +22,15 @@ from pinnace.serving.settings import load_settings
 ANSWER = Answer("m", "v", "r", (Prediction("a", 0, 1.0),), Timing(1.23456, 2.0, 3.0, 4.0, 5.0))
 
 
-class FakeEngine:
+class FakeRegistry:
     def __init__(self, act: Callable[[Upload], Awaitable[Answer]]) -> None:
         self.act = act
         self.closed = False
         self.admission = Admission(slots=1, queue=9, timeout=9, max_bytes=9_000_000)
+
+    def model(self, name: str | None) -> FakeRegistry:
+        assert name is None
+        return self
 
     async def classify(self, upload: Upload) -> Answer:
         return await self.act(upload)
@@ -39,8 +43,8 @@ def post(
     act: Callable[[Upload], Awaitable[Answer]], files: dict[str, bytes] | None = None, **settings: Any
 ) -> httpx.Response:
     """Run the application around an engine and post three bytes to it, or a form."""
-    engine = FakeEngine(act)
-    app = create_app(load_settings(**settings), open_engine=lambda _: engine)  # type: ignore[arg-type, return-value]
+    engine = FakeRegistry(act)
+    app = create_app(load_settings(**settings), open_registry=lambda _: engine)  # type: ignore[arg-type, return-value]
 
     async def talk() -> httpx.Response:
         async with app.router.lifespan_context(app):
@@ -62,6 +66,7 @@ def test_the_answer_is_written_out() -> None:
 
     assert post(act).json() == {
         "model": "m",
+        "version": "",
         "variant": "v",
         "runtime": "r",
         "predictions": [{"label": "a", "index": 0, "probability": 1.0}],
@@ -129,18 +134,18 @@ def test_our_own_500_keeps_its_code(caplog: pytest.LogCaptureFixture) -> None:
     assert "the model does not answer as it should" in caplog.text
 
 
-def test_the_engine_opens_off_the_event_loop_and_before_ready_is_said() -> None:
+def test_the_models_open_off_the_event_loop_and_before_ready_is_said() -> None:
     said: list[str] = []
-    engine = FakeEngine(lambda _: asyncio.sleep(0, ANSWER))
+    engine = FakeRegistry(lambda _: asyncio.sleep(0, ANSWER))
 
-    def open_engine(_: object) -> FakeEngine:
+    def open_registry(_: object) -> FakeRegistry:
         assert threading.current_thread() is not threading.main_thread()
         said.append("opened")
         return engine
 
     app: Starlette = create_app(
         load_settings(),
-        open_engine=open_engine,  # type: ignore[arg-type]
+        open_registry=open_registry,  # type: ignore[arg-type]
         on_ready=lambda _: said.append("ready"),
     )
 
@@ -151,14 +156,14 @@ def test_the_engine_opens_off_the_event_loop_and_before_ready_is_said() -> None:
     asyncio.run(live())
 
 
-def test_ready_is_never_said_when_the_engine_does_not_open() -> None:
-    def open_engine(_: object) -> FakeEngine:
+def test_ready_is_never_said_when_no_model_opens() -> None:
+    def open_registry(_: object) -> FakeRegistry:
         raise BundleError("no")
 
     def on_ready(_: object) -> None:
-        pytest.fail("ready without an engine")
+        pytest.fail("ready without a model")
 
-    app = create_app(load_settings(), open_engine=open_engine, on_ready=on_ready)  # type: ignore[arg-type]
+    app = create_app(load_settings(), open_registry=open_registry, on_ready=on_ready)  # type: ignore[arg-type]
 
     async def live() -> None:
         async with app.router.lifespan_context(app):

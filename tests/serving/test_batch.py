@@ -25,7 +25,7 @@ def test_an_answer_or_an_error_for_each_in_order(client: httpx.Client, tools: To
     assert response.status_code == 200
     first, cut, other, last = response.json()["results"]
     assert [one["predictions"][0]["label"] for one in (first, last)] == ["greenish", "reddish"]
-    assert list(first) == ["model", "variant", "runtime", "predictions", "timing_ms"]
+    assert list(first) == ["model", "version", "variant", "runtime", "predictions", "timing_ms"]
     for one, image in ((cut, red[:60]), (other, b"%PDF-1.7")):
         assert one == client.post("/classify", content=image).json()
     assert [one["error"]["code"] for one in (cut, other)] == ["undecodable_image", "unsupported_image_type"]

@@ -42,7 +42,7 @@ def test_every_way_in_gives_the_probabilities_of_the_model(
     logits = tools["logits_of"](RED).astype(np.float64)
     probabilities = np.exp(logits) / np.exp(logits).sum()
     order = np.argsort(-probabilities)
-    assert list(answer) == ["model", "variant", "runtime", "predictions", "timing_ms"]
+    assert list(answer) == ["model", "version", "variant", "runtime", "predictions", "timing_ms"]
     assert (answer["model"], answer["variant"], answer["runtime"]) == ("tiny", "onnx-fp32", "onnxruntime")
     assert [p["label"] for p in answer["predictions"]] == [LABELS[i] for i in order]
     assert [p["index"] for p in answer["predictions"]] == order.tolist()

@@ -22,7 +22,7 @@ from pinnace.models.errors import CheckFailed
 from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.serving import ready
 from pinnace.serving.body import Upload
-from pinnace.serving.engine import Engine
+from pinnace.serving.registry import Registry
 from pinnace.serving.selfcheck import self_check
 from pinnace.serving.settings import load_settings
 
@@ -33,7 +33,7 @@ Tools = dict[str, Callable[..., Any]]
 def test_no_more_than_concurrency_run_at_once_and_the_rest_queue(
     bundle: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch, concurrency: int
 ) -> None:
-    engine = Engine.open(load_settings(bundle=bundle, concurrency=concurrency))
+    registry = Registry.open(load_settings(bundle=bundle, concurrency=concurrency))
     running, most, lock = 0, 0, threading.Lock()
     infer = Classifier.infer
 
@@ -51,10 +51,10 @@ def test_no_more_than_concurrency_run_at_once_and_the_rest_queue(
     upload = Upload(tools["encode"]((1, 2, 3)), None)
 
     async def many() -> list[Any]:
-        return await asyncio.gather(*(engine.classify(upload) for _ in range(6)))
+        return await asyncio.gather(*(registry.model().classify(upload) for _ in range(6)))
 
     answers = asyncio.run(many())
-    engine.close()
+    registry.close()
     assert most == concurrency
     queued = sorted(answer.timing_ms.queue for answer in answers)
     assert queued[concurrency - 1] < 90
@@ -65,13 +65,13 @@ def test_no_more_than_concurrency_run_at_once_and_the_rest_queue(
 def test_the_event_loop_goes_on_while_images_are_in_work(
     bundle: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = Engine.open(load_settings(bundle=bundle, concurrency=1))
+    registry = Registry.open(load_settings(bundle=bundle, concurrency=1))
     infer = Classifier.infer
     monkeypatch.setattr(Classifier, "infer", lambda self, batch: (time.sleep(0.3), infer(self, batch))[1])
     upload = Upload(tools["encode"]((1, 2, 3)), None)
 
     async def watch() -> float:
-        task = asyncio.ensure_future(engine.classify(upload))
+        task = asyncio.ensure_future(registry.model().classify(upload))
         longest = 0.0
         while not task.done():
             before = time.perf_counter()
@@ -80,7 +80,7 @@ def test_the_event_loop_goes_on_while_images_are_in_work(
         return longest
 
     assert asyncio.run(watch()) < 0.2
-    engine.close()
+    registry.close()
 
 
 def test_the_self_check_measures_the_difference(bundle: Path) -> None:

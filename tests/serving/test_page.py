@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import runpy
 from collections.abc import Callable
@@ -111,11 +112,23 @@ def test_nothing_comes_from_elsewhere_and_nothing_is_missing() -> None:
     assert linked == set(FILES)
 
 
-def test_the_models_are_listed(client: httpx.Client) -> None:
+def test_the_models_are_listed(client: httpx.Client, bundle: Path) -> None:
+    manifest = (bundle / "manifest.json").read_bytes()
+    parity = {
+        "max_abs": 0.0,
+        "max_rel": 0.0,
+        "cosine": 1.0,
+        "top1_agreement": 1.0,
+        "samples": 2,
+        "runtime": "onnxruntime",
+    }
+    size = (bundle / "model.onnx").stat().st_size
     assert client.get("/models").json() == {
         "models": [
             {
                 "name": "tiny",
+                "version": hashlib.sha256(manifest).hexdigest()[:12],
+                "created": "2026-01-01T00:00:00Z",
                 "variant": "onnx-fp32",
                 "runtime": "onnxruntime",
                 "classes": 5,
@@ -130,14 +143,16 @@ def test_the_models_are_listed(client: httpx.Client) -> None:
                     "exif": True,
                 },
                 "input": {"name": "input", "dtype": "float32", "shape": ["batch", 3, 8, 8]},
-                "parity": {
-                    "max_abs": 0.0,
-                    "max_rel": 0.0,
-                    "cosine": 1.0,
-                    "top1_agreement": 1.0,
-                    "samples": 2,
-                    "runtime": "onnxruntime",
-                },
+                "parity": parity,
+                "variants": [
+                    {
+                        "name": "onnx-fp32",
+                        "format": "onnx",
+                        "precision": "fp32",
+                        "bytes": size,
+                        "parity": parity,
+                    }
+                ],
             }
         ]
     }

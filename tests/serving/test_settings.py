@@ -22,7 +22,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_defaults() -> None:
     settings = load_settings()
-    assert settings.bundle == Path("efficientnet_lite0.bundle")
+    assert settings.bundle == (Path("efficientnet_lite0.bundle"),)
     assert (settings.host, settings.port) == ("127.0.0.1", 3000)
     assert (settings.max_body_bytes, settings.max_pixels) == (20_000_000, 100_000_000)
 
@@ -39,7 +39,7 @@ def test_the_environment_carries_every_setting_to_the_workers(monkeypatch: pytes
     settings = load_settings(bundle=Path("x.bundle"), variant="onnx-fp32", timeout=1.5, api_key="se cret")
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
-    assert load_settings() == settings.model_copy(update={"bundle": Path("x.bundle").absolute()})
+    assert load_settings() == settings.model_copy(update={"bundle": (Path("x.bundle").absolute(),)})
 
 
 def test_the_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_the_order_is_option_environment_file_default(
     monkeypatch.setenv("PINNACE_VARIANT", "")
     settings = load_settings(file, port=3)
     assert (settings.port, settings.queue, settings.threads, settings.grace) == (3, 2, 1, 30)
-    assert settings.bundle == tmp_path / "x.bundle"
+    assert settings.bundle == (tmp_path / "x.bundle",)
     told = {one.name: (one.value, one.source) for one in told_settings(file, port=3)}
     assert told["port"] == (3, "option")
     assert told["queue"] == (2, "PINNACE_QUEUE")
@@ -197,3 +197,34 @@ def test_the_layout(settings: dict[str, object], cpus: int, layout: Layout) -> N
 def test_the_automatic_layout_never_takes_more_than_there_is(cpus: int) -> None:
     layout = plan(load_settings(), cpus)
     assert cpus - layout.workers < layout.cpus <= cpus
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("a.bundle:b.bundle", ("a.bundle", "b.bundle")),
+        ("a.bundle:", ("a.bundle",)),
+        ('["odd:name.bundle", "b.bundle"]', ("odd:name.bundle", "b.bundle")),
+    ],
+)
+def test_several_bundles_stand_in_one_variable(
+    monkeypatch: pytest.MonkeyPatch, text: str, paths: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("PINNACE_BUNDLE", text)
+    settings = load_settings()
+    assert settings.bundle == tuple(map(Path, paths))
+    monkeypatch.setenv("PINNACE_BUNDLE", settings.environment()["PINNACE_BUNDLE"])
+    assert load_settings().bundle == tuple(Path(path).absolute() for path in paths)
+
+
+def test_several_bundles_stand_in_the_file_as_a_list(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('bundle = ["a.bundle", "b:c.bundle"]\n')
+    assert load_settings(file).bundle == (tmp_path / "a.bundle", tmp_path / "b:c.bundle")
+
+
+@pytest.mark.parametrize("text", [":", "[]", "["])
+def test_no_bundle_at_all_is_one_sentence(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PINNACE_BUNDLE", text)
+    with pytest.raises(UsageError, match="the setting bundle \\(PINNACE_BUNDLE\\) is not valid: "):
+        load_settings()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 SIZES = {"wide": (1280, 800), "narrow": (360, 740)}
+SECOND = "a second/model"
 HOSTILE = "<img src=x onerror=alert(1)>"
 # Nothing that Chromium would do by itself: no updates, no synchronisation, no other protocol.
 ARGUMENTS = [
@@ -105,14 +106,15 @@ class Visit:
 def url(
     start_server: Any, tools: dict[str, Callable[..., Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> str:
-    """A server whose first class has a name with HTML in it."""
+    """A server of two models: one with HTML in the name of a class, one with a slash in its own name."""
     bundle = tools["build_bundle"](tmp_path_factory.mktemp("hostile") / "tiny.bundle")
     labels = (bundle / "labels.txt").read_text().replace("reddish", HOSTILE)
     (bundle / "labels.txt").write_text(labels)
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["files"]["labels.txt"] = hashlib.sha256(labels.encode()).hexdigest()
     (bundle / "manifest.json").write_text(json.dumps(manifest))
-    command = [sys.executable, "-m", "pinnace.clients.cli", "serve", str(bundle)]
+    second = tools["build_bundle"](bundle.with_name("second.bundle"), name=SECOND)
+    command = [sys.executable, "-m", "pinnace.clients.cli", "serve", str(bundle), str(second)]
     server = start_server(command, max_pixels=200_000, workers=1, concurrency=2)
     server.wait_until_ready()
     return str(server.url)

@@ -72,13 +72,13 @@ def test_from_the_keyboard_alone(visit: Visit, picture: Picture, red_bars: Bars)
     keyboard = here.page.keyboard
     at = "document.activeElement"
     order = []
-    for _ in range(4):
+    for _ in range(5):
         keyboard.press("Tab")
         order.append(here.page.evaluate(f"{at}.id || {at}.dataset.example || {at}.href"))
         outlines = f"[{at}, {at}.parentElement].map(e => getComputedStyle(e).outlineWidth)"
         assert "3px" in here.page.evaluate(outlines)
-    assert order[:3] == ["pick", "page/example-clock.jpg", "page/example-lights.jpg"]
-    assert order[3].endswith("/docs.json")
+    assert order[:4] == ["model", "pick", "page/example-clock.jpg", "page/example-lights.jpg"]
+    assert order[4].endswith("/docs.json")
     for _ in range(3):
         keyboard.press("Shift+Tab")
     with here.page.expect_file_chooser() as chooser:

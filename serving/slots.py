@@ -1,0 +1,43 @@
+"""The threads of one server process, and who is let in to them: one of each for all of its models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from pinnace.serving.admission import Admission
+from pinnace.serving.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Slots:
+    """A bounded number of threads that all models share; others wait in order, if there is room."""
+
+    def __init__(self, settings: Settings, concurrency: int) -> None:
+        """Start no thread yet.
+
+        Args:
+            settings: limits.
+            concurrency: images in work at once.
+        """
+        self.admission = Admission(
+            slots=concurrency,
+            queue=settings.queue,
+            timeout=settings.timeout,
+            max_bytes=settings.max_buffered_bytes,
+        )
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="pinnace-infer")
+
+    def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Do work that `admission` has let in, when its turn comes; done or cancelled, it leaves."""
+        future = self._pool.submit(work, *args, **kwargs)
+        # Also called where the future is cancelled before its turn.
+        future.add_done_callback(lambda _: self.admission.leave())
+        return future
+
+    def close(self) -> None:
+        """Finish what is in work, drop what waits."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
