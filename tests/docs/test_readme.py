@@ -24,7 +24,7 @@ NOT_TYPED = ("make ", "source ", "pinnace export ")
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the README uses curl")
 def test_what_is_typed_works(reader: Any) -> None:
     typed = [command for command in PAGE["commands"](README) if not command.startswith(NOT_TYPED)]
-    assert len(typed) == 7
+    assert len(typed) == 8
     for command in typed:
         printed = reader.type(command)
         if command.startswith("curl "):
