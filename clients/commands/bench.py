@@ -88,7 +88,12 @@ def bench(
         ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write everything to this .json file.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            help="Write a report: .html, .json, .md or .csv; may be repeated.",
+            metavar="FILE",
+            show_default=False,
+        ),
     ] = None,
     progress: ProgressOption = None,
     json: Json = False,
@@ -103,12 +108,13 @@ def bench(
     from pinnace.clients.bench.report import Settings
     from pinnace.clients.bench.scenarios import MLPERF_SECONDS, parse
     from pinnace.clients.bench.show import print_report, turns
+    from pinnace.clients.reports.write import check_ending, write_report
     from pinnace.models.bundle import Bundle
     from pinnace.models.errors import CheckFailed, UsageError
     from pinnace.models.runtimes.base import RuntimeOptions
 
-    if report is not None and report.suffix != ".json":
-        raise UsageError(f"the name {report} is none of a report", expected="a file that ends in .json")
+    for path in report or ():
+        check_ending(path)
     scenarios = parse(scenario)
     served = target.startswith(("http://", "https://"))
     chosen = (variant, runtime, threads, provider, batch)
@@ -138,8 +144,8 @@ def bench(
         openers = bundle_openers(Bundle.open(target), variant, runtime, options, settings)
     with turns(progress, len(openers), settings) as turn:
         made: LatencyReport = measure(openers, settings, turn)
-    if report is not None:
-        made.write(report)
+    for path in report or ():
+        write_report(made, path)
     if json:
         typer.echo(made.to_json(samples=False), nl=False)
     else:

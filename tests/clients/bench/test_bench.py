@@ -45,7 +45,7 @@ def test_end_to_end_splits_the_stages(pinnace, bundle: Path) -> None:
     ("arguments", "status", "sentence"),
     [
         (("--scenario", "fast"), 2, "unknown scenario"),
-        (("--report", "r.doc"), 2, "the name r.doc is none of a report"),
+        (("--report", "r.doc"), 2, "r.doc has no ending that a report can have"),
         (("--variant", "onnx-fp8"), 2, "has no variant onnx-fp8"),
         (("--runtime", "abacus"), 2, "there is no runtime abacus"),
         (
