@@ -47,23 +47,23 @@ class Settings(BaseSettings):
     """What the server is told. Read it with `load_settings`, which answers in one sentence when it is wrong.
 
     Attributes:
-        bundle: the bundles to serve; the first answers where a request names no model.
-        variant: which variant of each bundle; by default the first that runs here.
-        runtime: which runtime; by default the preferred one that works here.
+        bundle: the bundles to serve, separated by `:`; the first answers where a request names no model.
+        variant: which variant of each bundle, such as `onnx-fp32`; by default the first that runs here.
+        runtime: which runtime, such as `onnxruntime`; by default the preferred one that works here.
         device: `cpu` or `cuda`; by default the one that the runtime prefers.
-        host: the IP address to listen on.
+        host: the address to listen on.
         port: the port to listen on.
-        workers: server processes; `auto` as `pinnace.serving.layout` says.
+        workers: server processes; `auto` is one for every four CPUs.
         concurrency: images in work at once in each process; `auto` shares out the CPUs.
-        threads: CPU threads for one image.
-        max_body_bytes: the largest request body, and the largest image of a batch.
+        threads: CPU threads for one image: more make one image faster and all of them slower.
+        max_body_bytes: the largest request body, and the largest image of a batch; refused while it is read.
         max_batch_bytes: the largest body of a batch.
         max_batch_images: the most images in a batch.
         max_buffered_bytes: bytes of request bodies that one process holds at once.
-        max_pixels: the largest image, in pixels.
+        max_pixels: the largest image, in pixels; refused from its header, before it is decoded.
         max_top_k: the most classes that a request may ask for; by default all that the model has.
         max_header_bytes: the longest request line and headers together.
-        max_connections: connections open at once in each process.
+        max_connections: connections open at once in each process; the next one gets 503.
         queue: images that wait in each process; when as many do, requests are refused with 503.
         header_timeout: seconds for receiving the request line and headers.
         upload_timeout: seconds for receiving a request body.
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
         cors_origins: origins whose pages may call the server, separated by commas, or `*`; none by default.
         drain: seconds for which a server that is told to stop still takes new requests.
         grace: seconds that requests in flight have to finish once the server is told to stop.
-        access_log: log one line per request.
+        access_log: log one line per request on standard error.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = runpy.run_path(str(Path(__file__).with_name("page.py")))
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = runpy.run_path(str(ROOT / "docs" / "make_commands.py"))
+SETTINGS = runpy.run_path(str(ROOT / "docs" / "make_settings.py"))
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -70,3 +71,9 @@ def test_the_manifest_of_bundle_md_is_one_and_every_field_is_explained() -> None
 def test_commands_md_is_up_to_date() -> None:
     written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert written == COMMANDS["render"](), "run: python docs/make_commands.py"
+
+
+def test_the_table_of_settings_is_up_to_date() -> None:
+    written = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    assert written == SETTINGS["render"](written), "run: python docs/make_settings.py"
+    assert len(re.findall(r"^\| `PINNACE_", written, re.MULTILINE)) == len(SETTINGS["descriptions"]())
