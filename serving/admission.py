@@ -22,7 +22,15 @@ _WEIGHT = 0.05
 class Admission:
     """Counts the images that wait or are in work, and the bytes of bodies; threads may call it at once."""
 
-    def __init__(self, *, slots: int, queue: int, timeout: float, max_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int,
+        queue: int,
+        timeout: float,
+        max_bytes: int,
+        on_change: Callable[[int], None] | None = None,
+    ) -> None:
         """Start empty.
 
         Args:
@@ -30,7 +38,9 @@ class Admission:
             queue: images that may wait.
             timeout: seconds in which an image must be answered.
             max_bytes: bytes of request bodies held at once.
+            on_change: called, one call at a time, with the number of images that wait or are in work.
         """
+        self._on_change = on_change
         self._slots = slots
         self._room = slots + queue
         self._timeout = timeout
@@ -93,12 +103,17 @@ class Admission:
         """
         with self._lock:
             self._check_room(images)
-            self._images += images
+            self._change(images)
 
     def leave(self) -> None:
         """An image is done with, or was dropped."""
         with self._lock:
-            self._images -= 1
+            self._change(-1)
+
+    def _change(self, by: int) -> None:
+        self._images += by
+        if self._on_change is not None:
+            self._on_change(self._images)
 
     def took(self, seconds: float) -> None:
         """An image was in work for so long."""

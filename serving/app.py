@@ -29,6 +29,7 @@ from pinnace.serving.errors import (
     unforeseen,
 )
 from pinnace.serving.listing import index_body, models_body
+from pinnace.serving.metrics import server_timing
 from pinnace.serving.page_files import PageFiles, wants_page
 from pinnace.serving.registry import Registry, Served
 from pinnace.serving.reload import Reloading
@@ -130,7 +131,7 @@ async def classify(request: Request) -> Response:
         limits = Limits(settings.max_body_bytes, hold)
         upload = await in_time(read_upload(request, limits), settings.upload_timeout)
         answer = await answered(request, model.classify(upload), settings.timeout)
-    return JSONResponse(answer_body(answer))
+    return JSONResponse(answer_body(answer), headers=server_timing(answer.timing_ms))
 
 
 async def classify_batch(request: Request) -> Response:

@@ -24,6 +24,7 @@ from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.serving.body import Batch, Upload
 from pinnace.serving.errors import LateAnswer, unforeseen
 from pinnace.serving.layout import plan
+from pinnace.serving.metrics import ModelMetrics
 from pinnace.serving.selfcheck import self_check
 from pinnace.serving.settings import Settings
 from pinnace.serving.slots import Slots
@@ -47,6 +48,10 @@ class Engine:
         self.classifier = classifier
         self._slots = slots
         self._settings = settings
+        self._metrics: ModelMetrics | None = None
+        if slots.metrics is not None:
+            names = (classifier.bundle.name, classifier.variant.name, classifier.runtime.name)
+            self._metrics = slots.metrics.of(*names)
         self._turn: contextlib.AbstractContextManager[object] = (
             contextlib.nullcontext() if classifier.runtime.concurrent else threading.Lock()
         )
@@ -192,7 +197,9 @@ class Engine:
         )
         return self.classifier.answer(predictions, timing)
 
-    def _done(self, _: Future[Answer]) -> None:
+    def _done(self, future: Future[Answer]) -> None:
+        if self._metrics is not None:
+            self._metrics.done(future)
         with self._lock:
             self._in_work -= 1
             last = self._retired and not self._in_work

@@ -165,6 +165,9 @@ def _classify(operation: str, summary: str, parameters: list[Json], responses: J
         "responses": {
             "200": {
                 "description": "The most probable classes, most probable first.",
+                "headers": {
+                    "Server-Timing": {"description": "`timing_ms` once more, for browsers.", "schema": _TEXT}
+                },
                 "content": {JSON: {"schema": _ref("Answer")}},
             },
             **_ERRORS,

@@ -17,6 +17,7 @@ from pinnace.serving.body import Batch, Upload
 from pinnace.serving.engine import Engine
 from pinnace.serving.errors import ReloadFailed, UnknownModel
 from pinnace.serving.layout import plan
+from pinnace.serving.metrics import Metrics
 from pinnace.serving.settings import Settings
 from pinnace.serving.slots import Slots
 
@@ -61,10 +62,14 @@ class Served:
             except Exception as error:
                 if not isinstance(error, PinnaceError):
                     logger.exception("%s cannot be reloaded", self.name)
+                if slots.metrics is not None:
+                    slots.metrics.reloaded(self.name, ReloadFailed.code)
                 raise self._failed(error) from error
             if fresh is None:
                 return False
             old, self.engine = self.engine, fresh
+            if slots.metrics is not None:
+                slots.metrics.reloaded(self.name, "ok")
             await anyio.to_thread.run_sync(old.retire)
             return True
 
@@ -99,15 +104,19 @@ class Registry:
         self._slots = slots
 
     @classmethod
-    def open(cls, settings: Settings) -> Registry:
+    def open(cls, settings: Settings, metrics: Metrics | None = None) -> Registry:
         """Load every bundle, compare it with its golden data, and warm it up.
+
+        Args:
+            settings: what to serve, and limits.
+            metrics: where images are counted, if they are.
 
         Raises:
             UsageError: two bundles have the same name.
             PinnaceError: a bundle cannot be served here; see `Engine.open`.
         """
         folders = by_name(settings.bundle)
-        slots = Slots(settings, plan(settings).concurrency)
+        slots = Slots(settings, plan(settings).concurrency, metrics)
         models: list[Served] = []
         try:
             for name, folder in folders.items():

@@ -30,6 +30,7 @@ from pinnace.serving.app import create_app
 from pinnace.serving.drain import Drain, Draining
 from pinnace.serving.errors import http_exception
 from pinnace.serving.layout import plan
+from pinnace.serving.metrics import Metrics
 from pinnace.serving.parent import stop_with_parent
 from pinnace.serving.protocol import use_bounded_protocol
 from pinnace.serving.registry import Registry, preflight
@@ -95,7 +96,7 @@ def _middleware(given: list[Middleware]) -> list[Middleware]:
                 allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
                 allow_methods=["GET", "POST"],
                 allow_headers=["Authorization", "X-API-Key", "Content-Type"],
-                expose_headers=["Retry-After"],
+                expose_headers=["Retry-After", "Server-Timing"],
             )
         )
     if settings.api_key is not None:
@@ -140,6 +141,10 @@ readiness = ready.Readiness(layout.workers)
 drain = Drain(settings.drain, settings.grace)
 
 
+def _open(settings: Settings) -> Registry:
+    return Registry.open(settings, Metrics())
+
+
 def _on_ready(registry: Registry) -> None:
     drain.install(registry.admission.stop)
     reloading = Reloading(registry, readiness)
@@ -149,7 +154,7 @@ def _on_ready(registry: Registry) -> None:
     reloading.catch_up()
 
 
-app = create_app(settings, on_ready=_on_ready)
+app = create_app(settings, open_registry=_open, on_ready=_on_ready)
 restart_workers()
 reload_on_hangup()
 

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from pinnace.serving.admission import Admission
+from pinnace.serving.metrics import Metrics
 from pinnace.serving.settings import Settings
 
 P = ParamSpec("P")
@@ -16,18 +17,23 @@ T = TypeVar("T")
 class Slots:
     """A bounded number of threads that all models share; others wait in order, if there is room."""
 
-    def __init__(self, settings: Settings, concurrency: int) -> None:
+    def __init__(self, settings: Settings, concurrency: int, metrics: Metrics | None = None) -> None:
         """Start no thread yet.
 
         Args:
             settings: limits.
             concurrency: images in work at once.
+            metrics: where images are counted, if they are.
         """
+        self.metrics = metrics
+        if metrics is not None:
+            metrics.start(concurrency)
         self.admission = Admission(
             slots=concurrency,
             queue=settings.queue,
             timeout=settings.timeout,
             max_bytes=settings.max_buffered_bytes,
+            on_change=metrics.in_flight if metrics is not None else None,
         )
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="pinnace-infer")
 
