@@ -80,11 +80,22 @@ def parting(
     }
     outputs = [errors[value.name] for value in one.graph.output if value.name in errors]
     limit = _SHARE * min(1.0, max(outputs, default=1.0))
-    makers = {name: node for node in one.graph.node for name in node.output}
+    makers = _makers(one, other)
     for name in tensors:
         if errors[name] >= limit > 0:
             return Parting(makers[name].name, makers[name].op_type, errors[name])
     return None
+
+
+def _makers(one: onnx.ModelProto, other: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    """The node of the first graph that makes each tensor.
+
+    Where a conversion joined several nodes, as a convolution and its ReLU, it is the one whose name was kept.
+    """
+    named = {node.name: node for node in one.graph.node}
+    makers = {name: node for node in one.graph.node for name in node.output}
+    kept = {name: named[node.name] for node in other.graph.node for name in node.output if node.name in named}
+    return makers | kept
 
 
 def _as_stored(model: onnx.ModelProto, tensors: list[str]) -> dict[str, str]:

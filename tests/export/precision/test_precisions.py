@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
-from PIL import Image
 
 from pinnace.clients import cli
-from pinnace.export import exporter, targets
-from pinnace.export.child.worker import export_files
+from pinnace.export import targets
 from pinnace.export.exporter import Evidence, export_bundle
 from pinnace.export.formats import all_formats, split
 from pinnace.export.precision.base import METHODS, Material
-from pinnace.export.proving import accuracy, proof
 from pinnace.export.proving.verify import passed, verify_bundle
 from pinnace.export.request import ExportRequest
 from pinnace.models import golden
 from pinnace.models.bundle import Bundle
-from pinnace.models.classifier import Classifier
 from pinnace.models.errors import CheckFailed, PinnaceError, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.manifest import Tolerance
-from pinnace.models.runtimes.base import Runtime
 
 CPU = targets.read("cpu")
 # The logits of a network with random weights lie close together, so its int8 is allowed more.
@@ -48,32 +41,6 @@ def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
         act()
     assert type(caught.value) is kind
     return str(caught.value)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def here() -> Iterator[None]:
-    """Load and write in this interpreter, which saves seconds where the child is not the point."""
-
-    def run(request: ExportRequest, folder: Path, log: Path, step: Callable[[str], None], *, timeout: float):
-        return export_files(request, folder, step)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter, "run_worker", run)
-        patch.setattr(sys, "path", list(sys.path))
-        patch.delitem(sys.modules, "sample_networks", raising=False)
-        yield
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 soft patches of colour, 16 x 16; and a file that is no picture."""
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for index in range(24):
-        patch = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
-        patch.resize((16, 16), Image.Resampling.BICUBIC).save(folder / f"{index:02}.png")
-    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nand no more")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -210,52 +177,6 @@ def test_the_same_conversion_twice_gives_the_same_bytes_whatever_the_method(
 # What is refused.
 
 
-@pytest.fixture(scope="module")
-def black(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("black")
-    for index in range(4):
-        Image.new("RGB", (16, 16)).save(folder / f"{index}.png")
-    return folder
-
-
-def test_a_quantisation_calibrated_on_black_is_refused(
-    tiny_request: ExportRequest, pictures: Path, black: Path, tmp_path: Path
-) -> None:
-    request = dataclasses.replace(tiny_request, variants=("onnx-fp32", "onnx-int8"))
-    evidence = Evidence(calibrate=black, images=pictures)
-    message = refusal(
-        CheckFailed, lambda: export_bundle(request, CPU, tmp_path / "out.bundle", evidence=evidence)
-    )
-    sentence, expected, got, hint = message.splitlines()
-    assert sentence == "onnx-int8 in onnxruntime does not answer like the eager model; no bundle was written"
-    assert expected == "  expected: at most 0.4 of the outputs' range"
-    assert got.startswith("  got: ")
-    assert float(got.split()[1]) > 0.4
-    assert hint.startswith("  help: it parts from onnx-fp32 at ")
-    assert {path.name for path in tmp_path.iterdir()} == {"out.bundle.reproduce", "out.bundle.reproduce.py"}
-
-
-def test_the_script_shows_the_failure_without_pinnace(
-    tiny_request: ExportRequest,
-    black: Path,
-    pictures: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    request = dataclasses.replace(tiny_request, variants=("onnx-fp32", "onnx-int8"))
-    with pytest.raises(CheckFailed):
-        export_bundle(request, CPU, tmp_path / "out.bundle", evidence=Evidence(calibrate=black))
-    script = tmp_path / "out.bundle.reproduce.py"
-    assert "import pinnace" not in script.read_text()
-    assert "from pinnace" not in script.read_text()
-    runpy.run_path(str(script))
-    printed = capsys.readouterr().out
-    assert printed.startswith("logits difference of each golden sample, by the range of its outputs: [")
-    export_bundle(request, CPU, tmp_path / "out.bundle", evidence=Evidence(calibrate=pictures))
-    assert not script.exists()
-    assert not script.with_suffix("").exists()
-
-
 def test_a_scale_that_was_broken_by_hand_is_found_by_verify(converted: Bundle, tmp_path: Path) -> None:
     folder = shutil.copytree(converted.folder, tmp_path / "tiny.bundle")
     path = folder / "onnx-int8.onnx"
@@ -295,46 +216,6 @@ def test_each_bound_on_photographs_is_kept(
         "onnx-fp16 in onnxruntime does not answer like fp32 on 27 photographs; no bundle was written"
     )
     assert wanted == f"  expected: {expected}"
-
-
-def labelled(pictures: Path, folder: Path, answers: list[int]) -> Path:
-    """The pictures as a tree in which the network is right by definition."""
-    for path, answer in zip(sorted(pictures.glob("[0-9]*.png")), answers, strict=True):
-        (folder / str(answer)).mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, folder / str(answer))
-    return folder
-
-
-def test_a_variant_that_loses_more_points_than_allowed_is_refused(
-    converted: Bundle, tiny_request: ExportRequest, pictures: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    with Classifier(converted, "onnx-fp32") as fp32:
-        answers = [
-            fp32.classify(path, 1).predictions[0].index for path in sorted(pictures.glob("[0-9]*.png"))
-        ]
-    tree = labelled(pictures, tmp_path / "tree", answers)
-    request = dataclasses.replace(tiny_request, variants=("onnx-fp32", "onnx-fp16"))
-    evidence = Evidence(images=tree, max_drop=1.0)
-    bundle = export_bundle(request, CPU, tmp_path / "good.bundle", evidence=evidence)
-    assert [variant.name for variant in bundle.manifest.variants] == ["onnx-fp32", "onnx-fp16"]
-
-    def run(runtime: Runtime, inputs: golden.Arrays) -> golden.Arrays:
-        answers = proof.run(runtime, inputs)
-        wrong = runtime.path.name == "onnx-fp16.onnx"
-        return {name: -logits for name, logits in answers.items()} if wrong else answers
-
-    monkeypatch.setattr(accuracy, "proof", SimpleNamespace(run=run, BATCH=proof.BATCH))
-    message = refusal(
-        CheckFailed, lambda: export_bundle(request, CPU, tmp_path / "bad.bundle", evidence=evidence)
-    )
-    assert message == (
-        "onnx-fp16 loses 100.00 points of top-1 against fp32 on 24 images; no bundle was written\n"
-        "  expected: at most 1 points\n"
-        "  got: 0.00%, and 100.00% in fp32\n"
-        "  help: give more --calibrate images, another --calibration-method, or leave the precision out"
-    )
-    assert not (tmp_path / "bad.bundle").exists()
 
 
 def test_int8_without_images_is_one_sentence(
