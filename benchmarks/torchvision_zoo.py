@@ -55,13 +55,9 @@ def export(name: str, folder: Path) -> tuple[bool, str]:
     seconds = time.perf_counter() - started
     try:
         if done.returncode:
-            lines = done.stderr.strip().splitlines()
-            sentence = bool(lines) and lines[0].startswith("error: ") and "Traceback" not in done.stderr
-            return sentence and done.returncode in (
-                1,
-                2,
-                3,
-            ), f"{done.returncode} | {seconds:.0f} | {lines[:1]}"
+            said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+            sentence = len(said) == 1 and "Traceback" not in done.stderr and done.returncode in (1, 2, 3)
+            return sentence, f"refused, status {done.returncode} | {seconds:.0f} | {' '.join(said)}"
         variants = json.loads(done.stdout)["variants"]
         verified = run("verify", str(bundle), "--json").returncode == 0
         worst = max(variant["parity"]["max_rel"] for variant in variants)
