@@ -20,6 +20,7 @@ from pinnace.clients.commands import (
     inspect,
     models,
     package,
+    report,
     serve,
     targets,
     verify,
@@ -48,6 +49,7 @@ app.command()(verify.verify)
 app.command()(eval.eval)
 app.command()(bench.bench)
 app.command()(compare.compare)
+app.command()(report.report)
 app.command()(serve.serve)
 app.command()(package.package)
 app.command()(classify.classify)

@@ -252,6 +252,21 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A row of a suite that has no figures.
+
+    Attributes:
+        model: the row's name.
+        scenario: which one failed; None where the model could not be had at all.
+        message: why.
+    """
+
+    model: str
+    scenario: str | None
+    message: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """What was asked for.
 
@@ -269,6 +284,7 @@ class Settings:
         batch: images of one call.
         provider: what was asked for, `cpu` or `cuda`, or None.
         via: the device that was reached over ssh, or None.
+        suite: the suite whose rows these are, or None.
     """
 
     target: str
@@ -284,6 +300,7 @@ class Settings:
     batch: int = 1
     provider: str | None = None
     via: str | None = None
+    suite: str | None = None
 
 
 @dataclass(frozen=True)
@@ -298,6 +315,8 @@ class LatencyReport:
         settings: what was asked for.
         results: the rows.
         warnings: about all of them.
+        failures: rows of a suite that have no figures.
+        rows: names of a suite's networks in their order, with what is to be known of each, which may be "".
     """
 
     schema_version: int
@@ -307,6 +326,8 @@ class LatencyReport:
     settings: Settings
     results: tuple[Result, ...]
     warnings: tuple[Caveat, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    rows: dict[str, str] = field(default_factory=dict)
 
     def to_json(self, *, samples: bool = True) -> bytes:
         """The report as JSON.

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pinnace.clients.options import Json, ProgressOption, ThreadsOption
-
-if TYPE_CHECKING:
-    from pinnace.clients.bench.report import LatencyReport
 
 DURATION_S = 10.0
 ROUNDS = 5
@@ -19,13 +16,26 @@ MIN_QUERIES = 100
 
 def bench(
     target: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="A bundle's folder, or a server, such as http://localhost:3000.",
             metavar="BUNDLE|URL",
             show_default=False,
         ),
-    ],
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of one bundle, many networks, exported where they are not there yet: classic, or a "
+            "TOML file.",
+            metavar="NAME|FILE.toml",
+            show_default=False,
+        ),
+    ] = None,
+    suite_folder: Annotated[
+        Path | None,
+        typer.Option(help="Where the suite's bundles are kept.", metavar="DIR", show_default="NAME.suite"),
+    ] = None,
     api_key: Annotated[
         str | None,
         typer.Option(
@@ -36,12 +46,13 @@ def bench(
         ),
     ] = None,
     scenario: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="MLPerf's scenarios, with commas between them, or all: "
-            "single-stream, multi-stream, server, offline."
+            "single-stream, multi-stream, server, offline.",
+            show_default="single-stream; the suite's",
         ),
-    ] = "single-stream",
+    ] = None,
     variant: Annotated[
         str | None,
         typer.Option(help="A variant, or all.", show_default="the first that runs here"),
@@ -101,13 +112,16 @@ def bench(
     """Measure latency and throughput of a bundle on this machine, or of a server, under MLPerf's scenarios.
 
     The inputs are the bundle's golden ones, or photographs that a server is asked about.
-    Every latency counts: none is clipped or left out.
+    Every latency counts: none is clipped or left out. With --suite there is a row for each network, and what
+    others have published stands beside it.
     """
     from pinnace.clients.bench.bench import bench as measure
     from pinnace.clients.bench.bench import bundle_openers, server_openers
     from pinnace.clients.bench.report import Settings
-    from pinnace.clients.bench.scenarios import MLPERF_SECONDS, parse
+    from pinnace.clients.bench.scenarios import ALL, MLPERF_SECONDS, parse
     from pinnace.clients.bench.show import print_report, turns
+    from pinnace.clients.bench.suites.command import bench_suite
+    from pinnace.clients.bench.suites.show import print_suite
     from pinnace.clients.reports.write import check_ending, write_report
     from pinnace.models.bundle import Bundle
     from pinnace.models.errors import CheckFailed, UsageError
@@ -115,8 +129,14 @@ def bench(
 
     for path in report or ():
         check_ending(path)
-    scenarios = parse(scenario)
-    served = target.startswith(("http://", "https://"))
+    if (target is None) == (suite is None):
+        raise UsageError(
+            "there is either one thing to time or a suite", expected="BUNDLE, URL or --suite NAME"
+        )
+    if suite is None and suite_folder is not None:
+        raise UsageError("--suite-folder is for --suite")
+    own = () if suite and scenario is None else parse(scenario or "single-stream")
+    served = target is not None and target.startswith(("http://", "https://"))
     chosen = (variant, runtime, threads, provider, batch)
     if served and (end_to_end or any(each is not None for each in chosen)):
         raise UsageError(
@@ -125,29 +145,44 @@ def bench(
         )
     options = RuntimeOptions(device=provider) if threads is None else RuntimeOptions(threads, provider)
     settings = Settings(
-        target=target,
-        scenarios=tuple(each.name for each in scenarios),
-        duration_s=duration or (MLPERF_SECONDS if mlperf else DURATION_S),
-        min_queries=min_queries or (max(each.min_queries for each in scenarios) if mlperf else MIN_QUERIES),
+        target=target or f"--suite {suite}",
+        scenarios=tuple(each.name for each in own),
+        duration_s=duration or (MLPERF_SECONDS if mlperf else 0 if suite else DURATION_S),
+        min_queries=min_queries
+        or (max(each.min_queries for each in own or ALL.values()) if mlperf else 0 if suite else MIN_QUERIES),
         seed=seed,
         mlperf=mlperf,
-        rounds=rounds or (1 if mlperf else ROUNDS),
+        rounds=rounds or (1 if mlperf else 0 if suite else ROUNDS),
         end_to_end=end_to_end,
         max_p99_ms=max_p99,
         threads=threads,
         batch=batch or 0,
         provider=provider,
     )
-    if served:
-        openers = server_openers(target, api_key)
+    if suite is not None:
+        made = bench_suite(
+            suite,
+            suite_folder,
+            settings,
+            variant=variant,
+            runtime=runtime,
+            options=options,
+            progress=progress,
+        )
     else:
-        openers = bundle_openers(Bundle.open(target), variant, runtime, options, settings)
-    with turns(progress, len(openers), settings) as turn:
-        made: LatencyReport = measure(openers, settings, turn)
+        assert target is not None
+        if served:
+            openers = server_openers(target, api_key)
+        else:
+            openers = bundle_openers(Bundle.open(target), variant, runtime, options, settings)
+        with turns(progress, len(openers), settings) as turn:
+            made = measure(openers, settings, turn)
     for path in report or ():
         write_report(made, path)
     if json:
         typer.echo(made.to_json(samples=False), nl=False)
+    elif suite is not None:
+        print_suite(made)
     else:
         print_report(made)
     slow = [row for row in made.results if fail_above is not None and row.p99_ms > fail_above]

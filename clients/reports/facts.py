@@ -66,7 +66,7 @@ def settings(chosen: Settings) -> Facts:
         ("rounds", f"{chosen.rounds}, all rows in turn" if chosen.rounds > 1 else None),
         ("bound of p99", f"{chosen.max_p99_ms:g} ms" if chosen.max_p99_ms else None),
         ("threads", None if chosen.threads is None else str(chosen.threads)),
-        ("batch", str(chosen.batch)),
+        ("batch", str(chosen.batch) if chosen.batch else None),
         ("provider", chosen.provider),
         ("seed", str(chosen.seed)),
         ("MLPerf", "its own durations and counts" if chosen.mlperf else None),
@@ -99,6 +99,8 @@ def warnings(report: LatencyReport) -> list[str]:
 
 def title(report: LatencyReport) -> str:
     """What was measured, and where."""
+    if report.settings.suite:
+        return f"The {report.settings.suite} suite on {report.device.name}"
     models = ", ".join(dict.fromkeys(row.model for row in report.results)) or report.settings.target
     return f"{models} on {report.device.name}"
 

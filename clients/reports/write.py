@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pinnace.clients.bench.report import LatencyReport
-from pinnace.clients.reports import markdown, page, spreadsheet
+from pinnace.clients.reports import markdown, page, spreadsheet, suite_markdown, suite_page
 from pinnace.models.errors import UsageError
 from pinnace.models.files import write_atomic
 
 _FORMATS: dict[str, Callable[[LatencyReport], str]] = {
-    ".html": page.render,
-    ".md": markdown.render,
+    ".html": lambda report: (suite_page if report.settings.suite else page).render(report),
+    ".md": lambda report: (suite_markdown if report.settings.suite else markdown).render(report),
     ".csv": spreadsheet.render,
     ".json": lambda report: report.to_json().decode("utf-8"),
 }

@@ -1,0 +1,76 @@
+"""Figures that others have published, as data, to stand beside those that were measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
+
+from pinnace.models.errors import UsageError
+from pinnace.models.source import Source
+from pinnace.models.toml import read_toml
+
+_FOLDER = Path(__file__).with_name("published_figures")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was published of one network.
+
+    Attributes:
+        network: a source without its weights, as `torchvision:alexnet`.
+        size: edge of the input of the row beside which they stand.
+        fps: images a second, one for each column; None where there is none.
+        note: what differs, such as `at 224x224`.
+    """
+
+    network: str
+    size: int
+    fps: tuple[float | None, ...]
+    note: str = ""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One table that somebody published.
+
+    Attributes:
+        title: of the devices.
+        source: where it was published.
+        columns: a device, or a way to use it, each.
+        figures: a network each.
+    """
+
+    title: str
+    source: str
+    columns: tuple[str, ...]
+    figures: tuple[Figures, ...]
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    def of(self, source: str, size: tuple[int, ...]) -> Figures | None:
+        """What was published of a network at an input size, or None."""
+        try:
+            parsed = Source.parse(source)
+        except UsageError:  # a URL was asked
+            return None
+        network = f"{parsed.kind}:{parsed.name}"
+        for each in self.figures:
+            if each.network == network and size == (each.size, each.size):
+                return each
+        return None
+
+
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(Publication)
+
+
+@cache
+def all_publications() -> tuple[Publication, ...]:
+    """Every table that comes with the package, the boards of NeuroMatrix last."""
+    files = sorted(_FOLDER.glob("*.toml"))
+    return tuple(_ADAPTER.validate_python(read_toml(path, "published figures")) for path in files)
