@@ -97,7 +97,7 @@ def export_bundle(
         finally:
             if log.is_file() and log.stat().st_size == 0:
                 log.unlink()
-        step = script.follow(step)
+        step, script.signature = script.follow(step), exported.signature
         names = _labels(exported, own_labels)
         if names is not None:
             (folder / LABELS).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")

@@ -9,10 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pinnace.export import replay
+from pinnace.export.proving.prover import FAILING
 from pinnace.export.request import ExportRequest
 from pinnace.models import golden
+from pinnace.models.cpus import saturates
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError
 from pinnace.models.files import write_atomic
+from pinnace.models.signature import Signature
 from pinnace.models.source import Source
 
 _FIRST_LINE = '"""A step of `pinnace export` that failed, without Pinnace.'
@@ -104,42 +108,6 @@ quantize_static(
 )
 """
 
-_GOLDEN = """\
-arrays = numpy.load(DATA / "golden.npz")
-inputs = {name.removeprefix("input:"): arrays[name] for name in arrays if name.startswith("input:")}
-outputs = {name.removeprefix("output:"): arrays[name] for name in arrays if name.startswith("output:")}
-"""
-
-_RUNNERS = {
-    ".onnx": """\
-import onnxruntime
-
-session = onnxruntime.InferenceSession(str(DATA / {file!r}), providers=["CPUExecutionProvider"])
-answers = dict(zip(outputs, session.run(list(outputs), inputs), strict=True))
-""",
-    ".pt": """\
-import torch
-
-results = torch.jit.load(str(DATA / {file!r}))(*map(torch.from_numpy, inputs.values()))
-results = (results,) if isinstance(results, torch.Tensor) else results
-answers = {{name: result.detach().numpy() for name, result in zip(outputs, results, strict=True)}}
-""",
-    ".pt2": """\
-import torch
-
-results = torch.export.load(DATA / {file!r}).module()(*map(torch.from_numpy, inputs.values()))
-results = (results,) if isinstance(results, torch.Tensor) else results
-answers = {{name: result.detach().numpy() for name, result in zip(outputs, results, strict=True)}}
-""",
-}
-
-_COMPARE = """\
-for name, eager in outputs.items():
-    difference = numpy.abs(answers[name] - eager).reshape(len(eager), -1).max(axis=1)
-    size = numpy.ptp(eager.reshape(len(eager), -1), axis=1)
-    print(name, "difference of each golden sample, by the range of its outputs:", difference / size)
-"""
-
 
 def script_path(out: Path) -> Path:
     """Where the script of an export to that folder stands: beside its log."""
@@ -153,11 +121,13 @@ class Script:
     Attributes:
         path: where the script goes; its data go into the folder of the same name without `.py`.
         request: what is exported.
+        signature: inputs and outputs, once they are known.
     """
 
     path: Path
     request: ExportRequest
-    _stage: tuple[str, str] = field(default=("load", ""))
+    signature: Signature | None = None
+    _stage: tuple[str, str, str] = field(default=("load", "", ""))
 
     @property
     def data(self) -> Path:
@@ -168,8 +138,8 @@ class Script:
         """The same function, which also remembers which step runs."""
 
         def followed(text: str) -> None:
-            if found := re.match(r"(writing|comparing) (\S+)", text):
-                self._stage = ("write" if found[1] == "writing" else "compare", found[2])
+            if found := re.match(r"(writing|comparing) (\S+)(?: in (\S+))?", text):
+                self._stage = ("write" if found[1] == "writing" else "compare", found[2], found[3] or "")
             step(text)
 
         return followed
@@ -198,18 +168,32 @@ class Script:
             shutil.rmtree(self.data, ignore_errors=True)
 
     def _write(self, folder: Path, error: PinnaceError) -> None:
-        stage, variant = self._stage
+        stage, variant, runtime = self._stage
         format, _, kind = variant.rpartition("-")
         converted = format == "onnx" and kind != "fp32"
         message = str(error).replace("\\", "/").replace('"""', "'''")
         parts = [f'{_FIRST_LINE}\n\n{message}\n"""\n\nfrom pathlib import Path\n\nimport numpy\n']
         if stage == "compare" or (stage == "write" and converted):
-            self._keep(folder)
-            parts.append(f"DATA = Path(__file__).parent / {self.data.name!r}\n\n{_GOLDEN}")
+            parts.append(f"DATA = Path(__file__).parent / {self.data.name!r}\n")
         if stage == "compare":
-            file = next((path.name for path in folder.glob(f"{variant}.*")), f"{variant}.onnx")
-            parts += [_RUNNERS[Path(file).suffix].format(file=file), _COMPARE]
+            assert self.signature is not None
+            file = min(folder.glob(f"{variant}.*"))
+            samples = folder / FAILING if (folder / FAILING).is_file() else folder / golden.FILE
+            self._keep(file, samples)
+            parts.append(
+                replay.code(
+                    "aoti" if kind == "aoti" else runtime,
+                    file.name,
+                    self.signature,
+                    samples=samples.name,
+                    reference="fp32" if converted else "the eager model",
+                    exact=not saturates(),
+                )
+            )
         elif converted:
+            self._keep(folder / "onnx-fp32.onnx", folder / golden.FILE)
+            kept = Path(golden.FILE).name
+            parts.append(replay.SAMPLES.format(file=kept, reference="the eager model"))
             symmetric = kind == "int8sym"
             options = "activation_type=QuantType." + (
                 'QInt8, extra_options={"ActivationSymmetric": True, "QuantizeBias": False}'
@@ -224,12 +208,11 @@ class Script:
                 parts.append(writer.format(opset=self.request.opset))
         write_atomic(self.path, "\n".join(parts).encode())
 
-    def _keep(self, folder: Path) -> None:
+    def _keep(self, *files: Path) -> None:
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir()
-        for path in [*folder.glob("*-*.*"), folder / golden.FILE]:
-            if path.is_file():
-                shutil.copy(path, self.data)
+        for file in files:
+            shutil.copy(file, self.data)
 
     def _load(self) -> str:
         """The lines that make `model`, and `example` of two samples."""

@@ -3,7 +3,8 @@
     python train.py
 
 writes into the working directory `digits.pt` (the weights), `labels.txt` (the class names), and `heldout/`
-(the images that training never saw, as PNG files, one folder for each class).
+(the images that training never saw, as PNG files, one folder for each class), and `calibrate/` (some that it
+saw).
 """
 
 import sys
@@ -26,6 +27,7 @@ NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 LABELS = [f"{digit}-{name}" for digit, name in enumerate(NAMES)]
 EPOCHS = 8
 BATCH = 32
+CALIBRATE = 200
 SEED = 0
 
 
@@ -48,7 +50,8 @@ def main() -> None:
     torch.save(model.state_dict(), "digits.pt")
     Path("labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
     write_images(Path("heldout"), heldout_images, heldout_classes)
-    print(f"wrote digits.pt, labels.txt and {len(classes)} images in heldout/")
+    write_images(Path("calibrate"), train_images[:CALIBRATE], train_classes[:CALIBRATE])
+    print(f"wrote digits.pt, labels.txt, {len(classes)} images in heldout/ and {CALIBRATE} in calibrate/")
 
 
 def network_input(images: np.ndarray) -> torch.Tensor:

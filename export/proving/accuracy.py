@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pinnace.export.formats import split
 from pinnace.export.image_folder import LabelledImage, read_image_folder
 from pinnace.export.proving import proof
-from pinnace.export.proving.prover import open_reference, options
+from pinnace.export.proving.prover import keep_failing, open_reference, options
 from pinnace.export.request import ExportedFiles
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import BundleError, CheckFailed, ImageError, MissingDependency, UsageError
@@ -256,8 +256,32 @@ def check_accuracy(
             exported.preprocess,
             lambda done, total: step(f"counting right answers, image {done} of {total}"),
         )
-    for name, accuracy in result.accuracies.items():
-        check_drop(name, accuracy, result.accuracies["fp32"], most)
+        for name, accuracy in result.accuracies.items():
+            try:
+                check_drop(name, accuracy, result.accuracies["fp32"], most)
+            except CheckFailed:
+                step(f"comparing {name} in {runtimes[name].name} with fp32 on labelled images")
+                _keep_lost(folder, fp32, runtimes[name], found, exported.preprocess)
+                raise
+
+
+def _keep_lost(
+    folder: Path, fp32: Runtime, other: Runtime, images: Sequence[LabelledImage], preprocess: Preprocess
+) -> None:
+    """Write down the first image that fp32 is right about and the other is not."""
+    (given,), (answered, *_) = fp32.signature.inputs, fp32.signature.outputs
+    for image in images:
+        try:
+            feeds = {given.name: preprocess.apply(open_image(image.file))[None]}
+        except ImageError:
+            continue
+        answers = proof.run(fp32, feeds)
+        right, theirs = (
+            rows[answered.name].argmax() == image.target for rows in (answers, proof.run(other, feeds))
+        )
+        if right and not theirs:
+            keep_failing(folder, feeds, answers)
+            return
 
 
 def check_drop(name: str, accuracy: Accuracy, fp32: Accuracy, most: float) -> None:

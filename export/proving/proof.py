@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from pinnace.models.manifest import Golden, Proof, Tolerance
 from pinnace.models.predictions import DEFAULT_TOP_K
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from pinnace.export.proving.parity import Arrays, Floats
     from pinnace.models.runtimes.base import Runtime
 
@@ -51,21 +54,30 @@ def run(runtime: Runtime, inputs: Arrays) -> golden.Arrays:
     return results
 
 
-def measure(runtime: Runtime, photographs: Photographs, *, classes: bool) -> Proof:
-    """Run every photograph and compare with what fp32 answers.
+def pick(arrays: Arrays, samples: Sequence[int]) -> dict[str, npt.NDArray[np.generic]]:
+    """Some samples of each array."""
+    return {name: array[list(samples)] for name, array in arrays.items()}
 
-    Args:
-        runtime: an open runtime.
-        photographs: inputs and the fp32 outputs.
-        classes: the output is one row of logits, so its arg-max means something.
-    """
-    return compare(
-        photographs.outputs, run(runtime, photographs.inputs), classes=classes, runtime=runtime.name
-    )
+
+def worst_first(want: Arrays, got: Arrays) -> list[int]:
+    """The photographs by their mean difference over the range of the fp32 outputs, largest first."""
+    errors = np.zeros(len(next(iter(want.values()))))
+    for name, reference in want.items():
+        fp32, answer = parity.rows(reference), parity.rows(got[name])
+        difference = np.abs(fp32 - answer).mean(axis=1) / parity.ranges(fp32, fp32)
+        errors = np.maximum(errors, np.nan_to_num(difference, nan=np.inf))
+    return [int(index) for index in np.argsort(-errors, kind="stable")]
 
 
 def compare(want: Arrays, got: Arrays, *, classes: bool, runtime: str) -> Proof:
-    """Compare outputs by name with those of fp32; first dimension the photograph."""
+    """Compare outputs by name with those of fp32; first dimension the photograph.
+
+    Args:
+        want: what fp32 answers.
+        got: what the variant answers.
+        classes: the output is one row of logits, so its arg-max means something.
+        runtime: the name of what ran the variant.
+    """
     whole = parity.compare(want, got, want, classes=classes, runtime=runtime)
     if not np.isfinite(whole.max_abs):
         inf, none = float("inf"), 0.0 if classes else None
@@ -138,7 +150,7 @@ def judged(
     if not tolerance.photographs_only or not samples:
         return inputs, outputs, tolerance
     return (
-        {name: array[samples] for name, array in inputs.items()},
-        {name: array[samples] for name, array in outputs.items()},
+        pick(inputs, samples),
+        pick(outputs, samples),
         replace(tolerance, min_top1_agreement=None, min_top5_overlap=None),
     )

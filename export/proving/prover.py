@@ -11,7 +11,8 @@ import numpy as np
 from pinnace.export.formats import precision_of, split
 from pinnace.export.images import Prepared
 from pinnace.export.proving import bisect, parity, proof
-from pinnace.export.proving.proof import Photographs
+from pinnace.export.proving.parity import Arrays
+from pinnace.export.proving.proof import Photographs, pick
 from pinnace.export.request import ExportedFiles
 from pinnace.models import golden
 from pinnace.models.errors import CheckFailed, MissingDependency
@@ -21,6 +22,9 @@ from pinnace.models.runtimes import runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 
 REFERENCE = "onnx-fp32"
+
+# Samples on which a variant failed, in the form of the golden data.
+FAILING = "failing.npz"
 
 
 @dataclass(frozen=True)
@@ -88,14 +92,22 @@ class Prover:
             stored_golden(self.exported), *golden.read(self.folder / golden.FILE), runtime.tolerance(variant)
         )
         result = parity.measure(runtime, inputs, outputs, classes=self.exported.is_classifier)
-        self._judge(variant, runtime, parity.excess(result, tolerance), "answer like the eager model")
+        broken = parity.excess(result, tolerance)
+        if broken is not None:
+            keep_failing(self.folder, inputs, outputs)
+        self._judge(variant, runtime, broken, "answer like the eager model")
         return result
 
     def _photographs(self, variant: Variant, runtime: Runtime) -> Proof | None:
         if self.photographs is None:
             return None
-        result = proof.measure(runtime, self.photographs, classes=self.exported.is_classifier)
+        inputs, outputs = self.photographs.inputs, self.photographs.outputs
+        answers = proof.run(runtime, inputs)
+        result = proof.compare(outputs, answers, classes=self.exported.is_classifier, runtime=runtime.name)
         broken = proof.excess(result, runtime.tolerance(variant))
+        if broken is not None:
+            worst = proof.worst_first(outputs, answers)[: bisect.SAMPLES]
+            keep_failing(self.folder, pick(inputs, worst), pick(outputs, worst))
         self._judge(variant, runtime, broken, f"answer like fp32 on {result.images} photographs")
         return result
 
@@ -114,10 +126,7 @@ class Prover:
         """The first node where a converted graph parts from the fp32 one, or what tracing warned of."""
         if split(variant.name)[1] in split(variant.name)[0].conversions:
             self.step(f"looking for the node where {variant.name} parts from {REFERENCE}")
-            inputs, outputs = golden.read(self.folder / golden.FILE)
-            feeds = proof.judged(stored_golden(self.exported), inputs, outputs, variant.tolerance)[0]
-            if self.photographs is not None:
-                feeds = {name: array[-bisect.SAMPLES :] for name, array in self.photographs.inputs.items()}
+            feeds, _ = golden.read(self.folder / FAILING)
             found = bisect.parting(
                 self.folder / self.exported.files[REFERENCE],
                 self.folder / variant.file,
@@ -132,6 +141,17 @@ class Prover:
             "the code takes decisions that depend on the data, and tracing froze one of them; "
             f"see {warned[0]}"
         )
+
+
+def keep_failing(folder: Path, inputs: Arrays, outputs: Arrays) -> None:
+    """Write down samples on which a variant fails, for the script that shows it; the bundle is not to be.
+
+    Args:
+        folder: where the variants' files are.
+        inputs: by tensor name; first dimension the sample.
+        outputs: what the variant should have answered.
+    """
+    golden.write(folder / FAILING, dict(inputs), dict(outputs))
 
 
 def options(variant: str) -> RuntimeOptions:
@@ -165,10 +185,7 @@ def photographs(
     if not samples:
         return None
     inputs, outputs = golden.read(folder / golden.FILE)
-    ours = Photographs(
-        {name: array[samples] for name, array in inputs.items()},
-        {name: array[samples] for name, array in outputs.items()},
-    )
+    ours = Photographs(pick(inputs, samples), pick(outputs, samples))
     if given is None:
         return ours
     step(f"running fp32 on {len(given.inputs)} photographs")

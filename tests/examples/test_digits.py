@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the tutori
 def typed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, dict[str, str]]]:
     """The reader after the tutorial, with the server still running, and what each command printed."""
     home = tmp_path_factory.mktemp("tutorial")
-    written = ("digits.pt", "labels.txt", "heldout", "*.bundle", "__pycache__")
+    written = ("digits.pt", "labels.txt", "heldout", "calibrate", "*.bundle", "__pycache__")
     shutil.copytree(EXAMPLE, home / "digits", ignore=shutil.ignore_patterns(*written))
     reader = PAGE["Reader"](home / "digits", home)
     try:
@@ -70,6 +70,7 @@ def test_the_tutorial_has_every_step(typed: tuple[Any, dict[str, str]]) -> None:
         "pinnace verify",
         "pinnace classify",
         "pinnace serve",
+        "pinnace eval",
     ]
 
 
@@ -104,6 +105,19 @@ def test_every_variant_is_as_accurate_as_training_said(
     right = sum(label == path.parent.name for label, path in zip(labels, images, strict=True))
     assert printed["python train.py"].startswith(f"held-out accuracy: {right} of {len(images)} = ")
     assert right / len(images) > 0.95
+
+
+def test_int8_is_hardly_less_accurate(typed: tuple[Any, dict[str, str]], images: list[Path]) -> None:
+    reader, printed = typed
+    asked = ["digits-int8.bundle", "--images", "heldout", "--runtime", "onnxruntime", "--json"]
+    done = reader.run(["pinnace", "eval", *asked])
+    assert done.returncode == 0, done.stderr
+    top1 = {row["name"]: row["top1"] for row in json.loads(done.stdout)["variants"]}
+    right = {name: round(share * len(images)) for name, share in top1.items()}
+    assert printed["python train.py"].startswith(f"held-out accuracy: {right['onnx-fp32']} of {len(images)} ")
+    assert top1["onnx-int8"] >= top1["onnx-fp32"] - 0.01
+    folder = reader.folder / "digits-int8.bundle"
+    assert (folder / "onnx-int8.onnx").stat().st_size < (folder / "onnx-fp32.onnx").stat().st_size / 2
 
 
 def test_the_server_gives_the_same_classes(

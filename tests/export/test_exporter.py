@@ -267,7 +267,7 @@ def test_a_variant_outside_the_tolerance_leaves_no_bundle_but_a_script_that_show
     )
     assert files(tmp_path) == {
         "out.bundle.reproduce.py",
-        "out.bundle.reproduce/golden.npz",
+        "out.bundle.reproduce/failing.npz",
         "out.bundle.reproduce/torchscript-fp32.pt",
     }
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import runpy
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,7 +124,16 @@ def test_a_quantisation_calibrated_on_black_is_refused(
     assert {path.name for path in tmp_path.iterdir()} == {"out.bundle.reproduce", "out.bundle.reproduce.py"}
 
 
-def test_the_script_shows_the_failure_without_pinnace(
+def run_without_pinnace(script: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a script prints where pinnace is not installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "pinnace"]:
+            patch.setitem(sys.modules, name, None)
+        runpy.run_path(str(script))
+    return capsys.readouterr().out
+
+
+def test_the_script_shows_a_failure_on_the_golden_photographs_without_pinnace(
     tiny_request: ExportRequest,
     black: Path,
     pictures: Path,
@@ -130,17 +141,35 @@ def test_the_script_shows_the_failure_without_pinnace(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     request = dataclasses.replace(tiny_request, variants=("onnx-fp32", "onnx-int8"))
-    with pytest.raises(CheckFailed):
-        export_bundle(request, CPU, tmp_path / "out.bundle", evidence=Evidence(calibrate=black))
+    message = refusal(
+        CheckFailed,
+        lambda: export_bundle(request, CPU, tmp_path / "out.bundle", evidence=Evidence(calibrate=black)),
+    )
+    said = re.search(r"got: (\S+) ", message)
+    assert said is not None
     script = tmp_path / "out.bundle.reproduce.py"
-    assert "import pinnace" not in script.read_text()
-    assert "from pinnace" not in script.read_text()
-    runpy.run_path(str(script))
-    printed = capsys.readouterr().out
-    assert printed.startswith("logits difference of each golden sample, by the range of its outputs: [")
+    name, *samples = run_without_pinnace(script, capsys).splitlines()
+    assert name == "logits"
+    assert [line.split(":")[0] for line in samples] == [f"  sample {index}" for index in range(3)]
+    assert any(f"off by {said[1]} of the range" in line for line in samples)
     export_bundle(request, CPU, tmp_path / "out.bundle", evidence=Evidence(calibrate=pictures))
     assert not script.exists()
     assert not script.with_suffix("").exists()
+
+
+def test_the_script_shows_the_photographs_on_which_a_variant_is_worst(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    break_scale(monkeypatch, "stem", np.float32(8))
+    status, err = export("bad.bundle", bounds="min_top1_agreement = 0.9")
+    assert status == 1
+    assert "top-1 agreement of at least 90.0%" in err
+    _, *samples = run_without_pinnace(tmp_path / "bad.bundle.reproduce.py", capsys).splitlines()
+    assert len(samples) == 4
+    differences = [re.search(r"range, (\S+) in the mean", line) for line in samples]
+    means = [float(found[1]) for found in differences if found]
+    assert means == sorted(means, reverse=True)
+    assert means[-1] > 0.5
 
 
 def labelled(pictures: Path, folder: Path, answers: list[int]) -> Path:
@@ -152,8 +181,9 @@ def labelled(pictures: Path, folder: Path, answers: list[int]) -> Path:
 
 
 def test_a_quantisation_that_loses_more_points_than_allowed_is_refused(
-    export: Export, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    export: Export, pictures: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     assert export("good.bundle")[0] == 0
     with Classifier(Bundle.open(tmp_path / "good.bundle"), "onnx-fp32") as fp32:
         answers = [
@@ -176,3 +206,6 @@ def test_a_quantisation_that_loses_more_points_than_allowed_is_refused(
         "  help: give more --calibrate images, another --calibration-method, or leave the precision out\n"
     )
     assert not (tmp_path / "bad.bundle").exists()
+    (sample,) = run_without_pinnace(tmp_path / "bad.bundle.reproduce.py", capsys).splitlines()[1:]
+    assert sample.endswith(f"expected {commonest}")
+    assert f"highest {commonest}," not in sample
