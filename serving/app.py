@@ -72,6 +72,7 @@ def create_app(
             Route("/", answering(index), methods=["GET"]),
             Route("/classify", answering(classify), methods=["POST"]),
             Route("/classify_batch", answering(classify_batch), methods=["POST"]),
+            Route("/docs", answering(docs), methods=["GET"]),
             Route("/models", answering(models), methods=["GET"]),
             Route("/models/{name:path}/classify", answering(classify), methods=["POST"]),
             Route("/models/{name:path}/classify_batch", answering(classify_batch), methods=["POST"]),
@@ -116,6 +117,12 @@ async def index(request: Request) -> Response:
     return JSONResponse(index_body(served(request).classifiers), headers={"Vary": "Accept"})
 
 
+async def docs(request: Request) -> Response:
+    """`GET /docs`: the OpenAPI description, to be read."""
+    files: PageFiles = request.app.state.page_files
+    return await files.docs(request.scope)
+
+
 async def models(request: Request) -> Response:
     """`GET /models`: what is served, in detail."""
     return JSONResponse(models_body(served(request).classifiers))
@@ -128,7 +135,7 @@ async def classify(request: Request) -> Response:
     admission = served(request).admission
     admission.check()
     with admission.held() as hold:
-        limits = Limits(settings.max_body_bytes, hold)
+        limits = Limits(settings.max_body_bytes, hold, model.check_top_k)
         upload = await in_time(read_upload(request, limits), settings.upload_timeout)
         answer = await answered(request, model.classify(upload), settings.timeout)
     return JSONResponse(answer_body(answer), headers=server_timing(answer.timing_ms))
@@ -144,6 +151,7 @@ async def classify_batch(request: Request) -> Response:
         limits = Limits(
             settings.max_batch_bytes,
             hold,
+            model.check_top_k,
             image_bytes=settings.max_body_bytes,
             images=settings.max_batch_images,
         )

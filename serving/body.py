@@ -38,7 +38,7 @@ class Upload:
 
     Attributes:
         image: the encoded bytes, or base64 text that is still to be decoded.
-        top_k: how many classes were asked for, or None; not yet compared with the model.
+        top_k: how many classes were asked for, or None.
     """
 
     image: bytes | str
@@ -51,7 +51,7 @@ class Batch:
 
     Attributes:
         images: the encoded bytes of each, or what is wrong with it already.
-        top_k: how many classes were asked for, or None; not yet compared with the model.
+        top_k: how many classes were asked for, or None.
     """
 
     images: tuple[bytes | PinnaceError, ...]
@@ -65,12 +65,14 @@ class Limits:
     Attributes:
         body_bytes: the largest body.
         hold: called with a number of bytes before they are kept; may raise.
+        check_top_k: called with each `top_k` that is given; may raise.
         image_bytes: the largest image of a batch.
         images: the most images in a batch.
     """
 
     body_bytes: int
     hold: Callable[[int], None]
+    check_top_k: Callable[[int], object] = lambda k: None
     image_bytes: int = 0
     images: int = 1
 
@@ -83,11 +85,11 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
         ImageTooLarge: the body is longer than the limit; the rest of it is not read.
         MalformedBody: the body is not what its content type says.
         UsageError: a field is missing or unknown, or `top_k` is no whole number.
-        PinnaceError: what `limits.hold` raises.
+        PinnaceError: what `limits.hold` and `limits.check_top_k` raise.
         starlette.requests.ClientDisconnect: the client went away.
     """
     content_type = _content_type(request)
-    top_k = _top_k(request.query_params.get(TOP_K))
+    top_k = _top_k(request.query_params.get(TOP_K), limits)
     # What the sender calls an image says little (`image/jpg`, a PNG named .jpg): the bytes decide.
     if content_type in ("", RAW) or content_type.startswith("image/"):
         return Upload(await _read(request, limits), top_k)
@@ -95,7 +97,7 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
         async with _form(request, limits, IMAGE_FIELD, top_k) as (form, top_k):
             return Upload(await _form_image(form), top_k)
     if content_type == JSON:
-        return _parse_json(await _read(request, limits), top_k)
+        return _parse_json(await _read(request, limits), top_k, limits)
     hint = f"send image/*, {RAW}, {FORM} or {JSON}"
     if content_type == "application/x-www-form-urlencoded":
         hint += "; curl --data-binary names this type unless -H 'Content-Type: image/jpeg' is given"
@@ -110,7 +112,7 @@ async def read_batch(request: Request, limits: Limits) -> Batch:
         Others: as `read_upload`.
     """
     content_type = _content_type(request)
-    top_k = _top_k(request.query_params.get(TOP_K))
+    top_k = _top_k(request.query_params.get(TOP_K), limits)
     if not content_type:
         raise UnsupportedImage("the body is no form", hint=f"send {FORM}")
     if content_type != FORM:
@@ -189,7 +191,7 @@ async def _form(
         values = form.getlist(TOP_K)
         if len(values) > 1 or isinstance(next(iter(values), ""), UploadFile):
             raise UsageError(f"the form must have one plain field {TOP_K} at most")
-        yield form, _top_k(str(values[0])) if values else top_k
+        yield form, _top_k(str(values[0]), limits) if values else top_k
     finally:
         await form.close()
 
@@ -213,7 +215,7 @@ def _file(value: UploadFile | str, field: str) -> UploadFile:
     return value
 
 
-def _parse_json(body: bytes, top_k: int | None) -> Upload:
+def _parse_json(body: bytes, top_k: int | None, limits: Limits) -> Upload:
     # Megabytes of brackets and commas would stop everything else for seconds. Base64 has none of them.
     if sum(map(body.count, _JSON_STRUCTURE)) > _MOST_JSON_STRUCTURE:
         raise MalformedBody("the JSON body has too many parts", hint='send {"image": "<base64>"}')
@@ -232,6 +234,7 @@ def _parse_json(body: bytes, top_k: int | None) -> Upload:
         # bool is an int to Python, and `true` is no number of classes.
         if not isinstance(value, int) or isinstance(value, bool):
             raise _not_a_whole_number(json.dumps(value))
+        limits.check_top_k(value)
         top_k = value
     return Upload(image, top_k)
 
@@ -245,12 +248,13 @@ def _check_fields(where: str, names: list[str], field: str) -> None:
         raise UsageError(f"the {where} has no field {field!r}", hint=known)
 
 
-def _top_k(text: str | None) -> int | None:
+def _top_k(text: str | None, limits: Limits) -> int | None:
     if text is None:
         return None
     # Stricter than int(), which also reads "1_0", " 5 " and other alphabets' digits.
     if not _WHOLE_NUMBER.fullmatch(text):
         raise _not_a_whole_number(text)
+    limits.check_top_k(int(text))
     return int(text)
 
 

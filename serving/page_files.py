@@ -18,6 +18,7 @@ from starlette.types import Scope
 
 FOLDER = Path(__file__).with_name("page")
 INDEX = "index.html"
+DOCS = "docs.html"
 
 # The policy allows what the page does and nothing else: no inline script or style, no other host, no frames.
 # Only `blob:` is not ours: the picture that the user chose, before it is sent.
@@ -34,6 +35,12 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 
+# BentoML's copy of Swagger UI shows the description: it has icons in `data:` and styles in the markup.
+DOCS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+
 # What the system's table of types says of these differs from machine to machine.
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
@@ -45,8 +52,8 @@ class PageFiles(StaticFiles):
         super().__init__(directory=FOLDER, follow_symlink=True)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """A file; the page itself is at `/` only, where its relative links are right."""
-        if os.path.normpath(path) == INDEX:
+        """A file; the pages themselves are at `/` and `/docs` only, where their relative links are right."""
+        if os.path.normpath(path) in (INDEX, DOCS):
             raise HTTPException(404)
         return await super().get_response(path, scope)
 
@@ -54,6 +61,12 @@ class PageFiles(StaticFiles):
         """The page."""
         response = await super().get_response(INDEX, scope)
         response.headers["Vary"] = "Accept"
+        return response
+
+    async def docs(self, scope: Scope) -> Response:
+        """The page that shows the OpenAPI description."""
+        response = await super().get_response(DOCS, scope)
+        response.headers["Content-Security-Policy"] = DOCS_POLICY
         return response
 
     def file_response(

@@ -39,6 +39,10 @@ class Served:
         """The version that answers now."""
         return self.engine.classifier.bundle.version
 
+    def check_top_k(self, k: int) -> int:
+        """As `Engine.check_top_k`."""
+        return self.engine.check_top_k(k)
+
     async def classify(self, upload: Upload) -> Answer:
         """As `Engine.classify`. Between the choice of the engine and its work, nothing else runs here."""
         return await self.engine.classify(upload)

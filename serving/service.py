@@ -10,13 +10,10 @@ import logging
 import os
 import sys
 import warnings
-from importlib.metadata import version
 from typing import Any
 
-import attrs
 import bentoml
 import click
-from bentoml._internal.service.openapi.specification import PathItem
 from bentoml._internal.utils.analytics import usage_stats
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,13 +21,14 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from pinnace.models.errors import PinnaceError
-from pinnace.serving import openapi, ready
+from pinnace.serving import ready
 from pinnace.serving.access import ApiKey
 from pinnace.serving.app import create_app
 from pinnace.serving.drain import Drain, Draining
 from pinnace.serving.errors import http_exception
 from pinnace.serving.layout import plan
 from pinnace.serving.metrics import Metrics
+from pinnace.serving.openapi.document import describe
 from pinnace.serving.parent import stop_with_parent
 from pinnace.serving.protocol import use_bounded_protocol
 from pinnace.serving.registry import Registry, preflight
@@ -58,17 +56,8 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
 
     @property
     def openapi_spec(self) -> Any:
-        """BentoML's description of its own routes, with ours."""
-        spec = super().openapi_spec
-        names = ", ".join(folder.stem for folder in settings.bundle)
-        components = dict(spec.components or {})
-        components["schemas"] = {**components.get("schemas", {}), **openapi.SCHEMAS}
-        return attrs.evolve(
-            spec,
-            info=type(spec.info)(title=f"Pinnace: {names}", version=version("pinnace")),
-            paths={**{path: PathItem(**item) for path, item in openapi.PATHS.items()}, **spec.paths},
-            components=components,
-        )
+        """The description of every route, ours and BentoML's."""
+        return describe(settings, getattr(app.state, "registry", None))
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """The application of one worker."""

@@ -32,6 +32,9 @@ class FakeRegistry:
         assert name is None
         return self
 
+    def check_top_k(self, k: int) -> int:
+        return k
+
     async def classify(self, upload: Upload) -> Answer:
         return await self.act(upload)
 

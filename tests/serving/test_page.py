@@ -16,7 +16,7 @@ from PIL import Image
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "serving" / "page"
-FILES = sorted(file.name for file in FOLDER.iterdir() if file.name != "index.html")
+FILES = sorted(file.name for file in FOLDER.iterdir() if file.suffix != ".html")
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 
 
@@ -108,6 +108,9 @@ def test_nothing_comes_from_elsewhere_and_nothing_is_missing() -> None:
         assert not re.search(r"https?:|//\w+\.|@import|url\(", content), name
     assert not re.search(r" on\w+=| style=|<script(?! type=\"module\" src=)|<style", text["index.html"])
     linked = set(re.findall(r'(?:src|href|data-example)="page/([^"]+)"', text["index.html"]))
+    docs = (FOLDER / "docs.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?:|//\w+\.| on\w+=| style=|<style", docs)
+    linked |= set(re.findall(r'(?:src|href)="page/([^"]+)"', docs))
     linked |= set(re.findall(r'from "\./([^"]+)"', text["page.js"]))
     assert linked == set(FILES)
 

@@ -78,7 +78,7 @@ def test_from_the_keyboard_alone(visit: Visit, picture: Picture, red_bars: Bars)
         outlines = f"[{at}, {at}.parentElement].map(e => getComputedStyle(e).outlineWidth)"
         assert "3px" in here.page.evaluate(outlines)
     assert order[:4] == ["model", "pick", "page/example-clock.jpg", "page/example-lights.jpg"]
-    assert order[4].endswith("/docs.json")
+    assert order[4].endswith("/docs")
     for _ in range(3):
         keyboard.press("Shift+Tab")
     with here.page.expect_file_chooser() as chooser:

@@ -1,0 +1,1 @@
+"""The OpenAPI description of every route, which is served at `/docs.json`."""
