@@ -25,6 +25,11 @@ typedef uint8_t FourBytes __attribute__((vector_size(4)));
 #define CLONES
 #endif
 
+#if defined(__GNUC__) && defined(__x86_64__)
+#include <immintrin.h>
+#define HAS_AVX2
+#endif
+
 /* https://arrow.apache.org/docs/format/CDataInterface.html */
 struct ArrowArray {
     int64_t length, null_count, offset, n_buffers, n_children;
@@ -39,7 +44,7 @@ struct ArrowArray {
 typedef struct {
     int in_size, out_size, start, length, taps;
     int *first, *count;
-    int32_t *weights;
+    int32_t *weights; /* `taps` for each pixel; those past its `count` are zero */
 } Axis;
 
 static double bilinear(double x) {
@@ -122,21 +127,148 @@ CLONES static void across(const uint8_t *row, uint8_t *out, const Axis *axis, in
     }
 }
 
-/* One row of the result, from `count` rows that lie `stride` bytes apart. */
-CLONES static void down(const uint8_t *top, size_t stride, int bytes, const int32_t *weight, int count,
+/* One row of the result from byte `from` on, from `count` rows that lie `stride` bytes apart. */
+CLONES static void down(const uint8_t *top, size_t stride, int from, int bytes, const int32_t *weight, int count,
                         int32_t *sums, uint8_t *out) {
-    for (int x = 0; x < bytes; x++) sums[x] = HALF;
+    for (int x = from; x < bytes; x++) sums[x] = HALF;
     for (int k = 0; k < count; k++) {
         const uint8_t *row = top + k * stride;
         int32_t w = weight[k];
-        for (int x = 0; x < bytes; x++) sums[x] += w * row[x];
+        for (int x = from; x < bytes; x++) sums[x] += w * row[x];
     }
-    for (int x = 0; x < bytes; x++) out[x] = clip(sums[x]);
+    for (int x = from; x < bytes; x++) out[x] = clip(sums[x]);
 }
+
+#ifdef HAS_AVX2
+/* The same two, 32 bytes at a time. A weight is split into high * 2^12 + low, two numbers of 16 bits, so that one
+ * instruction multiplies and adds two pixels. The sums are whole numbers modulo 2^32: their order is of no account. */
+#define LOW_BITS 12
+#define AVX2 __attribute__((target("avx2")))
+
+static inline int in_four(int taps) { return (taps + 3) / 4 * 4; }
+
+static inline int32_t pair(int32_t a, int32_t b) { return (int32_t)((uint32_t)(a & 0xffff) | (uint32_t)b << 16); }
+
+static inline int32_t pair_high(const int32_t *w) { return pair(w[0] >> LOW_BITS, w[1] >> LOW_BITS); }
+
+static inline int32_t pair_low(const int32_t *w) {
+    const int32_t mask = (1 << LOW_BITS) - 1;
+    return pair(w[0] & mask, w[1] & mask);
+}
+
+AVX2 static inline __m256i whole_sum(__m256i high, __m256i low) {
+    __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(high, LOW_BITS), low);
+    return _mm256_srai_epi32(_mm256_add_epi32(sum, _mm256_set1_epi32(HALF)), PRECISION_BITS);
+}
+
+/* Four taps at a time; the caller sees to it that `taps` is a multiple of four, and that the row has as many pixels
+ * from each `first` on. `weights` are pairs: high of 0 1, high of 2 3, low of 0 1, low of 2 3. */
+AVX2 static void across_avx2(const uint8_t *row, uint8_t *out, const Axis *axis, const int *first,
+                             const int32_t *pairs, int offset) {
+    const __m256i spread =
+        _mm256_setr_epi8(0, -1, 4, -1, 1, -1, 5, -1, 2, -1, 6, -1, 3, -1, 7, -1, /* pixels 0 and 1 */
+                         8, -1, 12, -1, 9, -1, 13, -1, 10, -1, 14, -1, 11, -1, 15, -1);
+    const __m256i highs = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1), lows = _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3);
+    for (int i = 0; i < axis->length; i++) {
+        const uint8_t *pixel = row + 4 * (size_t)(first[i] - offset);
+        const int32_t *pair = pairs + (size_t)i * axis->taps;
+        __m256i high = _mm256_setzero_si256(), low = high;
+        for (int k = 0; k < axis->taps; k += 4) {
+            __m128i four = _mm_loadu_si128((const __m128i *)(pixel + 4 * k));
+            __m256i pixels = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(four), spread);
+            __m256i weights = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(pair + k)));
+            __m256i w_high = _mm256_permutevar8x32_epi32(weights, highs);
+            __m256i w_low = _mm256_permutevar8x32_epi32(weights, lows);
+            high = _mm256_add_epi32(high, _mm256_madd_epi16(pixels, w_high));
+            low = _mm256_add_epi32(low, _mm256_madd_epi16(pixels, w_low));
+        }
+        __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(high, LOW_BITS), low);
+        __m128i total = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+        total = _mm_srai_epi32(_mm_add_epi32(total, _mm_set1_epi32(HALF)), PRECISION_BITS);
+        total = _mm_packs_epi32(total, total);
+        int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(total, total));
+        memcpy(out + 4 * i, &bytes, 4);
+    }
+}
+
+/* Bytes in multiples of 16; gives back how many it did. Two rows at a time; an odd last one is paired with itself and
+ * a weight of zero. */
+AVX2 static int down_avx2(const uint8_t *top, size_t stride, int bytes, const int32_t *weight, int count,
+                          uint8_t *out) {
+    int x = 0;
+    for (; x + 16 <= bytes; x += 16) {
+        __m256i high0 = _mm256_setzero_si256(), low0 = high0, high1 = high0, low1 = high0;
+        for (int k = 0; k < count; k += 2) {
+            const uint8_t *row = top + k * stride + x;
+            int32_t w[2] = {weight[k], k + 1 < count ? weight[k + 1] : 0};
+            __m128i a = _mm_loadu_si128((const __m128i *)row);
+            __m128i b = k + 1 < count ? _mm_loadu_si128((const __m128i *)(row + stride)) : a;
+            __m256i left = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(a, b));
+            __m256i right = _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(a, b));
+            __m256i w_high = _mm256_set1_epi32(pair_high(w)), w_low = _mm256_set1_epi32(pair_low(w));
+            high0 = _mm256_add_epi32(high0, _mm256_madd_epi16(left, w_high));
+            low0 = _mm256_add_epi32(low0, _mm256_madd_epi16(left, w_low));
+            high1 = _mm256_add_epi32(high1, _mm256_madd_epi16(right, w_high));
+            low1 = _mm256_add_epi32(low1, _mm256_madd_epi16(right, w_low));
+        }
+        __m256i words = _mm256_packs_epi32(whole_sum(high0, low0), whole_sum(high1, low1));
+        words = _mm256_permute4x64_epi64(words, 0xd8);
+        __m128i result = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+        _mm_storeu_si128((__m128i *)(out + x), result);
+    }
+    return x;
+}
+
+/* The axis for `across_avx2`, of pixels up to `end`: those whose taps would reach past it begin earlier, with weights
+ * of zero. */
+static int *in_fours(const Axis *axis, int end, Axis *wide, int32_t **pairs) {
+    *wide = *axis;
+    wide->taps = in_four(axis->taps);
+    int *first = malloc(axis->length * sizeof(int));
+    int32_t *four = malloc(wide->taps * sizeof(int32_t));
+    *pairs = malloc((size_t)axis->length * wide->taps * sizeof(int32_t));
+    if (!first || !four || !*pairs) {
+        free(first);
+        free(four);
+        free(*pairs);
+        return NULL;
+    }
+    for (int i = 0; i < axis->length; i++) {
+        int over = axis->first[i] + wide->taps - end, shift = over > 0 ? over : 0;
+        first[i] = axis->first[i] - shift;
+        memset(four, 0, wide->taps * sizeof(int32_t));
+        memcpy(four + shift, axis->weights + (size_t)i * axis->taps, axis->count[i] * sizeof(int32_t));
+        for (int k = 0; k < wide->taps; k += 4) {
+            int32_t *pair = *pairs + (size_t)i * wide->taps + k;
+            pair[0] = pair_high(four + k);
+            pair[1] = pair_high(four + k + 2);
+            pair[2] = pair_low(four + k);
+            pair[3] = pair_low(four + k + 2);
+        }
+    }
+    free(four);
+    return first;
+}
+#endif
 
 static void all_across(const uint8_t *source, size_t stride, int rows, const Axis *axis, int offset,
                        uint8_t *out) {
     size_t width = 4 * (size_t)axis->length;
+#ifdef HAS_AVX2
+    int last = axis->length - 1, end = axis->first[last] + axis->count[last]; /* a row may have no more */
+    if (axis->in_size != axis->out_size && in_four(axis->taps) <= end - offset && __builtin_cpu_supports("avx2")) {
+        Axis wide;
+        int32_t *pairs;
+        int *first = in_fours(axis, end, &wide, &pairs);
+        if (first) {
+            for (int y = 0; y < rows; y++)
+                across_avx2(source + y * stride, out + y * width, &wide, first, pairs, offset);
+            free(first);
+            free(pairs);
+            return;
+        }
+    }
+#endif
     for (int y = 0; y < rows; y++) {
         if (axis->in_size == axis->out_size)
             memcpy(out + y * width, source + y * stride + 4 * (size_t)(axis->start - offset), width);
@@ -147,13 +279,21 @@ static void all_across(const uint8_t *source, size_t stride, int rows, const Axi
 
 static void all_down(const uint8_t *source, size_t stride, int bytes, const Axis *axis, int offset,
                      int32_t *sums, uint8_t *out) {
+#ifdef HAS_AVX2
+    int avx2 = __builtin_cpu_supports("avx2");
+#endif
     for (int y = 0; y < axis->length; y++) {
         const uint8_t *top = source + (size_t)(axis->first[y] - offset) * stride;
         if (axis->in_size == axis->out_size)
             memcpy(out + (size_t)y * bytes, top, bytes);
-        else
-            down(top, stride, bytes, axis->weights + (size_t)y * axis->taps, axis->count[y], sums,
-                 out + (size_t)y * bytes);
+        else {
+            const int32_t *weights = axis->weights + (size_t)y * axis->taps;
+            int done = 0;
+#ifdef HAS_AVX2
+            if (avx2) done = down_avx2(top, stride, bytes, weights, axis->count[y], out + (size_t)y * bytes);
+#endif
+            down(top, stride, done, bytes, weights, axis->count[y], sums, out + (size_t)y * bytes);
+        }
     }
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
+
 from pinnace.models.errors import ImageError
 
 # Every chunk, marker, block and tag costs a few reads, and a microsecond or more of Python each. Photographs
@@ -47,9 +49,16 @@ def check_scans(jpeg: bytes, pixels: int) -> None:
     Raises:
         ImageError: there are too many scans for its size.
     """
-    scans = jpeg.count(_START_OF_SCAN)
+    scans = _count(jpeg, _START_OF_SCAN)
     if scans > USUAL_SCANS and scans * pixels > MOST_SCANNED_PIXELS:
         most = max(USUAL_SCANS, MOST_SCANNED_PIXELS // pixels)
         raise ImageError(
             f"the JPEG image has {scans} scans", expected=f"at most {most} for {pixels:,} pixels"
         )
+
+
+def _count(data: bytes, pair: bytes) -> int:
+    """`data.count(pair)` of two different bytes, several times as fast."""
+    values = np.frombuffer(data, np.uint8)
+    first = np.flatnonzero(values[:-1] == pair[0])
+    return int(np.count_nonzero(values[first + 1] == pair[1]))
