@@ -52,19 +52,19 @@ class Bento:
 
 
 def build_bento(
-    bundle: Bundle, folder: Path, *, variants: tuple[str, ...] = (), device: Device = "cpu"
+    *bundles: Bundle, folder: Path, variants: tuple[str, ...] = (), device: Device = "cpu"
 ) -> Bento:
-    """Write a bento of a bundle; nothing is downloaded.
+    """Write a bento of bundles; nothing is downloaded.
 
     Args:
-        bundle: what it will serve; its hashes are checked.
+        bundles: what it will serve, the default model first; their hashes are checked.
         folder: where the bento will stand; an older bento there is replaced.
-        variants: what goes in, the first is served; by default every ONNX variant.
+        variants: what goes in of each, the first is served; by default every ONNX variant.
         device: which ONNX Runtime it will ask for.
 
     Raises:
-        UsageError: a variant is not in the bundle, or needs more than ONNX Runtime; `folder` is something
-            else.
+        UsageError: a variant is not in a bundle, or needs more than ONNX Runtime; two bundles have the same
+            name; `folder` is something else.
         CheckFailed: a file of the bundle has changed.
         MissingDependency: BentoML is not installed.
     """
@@ -72,7 +72,9 @@ def build_bento(
         raise MissingDependency(
             "packaging needs bentoml, which is not installed", hint="pip install 'pinnace[serve]'"
         )
-    chosen = choose_variants(bundle, variants)
+    chosen = {name: choose_variants(bundle, variants) for name, bundle in _by_folder(bundles).items()}
+    names = tuple(dict.fromkeys(variant.name for inside in chosen.values() for variant in inside))
+    title = safe_name(bundles[0].name)
     with (
         new_folder(folder, marker=MARKER) as out,
         tempfile.TemporaryDirectory(prefix="pinnace-bento-") as work,
@@ -80,16 +82,16 @@ def build_bento(
         context = Path(work) / "context"
         (context / "wheels").mkdir(parents=True)
         wheel = write_wheel(context / "wheels")
-        model = f"{safe_name(bundle.name)}.bundle"
-        copy_bundle(bundle, context / model, chosen)
-        settings = f'bundle = "{model}"\ndevice = "{device}"\n'
+        for bundle, (name, inside) in zip(bundles, chosen.items(), strict=True):
+            copy_bundle(bundle, context / name, inside)
+        settings = f"bundle = {json.dumps(list(chosen))}\ndevice = {json.dumps(device)}\n"
         (context / CONFIG_FILE).write_text(settings, encoding="utf-8")
         bentofile = {
             "service": SERVICE,
-            "name": safe_name(bundle.name),
-            "description": f"Classifies images with {bundle.name} ({', '.join(v.name for v in chosen)}).",
+            "name": title,
+            "description": f"Classifies images: {', '.join(b.name for b in bundles)} ({', '.join(names)}).",
             "labels": {"project": "pinnace", "device": device},
-            "include": ["wheels/*.whl", f"{model}/**", CONFIG_FILE],
+            "include": ["wheels/*.whl", *(f"{name}/**" for name in chosen), CONFIG_FILE],
             "python": {
                 "packages": [f"./wheels/{wheel.name}", *requirements(device)],
                 "lock_packages": False,  # locking asks the index
@@ -101,7 +103,21 @@ def build_bento(
         shutil.copytree(built, out, dirs_exist_ok=True)
         tag = f"{built.parent.name}:{built.name}"
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Bento(folder.absolute(), tag, device, tuple(variant.name for variant in chosen), size)
+    return Bento(folder.absolute(), tag, device, names, size)
+
+
+def _by_folder(bundles: tuple[Bundle, ...]) -> dict[str, Bundle]:
+    """The bundles by the names of their folders in the bento, which differ where their own names do."""
+    found: dict[str, Bundle] = {}
+    for bundle in bundles:
+        if any(bundle.name == other.name for other in found.values()):
+            raise UsageError(
+                f"two bundles have the same name: {bundle.name}",
+                hint="requests could not tell them apart; package them in two bentos",
+            )
+        name = safe_name(bundle.name)
+        found[f"{name}.bundle" if f"{name}.bundle" not in found else f"{name}-{len(found)}.bundle"] = bundle
+    return found
 
 
 def choose_variants(bundle: Bundle, names: tuple[str, ...]) -> tuple[Variant, ...]:

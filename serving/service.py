@@ -15,6 +15,7 @@ from typing import Any
 import bentoml
 import click
 from bentoml._internal.utils.analytics import usage_stats
+from bentoml.images import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -160,6 +161,8 @@ def _http_config() -> dict[str, Any]:
     service_class=PinnaceService,
     workers=layout.workers,
     http=_http_config(),
+    # Where packages are not locked, BentoML's Dockerfile forgets the wheel that it installs.
+    image=Image().build_include("wheels"),
     logging={"access": {"enabled": settings.access_log}},
 )
 class Pinnace:

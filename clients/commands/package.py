@@ -1,4 +1,4 @@
-"""`pinnace package`: a bento that serves a bundle on a machine with no checkout."""
+"""`pinnace package`: a bento that serves bundles on a machine with no checkout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pinnace.clients.options import BundleArgument, Json
+from pinnace.clients.options import Json
 from pinnace.clients.output import out, plain, print_json
 from pinnace.models.bundle import Bundle
 
@@ -21,24 +21,32 @@ class Device(str, Enum):
 
 
 def package(
-    bundle: BundleArgument,
+    bundle: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Bundles' folders; the first answers where a request names no model.",
+            metavar="BUNDLE...",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The bento's folder.", metavar="DIR", show_default=False)
     ],
     variant: Annotated[
         list[str] | None,
         typer.Option(
-            help="A variant to put in; may be repeated, and the first is served.",
+            help="A variant to put in of each bundle; may be repeated, and the first is served.",
             show_default="every ONNX variant",
         ),
     ] = None,
     device: Annotated[Device, typer.Option(help="cpu or cuda.", show_default="`cpu`")] = Device.CPU,
     json: Json = False,
 ) -> None:
-    """Make a bento: a folder with the model, Pinnace and a list of what they need, for `bentoml serve`."""
+    """Make a bento: a folder with the models, Pinnace and a list of what they need, for `bentoml serve`."""
     from pinnace.serving.bento import build_bento
 
-    made = build_bento(Bundle.open(bundle), output, variants=tuple(variant or ()), device=device.value)
+    opened = [Bundle.open(folder) for folder in bundle]
+    made = build_bento(*opened, folder=output, variants=tuple(variant or ()), device=device.value)
     if json:
         print_json(made)
         return

@@ -18,6 +18,7 @@ from pinnace.clients.cli import run
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import CheckFailed, UsageError
 from pinnace.serving.bento import Bento, build_bento, requirements, safe_name
+from pinnace.serving.settings import load_settings
 from pinnace.serving.wheel import ROOMS, write_wheel
 
 REPOSITORY = Path(__file__).parents[2]
@@ -43,7 +44,7 @@ def two_variants(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Bund
 
 @pytest.fixture(scope="module")
 def bento(two_variants: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bento:
-    return build_bento(two_variants, tmp_path_factory.mktemp("bentos") / "tiny.bento")
+    return build_bento(two_variants, folder=tmp_path_factory.mktemp("bentos") / "tiny.bento")
 
 
 def test_it_holds_only_the_variants_that_need_no_torch(bento: Bento) -> None:
@@ -76,6 +77,27 @@ def test_it_serves_without_the_checkout_and_without_torch(
     assert (answer["model"], answer["predictions"][0]["label"]) == ("tiny", "reddish")
 
 
+def test_the_image_has_the_wheel_before_it_is_installed(bento: Bento) -> None:
+    lines = (bento.folder / "env" / "docker" / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    (copied,) = [number for number, line in enumerate(lines) if "./src/wheels ./src/wheels" in line]
+    (installed,) = [number for number, line in enumerate(lines) if "pip install -r" in line]
+    assert copied < installed
+    assert "./wheels/pinnace-" in (bento.folder / "env" / "python" / "requirements.txt").read_text()
+
+
+def test_several_bundles_in_one(
+    bundle: Path, tools: dict[str, Callable[..., Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tools["build_bundle"](tmp_path / "other.bundle", name="TINY")
+    made = tmp_path / "both.bento"
+    assert run(["package", str(other), str(bundle), "-o", str(made)]) == 0
+    told = load_settings(made / "src" / "pinnace.toml")
+    assert [Bundle.open(folder).name for folder in told.bundle] == ["TINY", "tiny"]
+    assert all(folder.parent == made / "src" for folder in told.bundle)
+    assert run(["package", str(bundle), str(bundle), "-o", str(tmp_path / "x.bento")]) == 2
+    assert "two bundles have the same name: tiny" in capsys.readouterr().err
+
+
 def test_what_a_flavour_needs() -> None:
     cpu, cuda = "\n".join(requirements("cpu")), "\n".join(requirements("cuda"))
     assert "onnxruntime>=" in cpu
@@ -101,9 +123,9 @@ def test_the_wheel_holds_the_four_rooms_and_is_the_same_twice(tmp_path: Path) ->
 
 def test_what_cannot_be_packaged_is_said(two_variants: Bundle, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="torchscript-fp32 needs more than ONNX Runtime"):
-        build_bento(two_variants, tmp_path / "x.bento", variants=("torchscript-fp32",))
+        build_bento(two_variants, folder=tmp_path / "x.bento", variants=("torchscript-fp32",))
     with pytest.raises(UsageError, match="has no variant onnx-int9"):
-        build_bento(two_variants, tmp_path / "x.bento", variants=("onnx-int9",))
+        build_bento(two_variants, folder=tmp_path / "x.bento", variants=("onnx-int9",))
     assert not (tmp_path / "x.bento").exists()
 
 
@@ -111,7 +133,7 @@ def test_a_changed_file_is_not_packaged(two_variants: Bundle, tmp_path: Path) ->
     folder = shutil.copytree(two_variants.folder, tmp_path / "changed.bundle")
     (folder / "labels.txt").write_text("other\n")
     with pytest.raises(CheckFailed, match="has changed since it was exported"):
-        build_bento(Bundle.open(folder), tmp_path / "x.bento")
+        build_bento(Bundle.open(folder), folder=tmp_path / "x.bento")
     assert [path.name for path in tmp_path.iterdir()] == ["changed.bundle"]
 
 
