@@ -14,6 +14,9 @@ from pinnace.models.signature import Signature
 SCHEMA_VERSION = 1
 FILE_NAME = "manifest.json"
 
+# Of fewer photographs than this, one whose answer changes is a large share: shares are then not judged.
+FEWEST_FOR_SHARES = 20
+
 
 @dataclass(frozen=True)
 class Parity:

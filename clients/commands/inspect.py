@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pinnace.clients.options import BundleArgument, Json
+from pinnace.models.manifest import FEWEST_FOR_SHARES, Parity, Proof, Tolerance, Variant
 
 if TYPE_CHECKING:
     from pinnace.models.bundle import Bundle
@@ -43,23 +44,46 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
     ]
     for name, value in rows:
         facts.add_row(f"[bold]{name}[/]", escape(value))
-    table = Table("variant", "size", "max abs", "max rel", "cosine", "top-1 agreement", "proved in")
+    heads = ("variant", "size", "max abs", "max rel", "cosine", "top-1 agreement", "compared on", "proved in")
+    table = Table(*heads)
     for variant in manifest.variants:
-        parity = variant.parity
-        if parity is None:
-            table.add_row(variant.name, _size(variant.bytes), "", "", "", "", "[yellow]not proved[/]")
+        measured = shown(variant)
+        if measured is None:
+            table.add_row(variant.name, _size(variant.bytes), "", "", "", "", "", "[yellow]not proved[/]")
             continue
-        agreement = "" if parity.top1_agreement is None else f"{parity.top1_agreement:.1%}"
         table.add_row(
             variant.name,
             _size(variant.bytes),
-            f"{parity.max_abs:.2e}",
-            f"{parity.max_rel:.2e}",
-            f"{parity.cosine:.6f}",
-            agreement,
-            parity.runtime,
+            f"{measured.max_abs:.2e}",
+            f"{measured.max_rel:.2e}",
+            f"{measured.cosine:.6f}",
+            agreement(measured, variant.tolerance),
+            compared_on(measured, variant.tolerance),
+            measured.runtime,
         )
     out().print(facts, table)
+
+
+def shown(variant: Variant) -> Parity | Proof | None:
+    """What says most of a variant: the proof on photographs of a lower precision, else the parity."""
+    return (variant.proof if variant.tolerance.photographs_only else None) or variant.parity
+
+
+def agreement(measured: Parity | Proof, tolerance: Tolerance) -> str:
+    """The top-1 agreement for people; nothing where a lower precision was compared on few photographs."""
+    share = measured.top1_agreement
+    few = tolerance.photographs_only and _samples(measured) < FEWEST_FOR_SHARES
+    return "" if share is None or few else f"{share:.1%}"
+
+
+def compared_on(measured: Parity | Proof, tolerance: Tolerance) -> str:
+    """How many of what."""
+    photographs = tolerance.photographs_only or isinstance(measured, Proof)
+    return f"{_samples(measured)} {'photographs' if photographs else 'inputs'}"
+
+
+def _samples(measured: Parity | Proof) -> int:
+    return measured.images if isinstance(measured, Proof) else measured.samples
 
 
 def _size(count: int) -> str:

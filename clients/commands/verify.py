@@ -26,6 +26,7 @@ def verify(
     from rich.markup import escape
     from rich.table import Table
 
+    from pinnace.clients.commands.inspect import agreement, compared_on
     from pinnace.clients.output import err, only_data, out, print_json, steps
     from pinnace.export.proving.verify import passed, verify_bundle
     from pinnace.models.bundle import Bundle
@@ -47,18 +48,20 @@ def verify(
         ]
         print_json({"bundle": str(bundle), "variants": rows, "passed": good})
     else:
-        table = Table("variant", "runtime", "verdict", "max abs", "max rel", "top-1 agreement")
+        heads = ("variant", "runtime", "verdict", "max abs", "max rel", "cosine", "top-1 agreement")
+        table = Table(*heads, "compared on")
         words = {True: "[green]passed[/]", False: "[bold red]failed[/]", None: "[yellow]not run[/]"}
         for verdict in verdicts:
-            parity = verdict.parity
-            agreement = None if parity is None else parity.top1_agreement
+            parity, tolerance = verdict.parity, verdict.variant.tolerance
             table.add_row(
                 verdict.variant.name,
                 verdict.runtime or "",
                 words[verdict.passed],
                 "" if parity is None else f"{parity.max_abs:.2e}",
                 "" if parity is None else f"{parity.max_rel:.2e}",
-                "" if agreement is None else f"{agreement:.1%}",
+                "" if parity is None else f"{parity.cosine:.6f}",
+                "" if parity is None else agreement(parity, tolerance),
+                "" if parity is None else compared_on(parity, tolerance),
             )
         out().print(table)
     for verdict in verdicts:

@@ -33,15 +33,19 @@ def measure(
         batches: batch sizes, where the model takes any; see `pinnace.models.golden.calls`.
 
     Returns:
-        The worst over all samples, outputs and batch sizes.
+        The worst over all samples, outputs and batch sizes; the agreement is the share of all samples in the
+        worst batch size.
     """
     samples = len(next(iter(inputs.values())))
     parities = []
+    agreed: dict[int, npt.NDArray[np.bool_]] = {}
     for chosen, feeds in golden.calls(runtime.signature, inputs, batches):
         got = golden.rows(runtime.signature, runtime.run(feeds))
         want = {name: array[chosen] for name, array in outputs.items()}
         parities.append(compare(want, got, outputs, classes=classes, runtime=runtime.name))
-    agreements = [parity.top1_agreement for parity in parities if parity.top1_agreement is not None]
+        if classes:
+            agreed.setdefault(len(chosen), np.ones(samples, np.bool_))[chosen] &= _same_first(want, got)
+    agreements = [float(same.mean()) for same in agreed.values()]
     return Parity(
         max_abs=max(parity.max_abs for parity in parities),
         max_rel=max(parity.max_rel for parity in parities),
@@ -73,8 +77,18 @@ def compare(want: Arrays, got: Arrays, everything: Arrays, *, classes: bool, run
         max_rel = max(max_rel, float((difference / ranges(eager, rows(everything[name]))).max()))
         cosine = min(cosine, float(_cosines(eager, answer).min()))
         if classes:
-            agreement = float((eager.argmax(axis=1) == answer.argmax(axis=1)).mean())
+            agreement = float(_same_first(want, got).mean())
     return Parity(max_abs, max_rel, cosine, agreement, len(next(iter(want.values()))), runtime)
+
+
+def _same_first(want: Arrays, got: Arrays) -> npt.NDArray[np.bool_]:
+    """Which samples of a classifier have the same arg-max; none where the answers are none."""
+    ((name, reference),) = want.items()
+    eager, answer = rows(reference), rows(got[name])
+    if eager.shape != answer.shape:
+        return np.zeros(len(eager), np.bool_)
+    same: npt.NDArray[np.bool_] = eager.argmax(axis=1) == answer.argmax(axis=1)
+    return same & np.isfinite(answer).all(axis=1)
 
 
 def excess(parity: Parity, tolerance: Tolerance) -> tuple[str, str] | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pinnace.export.proving import parity
 from pinnace.models import golden
-from pinnace.models.manifest import Golden, Proof, Tolerance
+from pinnace.models.manifest import FEWEST_FOR_SHARES, Golden, Proof, Tolerance
 from pinnace.models.predictions import DEFAULT_TOP_K
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from pinnace.export.proving.parity import Arrays, Floats
     from pinnace.models.runtimes.base import Runtime
-
-# Of fewer photographs than this, one whose answer changes is a large share: shares are then not judged.
-FEWEST_FOR_SHARES = 20
 
 # So many photographs are run at once.
 BATCH = 8

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from pinnace.export.formats import all_formats, split
 from pinnace.models.errors import UsageError
 from pinnace.models.manifest import Tolerance
+from pinnace.models.runtimes import all_runtimes
 from pinnace.models.toml import read_toml
 
 _FOLDER = Path(__file__).parent
@@ -31,7 +33,7 @@ class Target:
     """
 
     description: str
-    opset: int
+    opset: Annotated[int, Field(ge=17, le=20)]
     variants: Annotated[tuple[str, ...], Field(min_length=1)]
     tolerance: dict[str, Tolerance]
     batch: tuple[int, int] = (1, 16)
@@ -51,6 +53,8 @@ def names() -> list[str]:
 def read(name: str) -> Target:
     """Read a target by name, or from a TOML file of the user's own.
 
+    What a precision has to keep is that of the target `cpu`, where the file does not say it.
+
     Raises:
         UsageError: there is no such target, or the file is not one.
     """
@@ -65,12 +69,26 @@ def read(name: str) -> Target:
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    precisions = {precision for format in all_formats().values() for precision in format.kinds.values()}
+    for what, given, known in (
+        ("tolerance", target.tolerance, sorted(precisions)),
+        ("runtimes", target.runtimes, list(all_runtimes())),
+    ):
+        for word in given:
+            if word not in known:
+                raise UsageError(
+                    f"{path}: {what}: there is no {word}", expected="one of " + ", ".join(known), got=word
+                )
+    for variant in target.variants:
+        split(variant)
     if not 1 <= target.batch[0] <= target.batch[1]:
         raise UsageError(
             f"{path}: batch: no range",
             expected="[smallest, largest], at least 1",
             got=str(list(target.batch)),
         )
+    if path.parent != _FOLDER:
+        target = replace(target, tolerance=read(DEFAULT).tolerance | target.tolerance)
     return target
 
 

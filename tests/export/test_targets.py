@@ -109,6 +109,33 @@ def test_a_target_with_a_batch_that_is_no_range(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('runtimes = ["onnxruntim"]', "runtimes: there is no onnxruntim\n  expected: one of onnxruntime, "),
+        ("tolerance.fp23.max_rel = 1", "tolerance: there is no fp23\n  expected: one of fp16, fp32, int8\n"),
+        ("opset = 99", "opset: Input should be less than or equal to 20"),
+    ],
+)
+def test_a_target_with_a_slip_of_the_pen(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    opset = "" if line.startswith("opset") else "opset = 18\n"
+    path.write_text(
+        f'description = "x"\nvariants = ["onnx-fp32"]\n{opset}{line}\ntolerance.fp32.max_rel = 1\n'
+    )
+    assert refusal(lambda: targets.read(str(path))).startswith(f"{path}: {message}")
+
+
+def test_a_precision_of_which_a_target_says_nothing_has_to_keep_what_it_has_for_cpus(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'description = "x"\nopset = 18\nvariants = ["onnx-fp32", "onnx-int8"]\ntolerance.fp32.max_rel = 1\n'
+    )
+    tolerance = targets.read(str(path)).tolerance
+    assert tolerance["int8"] == targets.read("cpu").tolerance["int8"]
+    assert tolerance["fp32"].max_rel == 1
+
+
 def test_pinnace_targets_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["targets", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)

@@ -83,6 +83,30 @@ def test_the_manifest_says_what_was_measured(converted: Bundle, pictures: Path) 
     assert passed(verify_bundle(converted))
 
 
+def test_what_people_see_of_a_low_precision_is_what_it_was_judged_on(
+    converted: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    rows = {}
+    for verb in ("inspect", "verify"):
+        assert cli.run([verb, str(converted.folder)]) == 0
+        for line in capsys.readouterr().out.splitlines():
+            cells = [cell.strip() for cell in line.strip("│ ").split("│")]
+            if "onnxruntime" in cells:
+                rows[verb, cells[0]] = cells
+    proof = converted.variant("onnx-int8").proof
+    assert proof is not None
+    assert proof.top1_agreement is not None
+    assert rows["inspect", "onnx-int8"][-3:] == [
+        f"{proof.top1_agreement:.1%}",
+        "27 photographs",
+        "onnxruntime",
+    ]
+    assert rows["inspect", "onnx-fp32"][-3:-1] == ["100.0%", "10 inputs"]
+    assert rows["verify", "onnx-int8"][-2:] == ["", "3 photographs"]
+    assert rows["verify", "onnx-fp32"][-2:] == ["100.0%", "10 inputs"]
+
+
 def test_the_card_is_hashed_and_has_a_row_for_each_variant(converted: Bundle) -> None:
     text = (converted.folder / "README.md").read_text()
     assert converted.manifest.files["README.md"] == sha256(converted.folder / "README.md")

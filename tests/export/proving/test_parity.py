@@ -154,6 +154,16 @@ def test_the_agreement_is_that_of_the_worst_batch() -> None:
     assert result.top1_agreement == 0
 
 
+def test_the_agreement_is_the_share_of_all_samples_and_not_that_of_one_call() -> None:
+    wrong = np.random.default_rng(0).normal(size=(10, 4))[3]
+
+    def one_wrong(x: np.ndarray) -> np.ndarray:
+        flipped = (x == wrong).all(axis=1)
+        return np.where(flipped[:, None], -2 * x, 2 * x)
+
+    assert run(one_wrong)[0].top1_agreement == 0.9
+
+
 FAIR = Parity(0.5, 0.01, 0.99, 0.9, 10, "abacus")
 
 
