@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pinnace.serving.errors import Unauthorized, error_response
 
-OPEN_PATHS = ("/", "/livez", "/readyz", "/healthz")
+OPEN_PATHS = ("/", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready")
 OPEN_FOLDER = "/page/"
 
 
@@ -32,7 +32,7 @@ class ApiKey:
             "the request has no API key, or another than the server's",
             hint="send it as Authorization: Bearer KEY, or as X-API-Key: KEY",
         )
-        await error_response(error, close=close)(scope, receive, send)
+        await error_response(error, close=close, path=scope["path"])(scope, receive, send)
 
     def _is_right(self, headers: Headers) -> bool:
         kind, _, token = headers.get("authorization", "").partition(" ")

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
-import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from pinnace.models.answer import Answer
-from pinnace.models.errors import ImageTooLarge, PinnaceError
-from pinnace.serving.body import Limits, discard, read_batch, read_upload, whole
-from pinnace.serving.errors import (
-    LateAnswer,
-    Overloaded,
-    SlowRequest,
-    error_data,
-    error_response,
-    http_exception,
-    unforeseen,
-)
+from pinnace.models.errors import PinnaceError
+from pinnace.serving import open_protocol
+from pinnace.serving.body import Limits, read_batch, read_upload
+from pinnace.serving.errors import error_data, http_exception
+from pinnace.serving.handling import answered, answering, in_time, rounded, served, tell_times
 from pinnace.serving.listing import index_body, models_body
 from pinnace.serving.metrics import server_timing
 from pinnace.serving.page_files import PageFiles, wants_page
@@ -35,18 +26,13 @@ from pinnace.serving.registry import Registry, Served
 from pinnace.serving.reload import Reloading
 from pinnace.serving.settings import Settings
 
-logger = logging.getLogger("pinnace.serving")
-
-T = TypeVar("T")
-
-Handler = Callable[[Request], Awaitable[Response]]
-
 
 def create_app(
     settings: Settings,
     *,
     open_registry: Callable[[Settings], Registry] = Registry.open,
     on_ready: Callable[[Registry], None] = lambda registry: None,
+    is_ready: Callable[[], bool] = lambda: True,
 ) -> Starlette:
     """The application; the models are loaded when it starts up, before it takes a connection.
 
@@ -54,6 +40,7 @@ def create_app(
         settings: limits and what to serve.
         open_registry: loads the models.
         on_ready: called on the event loop with the models, once they are warm.
+        is_ready: whether all workers are.
     """
 
     @contextlib.asynccontextmanager
@@ -77,6 +64,7 @@ def create_app(
             Route("/models/{name:path}/classify", answering(classify), methods=["POST"]),
             Route("/models/{name:path}/classify_batch", answering(classify_batch), methods=["POST"]),
             Route("/models/{name:path}/reload", answering(reload), methods=["POST"]),
+            *open_protocol.routes(),
             Mount("/page", page_files),
         ],
         exception_handlers={HTTPException: http_exception},
@@ -84,29 +72,9 @@ def create_app(
     )
     app.state.settings = settings
     app.state.page_files = page_files
+    app.state.is_ready = is_ready
+    app.state.spans = None
     return app
-
-
-def answering(handler: Handler) -> Handler:
-    """Turn what a handler raises into an answer in our form."""
-
-    async def endpoint(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except PinnaceError as error:
-            # Of refusals there may be hundreds a second; the metrics count them.
-            if error.http_status >= 500 and not isinstance(error, Overloaded | LateAnswer):
-                logger.error("%s %s: %s", request.method, request.url.path, error)
-            return await refusal(request, error)
-        except ClientDisconnect:
-            return Response(status_code=400)  # nobody is left to read it
-        except HTTPException:
-            raise
-        except Exception:
-            logger.exception("%s %s failed", request.method, request.url.path)
-            return await refusal(request, unforeseen())
-
-    return endpoint
 
 
 async def index(request: Request) -> Response:
@@ -138,6 +106,7 @@ async def classify(request: Request) -> Response:
         limits = Limits(settings.max_body_bytes, hold, model.check_top_k)
         upload = await in_time(read_upload(request, limits), settings.upload_timeout)
         answer = await answered(request, model.classify(upload), settings.timeout)
+    tell(request, answer)
     return JSONResponse(answer_body(answer), headers=server_timing(answer.timing_ms))
 
 
@@ -158,6 +127,9 @@ async def classify_batch(request: Request) -> Response:
         batch = await in_time(read_batch(request, limits), settings.upload_timeout)
         # The engine gives every image the time there is; this is for what should not happen.
         outcomes = await answered(request, model.classify_batch(batch), 2 * settings.timeout)
+    for outcome in outcomes:
+        if not isinstance(outcome, PinnaceError):
+            tell(request, outcome)
     results = [
         error_data(outcome) if isinstance(outcome, PinnaceError) else answer_body(outcome)
         for outcome in outcomes
@@ -175,67 +147,10 @@ async def reload(request: Request) -> Response:
     )
 
 
-async def in_time(reading: Awaitable[T], seconds: float) -> T:
-    """What is read, if it comes in time.
-
-    Raises:
-        SlowRequest: it does not.
-    """
-    try:
-        with anyio.fail_after(seconds):
-            return await reading
-    except TimeoutError:
-        raise SlowRequest(f"the request did not arrive within {seconds:g} s") from None
-
-
-async def answered(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
-    """The outcome of the work, which is dropped once it would be late, or the client has gone away.
-
-    Raises:
-        LateAnswer: it is not ready in time.
-        ClientDisconnect: nobody waits for it.
-    """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(disconnected(request))
-    try:
-        done, _ = await asyncio.wait((task, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if task in done:
-            return task.result()
-        if gone in done:
-            raise ClientDisconnect()
-        raise LateAnswer(
-            f"the answer was not ready within {seconds:g} s", hint="try again when the server is less busy"
-        )
-    finally:
-        task.cancel()
-        gone.cancel()
-
-
-async def disconnected(request: Request) -> None:
-    """Wait until the client of a request that has been read has gone away."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def refusal(request: Request, error: PinnaceError) -> Response:
-    """The answer for an error; a request whose body would come for long is not listened to any further."""
-    if whole(request):
-        return error_response(error)
-    settings: Settings = request.app.state.settings
-    declared = request.headers.get("content-length", "")
-    endless = "transfer-encoding" in request.headers or (
-        declared.isdecimal() and int(declared) > settings.max_body_bytes
-    )
-    close = endless or isinstance(error, SlowRequest)
-    if endless and isinstance(error, ImageTooLarge):
-        await discard(request)
-    return error_response(error, close=close)
-
-
-def served(request: Request) -> Registry:
-    """The models that are served."""
-    registry: Registry = request.app.state.registry
-    return registry
+def tell(request: Request, answer: Answer) -> None:
+    """Tell the log and the trace of an answer."""
+    names = {name: getattr(answer, name) for name in ("model", "version", "variant", "runtime")}
+    tell_times(request, answer.timing_ms, names)
 
 
 def chosen_model(request: Request) -> Served:
@@ -245,7 +160,6 @@ def chosen_model(request: Request) -> Served:
 
 def answer_body(answer: Answer) -> dict[str, Any]:
     """An answer as JSON data; times in milliseconds to the microsecond."""
-    timing = answer.timing_ms
     return {
         "model": answer.model,
         "version": answer.version,
@@ -254,11 +168,5 @@ def answer_body(answer: Answer) -> dict[str, Any]:
         "predictions": [
             {"label": p.label, "index": p.index, "probability": p.probability} for p in answer.predictions
         ],
-        "timing_ms": {
-            "decode": round(timing.decode, 3),
-            "preprocess": round(timing.preprocess, 3),
-            "queue": round(timing.queue, 3),
-            "infer": round(timing.infer, 3),
-            "total": round(timing.total, 3),
-        },
+        "timing_ms": rounded(answer.timing_ms),
     }

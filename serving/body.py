@@ -92,12 +92,12 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
     top_k = _top_k(request.query_params.get(TOP_K), limits)
     # What the sender calls an image says little (`image/jpg`, a PNG named .jpg): the bytes decide.
     if content_type in ("", RAW) or content_type.startswith("image/"):
-        return Upload(await _read(request, limits), top_k)
+        return Upload(await read_body(request, limits), top_k)
     if content_type == FORM:
         async with _form(request, limits, IMAGE_FIELD, top_k) as (form, top_k):
             return Upload(await _form_image(form), top_k)
     if content_type == JSON:
-        return _parse_json(await _read(request, limits), top_k, limits)
+        return _parse_json(await read_body(request, limits), top_k, limits)
     hint = f"send image/*, {RAW}, {FORM} or {JSON}"
     if content_type == "application/x-www-form-urlencoded":
         hint += "; curl --data-binary names this type unless -H 'Content-Type: image/jpeg' is given"
@@ -164,7 +164,12 @@ def _too_large(max_bytes: int) -> ImageTooLarge:
     return ImageTooLarge(f"the request body is larger than {max_bytes} bytes", hint=_SMALLER)
 
 
-async def _read(request: Request, limits: Limits) -> bytes:
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """Read a body as it is.
+
+    Raises:
+        As `read_upload`, but for what is wrong with its content.
+    """
     return b"".join([chunk async for chunk in _chunks(request, limits)])
 
 

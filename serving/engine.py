@@ -6,13 +6,19 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import dataclasses
 import io
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from pinnace.models.answer import Answer, Timing
@@ -31,7 +37,25 @@ from pinnace.serving.slots import Slots
 
 logger = logging.getLogger("pinnace.serving")
 
+# An encoded image, its base64 text, or the model's input for one image: float32, shape (1, ...).
+Item: TypeAlias = "bytes | str | npt.NDArray[np.float32]"
+
+Timed = TypeVar("Timed")
+
 _NOT_BLANK = str.maketrans("", "", " \t\r\n")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the model says of one image, before anybody names it.
+
+    Attributes:
+        logits: float32, shape (classes,).
+        timing_ms: where the time went.
+    """
+
+    logits: npt.NDArray[np.float32]
+    timing_ms: Timing
 
 
 class Engine:
@@ -87,7 +111,7 @@ class Engine:
         for format in ("JPEG", "PNG"):
             buffer = io.BytesIO()
             Image.new("RGB", (64, 64)).save(buffer, format)
-            self._classify(buffer.getvalue(), 1, time.perf_counter())
+            self._answer(1)(buffer.getvalue(), time.perf_counter())
 
     def check_top_k(self, k: int | None) -> int:
         """How many classes to answer with.
@@ -114,7 +138,7 @@ class Engine:
         """
         k = self.check_top_k(upload.top_k)
         self._slots.admission.enter()
-        return await asyncio.wrap_future(self._submit(upload.image, k))
+        return await asyncio.wrap_future(self._submit(self._answer(k), upload.image))
 
     async def classify_batch(self, batch: Batch) -> list[Answer | PinnaceError]:
         """Classify images, each for itself; what is an error already stays one.
@@ -128,18 +152,41 @@ class Engine:
         """
         k = self.check_top_k(batch.top_k)
         self._slots.admission.enter(sum(isinstance(image, bytes) for image in batch.images))
-        work = [
-            image if isinstance(image, PinnaceError) else asyncio.wrap_future(self._submit(image, k))
+        work = self._answer(k)
+        items = [
+            image if isinstance(image, PinnaceError) else asyncio.wrap_future(self._submit(work, image))
             for image in batch.images
         ]
-        futures = [item for item in work if not isinstance(item, PinnaceError)]
+        futures = [item for item in items if not isinstance(item, PinnaceError)]
         try:
             if futures:
                 await asyncio.wait(futures, timeout=self._settings.timeout)
         finally:
             for future in futures:
                 future.cancel()
-        return [item if isinstance(item, PinnaceError) else self._outcome(item) for item in work]
+        return [item if isinstance(item, PinnaceError) else self._outcome(item) for item in items]
+
+    async def infer(self, items: Sequence[Item]) -> list[Row]:
+        """Run the model on images or tensors, shared out over the threads.
+
+        Raises:
+            Overloaded: there is no room for all of them.
+            LateAnswer: the turn of one came too late.
+            ImageError: one is no image that can be read.
+        """
+        self._slots.admission.enter(len(items))
+        futures = [asyncio.wrap_future(self._submit(self._row, item)) for item in items]
+        try:
+            await asyncio.wait(futures, timeout=self._settings.timeout, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            late = [future for future in futures if future.cancel()]
+        # What could not be cancelled is done, or in work: its outcome is looked at, so that nobody complains.
+        failed = [error for future in futures if future not in late and (error := future.exception())]
+        if failed:
+            raise failed[0]
+        if late:
+            raise self._late()
+        return [future.result() for future in futures]
 
     def _outcome(self, future: asyncio.Future[Answer]) -> Answer | PinnaceError:
         if future.cancelled():
@@ -158,46 +205,56 @@ class Engine:
             hint="try again when the server is less busy",
         )
 
-    def _submit(self, image: bytes | str, k: int) -> Future[Answer]:
+    def _submit(self, work: Callable[[Item, float], Timed], item: Item) -> Future[Timed]:
         with self._lock:
             self._in_work += 1
-        future = self._slots.submit(self._in_time, image, k, time.perf_counter())
+        future = self._slots.submit(self._in_time, work, item, time.perf_counter())
         future.add_done_callback(self._done)
         return future
 
-    def _in_time(self, data: bytes | str, k: int, submitted: float) -> Answer:
+    def _in_time(self, work: Callable[[Item, float], Timed], item: Item, submitted: float) -> Timed:
         started = time.perf_counter()
         timeout = self._settings.timeout
         # At most half of the time: an average that a few huge images have spoilt must be able to mend.
         if started - submitted > timeout - min(self._slots.admission.seconds, timeout / 2):
             raise self._late()
         try:
-            return self._classify(data, k, submitted)
+            return work(item, submitted)
         finally:
             self._slots.admission.took(time.perf_counter() - started)
 
-    def _classify(self, data: bytes | str, k: int, submitted: float) -> Answer:
-        started = time.perf_counter()
-        image = open_image(
-            _decode_base64(data) if isinstance(data, str) else data, max_pixels=self._settings.max_pixels
-        )
-        decoded = time.perf_counter()
-        batch = self.classifier.prepare(image)
-        prepared = time.perf_counter()
+    def _answer(self, k: int) -> Callable[[Item, float], Answer]:
+        def work(item: Item, submitted: float) -> Answer:
+            row = self._row(item, submitted)
+            predictions = self.classifier.predictions(row.logits, k)
+            total = 1000 * (time.perf_counter() - submitted)
+            return self.classifier.answer(predictions, dataclasses.replace(row.timing_ms, total=total))
+
+        return work
+
+    def _row(self, item: Item, submitted: float) -> Row:
+        started = decoded = prepared = time.perf_counter()
+        if isinstance(item, np.ndarray):
+            batch = item
+        else:
+            data = _decode_base64(item) if isinstance(item, str) else item
+            image = open_image(data, max_pixels=self._settings.max_pixels)
+            decoded = time.perf_counter()
+            batch = self.classifier.prepare(image)
+            prepared = time.perf_counter()
         with self._turn:
             logits = self.classifier.infer(batch)[0]
         inferred = time.perf_counter()
-        predictions = self.classifier.predictions(logits, k)
         timing = Timing(
             decode=1000 * (decoded - started),
             preprocess=1000 * (prepared - decoded),
             queue=1000 * (started - submitted),
             infer=1000 * (inferred - prepared),
-            total=1000 * (time.perf_counter() - submitted),
+            total=1000 * (inferred - submitted),
         )
-        return self.classifier.answer(predictions, timing)
+        return Row(logits, timing)
 
-    def _done(self, future: Future[Answer]) -> None:
+    def _done(self, future: Future[Any]) -> None:
         if self._metrics is not None:
             self._metrics.done(future)
         with self._lock:

@@ -1,4 +1,4 @@
-"""Errors as HTTP answers: always `{"error": {"code", "message", "hint"}}`.
+"""Errors as HTTP answers: always `{"error": {"code", "message", "hint"}}`, but for `/v2`.
 
 The errors of `pinnace.models.errors` carry their own status and code; here stand those that only HTTP knows.
 """
@@ -6,12 +6,15 @@ The errors of `pinnace.models.errors` carry their own status and code; here stan
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pinnace.models.errors import PinnaceError
+
+OPEN_PROTOCOL = "/v2"
 
 
 class MalformedBody(PinnaceError):
@@ -47,6 +50,13 @@ class ReloadFailed(PinnaceError):
 
     http_status = 409
     code = "reload_failed"
+
+
+class UnsupportedEncoding(PinnaceError):
+    """The body is compressed."""
+
+    http_status = 415
+    code = "unsupported_encoding"
 
 
 class BatchTooLarge(PinnaceError):
@@ -97,12 +107,22 @@ def error_data(error: PinnaceError) -> dict[str, dict[str, str | None]]:
     return body
 
 
-def error_response(error: PinnaceError, *, close: bool = False) -> JSONResponse:
+def in_form_of(path: str, body: dict[str, dict[str, str | None]]) -> dict[str, Any]:
+    """The body of an error as clients of a path read it: for the Open Inference Protocol, one text."""
+    if path != OPEN_PROTOCOL and not path.startswith(f"{OPEN_PROTOCOL}/"):
+        return body
+    error = body["error"]
+    sentence = "; ".join(part for part in (error["message"], error["hint"]) if part)
+    return {"error": sentence, "code": error["code"]}
+
+
+def error_response(error: PinnaceError, *, close: bool = False, path: str = "") -> JSONResponse:
     """The HTTP answer for an error.
 
     Args:
         error: what went wrong.
         close: end the connection: what is left of the request would be read as long as it comes.
+        path: what was asked for.
     """
     headers = {}
     if close:
@@ -111,7 +131,7 @@ def error_response(error: PinnaceError, *, close: bool = False) -> JSONResponse:
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(error_data(error), error.http_status, headers)
+    return JSONResponse(in_form_of(path, error_data(error)), error.http_status, headers)
 
 
 def unforeseen() -> PinnaceError:
@@ -136,7 +156,7 @@ async def http_exception(request: Request, error: Exception) -> Response:
     else:
         message = error.detail
     body = {"error": {"code": code, "message": message, "hint": hint}}
-    return JSONResponse(body, error.status_code, headers=error.headers)
+    return JSONResponse(in_form_of(request.url.path, body), error.status_code, headers=error.headers)
 
 
 def _allowed(error: HTTPException) -> list[str]:

@@ -15,6 +15,7 @@ ROUTES = {
     "GET /models": "the models, with their labels and preprocessing",
     "POST /models/{name}/classify": "the same as POST /classify, by a model's name; also classify_batch",
     "POST /models/{name}/reload": "read the model's bundle again",
+    "/v2": "the Open Inference Protocol",
     "GET /docs": "the OpenAPI description, to be read; for programs, GET /docs.json",
     "GET /livez": "the process is up",
     "GET /readyz": "every worker has warmed up",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, PinnaceError, UsageError
 from pinnace.serving.admission import Admission
 from pinnace.serving.body import Batch, Upload
-from pinnace.serving.engine import Engine
+from pinnace.serving.engine import Engine, Item, Row
 from pinnace.serving.errors import ReloadFailed, UnknownModel
 from pinnace.serving.layout import plan
 from pinnace.serving.metrics import Metrics
@@ -50,6 +51,11 @@ class Served:
     async def classify_batch(self, batch: Batch) -> list[Answer | PinnaceError]:
         """As `Engine.classify_batch`; one version answers for all images."""
         return await self.engine.classify_batch(batch)
+
+    async def infer(self, items: Sequence[Item]) -> tuple[Classifier, list[Row]]:
+        """As `Engine.infer`, with what answered."""
+        engine = self.engine
+        return engine.classifier, await engine.infer(items)
 
     async def reload(self, settings: Settings, slots: Slots) -> bool:
         """Answer with what stands on disk, once it has passed the checks that it would have to pass at start.

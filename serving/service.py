@@ -22,7 +22,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from pinnace.models.errors import PinnaceError
-from pinnace.serving import ready
+from pinnace.serving import ready, tracing
 from pinnace.serving.access import ApiKey
 from pinnace.serving.app import create_app
 from pinnace.serving.drain import Drain, Draining
@@ -34,6 +34,7 @@ from pinnace.serving.parent import stop_with_parent
 from pinnace.serving.protocol import use_bounded_protocol
 from pinnace.serving.registry import Registry, preflight
 from pinnace.serving.reload import Reloading
+from pinnace.serving.request_log import RequestLog, write_log
 from pinnace.serving.settings import Settings, load_settings
 from pinnace.serving.supervision import reload_on_hangup, restart_workers
 from pinnace.serving.traffic import RouteMetrics
@@ -62,21 +63,26 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """The application of one worker."""
-        app = super().to_asgi(is_main)
-        assert isinstance(app, Starlette)
-        app.add_exception_handler(HTTPException, http_exception)
-        app.user_middleware = _middleware(app.user_middleware)
+        worker = super().to_asgi(is_main)
+        assert isinstance(worker, Starlette)
+        worker.add_exception_handler(HTTPException, http_exception)
+        _log_to_stderr()
+        provider = tracing.tracer_provider()
+        if provider is not None:
+            app.state.spans = tracing.StageSpans(provider)
+        worker.user_middleware = _middleware(worker.user_middleware, provider)
         use_bounded_protocol(settings)
         # Pillow warns of what is odd in a file: a line in the log for each of thousands of tags.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        _log_to_stderr()
         stop_with_parent(os.getppid())
-        return app
+        return worker
 
 
-def _middleware(given: list[Middleware]) -> list[Middleware]:
-    """BentoML's middleware and ours, the outermost first."""
-    outer = [Middleware(Draining, drain=drain)]
+def _middleware(given: list[Middleware], provider: Any | None) -> list[Middleware]:
+    """BentoML's middleware and ours, the outermost first; traces go to `provider`, if there is one."""
+    # BentoML's timeout is left out, for ours answers in our form, and so are traces that nobody reads. Each
+    # of the two costs as much CPU a request as our whole route.
+    outer = [Middleware(Draining, drain=drain), Middleware(RequestLog, lines=settings.access_log)]
     inner = []
     if settings.cors_origins:
         # Outside the API key: a browser asks before it sends one, and must be able to read a refusal.
@@ -85,8 +91,8 @@ def _middleware(given: list[Middleware]) -> list[Middleware]:
                 CORSMiddleware,
                 allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
                 allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "X-API-Key", "Content-Type"],
-                expose_headers=["Retry-After", "Server-Timing"],
+                allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "Content-Type"],
+                expose_headers=["Retry-After", "Server-Timing", "X-Request-ID"],
             )
         )
     if settings.api_key is not None:
@@ -94,15 +100,13 @@ def _middleware(given: list[Middleware]) -> list[Middleware]:
     for entry in given:
         if _name(entry) == "RunnerTrafficMetricsMiddleware":
             outer.append(Middleware(RouteMetrics, **entry.kwargs))  # type: ignore[arg-type]
-        elif _earns_its_keep(entry):
+        elif _name(entry) == "OpenTelemetryMiddleware":
+            if provider is not None:
+                traced = {**entry.kwargs, "tracer_provider": provider, "exclude_spans": ["receive", "send"]}
+                outer.append(Middleware(entry.cls, **traced))  # type: ignore[call-arg]
+        elif _name(entry) != "TimeoutMiddleware":
             outer.append(entry)
     return [*outer, *inner]
-
-
-def _earns_its_keep(entry: Middleware) -> bool:
-    # Our own timeout answers in our form, and nobody reads traces that are not exported. Each of the two
-    # costs as much CPU a request as our whole route.
-    return _name(entry) not in ("TimeoutMiddleware", "OpenTelemetryMiddleware")
 
 
 def _name(entry: Middleware) -> str:
@@ -111,9 +115,11 @@ def _name(entry: Middleware) -> str:
 
 def _log_to_stderr() -> None:
     names = ["bentoml", "uvicorn.error", "circus", None]
-    for handler in [handler for name in names for handler in logging.getLogger(name).handlers]:
+    handlers = [handler for name in names for handler in logging.getLogger(name).handlers]
+    for handler in handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
             handler.setStream(sys.stderr)
+    write_log(handlers, lines=settings.access_log)
 
 
 def _read_settings() -> Settings:
@@ -131,6 +137,10 @@ readiness = ready.Readiness(layout.workers)
 drain = Drain(settings.drain, settings.grace)
 
 
+def _is_ready() -> bool:
+    return readiness.all_ready() and not drain.stopping
+
+
 def _open(settings: Settings) -> Registry:
     return Registry.open(settings, Metrics())
 
@@ -144,7 +154,7 @@ def _on_ready(registry: Registry) -> None:
     reloading.catch_up()
 
 
-app = create_app(settings, open_registry=_open, on_ready=_on_ready)
+app = create_app(settings, open_registry=_open, on_ready=_on_ready, is_ready=_is_ready)
 restart_workers()
 reload_on_hangup()
 
@@ -163,7 +173,7 @@ def _http_config() -> dict[str, Any]:
     http=_http_config(),
     # Where packages are not locked, BentoML's Dockerfile forgets the wheel that it installs.
     image=Image().build_include("wheels"),
-    logging={"access": {"enabled": settings.access_log}},
+    logging={"access": {"enabled": False}},  # ours: pinnace.serving.request_log
 )
 class Pinnace:
     """Classifies images with Pinnace bundles."""
@@ -179,7 +189,7 @@ class Pinnace:
         ready.make_folder()
 
     async def __is_ready__(self) -> bool:
-        return readiness.all_ready() and not drain.stopping
+        return _is_ready()
 
 
 svc: Any = Pinnace

@@ -8,8 +8,10 @@ from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddle
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _BENTOML = ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/schema.json")
-_PATHS = frozenset(("/", "/classify", "/classify_batch", "/models", *_BENTOML))
+_OPEN = ("/v2", "/v2/health/live", "/v2/health/ready")
+_PATHS = frozenset(("/", "/classify", "/classify_batch", "/models", *_BENTOML, *_OPEN))
 _VERBS = frozenset(("classify", "classify_batch", "reload"))
+_OPEN_VERBS = frozenset(("infer", "ready"))
 _PATH = "pinnace.path"
 
 
@@ -42,4 +44,7 @@ def route_of(path: str) -> str:
     if path.startswith("/models/"):
         verb = path.rpartition("/")[2]
         return f"/models/{{name}}/{verb}" if verb in _VERBS else "other"
+    if path.startswith("/v2/models/"):
+        verb = path.rpartition("/")[2]
+        return f"/v2/models/{{name}}/{verb}" if verb in _OPEN_VERBS else "/v2/models/{name}"
     return "/page" if path.startswith("/page/") else "other"

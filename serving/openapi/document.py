@@ -7,12 +7,14 @@ from importlib.metadata import version
 from pinnace.serving.openapi.paths import CLASSIFY, MODELS, OPERATIONS, Facts, paths
 from pinnace.serving.openapi.responses import RESPONSES
 from pinnace.serving.openapi.schemas import SCHEMAS, Json
+from pinnace.serving.openapi.tensors import TENSOR_SCHEMAS, TENSORS, tensor_paths
 from pinnace.serving.registry import Registry
 from pinnace.serving.settings import Settings
 
 _TAGS = {
     CLASSIFY: "Images in, named classes out.",
     MODELS: "What is served.",
+    TENSORS: "Tensors or encoded images in, logits out: KServe's version 2, with its own form of errors.",
     OPERATIONS: "Probes, metrics and this description.",
 }
 _KEYS: Json = {
@@ -38,17 +40,19 @@ def describe(settings: Settings, registry: Registry | None) -> Document:
     """
     facts = _facts(settings, registry)
     names = facts.names or tuple(folder.stem for folder in settings.bundle)
+    classifiers = [] if registry is None else registry.classifiers
+    versions = tuple(one.bundle.version for one in classifiers)
     document: Json = {
         "openapi": "3.0.2",
         "info": {
             "title": f"Pinnace: {', '.join(names)}",
             "version": version("pinnace"),
-            "description": 'Every error has the body `{"error": {"code", "message", "hint"}}`.',
+            "description": 'Every error has the body `{"error": {"code", "message", "hint"}}`, but below `/v2`.',
         },
         "servers": [{"url": "."}],
         "tags": [{"name": name, "description": told} for name, told in _TAGS.items()],
-        "paths": paths(facts),
-        "components": {"schemas": SCHEMAS, "responses": RESPONSES},
+        "paths": {**paths(facts), **tensor_paths(facts.names, versions)},
+        "components": {"schemas": {**SCHEMAS, **TENSOR_SCHEMAS}, "responses": RESPONSES},
     }
     if facts.locked:
         document["components"]["securitySchemes"] = _KEYS

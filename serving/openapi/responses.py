@@ -18,7 +18,8 @@ _TOLD = {
     "408": "`request_timeout`: the request did not arrive in time.",
     "409": "`reload_failed`: the bundle on disk is not good; the one from before answers on.",
     "413": "`image_too_large`: too many bytes or pixels. `batch_too_large`: too many images.",
-    "415": "`unsupported_image_type`: another content type, or bytes of no image type that is accepted.",
+    "415": "`unsupported_image_type`: another content type, or bytes of no image type that is accepted. "
+    "`unsupported_encoding`: the body is compressed.",
     "422": "`invalid_parameter`: `top_k` is wrong, or a field is missing or unknown.",
     "431": "`headers_too_large`: the request line and headers are too long.",
     "500": "`internal` and others: the server failed; its log says why.",

@@ -211,13 +211,19 @@ def start_server(
     Args of what is yielded:
         command: by default `RUN` with the tiny bundle.
         folder: where its temporary files go.
+        variables: more of its environment.
     """
     servers: list[Server] = []
 
-    def start(command: list[str] | None = None, folder: Path | None = None, **settings: object) -> Server:
+    def start(
+        command: list[str] | None = None,
+        folder: Path | None = None,
+        variables: dict[str, str] | None = None,
+        **settings: object,
+    ) -> Server:
         port = free_port()
         log_file = tmp_path_factory.mktemp("logs") / "server.log"
-        variables = {f"PINNACE_{name.upper()}": str(value) for name, value in settings.items()}
+        given = {f"PINNACE_{name.upper()}": str(value) for name, value in settings.items()}
         with log_file.open("wb") as log:
             process = subprocess.Popen(
                 command or [sys.executable, "-c", RUN, str(bundle)],
@@ -226,7 +232,8 @@ def start_server(
                     "TMPDIR": str(folder or environment["TMPDIR"]),
                     "PINNACE_PORT": str(port),
                     "PINNACE_HOST": "127.0.0.1",
-                    **variables,
+                    **(variables or {}),
+                    **given,
                 },
                 cwd=REPOSITORY,
                 stdout=log,

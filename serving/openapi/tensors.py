@@ -1,0 +1,137 @@
+"""The routes of the Open Inference Protocol, as OpenAPI paths."""
+
+from __future__ import annotations
+
+from pinnace.serving.body import JSON, RAW
+from pinnace.serving.errors import OPEN_PROTOCOL
+from pinnace.serving.openapi.responses import ANYWHERE, FOR_AN_IMAGE, RESPONSES, success
+from pinnace.serving.openapi.schemas import Json, ref
+
+TENSORS = "Open Inference Protocol"
+
+_TEXT: Json = {"type": "string"}
+_TEXTS: Json = {"type": "array", "items": _TEXT}
+_PARAMETERS: Json = {"type": "object"}
+_DATA: Json = {"type": "array", "items": {}, "description": "Row-major, nested or not; base64 for images."}
+_SHAPE: Json = {"type": "array", "items": {"type": "integer"}}
+_LENGTH: Json = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "integer", "minimum": 0},
+    "description": "The length of the JSON, where binary tensors follow it.",
+}
+_TIMING: Json = {"schema": _TEXT, "description": "The times of the image that took longest."}
+
+
+def _object(properties: Json, *optional: str) -> Json:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _tensors(*optional: str, **more: Json) -> Json:
+    item = _object({"name": _TEXT, "datatype": _TEXT, "shape": _SHAPE, **more}, *optional)
+    return {"type": "array", "minItems": 1, "items": item}
+
+
+_WITH_DATA = _tensors("parameters", "data", parameters=_PARAMETERS, data=_DATA)
+_OUTPUTS: Json = {
+    "type": "array",
+    "items": _object({"name": _TEXT, "parameters": _PARAMETERS}, "parameters"),
+}
+
+TENSOR_SCHEMAS: Json = {
+    "TensorServer": _object({"name": _TEXT, "version": _TEXT, "extensions": _TEXTS}),
+    "TensorModel": _object(
+        {"name": _TEXT, "versions": _TEXTS, "platform": _TEXT, "inputs": _tensors(), "outputs": _tensors()}
+    ),
+    "InferRequest": _object(
+        {"id": _TEXT, "parameters": _PARAMETERS, "inputs": _WITH_DATA, "outputs": _OUTPUTS},
+        *("id", "parameters", "outputs"),
+    ),
+    "InferResponse": _object(
+        {"model_name": _TEXT, "model_version": _TEXT, "id": _TEXT, "outputs": _WITH_DATA}, "id"
+    ),
+    "TensorError": _object({"error": _TEXT, "code": _TEXT}),
+}
+
+# What is refused before it is known what was asked for has the form of all other routes.
+_ERROR: Json = {JSON: {"schema": {"oneOf": [ref("TensorError"), ref("Error")]}}}
+
+
+def tensor_paths(names: tuple[str, ...], versions: tuple[str, ...]) -> Json:
+    """Every route of the protocol.
+
+    Args:
+        names: of the models; none where no server runs.
+        versions: of the models.
+    """
+    model = f"{OPEN_PROTOCOL}/models/{{name}}"
+    name, version = _in_path("name", names), _in_path("version", versions)
+    live, ready = _object({"live": {"type": "boolean"}}), _object({"ready": {"type": "boolean"}})
+    is_ready = _get("tensor_ready", "Whether every worker has warmed up", ready, open_to_all=True)
+    is_ready["get"]["responses"]["503"] = {
+        "description": "Not every worker has, or there is no room.",
+        "content": {JSON: {"schema": {"anyOf": [ready, ref("Error")]}}},
+    }
+    return {
+        OPEN_PROTOCOL: _get("tensor_server", "What this server is", ref("TensorServer")),
+        f"{OPEN_PROTOCOL}/health/live": _get(
+            "tensor_live", "Whether the process is up", live, open_to_all=True
+        ),
+        f"{OPEN_PROTOCOL}/health/ready": is_ready,
+        **_of_model(model, "", name),
+        **_of_model(f"{model}/versions/{{version}}", "_version", name, version),
+    }
+
+
+def _in_path(name: str, values: tuple[str, ...]) -> Json:
+    schema = {**_TEXT, "enum": list(dict.fromkeys(values))} if values else _TEXT
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _of_model(path: str, suffix: str, *parameters: Json) -> Json:
+    ready = _object({"name": _TEXT, "ready": {"type": "boolean"}})
+    return {
+        path: _get(f"tensor_model{suffix}", "A model's inputs and outputs", ref("TensorModel"), *parameters),
+        f"{path}/ready": _get(f"tensor_model_ready{suffix}", "Whether a model is served", ready, *parameters),
+        f"{path}/infer": {"post": _infer(f"infer{suffix}", *parameters)},
+    }
+
+
+def _get(operation: str, summary: str, schema: Json, *parameters: Json, open_to_all: bool = False) -> Json:
+    described: Json = {
+        "summary": summary,
+        "operationId": operation,
+        "tags": [TENSORS],
+        "parameters": list(parameters),
+        "responses": {
+            **success("As asked.", schema),
+            **_failures(*ANYWHERE, *(["404"] if parameters else [])),
+        },
+    }
+    if open_to_all:
+        described["security"] = []
+    return {"get": described}
+
+
+def _infer(operation: str, *parameters: Json) -> Json:
+    raw: Json = {RAW: {"schema": {**_TEXT, "format": "tensors", "description": "JSON, then binary tensors."}}}
+    good = success("The model's outputs.", ref("InferResponse"))
+    good["200"]["content"].update(raw)
+    good["200"]["headers"] = {"Server-Timing": _TIMING}
+    return {
+        "summary": "Logits of tensors, or of encoded images",
+        "operationId": operation,
+        "tags": [TENSORS],
+        "parameters": [*parameters, _LENGTH],
+        "requestBody": {
+            "required": True,
+            "content": {JSON: {"schema": ref("InferRequest")}, **raw},
+        },
+        "responses": {**good, **_failures(*FOR_AN_IMAGE, "404")},
+    }
+
+
+def _failures(*statuses: str) -> Json:
+    return {status: {**RESPONSES[f"Status{status}"], "content": _ERROR} for status in sorted(statuses)}
