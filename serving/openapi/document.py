@@ -47,7 +47,7 @@ def describe(settings: Settings, registry: Registry | None) -> Document:
         "info": {
             "title": f"Pinnace: {', '.join(names)}",
             "version": version("pinnace"),
-            "description": 'Every error has the body `{"error": {"code", "message", "hint"}}`, but below `/v2`.',
+            "description": 'Errors, but those of `/v2`: `{"error": {"code", "message", "hint"}}`.',
         },
         "servers": [{"url": "."}],
         "tags": [{"name": name, "description": told} for name, told in _TAGS.items()],

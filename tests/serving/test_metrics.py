@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pinnace.serving import metrics
 from pinnace.serving.traffic import route_of
 
 Tools = dict[str, Callable[..., Any]]
@@ -161,3 +164,35 @@ os._exit(9)
 
     assert "pinnace_images_in_flight 7.0" in worker(7)
     assert "pinnace_images_in_flight 2.0" in worker(2)
+
+
+def test_the_dashboard_asks_for_what_there_is(two_workers: Any, tools: Tools) -> None:
+    httpx.post(f"{two_workers.url}/classify", content=tools["encode"]((1, 2, 3)))
+    scrape = Scrape(two_workers.url)
+    labels = {sample.name: set(sample.labels) for sample in scrape.samples}
+    # Nothing has been reloaded here, so that counter has no sample yet.
+    labels["pinnace_reloads_total"] = {"model", "outcome"}
+    dashboard = json.loads((Path(metrics.__file__).parent / "grafana.json").read_text(encoding="utf-8"))
+    places = [panel["gridPos"] for panel in dashboard["panels"]]
+    taken = [
+        (x, y) for p in places for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])
+    ]
+    assert len(set(taken)) == len(taken)
+    assert max(x for x, _ in taken) < 24
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked += [one["definition"] for one in dashboard["templating"]["list"] if "definition" in one]
+    used = set()
+    for query in asked:
+        assert query.count("(") == query.count(")")
+        names = re.findall(r"\b(?:pinnace|bentoml)_\w+", query)
+        assert names
+        for name in names:
+            assert name in labels, name
+        wanted = set(re.findall(r'(\w+)\s*[!=]~?\s*"', query)) - {"job"}
+        for group in re.findall(r"by \(([^)]*)\)", query):
+            wanted |= set(group.split(", "))
+        assert all(wanted - {"le"} <= labels[name] for name in names), query
+        used |= set(names)
+    ours = {name for name in labels if name.startswith("pinnace_")}
+    left = {name for name in ours if not any(name.startswith(one.removesuffix("_bucket")) for one in used)}
+    assert {name for name in left if not name.endswith("_created")} == set()
