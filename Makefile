@@ -51,9 +51,10 @@ types: $(VENV)/.installed-dev  ## mypy, through the links in .typing
 unit: $(VENV)/.installed-dev programs  ## pytest
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-programs:  ## Chromium, Node.js and curl for the tests, from Debian's packages where they are missing
+programs:  ## Chromium, Node.js, curl and OpenSSH for the tests, from Debian's packages where they are missing
 	@missing=""; \
-	for pair in "chromium:chromium fonts-liberation" node:nodejs curl:curl; do \
+	for pair in "chromium:chromium fonts-liberation" node:nodejs curl:curl \
+	    ssh:openssh-client /usr/sbin/sshd:openssh-server; do \
 	  command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair#*:}"; \
 	done; \
 	test -n "$$missing" || exit 0; \

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pinnace.clients.options import Json, ProgressOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from pinnace.clients.bench.report import LatencyReport, Settings
+    from pinnace.models.bundle import Bundle
 
 DURATION_S = 10.0
 ROUNDS = 5
@@ -106,6 +111,22 @@ def bench(
             show_default=False,
         ),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Run on another machine, over ssh: ssh://user@host or ssh://user@host:port.",
+            metavar="URL",
+            show_default=False,
+        ),
+    ] = None,
+    device_python: Annotated[
+        str | None,
+        typer.Option(
+            help="The Python of the device that has pinnace.",
+            metavar="PATH",
+            show_default="its pinnace on the PATH",
+        ),
+    ] = None,
     progress: ProgressOption = None,
     json: Json = False,
 ) -> None:
@@ -143,6 +164,10 @@ def bench(
             "--variant, --runtime, --threads, --provider, --batch and --end-to-end choose for a bundle; "
             "a server has chosen"
         )
+    if device is not None and (served or suite is not None):
+        raise UsageError("--device runs one bundle there; a suite or a server is timed from this machine")
+    if device is None and device_python is not None:
+        raise UsageError("--device-python is for --device")
     options = RuntimeOptions(device=provider) if threads is None else RuntimeOptions(threads, provider)
     settings = Settings(
         target=target or f"--suite {suite}",
@@ -169,6 +194,9 @@ def bench(
             options=options,
             progress=progress,
         )
+    elif device is not None:
+        assert target is not None
+        made = _on_device(device, device_python, Bundle.open(target), settings, variant, runtime, progress)
     else:
         assert target is not None
         if served:
@@ -193,3 +221,32 @@ def bench(
             expected=f"at most {fail_above:g} ms",
             got=f"{worst.p99_ms:.2f} ms",
         )
+
+
+def _on_device(
+    device: str,
+    python: str | None,
+    bundle: Bundle,
+    settings: Settings,
+    variant: str | None,
+    runtime: str | None,
+    progress: bool | None,
+) -> LatencyReport:
+    from pinnace.clients.output import err, plain
+    from pinnace.clients.remote import bench as remote
+    from pinnace.clients.remote.ssh import Address, Ssh
+
+    job = remote.Job(
+        bundle=bundle,
+        variant=variant,
+        runtime=runtime,
+        end_to_end=settings.end_to_end,
+        arguments=remote.arguments(settings, variant, runtime),
+        python=python,
+    )
+    return remote.bench(
+        Ssh(Address.parse(device)),
+        job,
+        lambda words: err().print(f"[yellow]note:[/] {plain(words)}", soft_wrap=True),
+        progress=sys.stderr.isatty() if progress is None else progress,
+    )

@@ -1,0 +1,1 @@
+"""A bench on another machine, reached by the system's `ssh`."""

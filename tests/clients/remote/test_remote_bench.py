@@ -1,0 +1,158 @@
+"""`pinnace bench --device` against a real sshd."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from pinnace.clients.bench import report
+from pinnace.clients.remote import bench as remote
+from pinnace.clients.remote.ssh import Address
+from pinnace.models.errors import UsageError
+
+BRIEF = ("--duration", "0.2", "--min-queries", "5", "--rounds", "1", "--variant", "onnx-fp32")
+
+
+def test_the_bundle_goes_there_and_the_report_comes_back(
+    pinnace, bundle: Path, device, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.json"
+    done = pinnace(
+        "bench", bundle, *BRIEF, "--device", device.url, "--device-python", device.python, "--report", out
+    )
+    assert done.status == 0, done.err
+    made = report.read(out)
+    assert made.settings.via is not None
+    assert made.settings.via.endswith("@127.0.0.1")
+    assert made.settings.target == str(bundle)
+    assert len(made.results[0].latencies.latency_ms) == made.results[0].samples
+    assert device.runs == []
+    (copied,) = device.cache.glob("pinnace/device/bundles/*")
+    names = {str(path.relative_to(copied)) for path in copied.rglob("*") if path.is_file()}
+    assert names == {"manifest.json", "onnx-fp32.onnx", "golden/golden.npz"}
+
+
+def test_a_lost_connection_is_taken_up_again(pinnace, bundle: Path, device, monkeypatch) -> None:
+    monkeypatch.setattr(remote, "RETRIES_S", (0.1,) * 8)
+    ended = threading.Event()
+
+    def cut() -> None:
+        while not any((run / "pid").exists() for run in device.runs) and not ended.wait(0.05):
+            pass
+        time.sleep(1.0)
+        for connection in device.connections():
+            os.kill(connection, signal.SIGKILL)
+
+    thread = threading.Thread(target=cut)
+    thread.start()
+    long = ("--duration", "3", *BRIEF[2:])
+    done = pinnace("bench", bundle, *long, "--device", device.url, "--device-python", device.python)
+    ended.set()
+    thread.join()
+    assert done.status == 0, done.err
+    assert "was lost; the run goes on there; trying again" in done.err
+    assert "onnx-fp32" in done.out
+
+
+def test_a_second_call_fetches_what_the_first_had_to_leave(
+    pinnace, bundle: Path, device, monkeypatch
+) -> None:
+    monkeypatch.setattr(remote, "RETRIES_S", ())
+    begun = remote._start
+
+    def start(*arguments, **options) -> None:
+        begun(*arguments, **options)
+        threading.Timer(1.5, lambda: [os.kill(each, signal.SIGKILL) for each in device.connections()]).start()
+
+    monkeypatch.setattr(remote, "_start", start)
+    command = ("bench", bundle, "--duration", "3", *BRIEF[2:], "--device", device.url)
+    command += ("--device-python", device.python)
+    first = pinnace(*command)
+    assert first.status == 2, first.err
+    assert "is lost and does not come back; the run goes on there" in first.err
+    assert "the same command, later, fetches its report" in first.err
+    second = pinnace(*command, "--json")
+    assert second.status == 0, second.err
+    assert [caveat["code"] for caveat in second.json["warnings"]].count("connection") == 1
+    assert second.json["results"][0]["samples"] > 5
+    assert device.runs == []
+
+
+def test_what_was_cut_off_there_is_said(pinnace, bundle: Path, device) -> None:
+    command = ("bench", bundle, "--seed", "7", *BRIEF, "--device", device.url)
+    command += ("--device-python", device.python)
+
+    def kill() -> None:
+        until = time.monotonic() + 60
+        while not any((run / "pid").exists() for run in device.runs) and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        for run in device.runs:
+            os.killpg(int((run / "pid").read_text()), signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    first = pinnace(*command)
+    thread.join()
+    assert first.status == 2
+    assert "was cut off before it ended" in first.err
+    second = pinnace(*command)
+    assert second.status == 0
+    assert "its figures are lost, and it runs anew" in second.err
+
+
+def test_what_is_wrong_there_is_a_sentence(pinnace, bundle: Path, device) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("asks for CUDA where there must be none")
+    here = ("--device", device.url, "--device-python")
+    none = pinnace("bench", bundle, *BRIEF, *here, "/no/python")
+    assert none.status == 3
+    assert "/no/python has no pinnace" in none.err
+    wrong = pinnace("bench", bundle, *BRIEF, "--provider", "cuda", *here, device.python)
+    assert wrong.status == 2
+    assert f"error: on {getpass.getuser()}@127.0.0.1: this onnxruntime has no CUDA" in wrong.err
+    assert "\n  help: there: pip install" in wrong.err
+    assert device.runs == []
+
+
+def test_nobody_there_is_a_sentence(pinnace, bundle: Path, nobody: str) -> None:
+    done = pinnace("bench", bundle, *BRIEF, "--device", nobody.replace("http://", "ssh://"))
+    assert done.status == 2
+    assert "no connection to 127.0.0.1" in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("ssh://orin", Address("orin")),
+        ("ssh://me@10.0.0.7:2222", Address("10.0.0.7", "me", 2222)),
+        ("ssh://me@[fe80::1]:22", Address("fe80::1", "me", 22)),
+        ("ssh://Orin.local", Address("Orin.local")),
+    ],
+)
+def test_an_address_is_read(text: str, address: Address) -> None:
+    assert Address.parse(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "orin",
+        "http://orin",
+        "ssh://",
+        "ssh://-oProxyCommand=x",
+        "ssh://me:secret@h",
+        "ssh://h/p",
+        "ssh://h:x",
+    ],
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no device"):
+        Address.parse(text)
