@@ -11,6 +11,7 @@ import typer
 from pinnace.clients.options import Json
 from pinnace.clients.output import out, plain, print_json
 from pinnace.models.bundle import Bundle
+from pinnace.models.errors import UsageError
 
 
 class Device(str, Enum):
@@ -40,12 +41,19 @@ def package(
         ),
     ] = None,
     device: Annotated[Device, typer.Option(help="cpu or cuda.", show_default="`cpu`")] = Device.CPU,
+    triton: Annotated[
+        bool,
+        typer.Option("--triton", help="Write a model repository for Triton instead; one variant of each."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Make a bento: a folder with the models, Pinnace and a list of what they need, for `bentoml serve`."""
+    opened = [Bundle.open(folder) for folder in bundle]
+    if triton:
+        _package_for_triton(opened, output, variant or [], device, json)
+        return
     from pinnace.serving.bento import build_bento
 
-    opened = [Bundle.open(folder) for folder in bundle]
     made = build_bento(*opened, folder=output, variants=tuple(variant or ()), device=device.value)
     if json:
         print_json(made)
@@ -57,3 +65,22 @@ def package(
     console.print(f"variants  {', '.join(made.variants)}")
     console.print(f"size      {made.bytes / 1e6:.1f} MB")
     console.print(f"serve     bentoml serve {plain(str(made.folder))}", soft_wrap=True)
+
+
+def _package_for_triton(
+    bundles: list[Bundle], output: Path, variants: list[str], device: Device, json: bool
+) -> None:
+    from pinnace.serving.triton import build_repository
+
+    if len(variants) > 1:
+        raise UsageError("Triton serves one variant of each bundle", hint="give --variant once")
+    made = build_repository(*bundles, folder=output, variant=next(iter(variants), None), device=device.value)
+    if json:
+        print_json(made)
+        return
+    console = out()
+    console.print(f"repository  {plain(str(made.folder))}", soft_wrap=True)
+    console.print(f"models      {', '.join(made.models)}")
+    console.print(f"variants    {', '.join(made.variants)}")
+    console.print(f"size        {made.bytes / 1e6:.1f} MB")
+    console.print(f"serve       tritonserver --model-repository {plain(str(made.folder))}", soft_wrap=True)
