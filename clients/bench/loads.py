@@ -5,8 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import signal
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,11 +75,33 @@ class LoadGen:
             under_test = lg.ConstructSUT(issue, nothing)
             library = lg.ConstructQSL(plan.library, plan.library, nothing, nothing)
             try:
-                lg.StartTestWithLogSettings(under_test, library, _settings(lg, plan), log, "")
+                with _interruptible(system):
+                    lg.StartTestWithLogSettings(under_test, library, _settings(lg, plan), log, "")
             finally:
                 lg.DestroyQSL(library)
                 lg.DestroySUT(under_test)
             return _read_trace(Path(folder, "mlperf_log_trace.json"))
+
+
+@contextmanager
+def _interruptible(system: SystemUnderTest) -> Iterator[None]:
+    """Have Ctrl-C end the load as a failure does; an exception raised through LoadGen crashes it.
+
+    A second one ends the process at once.
+    """
+
+    def interrupt(number: int, frame: object) -> None:
+        system.failure = KeyboardInterrupt()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _settings(lg: Any, plan: Plan) -> Any:
@@ -168,8 +194,6 @@ class OwnLoad:
 
 def _ask(system: SystemUnderTest, samples: list[tuple[int, int]]) -> None:
     """Ask one query and wait for its last sample."""
-    import threading
-
     left = len(samples)
     lock, complete = threading.Lock(), threading.Event()
 

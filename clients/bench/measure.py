@@ -38,6 +38,9 @@ _STABLE_WINDOWS = 3
 
 # Rates that are tried between one that holds the bound and one that does not.
 _HALVINGS = 5
+# At a low rate --min-queries would take minutes: a rate takes at most so many durations, or these few.
+_LONGEST = 4
+_FEWEST = 10
 
 Progress = Callable[[str, float], None]
 
@@ -217,7 +220,8 @@ def _with_ratios(results: list[Result]) -> list[Result]:
 def at_rates(load: Load, subject: Subject, settings: Settings, progress: Progress) -> Result:
     """The highest rate of Poisson arrivals at which the 99th percentile holds the bound, found by halving.
 
-    Each rate is tried for the whole duration. Where no rate holds, the row is that of the lowest.
+    Each rate is tried for the whole duration, and up to four times as long where it has too few queries.
+    Where no rate holds, the row is that of the lowest.
     """
     warm = warm_up(subject, subject.batch)
     assert settings.max_p99_ms is not None
@@ -230,10 +234,11 @@ def at_rates(load: Load, subject: Subject, settings: Settings, progress: Progres
             f"server: {subject.facts.variant} {subject.facts.runtime} at {rate:.4g}/s", settings.duration_s
         )
         row = Row(subject, warm)
+        in_time = int(_LONGEST * settings.duration_s * rate / subject.batch)
         plan = Plan(
             SERVER,
             settings.duration_s,
-            settings.min_queries,
+            min(settings.min_queries, max(_FEWEST, in_time)),
             settings.seed,
             subject.library,
             warm.windows[-1] / 1000,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +66,19 @@ def test_what_is_wrong_is_a_sentence(pinnace, bundle: Path, arguments, status: i
     assert sentence in done.err
     if status == 1:
         assert "onnx-fp32" in done.out
+
+
+@pytest.mark.parametrize("scenario", ["single-stream", "server"])
+def test_ctrl_c_ends_it_without_a_crash(bundle: Path, scenario: str) -> None:
+    # A load that raised through LoadGen's own code would end in a segmentation fault.
+    command = [sys.executable, "-m", "pinnace.clients.cli", "bench", str(bundle), "--scenario", scenario]
+    process = subprocess.Popen(
+        [*command, "--duration", "4", "--progress"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    shown = b""
+    while f"{scenario}:".encode() not in shown:
+        shown += os.read(process.stderr.fileno(), 4096) or pytest.fail("it ended before it was asked to")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
