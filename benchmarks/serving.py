@@ -1,11 +1,13 @@
 """How fast the server answers, as ratios to the same work in process, without HTTP.
 
     python benchmarks/serving.py efficientnet_lite0.bundle photo.jpg
+    python benchmarks/serving.py efficientnet_lite0.bundle photo.jpg --peers all
 
 The base limit is the plain pipeline (Pillow, NumPy, ONNX Runtime fp32) in one single-threaded process for
-each CPU; it is measured before and after, in the same run. Then the server is started and driven with `wrk`
-(a package of Debian), which takes its share of the same CPUs. CPU time and memory are those of the server and
-all its processes. The load goes to this machine only.
+each CPU; it is measured before and after each server, in the same run. A server is started and driven with
+`wrk` (a package of Debian), which takes its share of the same CPUs. Peers (`peers.py`) serve the same model;
+each is installed in an environment of its own, below `--cache`, the first time. CPU time and memory are those
+of the server and all its processes. The load goes to this machine only.
 """
 
 from __future__ import annotations
@@ -26,13 +28,17 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from pinnace.clients.device.cpu import read_cpu
+from pinnace.clients.device.tree import Tree
 from pinnace.models.bundle import Bundle
 from pinnace.models.cpus import available_cpus
 from pinnace.models.preprocess import Preprocess
 
 sys.path.insert(0, str(Path(__file__).parent))
-from chaos import ready
+from load import Target, request_bytes
+from peers import PEERS
 
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pinnace" / "peers"
 LUA = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "%s"
@@ -43,6 +49,7 @@ done = function(summary, latency, requests)
     latency:percentile(50), latency:percentile(99), e.connect + e.read + e.write + e.status + e.timeout))
 end
 """
+PINNACE = "pinnace"
 FORM = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n%s\r\n--b--\r\n'
 
 
@@ -138,7 +145,9 @@ def drive(server: psutil.Process, script: Path, url: str, connections: int, seco
     (line,) = [line for line in output.splitlines() if line.startswith("RESULT")]
     requests, duration, p50, p99, errors = (int(number) for number in line.split()[1:])
     memory = sum(process.memory_full_info().pss for process in family) / 1e6
-    return Row(requests / duration * 1e6, p50 / 1000, p99 / 1000, 1000 * used / requests, memory, errors)
+    return Row(
+        requests / duration * 1e6, p50 / 1000, p99 / 1000, 1000 * used / max(1, requests), memory, errors
+    )
 
 
 def cpu_seconds(processes: list[psutil.Process]) -> float:
@@ -146,10 +155,47 @@ def cpu_seconds(processes: list[psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
-async def wait_until_ready(port: int) -> None:
-    """Wait for `/readyz`."""
-    if await ready(port) == float("inf"):
-        sys.exit("the server does not get ready")
+def wait_until_ready(server: subprocess.Popen[bytes], port: int, request: bytes) -> None:
+    """Wait until an image is answered: not every peer has a probe."""
+
+    async def asked() -> bool:
+        target = Target("127.0.0.1", port, timeout=5)
+        for _ in range(600):
+            if (await target.send(request)).status == 200:
+                return True
+            if server.poll() is not None:
+                return False
+            await asyncio.sleep(0.1)
+        return False
+
+    if not asyncio.run(asked()):
+        stop(server)
+        sys.exit(f"the server does not answer: {server.args!r}")
+
+
+def start(name: str, arguments: argparse.Namespace) -> subprocess.Popen[bytes]:
+    """Start Pinnace, or a peer."""
+    if name != PINNACE:
+        return PEERS[name].start(arguments.cache / name, arguments.bundle, arguments.port, available_cpus())
+    command = [sys.executable, "-m", "pinnace.clients.cli", "serve", str(arguments.bundle)]
+    command += ["--port", str(arguments.port), *arguments.options]
+    return subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL)
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    """Stop a server and all its processes: LitServe leaves its own behind, which would answer next."""
+    try:
+        family = psutil.Process(server.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    server.terminate()
+    try:
+        server.wait(20)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+    for process in psutil.wait_procs(family, timeout=5)[1]:
+        process.kill()
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> bool:
@@ -162,43 +208,62 @@ def measure(arguments: argparse.Namespace, folder: Path) -> bool:
     for name, (content_type, body) in bodies.items():
         (folder / name).write_bytes(body)
         (folder / f"{name}.lua").write_text(LUA % (content_type, folder / name))
-    cpus = available_cpus()
-    plain = [base(arguments.bundle, arguments.photo, arguments.seconds, cpus)]
+    content_type, body = bodies["multipart"]
+    request = request_bytes("/classify", body, {"Content-Type": content_type})
+    cpus, url = available_cpus(), f"http://127.0.0.1:{arguments.port}/classify"
     alone = base(arguments.bundle, arguments.photo, arguments.seconds, 1)
-    command = [sys.executable, "-m", "pinnace.clients.cli", "serve", str(arguments.bundle)]
-    command += ["--port", str(arguments.port), *arguments.options]
-    server = subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL)
-    rows: list[tuple[str, int, Row]] = []
-    try:
-        asyncio.run(wait_until_ready(arguments.port))
-        url = f"http://127.0.0.1:{arguments.port}/classify"
-        drive(psutil.Process(server.pid), folder / "raw.lua", url, 2 * cpus, 2)
-        for connections in arguments.connections:
-            for name in bodies:
-                script = folder / f"{name}.lua"
-                row = drive(psutil.Process(server.pid), script, url, connections, arguments.seconds)
-                rows.append((name, connections, row))
-    finally:
-        server.terminate()
-        server.wait()
-    plain.append(base(arguments.bundle, arguments.photo, arguments.seconds, cpus))
-    show(cpus, plain, alone, rows)
-    return all(row.errors == 0 for _, _, row in rows)
+    plain = [base(arguments.bundle, arguments.photo, arguments.seconds, cpus)]
+    show_head(cpus, alone, plain[0])
+    good = True
+    for name in (PINNACE, *arguments.peers):
+        server = start(name, arguments)
+        rows: list[tuple[str, int, Row]] = []
+        try:
+            wait_until_ready(server, arguments.port, request)
+            process = psutil.Process(server.pid)
+            drive(process, folder / "multipart.lua", url, 2 * cpus, 3)
+            for connections in arguments.connections:
+                for kind in bodies if name == PINNACE else ("multipart",):
+                    row = drive(process, folder / f"{kind}.lua", url, connections, arguments.seconds)
+                    rows.append((kind, connections, row))
+        finally:
+            stop(server)
+        plain.append(base(arguments.bundle, arguments.photo, arguments.seconds, cpus))
+        show(name, plain[-2:], rows)
+        good = good and all(row.errors == 0 for _, _, row in rows)
+    print("base limit: " + ", ".join(f"{row.rate:.1f}" for row in plain) + " images/s")
+    return good
 
 
-def show(cpus: int, plain: list[Row], alone: Row, rows: list[tuple[str, int, Row]]) -> None:
-    """Print what was measured; the ratios are to the mean of the two base limits."""
-    rate, cpu, memory = (np.mean([getattr(row, name) for row in plain]) for name in ("rate", "cpu", "memory"))
-    print(f"base limit, {cpus} processes: " + ", then ".join(f"{row.rate:.1f} images/s" for row in plain))
-    print(f"            {cpu:.1f} ms of CPU an image, {memory:.0f} MB")
+def show_head(cpus: int, alone: Row, plain: Row) -> None:
+    """Print the machine and the head of the table."""
+    print(f"{cpus} CPUs, {read_cpu(Tree()).model}")
+    print(f"base limit, {cpus} processes: {plain.cpu:.1f} ms of CPU an image, {plain.memory:.0f} MB")
     print(f"one process alone: {alone.rate:.1f} images/s, p50 {alone.p50:.1f} ms, p99 {alone.p99:.1f} ms")
-    head = ("body", "connections", "images/s", "ratio", "p50 ms", "p99 ms", "CPU", "memory", "errors")
+    head = (
+        "server",
+        "body",
+        "connections",
+        "images/s",
+        "ratio",
+        "p50 ms",
+        "p99 ms",
+        "CPU",
+        "memory",
+        "errors",
+    )
     print(("| {} " * len(head)).format(*head) + "|")
-    print("|---" * len(head) + "|")
-    for name, connections, row in rows:
+    print("|---" * len(head) + "|", flush=True)
+
+
+def show(name: str, plain: list[Row], rows: list[tuple[str, int, Row]]) -> None:
+    """Print what was measured; the ratios are to the mean of the base limits before and after."""
+    rate, cpu, memory = (np.mean([getattr(row, name) for row in plain]) for name in ("rate", "cpu", "memory"))
+    for body, connections, row in rows:
         print(
-            f"| {name} | {connections} | {row.rate:.1f} | {row.rate / rate:.2f} | {row.p50:.1f} "
-            f"| {row.p99:.1f} | {row.cpu / cpu:.2f} | {row.memory / memory:.2f} | {row.errors} |"
+            f"| {name} | {body} | {connections} | {row.rate:.1f} | {row.rate / rate:.2f} | {row.p50:.1f} "
+            f"| {row.p99:.1f} | {row.cpu / cpu:.2f} | {row.memory / memory:.2f} | {row.errors} |",
+            flush=True,
         )
 
 
@@ -210,9 +275,16 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=3902)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 4, 16, 64])
+    names = [*PEERS, "all"]
+    parser.add_argument(
+        "--peers", nargs="+", default=[], choices=names, metavar="PEER", help=", ".join(names)
+    )
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where the environments of peers are")
     parser.add_argument("--base", action="store_true", help="one process of the base limit, and nothing else")
     parser.add_argument("options", nargs="*", help="more options for pinnace serve, after --")
     arguments = parser.parse_args()
+    if "all" in arguments.peers:
+        arguments.peers = list(PEERS)
     if arguments.base:
         base_process(arguments.bundle, arguments.photo, arguments.seconds)
         return
