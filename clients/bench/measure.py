@@ -172,7 +172,7 @@ def _result(load: Load, scenario: Scenario, row: Row) -> Result:
     middle, std = mean(ordered), deviation(ordered)
     caveats = []
     if not row.warm_up.stable:
-        caveats.append(Caveat("warm-up", f"still not steady after {row.warm_up.seconds:.0f} s of warming up"))
+        caveats.append(Caveat("warm-up", f"still not steady after {WARM_UP_S:.0f} s or more of warming up"))
     if row.errors:
         caveats.append(Caveat("errors", f"{row.errors} of {len(ordered)} queries had no answer"))
     return Result(

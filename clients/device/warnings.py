@@ -62,8 +62,9 @@ def of_result(info: DeviceInfo, result: Result, provider: str | None = None) -> 
         found.append(
             Caveat(
                 "variation",
-                f"the latencies vary by {result.cv:.1%} of their mean (standard deviation), "
-                f"more than {MOST_VARIATION:.0%}: another run may well give other figures",
+                # Without the figure, which stands in the table, so that many rows are one warning.
+                f"the latencies vary by more than {MOST_VARIATION:.0%} of their mean (standard deviation): "
+                "another run may well give other figures",
             )
         )
     if result.threads is not None and result.threads > info.cpu.available:

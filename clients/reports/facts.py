@@ -90,9 +90,9 @@ def warnings(report: LatencyReport) -> list[str]:
         for caveat in row.warnings:
             if caveat.message not in everywhere:
                 found.setdefault(caveat.message, []).append(f"{row.row} ({row.scenario})".strip())
-    several = len(report.results) > 1
+    every = {f"{row.row} ({row.scenario})".strip() for row in report.results}
     return [
-        f"{', '.join(dict.fromkeys(rows))}: {message}" if rows and several else message
+        message if set(rows) == every or not rows else f"{', '.join(dict.fromkeys(rows))}: {message}"
         for message, rows in found.items()
     ]
 

@@ -15,6 +15,7 @@ from pinnace.clients.reports.svg import Markup, tag, text
 
 WIDE, NARROW = 720, 328
 LEFT, RIGHT = 48, 12
+_FEW = 20
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,9 @@ def cdf(results: Sequence[Result]) -> Figure | None:
 
 
 def histogram(row: Result) -> Figure | None:
-    """How often each latency occurred."""
+    """How often each latency occurred, or None where there are too few for a shape."""
     ordered = sorted(row.latencies.latency_ms)
-    if not ordered:
+    if len(ordered) < _FEW:
         return None
     log = wants_log(ordered)
     title = f"How often each latency occurred: {row.row}"
