@@ -82,8 +82,8 @@ class SystemUnderTest:
                 with self._lock:
                     self.calls.append(1000 * taken)
                     self.images += len(indices)
-        else:
-            time.sleep(_BREATH_S)  # the load has to run out, but not at full speed
+        elif self._todo is None:
+            time.sleep(_BREATH_S)  # the load has to run out, but not at full speed; arrivals have a pace
         done([name for name, _ in samples])
 
     def _note(self, error: PinnaceError) -> None:

@@ -68,6 +68,29 @@ def test_what_is_wrong_is_a_sentence(pinnace, bundle: Path, arguments, status: i
         assert "onnx-fp32" in done.out
 
 
+def test_another_process_at_work_raises_its_warning(pinnace, bundle: Path) -> None:
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        done = pinnace(
+            "bench",
+            bundle,
+            *BRIEF[2:],
+            "--duration",
+            "1",
+            "--threads",
+            "1",
+            "--variant",
+            "onnx-fp32",
+            "--json",
+        )
+    finally:
+        busy.kill()
+        busy.wait()
+    assert done.status == 0, done.err
+    (row,) = done.json["results"]
+    assert "other-load" in [caveat["code"] for caveat in row["warnings"]]
+
+
 @pytest.mark.parametrize("scenario", ["single-stream", "server"])
 def test_ctrl_c_ends_it_without_a_crash(bundle: Path, scenario: str) -> None:
     # A load that raised through LoadGen's own code would end in a segmentation fault.
