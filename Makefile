@@ -51,10 +51,13 @@ types: $(VENV)/.installed-dev  ## mypy, through the links in .typing
 unit: $(VENV)/.installed-dev programs  ## pytest
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-programs:  ## Chromium, Node.js, curl and OpenSSH for the tests, from Debian's packages where they are missing
+# A server of OpenSSH is installed by CI only: Debian's package starts one on port 22.
+PROGRAMS := "chromium:chromium fonts-liberation" node:nodejs curl:curl ssh:openssh-client \
+  $(if $(CI),/usr/sbin/sshd:openssh-server)
+
+programs:  ## Chromium, Node.js, curl and ssh for the tests, from Debian's packages where they are missing
 	@missing=""; \
-	for pair in "chromium:chromium fonts-liberation" node:nodejs curl:curl \
-	    ssh:openssh-client /usr/sbin/sshd:openssh-server; do \
+	for pair in $(PROGRAMS); do \
 	  command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair#*:}"; \
 	done; \
 	test -n "$$missing" || exit 0; \
