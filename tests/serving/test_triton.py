@@ -22,7 +22,7 @@ from pinnace.serving.triton import build_repository, model_config
 def parse(text: str) -> Any:
     """The configuration, read as Triton reads it: an unknown field is an error."""
     model_config_pb2 = pytest.importorskip(
-        "tritonclient.grpc", reason="tritonclient[grpc] comes with `dev`"
+        "tritonclient.grpc", reason="tritonclient and grpcio come with `dev`"
     ).model_config_pb2
     from google.protobuf import text_format
 
