@@ -7,7 +7,9 @@ BUNDLE ?= efficientnet_lite0.bundle
 PORT ?= 3000
 EXTRAS := cpu,export,serve
 
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Without --no-compile pip would spend more than a minute on modules of which most are never imported.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
+  --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test lint types unit programs clean

@@ -215,10 +215,10 @@ def test_mixed_traffic_leaks_nothing(start_server: Any) -> None:
         target.close()
         return unexpected
 
-    assert asyncio.run(traffic(8)) == 0
+    assert asyncio.run(traffic(5)) == 0
     time.sleep(0.5)
     idle, warm = worker.num_fds(), worker.memory_info().rss
-    assert asyncio.run(traffic(8)) == 0
+    assert asyncio.run(traffic(5)) == 0
     deadline = time.monotonic() + 5
     while worker.num_fds() > idle and time.monotonic() < deadline:
         time.sleep(0.1)

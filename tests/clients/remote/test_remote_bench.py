@@ -39,23 +39,33 @@ def test_the_bundle_goes_there_and_the_report_comes_back(
     assert names == {"manifest.json", "onnx-fp32.onnx", "golden/golden.npz"}
 
 
-def test_a_lost_connection_is_taken_up_again(pinnace, bundle: Path, device, monkeypatch) -> None:
-    monkeypatch.setattr(remote, "RETRIES_S", (0.1,) * 8)
-    ended = threading.Event()
+def cut_when_waiting(monkeypatch, device) -> None:
+    """Kill the first connection over which a bench that runs there is waited for."""
+    waited = remote._wait
 
     def cut() -> None:
-        while not any((run / "pid").exists() for run in device.runs) and not ended.wait(0.05):
-            pass
-        time.sleep(1.0)
+        end = time.monotonic() + 20
+        while not device.connections() and time.monotonic() < end:
+            time.sleep(0.02)
         for connection in device.connections():
             os.kill(connection, signal.SIGKILL)
 
-    thread = threading.Thread(target=cut)
-    thread.start()
-    long = ("--duration", "3", *BRIEF[2:])
-    done = pinnace("bench", bundle, *long, "--device", device.url, "--device-python", device.python)
-    ended.set()
-    thread.join()
+    def wait(*arguments, **options) -> int:
+        monkeypatch.setattr(remote, "_wait", waited)
+        thread = threading.Thread(target=cut)
+        thread.start()
+        try:
+            return waited(*arguments, **options)
+        finally:
+            thread.join()
+
+    monkeypatch.setattr(remote, "_wait", wait)
+
+
+def test_a_lost_connection_is_taken_up_again(pinnace, bundle: Path, device, monkeypatch) -> None:
+    monkeypatch.setattr(remote, "RETRIES_S", (0.1,) * 8)
+    cut_when_waiting(monkeypatch, device)
+    done = pinnace("bench", bundle, *BRIEF, "--device", device.url, "--device-python", device.python)
     assert done.status == 0, done.err
     assert "was lost; the run goes on there; trying again" in done.err
     assert "onnx-fp32" in done.out
@@ -65,15 +75,8 @@ def test_a_second_call_fetches_what_the_first_had_to_leave(
     pinnace, bundle: Path, device, monkeypatch
 ) -> None:
     monkeypatch.setattr(remote, "RETRIES_S", ())
-    begun = remote._start
-
-    def start(*arguments, **options) -> None:
-        begun(*arguments, **options)
-        threading.Timer(1.5, lambda: [os.kill(each, signal.SIGKILL) for each in device.connections()]).start()
-
-    monkeypatch.setattr(remote, "_start", start)
-    command = ("bench", bundle, "--duration", "3", *BRIEF[2:], "--device", device.url)
-    command += ("--device-python", device.python)
+    cut_when_waiting(monkeypatch, device)
+    command = ("bench", bundle, *BRIEF, "--device", device.url, "--device-python", device.python)
     first = pinnace(*command)
     assert first.status == 2, first.err
     assert "is lost and does not come back; the run goes on there" in first.err
@@ -81,7 +84,7 @@ def test_a_second_call_fetches_what_the_first_had_to_leave(
     second = pinnace(*command, "--json")
     assert second.status == 0, second.err
     assert [caveat["code"] for caveat in second.json["warnings"]].count("connection") == 1
-    assert second.json["results"][0]["samples"] > 5
+    assert second.json["results"][0]["samples"] >= 5
     assert device.runs == []
 
 
