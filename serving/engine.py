@@ -94,7 +94,7 @@ class Engine:
         bundle = Bundle.open(folder)
         for file in bundle.manifest.files:  # the variant's own is checked when it is opened
             bundle.check_file(file)
-        options = RuntimeOptions(layout.threads, settings.device, layout.streams)
+        options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
         classifier = Classifier(bundle, settings.variant, settings.runtime, options)
         try:
             self_check(classifier)

@@ -5,9 +5,6 @@ ONNX Runtime, Pillow and NumPy let go of the interpreter lock while they compute
 many CPUs busy. One process holds one copy of the model and takes every connection, so no CPU idles because a
 keep-alive connection stuck to another process. What stays under the lock (HTTP, JSON, metrics) sets the
 number of threads that one process can feed; past that, another process is started.
-
-There are twice as many threads as CPUs: where one waits for the lock, another has work for its CPU. With as
-many threads as CPUs, a tenth of the CPU time was idle while images waited.
 `docs/adr/0002-server-layout.md` has the measurements.
 """
 
@@ -20,7 +17,6 @@ from pinnace.models.cpus import available_cpus
 from pinnace.serving.settings import Settings
 
 SLOTS_PER_WORKER = 4
-IMAGES_PER_SLOT = 2
 
 
 @dataclass(frozen=True)
@@ -31,18 +27,16 @@ class Layout:
         workers: server processes.
         concurrency: images in work at once in each process.
         threads: CPU threads for one image.
-        streams: images that a runtime with threads of its own computes at once in each process.
     """
 
     workers: int
     concurrency: int
     threads: int
-    streams: int
 
     @property
     def cpus(self) -> int:
-        """CPUs that are busy when every stream is."""
-        return self.workers * self.streams * self.threads
+        """CPUs that are busy when every slot is."""
+        return self.workers * self.concurrency * self.threads
 
 
 def plan(settings: Settings, cpus: int | None = None) -> Layout:
@@ -62,9 +56,5 @@ def plan(settings: Settings, cpus: int | None = None) -> Layout:
         workers = max(1, slots // settings.concurrency)
     else:
         workers = math.ceil(slots / SLOTS_PER_WORKER)
-    if settings.concurrency != "auto":
-        return Layout(workers, settings.concurrency, settings.threads, settings.concurrency)
-    share = max(1, slots // workers)
-    # One CPU is never idle while its one thread waits: whoever has the lock is on it.
-    spread = share > 1 and settings.device != "cuda"
-    return Layout(workers, IMAGES_PER_SLOT * share if spread else share, settings.threads, share)
+    concurrency = max(1, slots // workers) if settings.concurrency == "auto" else settings.concurrency
+    return Layout(workers, concurrency, settings.threads)

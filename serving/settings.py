@@ -54,8 +54,7 @@ class Settings(BaseSettings):
         host: the address to listen on.
         port: the port to listen on.
         workers: server processes; `auto` is one for every four CPUs.
-        concurrency: images in work at once in each process; `auto` is two for each of its
-            CPUs, and one on a single CPU.
+        concurrency: images in work at once in each process; `auto` shares out the CPUs.
         threads: CPU threads for one image: more make one image faster and all of them slower.
         max_body_bytes: the largest request body, and the largest image of a batch; refused while it is read.
         max_batch_bytes: the largest body of a batch.
