@@ -22,6 +22,11 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def size_of(folder: Path) -> int:
+    """The bytes of all files in a folder and below."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file under a temporary name beside its place, then move it there."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

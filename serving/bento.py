@@ -18,7 +18,7 @@ from typing import Literal
 
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
-from pinnace.models.files import new_folder
+from pinnace.models.files import new_folder, size_of
 from pinnace.models.manifest import FILE_NAME, Variant
 from pinnace.serving.settings import CONFIG_FILE, PREFIX
 from pinnace.serving.wheel import write_wheel
@@ -102,7 +102,7 @@ def build_bento(
         built = _run_bentoml(context, Path(work) / "home")
         shutil.copytree(built, out, dirs_exist_ok=True)
         tag = f"{built.parent.name}:{built.name}"
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = size_of(folder)
     return Bento(folder.absolute(), tag, device, names, size)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pinnace.models.bundle import Bundle
 from pinnace.models.errors import UsageError
-from pinnace.models.files import new_folder
+from pinnace.models.files import new_folder, size_of
 from pinnace.models.manifest import Variant
 from pinnace.models.signature import BATCH, TensorSpec
 from pinnace.serving.bento import Device, safe_name
@@ -84,7 +84,7 @@ def build_repository(
                 preprocess = json.dumps(dataclasses.asdict(bundle.manifest.preprocess), indent=2)
                 (out / name / "preprocess.json").write_text(preprocess + "\n", encoding="utf-8")
         (out / MARKER).write_text("written by pinnace package --triton\n", encoding="utf-8")
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = size_of(folder)
     return Repository(folder.absolute(), tuple(names), tuple(one.name for _, one in chosen), size)
 
 

@@ -102,6 +102,17 @@ def _open(openers: Openers, scenario: Scenario, stack: ExitStack) -> tuple[list[
     return subjects, [Caveat("skipped", problem.message) for problem in problems]
 
 
+def check_runtime(runtime: str | None) -> None:
+    """Whether it is one that there is, `all`, or None.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if runtime not in (None, ALL, *all_runtimes()):
+        expected = "one of " + ", ".join((*all_runtimes(), ALL))
+        raise UsageError(f"there is no runtime {runtime}", expected=expected)
+
+
 def bundle_openers(
     bundle: Bundle, variant: str | None, runtime: str | None, options: RuntimeOptions, settings: Settings
 ) -> Openers:
@@ -118,9 +129,7 @@ def bundle_openers(
         UsageError: there is no such variant or runtime.
         MissingDependency: none of them works here.
     """
-    if runtime not in (None, ALL, *all_runtimes()):
-        expected = "one of " + ", ".join((*all_runtimes(), ALL))
-        raise UsageError(f"there is no runtime {runtime}", expected=expected)
+    check_runtime(runtime)
     pairs: list[tuple[Variant, str]] = []
     variants = bundle.manifest.variants if variant in (None, ALL) else (bundle.variant(variant),)
     for each in variants:

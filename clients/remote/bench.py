@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pinnace.clients.bench import report
-from pinnace.clients.bench.bench import ALL
+from pinnace.clients.bench.bench import ALL, check_runtime
 from pinnace.clients.bench.report import Caveat, LatencyReport, Settings
 from pinnace.clients.remote.ssh import ConnectionLost, Ssh
 from pinnace.models.bundle import Bundle
@@ -29,7 +29,7 @@ from pinnace.models.errors import (
     UsageError,
 )
 from pinnace.models.manifest import FILE_NAME
-from pinnace.models.runtimes import all_runtimes, readers_for
+from pinnace.models.runtimes import readers_for
 
 Tell = Callable[[str], None]
 
@@ -174,9 +174,7 @@ def _runtimes(ssh: Ssh, job: Job) -> tuple[str, ...]:
 def _files(job: Job, working: Sequence[str]) -> list[str]:
     """The files of the bundle that the bench will open there."""
     manifest = job.bundle.manifest
-    if job.runtime not in (None, ALL, *all_runtimes()):
-        expected = "one of " + ", ".join((*all_runtimes(), ALL))
-        raise UsageError(f"there is no runtime {job.runtime}", expected=expected)
+    check_runtime(job.runtime)
     variants = manifest.variants if job.variant in (None, ALL) else (job.bundle.variant(job.variant),)
     asked = None if job.runtime == ALL else job.runtime
     runnable = [

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pinnace.serving.body import JSON, RAW
 from pinnace.serving.errors import OPEN_PROTOCOL
 from pinnace.serving.openapi.responses import ANYWHERE, FOR_AN_IMAGE, RESPONSES, success
-from pinnace.serving.openapi.schemas import Json, ref
+from pinnace.serving.openapi.schemas import TEXT, Json, object_of, ref
 
 TENSORS = "Open Inference Protocol"
 
-_TEXT: Json = {"type": "string"}
-_TEXTS: Json = {"type": "array", "items": _TEXT}
+_TEXTS: Json = {"type": "array", "items": TEXT}
 _PARAMETERS: Json = {"type": "object"}
 _DATA: Json = {"type": "array", "items": {}, "description": "Row-major, nested or not; base64 for images."}
 _SHAPE: Json = {"type": "array", "items": {"type": "integer"}}
@@ -21,38 +20,37 @@ _LENGTH: Json = {
     "schema": {"type": "integer", "minimum": 0},
     "description": "The length of the JSON, where binary tensors follow it.",
 }
-_TIMING: Json = {"schema": _TEXT, "description": "The times of the image that took longest."}
+_TIMING: Json = {"schema": TEXT, "description": "The times of the image that took longest."}
 
 
 def _object(properties: Json, *optional: str) -> Json:
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "properties": properties, "required": required}
+    return object_of(properties, [name for name in properties if name not in optional])
 
 
 def _tensors(*optional: str, **more: Json) -> Json:
-    item = _object({"name": _TEXT, "datatype": _TEXT, "shape": _SHAPE, **more}, *optional)
+    item = _object({"name": TEXT, "datatype": TEXT, "shape": _SHAPE, **more}, *optional)
     return {"type": "array", "minItems": 1, "items": item}
 
 
 _WITH_DATA = _tensors("parameters", "data", parameters=_PARAMETERS, data=_DATA)
 _OUTPUTS: Json = {
     "type": "array",
-    "items": _object({"name": _TEXT, "parameters": _PARAMETERS}, "parameters"),
+    "items": _object({"name": TEXT, "parameters": _PARAMETERS}, "parameters"),
 }
 
 TENSOR_SCHEMAS: Json = {
-    "TensorServer": _object({"name": _TEXT, "version": _TEXT, "extensions": _TEXTS}),
+    "TensorServer": _object({"name": TEXT, "version": TEXT, "extensions": _TEXTS}),
     "TensorModel": _object(
-        {"name": _TEXT, "versions": _TEXTS, "platform": _TEXT, "inputs": _tensors(), "outputs": _tensors()}
+        {"name": TEXT, "versions": _TEXTS, "platform": TEXT, "inputs": _tensors(), "outputs": _tensors()}
     ),
     "InferRequest": _object(
-        {"id": _TEXT, "parameters": _PARAMETERS, "inputs": _WITH_DATA, "outputs": _OUTPUTS},
+        {"id": TEXT, "parameters": _PARAMETERS, "inputs": _WITH_DATA, "outputs": _OUTPUTS},
         *("id", "parameters", "outputs"),
     ),
     "InferResponse": _object(
-        {"model_name": _TEXT, "model_version": _TEXT, "id": _TEXT, "outputs": _WITH_DATA}, "id"
+        {"model_name": TEXT, "model_version": TEXT, "id": TEXT, "outputs": _WITH_DATA}, "id"
     ),
-    "TensorError": _object({"error": _TEXT, "code": _TEXT}),
+    "TensorError": _object({"error": TEXT, "code": TEXT}),
 }
 
 # What is refused before it is known what was asked for has the form of all other routes.
@@ -86,12 +84,12 @@ def tensor_paths(names: tuple[str, ...], versions: tuple[str, ...]) -> Json:
 
 
 def _in_path(name: str, values: tuple[str, ...]) -> Json:
-    schema = {**_TEXT, "enum": list(dict.fromkeys(values))} if values else _TEXT
+    schema = {**TEXT, "enum": list(dict.fromkeys(values))} if values else TEXT
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _of_model(path: str, suffix: str, *parameters: Json) -> Json:
-    ready = _object({"name": _TEXT, "ready": {"type": "boolean"}})
+    ready = _object({"name": TEXT, "ready": {"type": "boolean"}})
     return {
         path: _get(f"tensor_model{suffix}", "A model's inputs and outputs", ref("TensorModel"), *parameters),
         f"{path}/ready": _get(f"tensor_model_ready{suffix}", "Whether a model is served", ready, *parameters),
@@ -116,7 +114,7 @@ def _get(operation: str, summary: str, schema: Json, *parameters: Json, open_to_
 
 
 def _infer(operation: str, *parameters: Json) -> Json:
-    raw: Json = {RAW: {"schema": {**_TEXT, "format": "tensors", "description": "JSON, then binary tensors."}}}
+    raw: Json = {RAW: {"schema": {**TEXT, "format": "tensors", "description": "JSON, then binary tensors."}}}
     good = success("The model's outputs.", ref("InferResponse"))
     good["200"]["content"].update(raw)
     good["200"]["headers"] = {"Server-Timing": _TIMING}

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pinnace.clients.bench.bench import ALL
+from pinnace.clients.bench.bench import ALL, check_runtime
 from pinnace.clients.bench.report import LatencyReport, Settings
 from pinnace.clients.bench.scenarios import parse
 from pinnace.clients.bench.show import turns
 from pinnace.clients.bench.suites.run import Choice, run
 from pinnace.clients.bench.suites.suite import Suite, read
 from pinnace.models.errors import UsageError
-from pinnace.models.runtimes import all_runtimes
 from pinnace.models.runtimes.base import RuntimeOptions
 
 
@@ -43,9 +42,7 @@ def bench_suite(
         CheckFailed: no row has figures.
     """
     suite = read(name)
-    if runtime not in (None, ALL, *all_runtimes()):
-        expected = "one of " + ", ".join((*all_runtimes(), ALL))
-        raise UsageError(f"there is no runtime {runtime}", expected=expected)
+    check_runtime(runtime)
     folder = folder or Path(f"{suite.name}.suite")
     try:
         folder.mkdir(parents=True, exist_ok=True)
