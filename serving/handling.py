@@ -15,7 +15,14 @@ from starlette.responses import Response
 from pinnace.models.answer import Timing
 from pinnace.models.errors import ImageTooLarge, PinnaceError
 from pinnace.serving.body import discard, whole
-from pinnace.serving.errors import LateAnswer, Overloaded, SlowRequest, error_response, unforeseen
+from pinnace.serving.errors import (
+    LateAnswer,
+    Overloaded,
+    SlowRequest,
+    error_response,
+    http_exception,
+    unforeseen,
+)
 from pinnace.serving.registry import Registry
 from pinnace.serving.request_log import note
 from pinnace.serving.settings import Settings
@@ -41,8 +48,8 @@ def answering(handler: Handler) -> Handler:
             return await refusal(request, error)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is left to read it
-        except HTTPException:
-            raise
+        except HTTPException as error:
+            return await http_exception(request, error)
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
             return await refusal(request, unforeseen())
@@ -96,7 +103,7 @@ async def refusal(request: Request, error: PinnaceError) -> Response:
     """The answer for an error; a request whose body would come for long is not listened to any further."""
     note(request.scope, code=error.code)
     if whole(request):
-        return error_response(error, path=request.url.path)
+        return error_response(error, path=request.scope["path"])
     settings: Settings = request.app.state.settings
     declared = request.headers.get("content-length", "")
     endless = "transfer-encoding" in request.headers or (
@@ -105,7 +112,7 @@ async def refusal(request: Request, error: PinnaceError) -> Response:
     close = endless or isinstance(error, SlowRequest)
     if endless and isinstance(error, ImageTooLarge):
         await discard(request)
-    return error_response(error, close=close, path=request.url.path)
+    return error_response(error, close=close, path=request.scope["path"])
 
 
 def tell_times(request: Request, timing: Timing, names: dict[str, str]) -> None:

@@ -24,9 +24,10 @@ from starlette.middleware.cors import CORSMiddleware
 from pinnace.models.errors import PinnaceError
 from pinnace.serving import ready, tracing
 from pinnace.serving.access import ApiKey
-from pinnace.serving.app import create_app
+from pinnace.serving.app import classify, create_app
 from pinnace.serving.drain import Drain, Draining
 from pinnace.serving.errors import http_exception
+from pinnace.serving.handling import answering
 from pinnace.serving.layout import plan
 from pinnace.serving.metrics import Metrics
 from pinnace.serving.openapi.document import describe
@@ -36,6 +37,7 @@ from pinnace.serving.registry import Registry, preflight
 from pinnace.serving.reload import Reloading
 from pinnace.serving.request_log import RequestLog, write_log
 from pinnace.serving.settings import Settings, load_settings
+from pinnace.serving.shortcut import Shortcut
 from pinnace.serving.supervision import reload_on_hangup, restart_workers
 from pinnace.serving.traffic import RouteMetrics
 
@@ -97,6 +99,7 @@ def _middleware(given: list[Middleware], provider: Any | None) -> list[Middlewar
         )
     if settings.api_key is not None:
         inner.append(Middleware(ApiKey, key=settings.api_key.get_secret_value()))
+    inner.append(Middleware(Shortcut, owner=app, posts={"/classify": answering(classify)}))
     for entry in given:
         if _name(entry) == "RunnerTrafficMetricsMiddleware":
             outer.append(Middleware(RouteMetrics, **entry.kwargs))  # type: ignore[arg-type]
@@ -104,6 +107,8 @@ def _middleware(given: list[Middleware], provider: Any | None) -> list[Middlewar
             if provider is not None:
                 traced = {**entry.kwargs, "tracer_provider": provider, "exclude_spans": ["receive", "send"]}
                 outer.append(Middleware(entry.cls, **traced))  # type: ignore[call-arg]
+        elif _name(entry) == "ContextMiddleware":
+            inner.append(entry)  # no route of ours has use for BentoML's context of a request
         elif _name(entry) != "TimeoutMiddleware":
             outer.append(entry)
     return [*outer, *inner]
