@@ -2,9 +2,9 @@
 
     python benchmarks/overload.py --port 3000 photo.jpg
 
-Measures the peak with 16 clients that wait for their answers, sends several times that rate, open loop, measures
-the peak again, and prints the share of it that was still answered, how long those requests took, and how fast the
-others were refused. Exit status 1 where a bound is not kept. The load goes to this machine only.
+Measures the peak with 16 clients that wait for their answers, sends several times that rate, open loop,
+measures the peak again, and prints the share of it that was still answered, how long those requests took, and
+how fast the others were refused. Exit status 1 where a bound is not kept. The load goes to this machine only.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ async def measure(arguments: argparse.Namespace) -> bool:
     async def peak() -> float:
         answers = await closed_loop(target, lambda: request, 16, arguments.peak_seconds)
         good = [reply.seconds for reply in answers if reply.status == 200]
-        print(f"peak: {len(good) / arguments.peak_seconds:.1f} images/s, p99 {1000 * percentile(good, 99):.0f} ms")
-        return len(good) / arguments.peak_seconds
+        rate = len(good) / arguments.peak_seconds
+        print(f"peak: {rate:.1f} images/s, p99 {1000 * percentile(good, 99):.0f} ms")
+        return rate
 
     before = await peak()
     replies = await open_loop(target, lambda: request, arguments.times * before, arguments.seconds)

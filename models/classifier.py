@@ -75,12 +75,12 @@ class Classifier:
             )
         return np.asarray(logits, dtype=np.float32)
 
-    def warm_up(self, runs: int = 3) -> None:
+    def warm_up(self, batch: int = 1, runs: int = 3) -> None:
         """Run the model on black images, so that the first request is as fast as the others."""
         spec = self.bundle.manifest.signature.inputs[0]
-        batch = np.zeros(spec.with_batch(1), dtype=np.float32)
+        images = np.zeros(spec.with_batch(batch), dtype=np.float32)
         for _ in range(runs):
-            self.infer(batch)
+            self.infer(images)
 
     def predictions(self, logits: npt.NDArray[np.float32], k: int) -> tuple[Prediction, ...]:
         """The k most probable classes of one image; `logits` has shape (classes,)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
 import dataclasses
 import io
 import logging
@@ -27,7 +26,9 @@ from pinnace.models.classifier import Classifier
 from pinnace.models.errors import ImageError, PinnaceError, UsageError
 from pinnace.models.images import open_image
 from pinnace.models.runtimes.base import RuntimeOptions
+from pinnace.serving.batching import Batcher, most_of
 from pinnace.serving.body import Batch, Upload
+from pinnace.serving.choice import to_serve
 from pinnace.serving.errors import LateAnswer, unforeseen
 from pinnace.serving.layout import plan
 from pinnace.serving.metrics import ModelMetrics
@@ -76,9 +77,9 @@ class Engine:
         if slots.metrics is not None:
             names = (classifier.bundle.name, classifier.variant.name, classifier.runtime.name)
             self._metrics = slots.metrics.of(*names)
-        self._turn: contextlib.AbstractContextManager[object] = (
-            contextlib.nullcontext() if classifier.runtime.concurrent else threading.Lock()
-        )
+        # Asked of the classifier each time.
+        self._batcher = Batcher(lambda batch: self.classifier.infer(batch), most_of(classifier, settings))
+        self._together = self._batcher.most > 1 or not classifier.runtime.concurrent
         self._lock = threading.Lock()
         self._in_work = 0
         self._retired = False
@@ -95,7 +96,7 @@ class Engine:
         for file in bundle.manifest.files:  # the variant's own is checked when it is opened
             bundle.check_file(file)
         options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
-        classifier = Classifier(bundle, settings.variant, settings.runtime, options)
+        classifier = Classifier(bundle, *to_serve(settings, bundle), options)
         try:
             self_check(classifier)
             engine = cls(classifier, settings, slots)
@@ -107,7 +108,8 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run the model, then a whole request: the first image would wait for Pillow to load its decoders."""
-        self.classifier.warm_up()
+        for batch in self._batcher.sizes():
+            self.classifier.warm_up(batch)
         for format in ("JPEG", "PNG"):
             buffer = io.BytesIO()
             Image.new("RGB", (64, 64)).save(buffer, format)
@@ -242,8 +244,7 @@ class Engine:
             decoded = time.perf_counter()
             batch = self.classifier.prepare(image)
             prepared = time.perf_counter()
-        with self._turn:
-            logits = self.classifier.infer(batch)[0]
+        logits = self._batcher(batch) if self._together else self.classifier.infer(batch)[0]
         inferred = time.perf_counter()
         timing = Timing(
             decode=1000 * (decoded - started),

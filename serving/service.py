@@ -25,6 +25,7 @@ from pinnace.models.errors import PinnaceError
 from pinnace.serving import ready, tracing
 from pinnace.serving.access import ApiKey
 from pinnace.serving.app import classify, create_app
+from pinnace.serving.choice import choose
 from pinnace.serving.drain import Drain, Draining
 from pinnace.serving.errors import http_exception
 from pinnace.serving.handling import answering
@@ -188,6 +189,7 @@ class Pinnace:
     def before_the_workers() -> None:
         """Run once, in the parent: say what is wrong before a worker dies of it again and again."""
         try:
+            choose(settings)
             preflight(settings)
         except PinnaceError as error:
             raise StartupError(error) from None

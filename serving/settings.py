@@ -56,6 +56,7 @@ class Settings(BaseSettings):
         workers: server processes; `auto` is one for every four CPUs.
         concurrency: images in work at once in each process; `auto` shares out the CPUs.
         threads: CPU threads for one image: more make one image faster and all of them slower.
+        max_batch: images that the model gets at once, of those that wait; `auto` is 1 on a CPU, 16 on a GPU.
         max_body_bytes: the largest request body, and the largest image of a batch; refused while it is read.
         max_batch_bytes: the largest body of a batch.
         max_batch_images: the most images in a batch.
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     workers: Count | Auto = "auto"
     concurrency: Count | Auto = "auto"
     threads: Count = 1
+    max_batch: Count | Auto = "auto"
     max_body_bytes: Count = 20_000_000
     max_batch_bytes: Count = 100_000_000
     max_batch_images: Count = 64

@@ -1,7 +1,7 @@
 """The way of most requests: straight to their handler, past what only the others need.
 
-To `POST /classify`, BentoML's router, its mount and the router of our application are a third of what the event loop
-has to do, and the same for a request that is refused because the server is full. Which is when it matters.
+To `POST /classify`, BentoML's router, its mount and the router of our application are a third of what the
+event loop has to do; for a request that is refused because the server is full, too, which is when it matters.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Shortcut:
-    """Middleware that answers some paths itself; it comes last, so that nothing it stands behind is left out."""
+    """Middleware that answers some paths itself; what stands before it is left out for none of them."""
 
     def __init__(self, app: ASGIApp, owner: Starlette, posts: Mapping[str, Endpoint]) -> None:
         """Hand everything else on to `app`.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 
+from pinnace.clients.bench.eager import EAGER, EagerTorch
 from pinnace.clients.bench.in_process import InProcess
 from pinnace.clients.bench.loads import load as the_load
 from pinnace.clients.bench.measure import Progress, at_rates, in_turns
@@ -120,7 +121,7 @@ def bundle_openers(
 
     Args:
         bundle: the bundle.
-        variant: a name, `all`, or None for the first that runs here.
+        variant: a name, `eager`, `all`, or None for the first that runs here.
         runtime: a name, `all`, or None for the preferred one.
         options: threads and device.
         settings: batch and what is timed.
@@ -130,8 +131,12 @@ def bundle_openers(
         MissingDependency: none of them works here.
     """
     check_runtime(runtime)
-    pairs: list[tuple[Variant, str]] = []
-    variants = bundle.manifest.variants if variant in (None, ALL) else (bundle.variant(variant),)
+    pairs: list[tuple[Variant | None, str]] = []
+    variants: tuple[Variant, ...] = ()
+    if variant in (None, ALL):
+        variants = bundle.manifest.variants
+    elif variant != EAGER:
+        variants = (bundle.variant(variant),)
     for each in variants:
         for reader in readers_for(each.format, None if runtime == ALL else runtime):
             if reader.problem() is None and (options.device in (None, *reader.devices)):
@@ -140,13 +145,16 @@ def bundle_openers(
                     break
         if pairs and variant is None:
             break
+    everything = (variant, runtime) == (ALL, ALL)
+    if (variant == EAGER and runtime in (None, ALL)) or (everything and not EagerTorch.problem()):
+        pairs.append((None, EagerTorch.name))
     if not pairs:
         asked = " in ".join(name for name in (variant or "any variant", runtime) if name)
         raise MissingDependency(
             f"nothing on this machine can run {asked} of {bundle.name}", hint="pinnace doctor"
         )
 
-    def opener(each: Variant, name: str) -> Callable[[Scenario], Subject]:
+    def opener(each: Variant | None, name: str) -> Callable[[Scenario], Subject]:
         def open_it(scenario: Scenario) -> Subject:
             batch = _batch(bundle, scenario, settings.batch)
             subject = InProcess(bundle, each, name, options, batch=batch, end_to_end=settings.end_to_end)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pinnace.clients.bench.eager import EAGER, EagerTorch
 from pinnace.clients.bench.report import Stages
 from pinnace.clients.bench.subject import Facts
 from pinnace.models.bundle import Bundle
@@ -32,17 +33,17 @@ class InProcess:
     def __init__(
         self,
         bundle: Bundle,
-        variant: Variant,
+        variant: Variant | None,
         runtime: str | None,
         options: RuntimeOptions,
         *,
         batch: int = 1,
         end_to_end: bool = False,
     ) -> None:
-        """Load the variant.
+        """Load the variant; None is for the eager network.
 
         Raises:
-            PinnaceError: it cannot run here, or not in this batch; see `open_variant`.
+            PinnaceError: it cannot run here, or not in this batch; see `open_variant` and `EagerTorch`.
         """
         signature = bundle.manifest.signature
         fixed = signature.batch
@@ -62,15 +63,19 @@ class InProcess:
                 raise UsageError(f"{bundle.name} has no photographs to decode", hint="leave out --end-to-end")
             self._images = [bundle.path(file).read_bytes() for file in files]
         self.library = len(self._images) or bundle.manifest.golden.samples
-        self._runtime = open_variant(bundle, variant, runtime, options)
+        self._runtime = (
+            EagerTorch(bundle, options)
+            if variant is None
+            else open_variant(bundle, variant, runtime, options)
+        )
         shapes = {spec.name: spec.with_batch(batch) for spec in signature.inputs}
         self.facts = Facts(
             model=bundle.name,
             source=bundle.manifest.source,
-            variant=variant.name,
+            variant=EAGER if variant is None else variant.name,
             runtime=self._runtime.name,
             provider=self._runtime.provider,
-            precision=variant.precision,
+            precision="fp32" if variant is None else variant.precision,
             device=self._runtime.device,
             threads=self._runtime.threads,
             timed="end-to-end" if end_to_end else "infer",

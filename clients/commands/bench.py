@@ -60,7 +60,9 @@ def bench(
     ] = None,
     variant: Annotated[
         str | None,
-        typer.Option(help="A variant, or all.", show_default="the first that runs here"),
+        typer.Option(
+            help="A variant, all, or eager: the source in torch.", show_default="the first that runs here"
+        ),
     ] = None,
     runtime: Annotated[
         str | None, typer.Option(help="A runtime, or all.", show_default="the preferred one")

@@ -97,9 +97,18 @@ def open_bundle(
     Raises:
         As `open_variant`.
     """
+    chosen = variant_for(bundle, variant, runtime)
+    return chosen, open_variant(bundle, chosen, runtime, options)
+
+
+def variant_for(bundle: Bundle, variant: str | None = None, runtime: str | None = None) -> Variant:
+    """A variant by name, or the first that a runtime of this machine can run; the first at all, if none can.
+
+    Raises:
+        UsageError: there is no such variant, or none for the runtime.
+    """
     if variant is not None:
-        chosen = bundle.variant(variant)
-        return chosen, open_variant(bundle, chosen, runtime, options)
+        return bundle.variant(variant)
     candidates = [
         v
         for v in bundle.manifest.variants
@@ -113,5 +122,5 @@ def open_bundle(
         )
     for candidate in candidates:
         if any(reader.problem() is None for reader in readers_for(candidate.format, runtime)):
-            return candidate, open_variant(bundle, candidate, runtime, options)
-    return candidates[0], open_variant(bundle, candidates[0], runtime, options)
+            return candidate
+    return candidates[0]

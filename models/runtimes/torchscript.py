@@ -34,17 +34,24 @@ class TorchScriptRuntime(Runtime):
         if self.device == "cuda":
             # cuDNN would round the inputs of fp32 convolutions to 10 bits (TF32): more than fp32 is allowed.
             torch.backends.cudnn.allow_tf32 = False
+        self._module: Any = self._load()
+        self._device = torch.device(self.device)
+        self.provider = "CPU" if self.device == "cpu" else torch.cuda.get_device_name(self._device)
+
+    def _load(self) -> Any:
+        import torch
+
         try:
             with warnings.catch_warnings():
                 # torch.jit is deprecated upstream and still what people deploy.
                 warnings.simplefilter("ignore")
-                self._module: Any = torch.jit.load(  # type: ignore[no-untyped-call]
-                    str(path), map_location=self.device
+                return torch.jit.load(  # type: ignore[no-untyped-call]
+                    str(self.path), map_location=self.device
                 ).eval()
         except (RuntimeError, ValueError) as error:
-            raise BundleError(f"torch cannot load {path}: {str(error).strip().splitlines()[0]}") from error
-        self._device = torch.device(self.device)
-        self.provider = "CPU" if self.device == "cpu" else torch.cuda.get_device_name(self._device)
+            raise BundleError(
+                f"torch cannot load {self.path}: {str(error).strip().splitlines()[0]}"
+            ) from error
 
     @classmethod
     def version(cls) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +30,36 @@ def test_every_pair_that_works_here_is_a_row(pinnace, bundle: Path, tmp_path: Pa
     whole = report.read(out)
     assert len(whole.results[0].latencies.latency_ms) == whole.results[0].samples
     assert [row.ratio.baseline for row in whole.results] == [whole.results[0].row] * len(rows)
+
+
+def with_source(bundle: Path, folder: Path, source: str) -> Path:
+    """A copy of the bundle that says it comes from elsewhere."""
+    copy = shutil.copytree(bundle, folder / "copy.bundle")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "source": source}))
+    return copy
+
+
+def test_the_eager_network_is_a_row_of_everything(pinnace, bundle: Path, tmp_path: Path) -> None:
+    copy = with_source(bundle, tmp_path, "torchvision:squeezenet1_1@none")
+    done = pinnace("bench", copy, *BRIEF, "--variant", "all", "--runtime", "all", "--json")
+    assert done.status == 0, done.err
+    rows = {row["variant"]: row for row in done.json["results"]}
+    eager = rows["eager"]
+    assert (eager["runtime"], eager["precision"], eager["device"]) == ("torch", "fp32", "cpu")
+    # Squeezenet, of which each operation is asked for by Python, and three layers in one graph.
+    assert eager["p50_ms"] > rows["onnx-fp32"]["p50_ms"]
+    alone = pinnace("bench", copy, *BRIEF, "--variant", "eager", "--json")
+    assert [row["variant"] for row in alone.json["results"]] == ["eager"]
+
+
+def test_a_source_that_cannot_be_loaded_again_is_said(pinnace, bundle: Path) -> None:
+    done = pinnace("bench", bundle, *BRIEF, "--variant", "all", "--runtime", "all", "--json")
+    skipped = [caveat["message"] for caveat in done.json["warnings"] if caveat["code"] == "skipped"]
+    assert any("weights.pt" in message for message in skipped), done.json["warnings"]
+    alone = pinnace("bench", bundle, *BRIEF, "--variant", "eager")
+    assert alone.status != 0
+    assert "weights.pt" in alone.err
 
 
 def test_the_table_names_the_scenarios(pinnace, bundle: Path) -> None:

@@ -1,0 +1,42 @@
+"""The network as it was trained, in torch and not exported: what the other rows are to be better than."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from pinnace.models.bundle import Bundle
+from pinnace.models.errors import MissingDependency, UsageError
+from pinnace.models.loaders import load
+from pinnace.models.loaders.base import LoadRequest, OnnxFile
+from pinnace.models.runtimes.base import RuntimeOptions
+from pinnace.models.runtimes.torchscript import TorchScriptRuntime
+from pinnace.models.source import Source
+
+EAGER = "eager"
+
+
+class EagerTorch(TorchScriptRuntime):
+    """Loads a bundle's source again and runs it in torch, each operation as Python comes to it."""
+
+    name = "torch"
+    formats = ()  # type: ignore[assignment]
+
+    def __init__(self, bundle: Bundle, options: RuntimeOptions) -> None:
+        """Load the network.
+
+        Raises:
+            MissingDependency: torch, or a package of the source, is not installed.
+            SourceError: the source cannot be found or reached any more.
+            UsageError: the source is no network of torch, or needs options that a bundle does not keep.
+        """
+        if importlib.util.find_spec(self.module) is None:
+            raise MissingDependency("eager needs torch, which is not installed", hint=self.install_line)
+        self._source = Source.parse(bundle.manifest.source)
+        super().__init__(bundle.folder, bundle.manifest.signature, options)
+
+    def _load(self) -> Any:
+        loaded = load(LoadRequest(self._source))
+        if isinstance(loaded, OnnxFile) or loaded.exported:
+            raise UsageError(f"{self._source} was exported before, so it has no eager network")
+        return loaded.module.to(self.device)

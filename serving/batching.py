@@ -1,0 +1,100 @@
+"""Images that wait while the model is busy are given to it together, when its turn comes.
+
+Nothing waits for a batch to fill: a lone image goes at once, and under load a batch has what came while the
+one before it was computed. Sizes are powers of two, so that a runtime that prepares itself for each shape has
+seen them all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pinnace.models.classifier import Classifier
+from pinnace.models.signature import BATCH
+from pinnace.serving.settings import Settings
+
+Array: TypeAlias = npt.NDArray[np.float32]
+
+_MOST_ON_A_GPU = 16
+
+
+def most_of(classifier: Classifier, settings: Settings) -> int:
+    """How many images a model may be given at once: as set, as far as its variant takes them."""
+    most = settings.max_batch
+    if most == "auto":
+        most = 1 if classifier.runtime.device == "cpu" else _MOST_ON_A_GPU
+    engine = classifier.variant.engine
+    if classifier.bundle.manifest.signature.batch != BATCH:
+        return 1
+    return most if engine is None else min(most, engine.batch[1])
+
+
+class Batcher:
+    """Runs a model for several threads, one batch at a time; each brings one image, and waits for its row.
+
+    Attributes:
+        most: the most images of one call.
+    """
+
+    def __init__(self, run: Callable[[Array], Array], most: int) -> None:
+        """Run nothing yet.
+
+        Args:
+            run: the model: float32, shape (batch, ...) to shape (batch, classes).
+            most: the most images of one call.
+        """
+        self.most = most
+        self._run = run
+        self._changed = threading.Condition()
+        self._busy = False
+        self._waiting: deque[tuple[Array, Future[Array]]] = deque()
+
+    def __call__(self, image: Array) -> Array:
+        """The row of one image: float32, shape (1, ...) to shape (classes,).
+
+        Raises:
+            Whatever the model raises for this image alone; what others bring is no matter.
+        """
+        outcome: Future[Array] = Future()
+        with self._changed:
+            self._waiting.append((image, outcome))
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: outcome.done() or not self._busy)
+                if outcome.done():
+                    return outcome.result()
+                self._busy = True
+                batch = [self._waiting.popleft() for _ in range(self._size(len(self._waiting)))]
+            try:
+                self._answer(batch)
+            finally:
+                with self._changed:
+                    self._busy = False
+                    self._changed.notify_all()
+
+    def sizes(self) -> list[int]:
+        """Every size that a batch may have."""
+        return [1 << power for power in range(self.most.bit_length())]
+
+    def _size(self, waiting: int) -> int:
+        return 1 << (min(waiting, self.most).bit_length() - 1)
+
+    def _answer(self, batch: list[tuple[Array, Future[Array]]]) -> None:
+        try:
+            rows = self._run(np.concatenate([image for image, _ in batch]))
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0][1].set_exception(error)
+                return
+            for one in batch:
+                self._answer([one])
+            return
+        for (_, outcome), row in zip(batch, rows, strict=True):
+            outcome.set_result(row)
