@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import math
 import os
 import time
@@ -25,26 +24,30 @@ from pinnace.serving.settings import Settings
 
 VARIABLE = "PINNACE_CHOSEN_RUNTIMES"
 
-_SECONDS = 1.0
-_MOST_ROUNDS = 30
+_SECONDS = 0.5
+_MOST_ROUNDS = 20
 _CLEARLY = 0.9
-
-logger = logging.getLogger("pinnace.serving")
 
 Timer = Callable[[list[Classifier]], list[float]]
 
 
-def choose(settings: Settings) -> None:
-    """Measure for every bundle, and tell this process and those that it starts."""
-    chosen = {}
+def choose(settings: Settings) -> list[str]:
+    """Measure for every bundle, and tell this process and those that it starts.
+
+    Returns:
+        A sentence for each choice that was made.
+    """
+    chosen, sentences = {}, []
     if settings.runtime is None and settings.device != "cuda":
         for folder in settings.bundle:
             # What is wrong with a bundle is said when it is opened to be served.
             with contextlib.suppress(PinnaceError):
                 bundle = Bundle.open(folder)
-                if (name := fastest(settings, bundle)) is not None:
-                    chosen[str(bundle.folder)] = name
+                if (choice := fastest(settings, bundle)) is not None:
+                    chosen[str(bundle.folder)], sentence = choice
+                    sentences.append(sentence)
     os.environ[VARIABLE] = json.dumps(chosen)
+    return sentences
 
 
 def to_serve(settings: Settings, bundle: Bundle) -> tuple[str | None, str | None]:
@@ -57,7 +60,7 @@ def to_serve(settings: Settings, bundle: Bundle) -> tuple[str | None, str | None
     return (variant.name, name) if readable else (settings.variant, None)
 
 
-def fastest(settings: Settings, bundle: Bundle, timer: Timer | None = None) -> str | None:
+def fastest(settings: Settings, bundle: Bundle, timer: Timer | None = None) -> tuple[str, str] | None:
     """The runtime that answers fastest, of those that run the bundle's variant on this machine's CPU.
 
     Args:
@@ -66,7 +69,7 @@ def fastest(settings: Settings, bundle: Bundle, timer: Timer | None = None) -> s
         timer: gives the milliseconds of a call of each classifier; measured by default.
 
     Returns:
-        None where there is no choice.
+        Its name, and a sentence about the measurement; None where there is no choice.
 
     Raises:
         UsageError: the bundle has no such variant.
@@ -81,9 +84,8 @@ def fastest(settings: Settings, bundle: Bundle, timer: Timer | None = None) -> s
         for classifier in classifiers:
             classifier.close()
     best = names[0] if _CLEARLY * times[0] <= min(times) else names[times.index(min(times))]
-    measured = ", ".join(f"{name} {each:.2f} ms" for name, each in zip(names, times, strict=True))
-    logger.info("%s runs in %s (an image: %s)", bundle.name, best, measured)
-    return best
+    measured = ", ".join(f"{name} {each:.2f}" for name, each in zip(names, times, strict=True))
+    return best, f"{bundle.name} runs in {best}; milliseconds of a call: {measured}"
 
 
 def _candidates(settings: Settings, bundle: Bundle) -> list[Classifier]:

@@ -189,7 +189,8 @@ class Pinnace:
     def before_the_workers() -> None:
         """Run once, in the parent: say what is wrong before a worker dies of it again and again."""
         try:
-            choose(settings)
+            for sentence in choose(settings):
+                click.echo(sentence, err=True)
             preflight(settings)
         except PinnaceError as error:
             raise StartupError(error) from None
