@@ -34,16 +34,18 @@ class Drain:
         self._grace = grace
         self._task: asyncio.Task[None] | None = None
 
-    def install(self, refuse: Callable[[], None]) -> None:
+    def install(self, begin_to_stop: Callable[[], None], refuse: Callable[[], None]) -> None:
         """Take SIGTERM over from the server that runs this event loop, and hand it on later.
 
         Args:
+            begin_to_stop: called at once.
             refuse: called once no new request is to be taken.
         """
         loop = asyncio.get_running_loop()
         stop_now = signal.getsignal(signal.SIGTERM)
 
         async def drain(sign: int) -> None:
+            begin_to_stop()
             await asyncio.sleep(self._seconds)
             refuse()
             end = loop.time() + self._grace - self._seconds

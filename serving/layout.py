@@ -1,22 +1,19 @@
 """How the CPUs are shared out: processes, images at once in each, threads for each image.
 
-Images in work are threads of one process, and each runs the model on its own thread of the same session:
-ONNX Runtime, Pillow and NumPy let go of the interpreter lock while they compute, so a few threads keep as
-many CPUs busy. One process holds one copy of the model and takes every connection, so no CPU idles because a
-keep-alive connection stuck to another process. What stays under the lock (HTTP, JSON, metrics) sets the
-number of threads that one process can feed; past that, another process is started.
-`docs/adr/0002-server-layout.md` has the measurements.
+A process for each CPU, for threads of one process wait for each other's interpreter lock, and their CPUs with
+them. Connections are shared out over the processes (`pinnace.serving.balance`). Each has two threads, so that
+the images of a batch, which are in one process, keep more than one CPU busy. `docs/adr/0002-server-layout.md`
+has the measurements.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from pinnace.models.cpus import available_cpus
 from pinnace.serving.settings import Settings
 
-SLOTS_PER_WORKER = 4
+_THREADS_OF_A_WORKER = 2
 
 
 @dataclass(frozen=True)
@@ -32,11 +29,6 @@ class Layout:
     workers: int
     concurrency: int
     threads: int
-
-    @property
-    def cpus(self) -> int:
-        """CPUs that are busy when every slot is."""
-        return self.workers * self.concurrency * self.threads
 
 
 def plan(settings: Settings, cpus: int | None = None) -> Layout:
@@ -55,6 +47,8 @@ def plan(settings: Settings, cpus: int | None = None) -> Layout:
     elif settings.concurrency != "auto":
         workers = max(1, slots // settings.concurrency)
     else:
-        workers = math.ceil(slots / SLOTS_PER_WORKER)
-    concurrency = max(1, slots // workers) if settings.concurrency == "auto" else settings.concurrency
+        workers = slots
+    concurrency = max(min(_THREADS_OF_A_WORKER, slots), slots // workers)
+    if settings.concurrency != "auto":
+        concurrency = settings.concurrency
     return Layout(workers, concurrency, settings.threads)

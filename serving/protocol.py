@@ -1,17 +1,24 @@
-"""The HTTP protocol of a connection, with bounds that uvicorn lacks: on headers, and on connections."""
+"""The HTTP protocol of a connection, with what uvicorn lacks: bounds, and a fair share for every worker."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import socket
+from pathlib import Path
 from typing import Any, ClassVar
 
+import uvicorn
 import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from pinnace.models.errors import PinnaceError
+from pinnace.serving.balance import Balance
 from pinnace.serving.errors import HeadersTooLarge, MalformedRequest, Overloaded, SlowRequest
 from pinnace.serving.settings import Settings
+
+logger = logging.getLogger("pinnace.serving")
 
 
 def use_bounded_protocol(settings: Settings) -> None:
@@ -20,14 +27,51 @@ def use_bounded_protocol(settings: Settings) -> None:
     uvicorn.config.HTTP_PROTOCOLS["auto"] = "pinnace.serving.protocol:BoundedProtocol"
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """One connection. Its headers come in time and are of a sane length, or it is closed with an answer."""
+def share_connections(folder: Path, workers: int) -> None:
+    """Let the server of this process share its connections with those of the folder, once it has started."""
+    startup = uvicorn.Server.startup
 
+    async def started(server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+        await startup(server, sockets)
+
+        def protocol() -> BoundedProtocol:
+            made = BoundedProtocol(server.config, server.server_state, server.lifespan.state)
+            made.may_give = False
+            return made
+
+        def requests() -> int:
+            return len(server.server_state.tasks)
+
+        if server.config.ssl is not None:  # what is encrypted cannot be handed on
+            return
+        try:
+            BoundedProtocol.balance = Balance(folder, workers, protocol, requests)
+        except OSError:
+            logger.warning("connections are not shared out over the workers", exc_info=True)
+
+    uvicorn.Server.startup = started  # type: ignore[method-assign, assignment]
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. Its headers come in time and are of a sane length, or it is closed with an answer.
+
+    Attributes:
+        may_give: whether another worker may have it; what was given is kept.
+    """
+
+    may_give = True
     settings: ClassVar[Settings]
+    balance: ClassVar[Balance | None] = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, if there is room for it."""
+        """Take a connection, if there is room for it and no other worker has less to do."""
+        self._given = self._give(transport)
+        if self._given:
+            self.transport = transport
+            transport.abort()
+            return
         super().connection_made(transport)
+        self._tell()
         self._bytes = 0  # of the message that is coming in
         self._in_headers = True
         self._timer: asyncio.TimerHandle | None = None
@@ -38,8 +82,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        if self._given:
+            return
         self._cancel_timer()
         super().connection_lost(exc)
+        self._tell()
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, as long as it is not too long."""
@@ -66,6 +113,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_headers = False
         self._cancel_timer()
         super().on_headers_complete()
+        if self.balance is not None:
+            self.balance.loads.requests(len(self.tasks))
+            if len(self.tasks) > 1 and self.balance.has_idle():
+                self.cycle.keep_alive = False  # the client's next connection goes to a worker that is idle
+
+    def on_response_complete(self) -> None:
+        """The answer is written; its task is about to end."""
+        super().on_response_complete()
+        if self.balance is not None:
+            self.balance.loads.requests(len(self.tasks) - 1)
 
     def on_message_complete(self) -> None:
         """The body is there; another request may follow."""
@@ -76,6 +133,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, in our form."""
         self._refuse(MalformedRequest("the request is not HTTP/1.1"))
+
+    def _give(self, transport: asyncio.Transport) -> bool:
+        """Give a new connection to another worker, if one has less to do."""
+        if self.balance is None or not self.may_give:
+            return False
+        descriptor = transport.get_extra_info("socket").fileno()
+        return self.balance.give(descriptor, len(self.connections) + 1, len(self.tasks))
+
+    def _tell(self) -> None:
+        if self.balance is not None:
+            self.balance.loads.connections(len(self.connections))
 
     def _wait_for_headers(self) -> None:
         self._timer = self.loop.call_later(self.settings.header_timeout, self._late)

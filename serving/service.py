@@ -33,7 +33,7 @@ from pinnace.serving.layout import plan
 from pinnace.serving.metrics import Metrics
 from pinnace.serving.openapi.document import describe
 from pinnace.serving.parent import stop_with_parent
-from pinnace.serving.protocol import use_bounded_protocol
+from pinnace.serving.protocol import BoundedProtocol, share_connections, use_bounded_protocol
 from pinnace.serving.registry import Registry, preflight
 from pinnace.serving.reload import Reloading
 from pinnace.serving.request_log import RequestLog, write_log
@@ -75,6 +75,9 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
             app.state.spans = tracing.StageSpans(provider)
         worker.user_middleware = _middleware(worker.user_middleware, provider)
         use_bounded_protocol(settings)
+        folder = ready.shared_folder()
+        if folder is not None and layout.workers > 1:
+            share_connections(folder, layout.workers)
         # Pillow warns of what is odd in a file: a line in the log for each of thousands of tags.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         stop_with_parent(os.getppid())
@@ -151,8 +154,13 @@ def _open(settings: Settings) -> Registry:
     return Registry.open(settings, Metrics())
 
 
+def _take_no_connections() -> None:
+    if BoundedProtocol.balance is not None:
+        BoundedProtocol.balance.leave()
+
+
 def _on_ready(registry: Registry) -> None:
-    drain.install(registry.admission.stop)
+    drain.install(_take_no_connections, registry.admission.stop)
     reloading = Reloading(registry, readiness)
     reloading.install()
     app.state.reloading = reloading
