@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import struct
 from typing import Any
 
 from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
@@ -13,6 +16,7 @@ _PATHS = frozenset(("/", "/classify", "/classify_batch", "/models", *_BENTOML, *
 _VERBS = frozenset(("classify", "classify_batch", "reload"))
 _OPEN_VERBS = frozenset(("infer", "ready"))
 _PATH = "pinnace.path"
+_PAUSES = (0.01, 0.1)
 
 
 class RouteMetrics:
@@ -26,15 +30,28 @@ class RouteMetrics:
                 scope = {**scope, "path": scope[_PATH]}
             await app(scope, receive, send)
 
+        self._app = app
         self._metrics = RunnerTrafficMetricsMiddleware(with_path, **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count a request under its route."""
+        if scope["type"] == "http" and scope["path"] == "/metrics":
+            await self._scrape(scope, receive, send)
+            return
         if scope["type"] != "lifespan":
             route = route_of(scope["path"])
             if route != scope["path"]:
                 scope = {**scope, "path": route, _PATH: scope["path"]}
         await self._metrics(scope, receive, send)
+
+    async def _scrape(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read all workers' numbers; once more, where one is just making a file of them, which is still empty."""
+        for seconds in _PAUSES:
+            with contextlib.suppress(struct.error):
+                await self._app(scope, receive, send)
+                return
+            await asyncio.sleep(seconds)
+        await self._app(scope, receive, send)
 
 
 def route_of(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import subprocess
 import sys
 import threading
@@ -16,9 +17,12 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from pinnace.serving import metrics
-from pinnace.serving.traffic import route_of
+from pinnace.serving.traffic import RouteMetrics, route_of
 
 Tools = dict[str, Callable[..., Any]]
 
@@ -205,3 +209,19 @@ def test_the_dashboard_asks_for_what_there_is(two_workers: Any, tools: Tools) ->
     ours = {name for name in labels if name.startswith("pinnace_")}
     left = {name for name in ours if not any(name.startswith(one.removesuffix("_bucket")) for one in used)}
     assert {name for name in left if not name.endswith("_created")} == set()
+
+
+def test_a_scrape_while_a_worker_makes_its_files_is_tried_again() -> None:
+    """`prometheus_client` makes a file first, and gives it a size then; read between the two, it is too short."""
+    asked = 0
+
+    async def numbers(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            struct.unpack("i", b"")
+        await PlainTextResponse("numbers")(scope, receive, send)
+
+    client = TestClient(RouteMetrics(numbers, namespace="n", skip_paths=[]))
+    assert client.get("/metrics").text == "numbers"
+    assert asked == 3
