@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -9,6 +13,8 @@ from typing import ParamSpec, TypeVar
 from pinnace.serving.admission import Admission
 from pinnace.serving.metrics import Metrics
 from pinnace.serving.settings import Settings
+
+_NICER = 5
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,7 +41,7 @@ class Slots:
             max_bytes=settings.max_buffered_bytes,
             on_change=metrics.in_flight if metrics is not None else None,
         )
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="pinnace-infer")
+        self._pool = ThreadPoolExecutor(concurrency, "pinnace-infer", initializer=_give_way)
 
     def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Do work that `admission` has let in, when its turn comes; done or cancelled, it leaves."""
@@ -47,3 +53,11 @@ class Slots:
     def close(self) -> None:
         """Finish what is in work, drop what waits."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _give_way() -> None:
+    """Let the event loop go before this thread: who is refused is told at once, and an answer is sent."""
+    if sys.platform == "linux":  # where each thread has a priority of its own
+        thread = threading.get_native_id()
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICER)

@@ -45,7 +45,7 @@ class RouteMetrics:
         await self._metrics(scope, receive, send)
 
     async def _scrape(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read all workers' numbers; once more, where one is just making a file of them, which is still empty."""
+        """Read the numbers of all; again, where a worker is just making a file of them, which is empty."""
         for seconds in _PAUSES:
             with contextlib.suppress(struct.error):
                 await self._app(scope, receive, send)

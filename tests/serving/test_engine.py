@@ -25,6 +25,7 @@ from pinnace.serving.body import Upload
 from pinnace.serving.registry import Registry
 from pinnace.serving.selfcheck import self_check
 from pinnace.serving.settings import load_settings
+from pinnace.serving.slots import Slots
 
 Tools = dict[str, Callable[..., Any]]
 
@@ -137,3 +138,13 @@ def test_without_a_parent_a_worker_is_ready_for_itself(monkeypatch: pytest.Monke
     assert not alone.all_ready()
     alone.announce()
     assert alone.all_ready()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority for each thread")
+def test_the_event_loop_goes_before_the_threads(bundle: Path) -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    slots = Slots(load_settings(bundle=bundle), 2)
+    assert slots.submit(priority).result(10) == min(19, priority() + 5)
+    slots.close()

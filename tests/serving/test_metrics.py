@@ -212,7 +212,7 @@ def test_the_dashboard_asks_for_what_there_is(two_workers: Any, tools: Tools) ->
 
 
 def test_a_scrape_while_a_worker_makes_its_files_is_tried_again() -> None:
-    """`prometheus_client` makes a file first, and gives it a size then; read between the two, it is too short."""
+    """`prometheus_client` makes a file first, and gives it a size then."""
     asked = 0
 
     async def numbers(scope: Scope, receive: Receive, send: Send) -> None:
