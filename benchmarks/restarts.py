@@ -5,8 +5,8 @@
 Where several processes share one listening socket, which of them gets a connection is a matter of luck, and
 with connections that are kept alive it stays so. Starts the server again and again, drives it with `wrk` over
 4 and 16 connections, and prints images/s as a ratio to the base limit (`serving.py`) beside it, and the share
-of the CPUs that the server kept busy, which neighbours of the machine disturb less. Exit status 1 where the worst
-start kept them less busy than nine tenths of the best. The load goes to this machine only.
+of the CPUs that the server kept busy, which neighbours of the machine disturb less. Exit status 1 where the
+worst start kept them less busy than nine tenths of the best. The load goes to this machine only.
 """
 
 from __future__ import annotations

@@ -75,6 +75,7 @@ class Loads:
                 self._numbers[self._own + column] = 0
             self.beat()
             self._numbers[self._own + _PID] = os.getpid()
+            self._rows = range(0, rows * _COLUMNS, _COLUMNS)
             fcntl.flock(file, fcntl.LOCK_UN)  # the map keeps the file open
 
     def beat(self) -> None:
@@ -101,19 +102,31 @@ class Loads:
         alive = time.monotonic_ns() - int(_DEAD_SECONDS * 1e9)
         return [
             Load(*numbers[row : row + _BEAT])
-            for row in range(0, len(numbers), _COLUMNS)
+            for row in self._rows
             if row != self._own and numbers[row + _PID] and numbers[row + _BEAT] > alive
         ]
 
+    def has_idle(self) -> bool:
+        """Whether another worker has had nothing to do for a while; asked with every request."""
+        numbers = self._numbers
+        now = time.monotonic_ns()
+        idle, alive = now - int(_IDLE_SECONDS * 1e9), now - int(_DEAD_SECONDS * 1e9)
+        for row in self._rows:
+            if row == self._own or not numbers[row + _PID] or numbers[row + _REQUESTS]:
+                continue
+            if numbers[row + _SINCE] < idle and numbers[row + _BEAT] > alive:
+                return True
+        return False
+
     def given(self, pid: int) -> None:
         """A connection is on its way to another worker, which will count it itself when it has it."""
-        for row in range(0, len(self._numbers), _COLUMNS):
+        for row in self._rows:
             if self._numbers[row + _PID] == pid:
                 self._numbers[row + _CONNECTIONS] += 1
 
     def forget(self, pid: int) -> None:
         """Another worker is dead."""
-        for row in range(0, len(self._numbers), _COLUMNS):
+        for row in self._rows:
             if self._numbers[row + _PID] == pid:
                 self._numbers[row + _PID] = 0
 
@@ -180,11 +193,6 @@ class Balance:
             return False
         self.loads.given(least.pid)
         return True
-
-    def has_idle(self) -> bool:
-        """Whether another worker has had nothing to do for a while."""
-        before = time.monotonic_ns() - int(_IDLE_SECONDS * 1e9)
-        return any(not load.requests and load.since < before for load in self.loads.others())
 
     def leave(self) -> None:
         """Be given nothing any more; what is on its way is still taken."""

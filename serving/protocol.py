@@ -115,7 +115,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.balance is not None:
             self.balance.loads.requests(len(self.tasks))
-            if len(self.tasks) > 1 and self.balance.has_idle():
+            if len(self.tasks) > 1 and self.balance.loads.has_idle():
                 self.cycle.keep_alive = False  # the client's next connection goes to a worker that is idle
 
     def on_response_complete(self) -> None:

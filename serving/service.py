@@ -6,6 +6,7 @@ CPU before any image is decoded. BentoML runs the processes, `/livez`, `/readyz`
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -164,6 +165,9 @@ def _on_ready(registry: Registry) -> None:
     reloading = Reloading(registry, readiness)
     reloading.install()
     app.state.reloading = reloading
+    # What was made until now stays: the collector need not look through it again and again.
+    gc.collect()
+    gc.freeze()
     readiness.announce()
     reloading.catch_up()
 

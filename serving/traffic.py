@@ -19,6 +19,21 @@ _PATH = "pinnace.path"
 _PAUSES = (0.01, 0.1)
 
 
+class _Remembering:
+    """A metric of which `labels` looks up what it gave before. The labels of a server are few."""
+
+    def __init__(self, metric: Any) -> None:
+        self._metric = metric
+        self._series: dict[tuple[Any, ...], Any] = {}
+
+    def labels(self, **labels: Any) -> Any:
+        key = tuple(labels.values())
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = self._metric.labels(**labels)
+        return series
+
+
 class RouteMetrics:
     """BentoML's middleware, which takes the path for the name of the endpoint, between two that change it."""
 
@@ -31,6 +46,7 @@ class RouteMetrics:
             await app(scope, receive, send)
 
         self._app = app
+        self._remembering = False
         self._metrics = RunnerTrafficMetricsMiddleware(with_path, **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,11 +54,21 @@ class RouteMetrics:
         if scope["type"] == "http" and scope["path"] == "/metrics":
             await self._scrape(scope, receive, send)
             return
+        if not self._remembering:
+            self._remember()
         if scope["type"] != "lifespan":
             route = route_of(scope["path"])
             if route != scope["path"]:
                 scope = {**scope, "path": route, _PATH: scope["path"]}
         await self._metrics(scope, receive, send)
+
+    def _remember(self) -> None:
+        """Let the metrics of each request remember their series: to find one costs more than to count."""
+        self._metrics._setup()
+        for what in ("request_duration", "request_total", "last_request_timestamp"):
+            name = f"metrics_{what}"
+            setattr(self._metrics, name, _Remembering(getattr(self._metrics, name)))
+        self._remembering = True
 
     async def _scrape(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the numbers of all; again, where a worker is just making a file of them, which is empty."""
