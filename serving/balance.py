@@ -30,8 +30,8 @@ _BEAT_SECONDS = 0.5
 _IDLE_SECONDS = 0.1
 
 _FILE = "loads"
-_PID, _CONNECTIONS, _REQUESTS, _SINCE, _BEAT = range(5)
-_COLUMNS = 5
+_PID, _CONNECTIONS, _REQUESTS, _SINCE, _BEAT, _IMAGES = range(6)
+_COLUMNS = 6
 _SPARE_ROWS = 4
 
 
@@ -91,6 +91,17 @@ class Loads:
         if self._numbers[self._own + _REQUESTS] != count:
             self._numbers[self._own + _REQUESTS] = count
             self._numbers[self._own + _SINCE] = time.monotonic_ns()
+
+    def images(self, count: int) -> None:
+        """This worker needs so many CPUs for its images; called by any thread."""
+        self._numbers[self._own + _IMAGES] = count
+
+    def images_of_others(self) -> int:
+        """How many the other workers need together, as far as they live."""
+        numbers = self._numbers
+        alive = time.monotonic_ns() - int(_DEAD_SECONDS * 1e9)
+        others = (row for row in self._rows if row != self._own and numbers[row + _BEAT] > alive)
+        return sum(numbers[row + _IMAGES] for row in others)
 
     def leave(self) -> None:
         """This worker wants no more connections of others."""

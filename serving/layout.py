@@ -1,9 +1,9 @@
 """How the CPUs are shared out: processes, images at once in each, threads for each image.
 
 A process for each CPU, for threads of one process wait for each other's interpreter lock, and their CPUs with
-them. Connections are shared out over the processes (`pinnace.serving.balance`). Each has two threads, so that
-the images of a batch, which are in one process, keep more than one CPU busy. `docs/adr/0002-server-layout.md`
-has the measurements.
+them. Connections are shared out over the processes (`pinnace.serving.balance`). Each has a second thread, so
+that the images of a batch, which are in one process, keep more than one CPU busy where others leave it
+(`pinnace.serving.turns`). `docs/adr/0002-server-layout.md` has the measurements.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ class Layout:
 
     Attributes:
         workers: server processes.
-        concurrency: images in work at once in each process.
+        concurrency: images in work at once in each process, at most.
         threads: CPU threads for one image.
+        share: images in work at once in each process while all of them have work.
     """
 
     workers: int
     concurrency: int
     threads: int
+    share: int
 
 
 def plan(settings: Settings, cpus: int | None = None) -> Layout:
@@ -48,7 +50,7 @@ def plan(settings: Settings, cpus: int | None = None) -> Layout:
         workers = max(1, slots // settings.concurrency)
     else:
         workers = slots
-    concurrency = max(min(_THREADS_OF_A_WORKER, slots), slots // workers)
     if settings.concurrency != "auto":
-        concurrency = settings.concurrency
-    return Layout(workers, concurrency, settings.threads)
+        return Layout(workers, settings.concurrency, settings.threads, settings.concurrency)
+    share = max(1, slots // workers)
+    return Layout(workers, max(min(_THREADS_OF_A_WORKER, slots), share), settings.threads, share)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from pinnace.models.errors import PinnaceError
-from pinnace.serving.balance import Balance
+from pinnace.serving.balance import Balance, Loads
 from pinnace.serving.errors import HeadersTooLarge, MalformedRequest, Overloaded, SlowRequest
 from pinnace.serving.settings import Settings
 
@@ -27,8 +28,14 @@ def use_bounded_protocol(settings: Settings) -> None:
     uvicorn.config.HTTP_PROTOCOLS["auto"] = "pinnace.serving.protocol:BoundedProtocol"
 
 
-def share_connections(folder: Path, workers: int) -> None:
-    """Let the server of this process share its connections with those of the folder, once it has started."""
+def share_connections(folder: Path, workers: int, on_shared: Callable[[Loads], None]) -> None:
+    """Let the server of this process share its connections with those of the folder, once it has started.
+
+    Args:
+        folder: what the workers of one server share.
+        workers: how many there are.
+        on_shared: called with what they tell each other, once this one takes part.
+    """
     startup = uvicorn.Server.startup
 
     async def started(server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
@@ -48,6 +55,8 @@ def share_connections(folder: Path, workers: int) -> None:
             BoundedProtocol.balance = Balance(folder, workers, protocol, requests)
         except OSError:
             logger.warning("connections are not shared out over the workers", exc_info=True)
+            return
+        on_shared(BoundedProtocol.balance.loads)
 
     uvicorn.Server.startup = started  # type: ignore[method-assign, assignment]
 

@@ -21,6 +21,7 @@ from pinnace.serving.layout import plan
 from pinnace.serving.metrics import Metrics
 from pinnace.serving.settings import Settings
 from pinnace.serving.slots import Slots
+from pinnace.serving.turns import Others
 
 logger = logging.getLogger("pinnace.serving")
 
@@ -126,7 +127,7 @@ class Registry:
             PinnaceError: a bundle cannot be served here; see `Engine.open`.
         """
         folders = by_name(settings.bundle)
-        slots = Slots(settings, plan(settings).concurrency, metrics)
+        slots = Slots(settings, plan(settings), metrics)
         models: list[Served] = []
         try:
             for name, folder in folders.items():
@@ -137,6 +138,10 @@ class Registry:
             slots.close()
             raise
         return cls(models, settings, slots)
+
+    def look_at(self, others: Others) -> None:
+        """Leave the CPUs to other processes of the server too, from now on."""
+        self._slots.look_at(others)
 
     @property
     def admission(self) -> Admission:

@@ -26,6 +26,7 @@ from pinnace.models.errors import PinnaceError
 from pinnace.serving import ready, tracing
 from pinnace.serving.access import ApiKey
 from pinnace.serving.app import classify, create_app
+from pinnace.serving.balance import Loads
 from pinnace.serving.choice import choose
 from pinnace.serving.drain import Drain, Draining
 from pinnace.serving.errors import http_exception
@@ -78,7 +79,7 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
         use_bounded_protocol(settings)
         folder = ready.shared_folder()
         if folder is not None and layout.workers > 1:
-            share_connections(folder, layout.workers)
+            share_connections(folder, layout.workers, _look_at)
         # Pillow warns of what is odd in a file: a line in the log for each of thousands of tags.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         stop_with_parent(os.getppid())
@@ -153,6 +154,11 @@ def _is_ready() -> bool:
 
 def _open(settings: Settings) -> Registry:
     return Registry.open(settings, Metrics())
+
+
+def _look_at(loads: Loads) -> None:
+    registry: Registry = app.state.registry
+    registry.look_at(loads)
 
 
 def _take_no_connections() -> None:

@@ -172,7 +172,7 @@ def run(
     names = list(by_name(settings.bundle))
     line = (
         f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} ready on {url} "
-        f"({layout.workers} x {layout.concurrency} images at once): curl -F image=@cat.jpg {url}/classify"
+        f"({layout.workers} x {layout.share} images at once): curl -F image=@cat.jpg {url}/classify"
     )
     threading.Thread(target=_announce, args=(settings.host, settings.port, line), daemon=True).start()
     _serve(settings.host, settings.port, settings.grace)

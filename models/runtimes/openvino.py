@@ -46,9 +46,6 @@ class OpenVino(Runtime):
         openvino = import_openvino()
         core = openvino.Core()
         settings = {
-            # One stream is one call; the threads of all streams are given together.
-            "NUM_STREAMS": options.concurrency,
-            "INFERENCE_NUM_THREADS": options.threads * options.concurrency,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": self.precision,
             # Every process would pin its threads to the same first CPUs.
@@ -56,16 +53,28 @@ class OpenVino(Runtime):
             # Where 8-bit products saturate, the answers to int8 files are wrong: they are then run in float.
             "LP_TRANSFORMS_MODE": not saturates(),
         }
+
+        def compiled(calls: int) -> Any:
+            # One stream is one call; the threads of all streams are given together.
+            streams = {"NUM_STREAMS": calls, "INFERENCE_NUM_THREADS": options.threads * calls}
+            return core.compile_model(model, "CPU", settings | streams)
+
         try:
-            compiled: Any = core.compile_model(core.read_model(str(path)), "CPU", settings)
-            requests = [compiled.create_infer_request() for _ in range(options.concurrency)]
+            model = core.read_model(str(path))
+            alone = compiled(1)
+            requests = [alone.create_infer_request()]
+            if options.concurrency > 1:
+                # Several streams take turns even where calls come one by one, and then each finds its memory
+                # cold: so a call that is alone has a stream to itself.
+                beside = compiled(options.concurrency - 1)
+                requests += [beside.create_infer_request() for _ in range(options.concurrency - 1)]
         except Exception as error:  # every failure of the C++ side arrives as a RuntimeError of many lines
             raise BundleError(f"OpenVINO cannot load {path}: {_reason(error)}") from error
         # A request runs one call at a time, and is handed from call to call.
         self._requests: queue.LifoQueue[Any] = queue.LifoQueue()
-        for request in requests:
+        for request in reversed(requests):
             self._requests.put(request)
-        self.provider = "CPU " + str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+        self.provider = "CPU " + str(alone.get_property("INFERENCE_PRECISION_HINT").to_string())
 
     @classmethod
     def version(cls) -> str:

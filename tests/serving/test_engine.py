@@ -22,6 +22,7 @@ from pinnace.models.errors import CheckFailed
 from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.serving import ready
 from pinnace.serving.body import Upload
+from pinnace.serving.layout import Layout
 from pinnace.serving.registry import Registry
 from pinnace.serving.selfcheck import self_check
 from pinnace.serving.settings import load_settings
@@ -145,6 +146,6 @@ def test_the_event_loop_goes_before_the_threads(bundle: Path) -> None:
     def priority() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    slots = Slots(load_settings(bundle=bundle), 2)
+    slots = Slots(load_settings(bundle=bundle), Layout(1, 2, 1, 2))
     assert slots.submit(priority).result(10) == min(19, priority() + 5)
     slots.close()

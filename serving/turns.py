@@ -1,0 +1,105 @@
+"""When a thread of this process may begin with an image: at once, where a CPU has nothing to do.
+
+More images in work than there are CPUs would take each other's caches. So each process has its share of them
+in work, and more only while other processes of the server leave theirs: a batch, whose images are all in one
+process, has several CPUs, and loses them to whoever comes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+Item = TypeVar("Item")
+
+# How often it is looked whether the others leave a CPU; only while something waits.
+_LOOK_SECONDS = 0.01
+
+
+class Others(Protocol):
+    """What the processes of the server tell each other."""
+
+    def images(self, count: int) -> None:
+        """This process needs so many CPUs for its images."""
+
+    def images_of_others(self) -> int:
+        """How many the others need together."""
+
+
+class Turns(Generic[Item]):
+    """A queue for threads: each that takes an item waits for its turn to work at it."""
+
+    def __init__(self, share: int, processes: int = 1) -> None:
+        """Know of no other process yet, and let every thread begin at once.
+
+        Args:
+            share: how many items may always be in work in this process.
+            processes: how many have such a share.
+        """
+        self._share = share
+        self._all = share * processes
+        self._others: Others | None = None
+        self._changed = threading.Condition()
+        self._items: deque[Item] = deque()
+        self._in_work = 0
+        self._looking = 0
+        self._closed = False
+
+    def look_at(self, others: Others) -> None:
+        """Leave the CPUs to other processes too, from now on."""
+        self._others = others
+
+    def put(self, item: Item) -> None:
+        """Append an item; for each, one thread must call `take`."""
+        with self._changed:
+            self._items.append(item)
+            self._tell()
+
+    @contextlib.contextmanager
+    def take(self) -> Iterator[Item | None]:
+        """Wait for a turn, which lasts to the end of the `with` statement.
+
+        Yields:
+            The item that has waited longest; None where nothing is to be begun any more.
+        """
+        with self._changed:
+            self._looking += 1
+            while not self._may_begin():
+                self._changed.wait(_LOOK_SECONDS)
+            self._looking -= 1
+            item = None if self._closed else self._items.popleft()
+            self._in_work += 1
+            self._tell()
+        try:
+            yield item
+        finally:
+            with self._changed:
+                self._in_work -= 1
+                self._tell()
+                if self._looking >= len(self._items):  # else this thread takes the next itself
+                    self._changed.notify()
+
+    def close(self) -> list[Item]:
+        """Let nothing begin any more.
+
+        Returns:
+            What waited.
+        """
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            return list(self._items)
+
+    def _may_begin(self) -> bool:
+        if self._closed or self._in_work < self._share or self._others is None:
+            return True
+        return self._in_work + self._others.images_of_others() < self._all
+
+    def _tell(self) -> None:
+        # What waits counts, up to the share: the moment between two images does not look like a free CPU.
+        if self._others is not None:
+            demand = self._in_work + len(self._items)
+            self._others.images(max(self._in_work, min(self._share, demand)))
