@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
-from load import Reply, Target, request_bytes, statuses
+from load import Reply, Target, request_bytes, run, statuses
 
 CLIENTS = 8
 
@@ -35,7 +35,7 @@ class Clients:
         self._request = request
         self._stopped = False
 
-    async def run(self) -> None:
+    async def measure(self) -> None:
         """Ask."""
         await asyncio.gather(*(self._one() for _ in range(CLIENTS)))
         self.target.close()
@@ -64,7 +64,7 @@ async def ready(port: int, seconds: float = 60) -> float:
     return float("inf")
 
 
-async def run(arguments: argparse.Namespace) -> bool:
+async def measure(arguments: argparse.Namespace) -> bool:
     """Do it, and say whether all was well."""
     request = request_bytes("/classify", arguments.image.read_bytes(), {"Content-Type": "image/jpeg"})
     settings = {"PINNACE_PORT": str(arguments.port), "PINNACE_WORKERS": str(arguments.workers)}
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--drain", type=float, default=1.0, help="the server's PINNACE_DRAIN")
-    sys.exit(0 if asyncio.run(run(parser.parse_args())) else 1)
+    sys.exit(0 if run(measure(parser.parse_args())) else 1)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,17 @@ which a request was due.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 MOST_CONNECTIONS = 800
 
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,62 @@ def request_bytes(path: str, body: bytes, headers: dict[str, str] | None = None)
     return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + body
 
 
+class Connection(asyncio.Protocol):
+    """One request at a time, and its answer; asyncio's streams would take more CPU from the server."""
+
+    def __init__(self) -> None:
+        """Not connected yet."""
+        self.usable = False
+        self._received = bytearray()
+        self._head: tuple[int, dict[str, str]] | None = None
+        self._missing = 0
+        self._answer: asyncio.Future[tuple[int, dict[str, str], bytes]] | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """It may be used."""
+        self._transport = transport
+        self.usable = True
+
+    def exchange(self, request: bytes) -> asyncio.Future[tuple[int, dict[str, str], bytes]]:
+        """Send a request; the future has the status, the headers, in lower case, and the body."""
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return self._answer
+
+    def data_received(self, data: bytes) -> None:
+        """A part of an answer; one whose length is not given has no body."""
+        self._received += data
+        if self._head is None:
+            end = self._received.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            lines = self._received[:end].decode("latin-1").split("\r\n")
+            headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
+            self._head = int(lines[0].split()[1]), headers
+            self._missing = end + 4 + int(headers.get("content-length", 0))
+        if len(self._received) < self._missing:
+            return
+        (status, headers), length = self._head, int(self._head[1].get("content-length", 0))
+        body = bytes(self._received[self._missing - length : self._missing])
+        self._received.clear()
+        self._head = None
+        if headers.get("connection") == "close":
+            self.close()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result((status, headers, body))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing will come any more."""
+        self.usable = False
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(exc or EOFError("the connection was closed"))
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self.usable = False
+        self._transport.close()
+
+
 class Target:
     """A server, and the connections to it that are open and idle."""
 
@@ -61,47 +118,46 @@ class Target:
         """Send a request and read the answer; what fails is status 0 and is not sent again."""
         due = time.perf_counter() if due is None else due
         try:
-            status, headers, body = await asyncio.wait_for(self._exchange(request), self.timeout)
-        except (OSError, EOFError, ValueError, asyncio.TimeoutError) as error:
+            status, headers, body = await self._exchange(request)
+        except (OSError, EOFError, ValueError) as error:
             return Reply(0, time.perf_counter() - due, {}, type(error).__name__.encode())
         return Reply(status, time.perf_counter() - due, headers, body)
 
     async def _exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
         connection = self._usable()
+        loop = asyncio.get_running_loop()
         if connection is None:
             if self._open >= MOST_CONNECTIONS:
                 raise ConnectionError("too many connections are open here")
-            connection = await asyncio.open_connection(self.host, self.port)
             self._open += 1
-        reader, writer = connection
-        keep = False
+            try:
+                _, connection = await loop.create_connection(Connection, self.host, self.port)
+            except OSError:
+                self._open -= 1
+                raise
+        timer = loop.call_later(self.timeout, connection.close)
         try:
-            writer.write(request)
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
-            body = await reader.readexactly(int(headers.get("content-length", 0)))
-            keep = headers.get("connection") != "close"
-            return int(head[0].split()[1]), headers, body
+            return await connection.exchange(request)
         finally:
-            if keep:
+            timer.cancel()
+            if connection.usable:
                 self._idle.append(connection)
             else:
                 self._open -= 1
-                writer.close()
+                connection.close()
 
     def _usable(self) -> Connection | None:
         while self._idle:
-            reader, writer = self._idle.pop()
-            if not reader.at_eof() and not writer.is_closing():
-                return reader, writer
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
             self._open -= 1
-            writer.close()
         return None
 
     def close(self) -> None:
         """Close the idle connections."""
         while self._idle:
-            self._idle.pop()[1].close()
+            self._idle.pop().close()
 
 
 async def open_loop(
@@ -143,6 +199,15 @@ async def closed_loop(
     return [
         reply for replies in await asyncio.gather(*(client() for _ in range(clients))) for reply in replies
     ]
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """As `asyncio.run`, with uvloop where it is installed: it takes less CPU from the server."""
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        uvloop.install()
+    return asyncio.run(work)
 
 
 def percentile(values: list[float], percent: float) -> float:

@@ -10,12 +10,11 @@ how fast the others were refused. Exit status 1 where a bound is not kept. The l
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from load import Target, closed_loop, open_loop, percentile, request_bytes, statuses
+from load import Target, closed_loop, open_loop, percentile, request_bytes, run, statuses
 
 
 async def measure(arguments: argparse.Namespace) -> bool:
@@ -58,7 +57,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--peak-seconds", type=float, default=10)
     parser.add_argument("--deadline", type=float, default=30, help="the server's PINNACE_TIMEOUT")
-    sys.exit(0 if asyncio.run(measure(parser.parse_args())) else 1)
+    sys.exit(0 if run(measure(parser.parse_args())) else 1)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
 from chaos import ready
-from load import Target, request_bytes
+from load import Target, request_bytes, run
 
 FILES = Path(__file__).parents[1] / "tests" / "serving" / "hostile_files.py"
 CLIENTS = 6
@@ -78,7 +78,7 @@ async def ask(target: Target, mixed: list[bytes], end: float) -> int:
     return unexpected
 
 
-async def run(arguments: argparse.Namespace) -> bool:
+async def measure(arguments: argparse.Namespace) -> bool:
     """Do it, and say whether all was well."""
     command = [sys.executable, "-m", "pinnace.clients.cli", "serve", str(arguments.bundle)]
     environment = {**os.environ, "PINNACE_PORT": str(arguments.port), "PINNACE_WORKERS": "1"}
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--port", type=int, default=3901)
-    sys.exit(0 if asyncio.run(run(parser.parse_args())) else 1)
+    sys.exit(0 if run(measure(parser.parse_args())) else 1)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pinnace.models.errors import PinnaceError
 from pinnace.serving.balance import Balance, Loads
 from pinnace.serving.errors import HeadersTooLarge, MalformedRequest, Overloaded, SlowRequest
 from pinnace.serving.settings import Settings
+from pinnace.serving.shedding import Shedding
 
 logger = logging.getLogger("pinnace.serving")
 
@@ -71,6 +72,7 @@ class BoundedProtocol(HttpToolsProtocol):
     may_give = True
     settings: ClassVar[Settings]
     balance: ClassVar[Balance | None] = None
+    shedding: ClassVar[Shedding | None] = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, if there is room for it and no other worker has less to do."""
@@ -126,6 +128,25 @@ class BoundedProtocol(HttpToolsProtocol):
             self.balance.loads.requests(len(self.tasks))
             if len(self.tasks) > 1 and self.balance.loads.has_idle():
                 self.cycle.keep_alive = False  # the client's next connection goes to a worker that is idle
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Let the application answer, where nobody knows already that it would refuse."""
+        refusal = None
+        # Where another worker is idle, the application's answer will send the client there.
+        if self.shedding is not None and not (self.balance is not None and self.balance.loads.has_idle()):
+            refusal = self.shedding(cycle.scope)
+        if refusal is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        lines = [*cycle.default_headers, *refusal.raw_headers]
+        if not cycle.keep_alive:
+            lines.append((b"connection", b"close"))
+        head = b"".join(b"%s: %s\r\n" % line for line in lines)
+        self.transport.write(b"%s%s\r\n%s" % (STATUS_LINE[refusal.status_code], head, refusal.body))
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def on_response_complete(self) -> None:
         """The answer is written; its task is about to end."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import re
-import secrets
 import sys
 import time
 from contextvars import ContextVar
@@ -21,6 +21,10 @@ FACTS = "pinnace.facts"
 
 _HEADER = HEADER.lower().encode()
 _LONGEST_ID = 128
+
+# Ids are names and not secrets, and a call of the system for each would cost more than all else here.
+_random = random.Random()
+
 _NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9._:/+=@-]")
 _LONGEST_PATH = 500
 _SILENT = ("/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready")
@@ -43,7 +47,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        name = _clean(scope) or secrets.token_hex(8)
+        name = _clean(scope) or new_id()
         _id.set(name)
         facts = scope[FACTS] = {}
         status, size = 0, 0
@@ -66,6 +70,11 @@ class RequestLog:
                 _write_line(
                     scope, {"status": status, "duration_ms": round(milliseconds, 3), "bytes": size, **facts}
                 )
+
+
+def new_id() -> str:
+    """A name for a request that has none."""
+    return f"{_random.getrandbits(64):016x}"
 
 
 def note(scope: Scope, **facts: Any) -> None:

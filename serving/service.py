@@ -40,6 +40,7 @@ from pinnace.serving.registry import Registry, preflight
 from pinnace.serving.reload import Reloading
 from pinnace.serving.request_log import RequestLog, write_log
 from pinnace.serving.settings import Settings, load_settings
+from pinnace.serving.shedding import Shedding
 from pinnace.serving.shortcut import Shortcut
 from pinnace.serving.supervision import reload_on_hangup, restart_workers
 from pinnace.serving.traffic import RouteMetrics
@@ -108,7 +109,7 @@ def _middleware(given: list[Middleware], provider: Any | None) -> list[Middlewar
     inner.append(Middleware(Shortcut, owner=app, posts={"/classify": answering(classify)}))
     for entry in given:
         if _name(entry) == "RunnerTrafficMetricsMiddleware":
-            outer.append(Middleware(RouteMetrics, **entry.kwargs))  # type: ignore[arg-type]
+            outer.append(Middleware(RouteMetrics, on_made=_count_with, **entry.kwargs))  # type: ignore[arg-type]
         elif _name(entry) == "OpenTelemetryMiddleware":
             if provider is not None:
                 traced = {**entry.kwargs, "tracer_provider": provider, "exclude_spans": ["receive", "send"]}
@@ -161,7 +162,22 @@ def _look_at(loads: Loads) -> None:
     registry.look_at(loads)
 
 
+def _count_with(metrics: RouteMetrics) -> None:
+    app.state.route_metrics = metrics
+
+
+def _shed(registry: Registry) -> None:
+    """Refuse early what would be refused, where nothing but the metrics wants to hear of it."""
+    heard = settings.access_log or settings.api_key is not None or settings.cors_origins
+    if not heard and app.state.spans is None:
+        metrics: RouteMetrics = app.state.route_metrics
+        BoundedProtocol.shedding = Shedding(
+            registry.admission, "/classify", settings.max_body_bytes, metrics.count
+        )
+
+
 def _take_no_connections() -> None:
+    BoundedProtocol.shedding = None
     if BoundedProtocol.balance is not None:
         BoundedProtocol.balance.leave()
 
@@ -171,6 +187,7 @@ def _on_ready(registry: Registry) -> None:
     reloading = Reloading(registry, readiness)
     reloading.install()
     app.state.reloading = reloading
+    _shed(registry)
     # What was made until now stays: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()

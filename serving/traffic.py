@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
+from collections.abc import Callable
 from typing import Any
 
+from bentoml._internal.context import server_context
 from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -37,8 +39,14 @@ class _Remembering:
 class RouteMetrics:
     """BentoML's middleware, which takes the path for the name of the endpoint, between two that change it."""
 
-    def __init__(self, app: ASGIApp, **options: Any) -> None:
-        """Count for `app`; the options are those of BentoML's middleware."""
+    def __init__(self, app: ASGIApp, on_made: Callable[[RouteMetrics], None], **options: Any) -> None:
+        """Count what `app` answers.
+
+        Args:
+            app: the next application.
+            on_made: called with this middleware, which its owner does not make itself.
+            options: those of BentoML's middleware.
+        """
 
         async def with_path(scope: Scope, receive: Receive, send: Send) -> None:
             if _PATH in scope:
@@ -48,6 +56,7 @@ class RouteMetrics:
         self._app = app
         self._remembering = False
         self._metrics = RunnerTrafficMetricsMiddleware(with_path, **options)
+        on_made(self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count a request under its route."""
@@ -61,6 +70,20 @@ class RouteMetrics:
             if route != scope["path"]:
                 scope = {**scope, "path": route, _PATH: scope["path"]}
         await self._metrics(scope, receive, send)
+
+    def count(self, path: str, status: int, seconds: float) -> None:
+        """Count a request that was answered before it came here, as all others are."""
+        if not self._remembering:
+            self._remember()
+        labels = {
+            "endpoint": route_of(path),
+            "service_name": server_context.bento_name,
+            "service_version": server_context.bento_version,
+            "http_response_code": status,
+            "runner_name": server_context.service_name,
+        }
+        self._metrics.metrics_request_total.labels(**labels).inc()
+        self._metrics.metrics_request_duration.labels(**labels).observe(seconds)
 
     def _remember(self) -> None:
         """Let the metrics of each request remember their series: to find one costs more than to count."""
