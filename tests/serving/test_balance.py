@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -200,3 +201,58 @@ def test_a_killed_worker_is_replaced_and_has_its_share_again(pair: Any, tools: T
             assert client.post(f"{pair.url}/classify", content=image).status_code == 200
         held = connections_of(pair)
         assert max(held) - min(held) <= 1, held
+
+
+def test_whether_another_worker_is_idle(folder: Path) -> None:
+    own = Loads(folder, 2)
+    assert not own.has_idle()
+    with other_worker(folder, 1, 0) as idle:
+        time.sleep(0.2)  # not only for a moment
+        assert own.has_idle()
+        idle.send_signal(signal.SIGSTOP)
+        time.sleep(3.1)
+        assert not own.has_idle()  # it does nothing because it cannot
+    own.forget(idle.pid)
+    with other_worker(folder, 1, 1):
+        time.sleep(0.2)
+        assert not own.has_idle()
+
+
+def test_busy_connections_move_to_an_idle_worker(pair: Any, tools: Tools) -> None:
+    """Idle connections that are kept open count like busy ones, until one worker has nothing to do."""
+    image = tools["encode"]((250, 10, 20), (1200, 1200), "JPEG")
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(httpx.Client()) for _ in range(8)]
+        for client in clients:
+            client.get(f"{pair.url}/livez")
+        workers = psutil.Process(pair.process.pid).children()
+        one = workers[0]
+        of_one = {
+            c.raddr.port
+            for c in one.net_connections()
+            if c.status == psutil.CONN_ESTABLISHED and c.laddr.port == pair.port
+        }
+        busy = [client for client in clients if own_port(client) in of_one]
+        assert 3 <= len(busy) <= 5
+        before = [worker.cpu_times().user for worker in workers]
+        threads = [
+            threading.Thread(
+                target=lambda client=client: [
+                    client.post(f"{pair.url}/classify", content=image) for _ in range(60)
+                ]
+            )
+            for client in busy
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        used = [worker.cpu_times().user - was for worker, was in zip(workers, before, strict=True)]
+        assert min(used) > 0.15 * sum(used), used
+
+
+def own_port(client: httpx.Client) -> int:
+    """The local port of the one connection that a client holds."""
+    (connection,) = client._transport._pool.connections  # type: ignore[attr-defined]
+    stream = connection._connection._network_stream
+    return int(stream.get_extra_info("client_addr")[1])
