@@ -103,7 +103,8 @@ def test_the_connection_lives_on(full_server: Any) -> None:
                 status, headers, _ = answer(stream)
                 assert status == 503
                 assert "connection" not in headers
-        connection.sendall(request("X-Request-ID: mine") + request() + request())
+        small = request(body=b"x")
+        connection.sendall(request("X-Request-ID: mine", body=b"x") + small + small)
         ids = [answer(stream)[1]["x-request-id"] for _ in range(3)]
         assert ids[0] == "mine"
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
