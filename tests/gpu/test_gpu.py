@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -22,11 +24,14 @@ from pinnace.export.engines.build import build_problem, build_variant, builders,
 from pinnace.export.proving import parity
 from pinnace.export.proving.verify import verify_bundle
 from pinnace.models.bundle import Bundle
+from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.manifest import Variant
 from pinnace.models.runtimes import cuda_memory, open_bundle, open_variant, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 from pinnace.models.runtimes.tensorrt import TensorRt
+from pinnace.serving.registry import Registry
+from pinnace.serving.settings import load_settings
 
 PRECISIONS = ("fp32", "fp16", "int8")
 CUDA = RuntimeOptions(device="cuda")
@@ -181,6 +186,59 @@ def test_torchscript_on_cuda(bundle: Bundle) -> None:
     with open_variant(bundle, variant, "torchscript", CUDA) as runtime:
         assert "cpu" not in runtime.provider.lower()
         assert parity.excess(deviation(bundle, runtime), variant.tolerance) is None
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "tensorrt", "tensorrt_rtx"])
+def test_a_server_gathers_what_waits(
+    bundle: Bundle, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if name == "onnxruntime":
+        need(name)
+    else:
+        kind = builders()[name]
+        if (problem := build_problem(kind) or kind.problem()) is not None:
+            pytest.skip(f"{name}: {problem}")
+        build_variant(bundle, bundle.variant("onnx-fp32"), kind)
+    sizes: list[int] = []
+    infer = Classifier.infer
+
+    def counted(classifier: Classifier, batch: np.ndarray) -> np.ndarray:
+        sizes.append(len(batch))
+        return infer(classifier, batch)
+
+    monkeypatch.setattr(Classifier, "infer", counted)
+    rates = {most: _served(bundle, name, most, sizes) for most in (1, 16)}
+    with capsys.disabled():
+        print(
+            f"\n{name}: " + ", ".join(f"{rate:.0f} images/s at most {most}" for most, rate in rates.items())
+        )
+
+
+def _served(bundle: Bundle, runtime: str, most: int, sizes: list[int]) -> float:
+    """Images a second of one process that is asked for 512 of them, which are answered as they are alone."""
+    settings = load_settings(
+        bundle=bundle.folder, runtime=runtime, device="cuda", max_batch=most, concurrency=16, queue=512
+    )
+    items = images(512)
+    with contextlib.closing(Registry.open(settings)) as registry:
+        model = registry.models[0]
+
+        async def alone() -> np.ndarray:
+            return np.stack([(await model.infer([item[np.newaxis]]))[1][0].logits for item in items[:32]])
+
+        async def together() -> np.ndarray:
+            rows = await asyncio.gather(*(model.infer([item[np.newaxis]]) for item in items))
+            return np.stack([row[0].logits for _, row in rows])
+
+        want = asyncio.run(alone())
+        sizes.clear()
+        started = time.perf_counter()
+        got = asyncio.run(together())
+        seconds = time.perf_counter() - started
+    np.testing.assert_allclose(got[:32], want, rtol=1e-4, atol=1e-5)
+    assert sum(sizes) == len(items)
+    assert max(sizes) > 1 if most > 1 else set(sizes) == {1}
+    return len(items) / seconds
 
 
 def test_latency(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
