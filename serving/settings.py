@@ -54,8 +54,8 @@ class Settings(BaseSettings):
         host: the address to listen on.
         port: the port to listen on.
         workers: server processes; `auto` is one for every CPU, and one on a GPU.
-        concurrency: images in work at once in each process; `auto` is its share of the CPUs, and while others leave
-            theirs one more.
+        concurrency: images in work at once in each process; `auto` is its share of the CPUs, and more while
+            others leave theirs.
         threads: CPU threads for one image: more make one image faster and all of them slower.
         max_batch: images that the model gets at once, of those that wait; `auto` is 1 on a CPU, 16 on a GPU.
         max_body_bytes: the largest request body, and the largest image of a batch; refused while it is read.
