@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Sequence
@@ -66,7 +67,7 @@ class InProcess:
         self._runtime = (
             EagerTorch(bundle, options)
             if variant is None
-            else open_variant(bundle, variant, runtime, options)
+            else open_variant(bundle, variant, runtime, dataclasses.replace(options, batch=batch))
         )
         shapes = {spec.name: spec.with_batch(batch) for spec in signature.inputs}
         self.facts = Facts(

@@ -32,16 +32,18 @@ class RuntimeOptions:
         threads: CPU threads for one call; by default the CPUs this process may use.
         device: `cpu` or `cuda`; None for the one that the runtime prefers.
         concurrency: calls from several threads that should run at once rather than one after the other.
+        batch: how many samples most calls have; a runtime may be faster for it, and takes any other.
     """
 
     threads: int = field(default_factory=available_cpus)
     device: str | None = None
     concurrency: int = 1
+    batch: int = 1
 
     def __post_init__(self) -> None:
-        for name, value in (("threads", self.threads), ("concurrency", self.concurrency)):
-            if value < 1:
-                raise UsageError(f"{name} must be at least 1", got=str(value))
+        for name in ("threads", "concurrency", "batch"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1", got=str(getattr(self, name)))
         if self.device not in (None, "cpu", "cuda"):
             raise UsageError("unknown device", expected="cpu or cuda", got=self.device)
 

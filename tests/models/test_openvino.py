@@ -61,11 +61,10 @@ def opened(bundle: Bundle, runtime: str, **options: int) -> Runtime:
     return open_variant(bundle, bundle.variant("onnx-fp32"), runtime, RuntimeOptions(**options))
 
 
-def compiled(runtime: Runtime):
-    assert isinstance(runtime, OpenVino)
-    request = runtime._requests.get()
-    runtime._requests.put(request)
-    return request.get_compiled_model()
+def compiled(runtime: Runtime, which: str = "_requests"):
+    """The compiled models of its requests, the one that is taken first before the others."""
+    requests = list(getattr(runtime, which).queue)
+    return [request.get_compiled_model() for request in reversed(requests)]
 
 
 def test_no_statistics_are_sent_and_nothing_is_written_at_home(exported: Bundle, tmp_path: Path) -> None:
@@ -82,16 +81,32 @@ def test_onnx_runtime_is_preferred(exported: Bundle) -> None:
     assert names[:2] == ["onnxruntime", "openvino"]
 
 
-@pytest.mark.parametrize(("threads", "concurrency"), [(1, 1), (2, 1), (1, 2)])
+@pytest.mark.parametrize(
+    ("threads", "concurrency", "streams"), [(1, 1, [1]), (2, 1, [1]), (1, 2, [1, 1]), (1, 3, [1, 2, 2])]
+)
 def test_threads_streams_and_precision_are_what_was_asked_for(
-    exported: Bundle, threads: int, concurrency: int
+    exported: Bundle, threads: int, concurrency: int, streams: list[int]
 ) -> None:
     with opened(exported, "openvino", threads=threads, concurrency=concurrency) as runtime:
-        model = compiled(runtime)
-        assert model.get_property("INFERENCE_NUM_THREADS") == threads * concurrency
-        assert model.get_property("NUM_STREAMS") == concurrency
-        assert model.get_property("ENABLE_CPU_PINNING") is False
+        models = compiled(runtime)
+        assert [model.get_property("NUM_STREAMS") for model in models] == streams
+        for model, calls in zip(models, streams, strict=True):
+            assert model.get_property("INFERENCE_NUM_THREADS") == threads * calls
+            assert model.get_property("ENABLE_CPU_PINNING") is False
         assert runtime.provider == "CPU f32"
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_it_is_prepared_for_one_shape_and_takes_every_other(exported: Bundle, batch: int) -> None:
+    with opened(exported, "openvino", threads=1, batch=batch) as runtime:
+        assert compiled(runtime)[0].input().shape == [batch, 3, 16, 16]
+        usual = runtime.run({"input": images(batch)})["logits"]
+        assert runtime._of_other_shapes is None
+        other = runtime.run({"input": np.concatenate([images(batch), images(3, seed=1)])})["logits"]
+        assert other.shape[0] == batch + 3
+        np.testing.assert_allclose(other[:batch], usual, rtol=1e-4, atol=1e-5)
+        assert compiled(runtime, "_of_other_shapes")[0].input().partial_shape.is_dynamic
+        np.testing.assert_array_equal(runtime.run({"input": images(batch)})["logits"], usual)
 
 
 def test_calls_from_several_threads_answer_as_one_after_the_other(exported: Bundle) -> None:
