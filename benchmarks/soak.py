@@ -81,19 +81,25 @@ async def ask(target: Target, mixed: list[bytes], end: float) -> int:
 async def measure(arguments: argparse.Namespace) -> bool:
     """Do it, and say whether all was well."""
     command = [sys.executable, "-m", "pinnace.clients.cli", "serve", str(arguments.bundle)]
-    environment = {**os.environ, "PINNACE_PORT": str(arguments.port), "PINNACE_WORKERS": "1"}
+    environment = {**os.environ, "PINNACE_PORT": str(arguments.port)}
     server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
         await ready(arguments.port)
-        [worker] = psutil.Process(server.pid).children()
-        return await watch(arguments, worker)
+        return await watch(arguments, psutil.Process(server.pid).children())
     finally:
         server.terminate()
         server.wait()
 
 
-async def watch(arguments: argparse.Namespace, worker: psutil.Process) -> bool:
-    """Send the traffic and read the worker's memory and descriptors."""
+async def watch(arguments: argparse.Namespace, workers: list[psutil.Process]) -> bool:
+    """Send the traffic and read the workers' memory and descriptors."""
+
+    def megabytes() -> float:
+        return sum(worker.memory_info().rss for worker in workers) / 1e6
+
+    def descriptors() -> int:
+        return sum(worker.num_fds() for worker in workers)
+
     seconds = 60 * arguments.minutes
     end = time.perf_counter() + seconds
     target = Target("127.0.0.1", arguments.port)
@@ -102,20 +108,20 @@ async def watch(arguments: argparse.Namespace, worker: psutil.Process) -> bool:
         await target.send(request)
     target.close()
     await asyncio.sleep(2)
-    idle = worker.num_fds()
+    idle = descriptors()
     tasks = [asyncio.ensure_future(ask(target, requests(cases, seed), end)) for seed in range(CLIENTS)]
     samples = []
     while time.perf_counter() < end:
         await asyncio.sleep(seconds / 100)
-        samples.append(worker.memory_info().rss / 1e6)
+        samples.append(megabytes())
         if len(samples) % 10 == 0:
-            print(f"{len(samples):3d} %: {samples[-1]:.0f} MB, {worker.num_fds()} descriptors", flush=True)
+            print(f"{len(samples):3d} %: {samples[-1]:.0f} MB, {descriptors()} descriptors", flush=True)
     unexpected = sum(await asyncio.gather(*tasks))
     target.close()
     await asyncio.sleep(2)
     fifth = len(samples) // 5
     early, late = statistics.median(samples[fifth : 2 * fifth]), statistics.median(samples[-fifth:])
-    lost = worker.num_fds() - idle
+    lost = descriptors() - idle
     print(f"memory: {early:.0f} MB, then {late:.0f} MB: {100 * (late / early - 1):+.1f} %")
     print(f"descriptors lost: {lost}; statuses 500 or none: {unexpected}")
     return late <= 1.05 * early and lost <= 0 and not unexpected

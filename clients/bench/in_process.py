@@ -23,7 +23,10 @@ from pinnace.models.signature import BATCH
 
 
 class InProcess:
-    """Calls a runtime: `infer` alone, on inputs that are ready, or end to end, from the bytes of images.
+    """Calls a runtime: `infer` alone, on an input that is ready, or end to end, from the bytes of images.
+
+    `infer` is asked for one input again and again, which is then in the CPU's caches, as it is where it has
+    just been preprocessed.
 
     A call ends when its outputs are in the memory of the CPU, so on a GPU it is synchronised, and the
     transfers are in it.
@@ -63,7 +66,8 @@ class InProcess:
             if not files or bundle.manifest.preprocess is None:
                 raise UsageError(f"{bundle.name} has no photographs to decode", hint="leave out --end-to-end")
             self._images = [bundle.path(file).read_bytes() for file in files]
-        self.library = len(self._images) or bundle.manifest.golden.samples
+        self._samples = bundle.manifest.golden.samples
+        self.library = len(self._images) or 1
         self._runtime = (
             EagerTorch(bundle, options)
             if variant is None
@@ -101,7 +105,7 @@ class InProcess:
         """Inputs that are batched once and kept; which samples stand behind the first changes no time."""
         feeds = self._ready.get((first, count))
         if feeds is None:
-            chosen = (first + np.arange(count)) % self.library
+            chosen = (first + np.arange(count)) % self._samples
             feeds = {
                 name: np.ascontiguousarray(array[first] if self._single else array[chosen])
                 for name, array in self._golden.items()
