@@ -24,7 +24,7 @@ class Caveat:
 
     Attributes:
         code: which kind: `throttled`, `clock-dropped`, `governor`, `other-load`, `variation`, `threads`,
-            `provider`, `warm-up`, `errors`, `skipped`, `loadgen`, `connection`.
+            `provider`, `warm-up`, `errors`, `skipped`, `loadgen`, `connection`, `interrupted`.
         message: one sentence.
     """
 

@@ -215,6 +215,8 @@ def bench(
         print_suite(made)
     else:
         print_report(made)
+    if any(warning.code == "interrupted" for warning in made.warnings):
+        raise KeyboardInterrupt
     slow = [row for row in made.results if fail_above is not None and row.p99_ms > fail_above]
     if slow:
         worst = max(slow, key=lambda row: row.p99_ms)

@@ -21,6 +21,8 @@ from pinnace.models.runtimes.base import RuntimeOptions
 
 Opener = Callable[[Scenario], Subject]
 
+INTERRUPTED = Caveat("interrupted", "it was interrupted: some rows have no figures")
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -48,37 +50,52 @@ def run(suite: Suite, choice: Choice, settings: Settings, progress: Progress) ->
         settings: for how long; `batch` is that of the batch mode, 0 for its default.
         progress: called with a name, and the seconds that it will take, before each step.
 
+    Returns:
+        The report. Interrupted, it has the rows that were timed before, and the warning `INTERRUPTED`.
+
     Raises:
         CheckFailed: no row has figures.
+        KeyboardInterrupt: it was interrupted before the first of them.
     """
     made: list[LatencyReport] = []
     failures: list[Failure] = []
-    for place, row in enumerate(suite.rows, start=1):
-        where = f"{place}/{len(suite.rows)} {row.name}"
+    reached: set[tuple[str, str]] = set()
+    try:
+        for place, row in enumerate(suite.rows, start=1):
+            where = f"{place}/{len(suite.rows)} {row.name}"
 
-        def told(text: str, seconds: float = 0.0, where: str = where) -> None:
-            progress(f"{where}: {text}", seconds)
+            def told(text: str, seconds: float = 0.0, where: str = where) -> None:
+                progress(f"{where}: {text}", seconds)
 
-        try:
-            with redirect_stdout(sys.stderr):
-                bundle = bundle_of(row, suite, choice.variants, choice.folder, told)
-        except Exception as error:
-            failures.append(Failure(row.name, None, problem_of(error)))
-            continue
-        for scenario in settings.scenarios:
-            openers, problems = _openers(bundle, choice, _alone(settings, scenario))
-            failures += [Failure(row.name, scenario, problem) for problem in problems]
-            if not openers:
-                continue
             try:
-                made.append(bench(openers, _alone(settings, scenario), told))
+                with redirect_stdout(sys.stderr):
+                    bundle = bundle_of(row, suite, choice.variants, choice.folder, told)
             except Exception as error:
-                failures.append(Failure(row.name, scenario, problem_of(error)))
+                failures.append(Failure(row.name, None, problem_of(error)))
+                reached |= {(row.name, scenario) for scenario in settings.scenarios}
+                continue
+            for scenario in settings.scenarios:
+                openers, problems = _openers(bundle, choice, _alone(settings, scenario))
+                failures += [Failure(row.name, scenario, problem) for problem in problems]
+                try:
+                    if openers:
+                        made.append(bench(openers, _alone(settings, scenario), told))
+                except Exception as error:
+                    failures.append(Failure(row.name, scenario, problem_of(error)))
+                reached.add((row.name, scenario))
+    except KeyboardInterrupt:
+        if not made:
+            raise
+        every = ((row.name, scenario) for row in suite.rows for scenario in settings.scenarios)
+        failures += [Failure(*each, "interrupted") for each in every if each not in reached]
     if not made:
         raise CheckFailed(
             f"no row of the suite {suite.name} has figures", got=f"{failures[0].model}: {failures[0].message}"
         )
-    return _together(made, suite, settings, failures)
+    report = _together(made, suite, settings, failures)
+    if len(reached) < len(suite.rows) * len(settings.scenarios):
+        report = replace(report, warnings=(*report.warnings, INTERRUPTED))
+    return report
 
 
 def _alone(settings: Settings, scenario: str) -> Settings:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pinnace.clients.bench import report
-from pinnace.clients.bench.suites import bundles, published, suite
+from pinnace.clients.bench.suites import bundles, published, run, suite
 from pinnace.clients.bench.suites.suite import FOLDER
 from pinnace.export import targets
 from pinnace.models.errors import UsageError
@@ -64,6 +65,37 @@ def test_a_suite_from_its_file_to_its_report(pinnace, folder: Path) -> None:
     assert again.status == 0, again.err
     assert [row["batch"] for row in again.json["results"]] == [1, 2]
     assert kept.stat().st_mtime_ns == before
+
+
+def test_what_was_timed_before_an_interruption_is_kept(
+    pinnace, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = run.bench
+
+    def interrupted(openers, settings, progress):
+        if settings.scenarios == ("offline",):
+            raise KeyboardInterrupt
+        return measured(openers, settings, progress)
+
+    monkeypatch.setattr(run, "bench", interrupted)
+    path = tmp_path / "half.json"
+    asked = ("bench", "--suite", folder / "own.toml", "--suite-folder", tmp_path, *BRIEF, "--report", path)
+    done = pinnace(*asked)
+    assert done.status == 130
+    whole = report.read(path)
+    assert [(row.model, row.scenario) for row in whole.results] == [("tiny", "single-stream")]
+    assert [(each.model, each.scenario, each.message) for each in whole.failures] == [
+        ("tiny", "offline", "interrupted"),
+        ("lost", "single-stream", "interrupted"),
+        ("lost", "offline", "interrupted"),
+    ]
+    assert "it was interrupted" in done.err
+
+    monkeypatch.setattr(
+        run, "bench", lambda *_: interrupted((), replace(whole.settings, scenarios=("offline",)), None)
+    )
+    assert pinnace(*asked[:-1], tmp_path / "none.json").status == 130
+    assert not (tmp_path / "none.json").exists()
 
 
 def test_a_bundle_is_exported_again_when_its_recipe_changes(folder: Path, tmp_path: Path) -> None:
