@@ -297,8 +297,26 @@ static void all_down(const uint8_t *source, size_t stride, int bytes, const Axis
     }
 }
 
+/* Pixels of four bytes to pixels of three. */
+static void without_fourth(const uint8_t *pixels, size_t count, uint8_t *out) {
+    for (size_t i = 0; i < count; i++) {
+        out[3 * i] = pixels[4 * i];
+        out[3 * i + 1] = pixels[4 * i + 1];
+        out[3 * i + 2] = pixels[4 * i + 2];
+    }
+}
+
+/* Pixels of four bytes to three planes of numbers, from a table of 256 for each. */
+static void look_up(const uint8_t *pixels, size_t count, const float *table, float *out) {
+    for (size_t i = 0; i < count; i++) {
+        out[i] = table[pixels[4 * i]];
+        out[count + i] = table[256 + pixels[4 * i + 1]];
+        out[2 * count + i] = table[512 + pixels[4 * i + 2]];
+    }
+}
+
 static int compute(const uint8_t *source, Axis *rows, Axis *columns, int cubic, int vertical_first,
-                   uint8_t *result) {
+                   const float *table, void *result) {
     int good = fill(rows, cubic) && fill(columns, cubic);
     uint8_t *between = NULL, *pixels = NULL;
     int32_t *sums = NULL;
@@ -320,11 +338,10 @@ static int compute(const uint8_t *source, Axis *rows, Axis *columns, int cubic, 
             all_across(corner, stride, bottom - top, columns, left, between);
             all_down(between, bytes, bytes, rows, top, sums, pixels);
         }
-        for (size_t i = 0; good && i < height * width; i++) {
-            result[3 * i] = pixels[4 * i];
-            result[3 * i + 1] = pixels[4 * i + 1];
-            result[3 * i + 2] = pixels[4 * i + 2];
-        }
+        if (good && table)
+            look_up(pixels, height * width, table, result);
+        else if (good)
+            without_fourth(pixels, height * width, result);
     }
     free(between);
     free(pixels);
@@ -342,12 +359,18 @@ static int within(const Axis *axis) {
 static PyObject *resize(PyObject *self, PyObject *arguments) {
     (void)self;
     PyObject *capsule;
+    const char *table = NULL;
+    Py_ssize_t table_bytes = 0;
     Axis rows = {0}, columns = {0};
     int cubic, vertical_first;
-    if (!PyArg_ParseTuple(arguments, "O(ii)(ii)(iiii)pp", &capsule, &rows.in_size, &columns.in_size,
+    if (!PyArg_ParseTuple(arguments, "O(ii)(ii)(iiii)pp|y#", &capsule, &rows.in_size, &columns.in_size,
                           &rows.out_size, &columns.out_size, &rows.start, &columns.start, &rows.length,
-                          &columns.length, &cubic, &vertical_first))
+                          &columns.length, &cubic, &vertical_first, &table, &table_bytes))
         return NULL;
+    if (table && table_bytes != 3 * 256 * sizeof(float)) {
+        PyErr_SetString(PyExc_ValueError, "a table has 3 x 256 numbers");
+        return NULL;
+    }
     struct ArrowArray *array = PyCapsule_GetPointer(capsule, "arrow_array");
     if (array == NULL) return NULL;
     if (!within(&rows) || !within(&columns) || array->n_children != 1 || array->offset ||
@@ -357,13 +380,14 @@ static PyObject *resize(PyObject *self, PyObject *arguments) {
         PyErr_SetString(PyExc_ValueError, "no RGB image of this size, or no window of it");
         return NULL;
     }
-    PyObject *result = PyByteArray_FromStringAndSize(NULL, 3 * (Py_ssize_t)rows.length * columns.length);
+    Py_ssize_t each = 3 * (table ? sizeof(float) : 1);
+    PyObject *result = PyByteArray_FromStringAndSize(NULL, each * rows.length * columns.length);
     if (result == NULL) return NULL;
     const uint8_t *source = array->children[0]->buffers[1];
-    uint8_t *out = (uint8_t *)PyByteArray_AsString(result);
+    void *out = PyByteArray_AsString(result);
     int good;
     Py_BEGIN_ALLOW_THREADS
-    good = compute(source, &rows, &columns, cubic, vertical_first, out);
+    good = compute(source, &rows, &columns, cubic, vertical_first, (const float *)table, out);
     Py_END_ALLOW_THREADS
     if (!good) {
         Py_DECREF(result);
@@ -374,11 +398,23 @@ static PyObject *resize(PyObject *self, PyObject *arguments) {
 
 static PyMethodDef methods[] = {
     {"resize", resize, METH_VARARGS,
-     "resize(arrow_array, in_size, out_size, window, bicubic, vertical_first) -> bytearray\n\n"
-     "Sizes are (height, width), the window is (top, left, height, width) of the resized image."},
+     "resize(arrow_array, in_size, out_size, window, bicubic, vertical_first, table=...) -> bytearray\n\n"
+     "Sizes are (height, width), the window is (top, left, height, width) of the resized image. The result has\n"
+     "uint8 of shape (height, width, 3). With a table of float32, shape (3, 256), it has what stands there for\n"
+     "each value: float32 of shape (3, height, width)."},
     {NULL, NULL, 0, NULL},
 };
 
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_window", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__window(void) { return PyModule_Create(&module); }
+/* What `resample.py` asks for: a module that was built before `resize` took its arguments as now has another. */
+#define REVISION 2
+
+PyMODINIT_FUNC PyInit__window(void) {
+    PyObject *made = PyModule_Create(&module);
+    if (made && PyModule_AddIntConstant(made, "REVISION", REVISION)) {
+        Py_DECREF(made);
+        return NULL;
+    }
+    return made;
+}

@@ -1,5 +1,7 @@
 from typing import Any
 
+REVISION: int
+
 def resize(
     arrow_array: Any,
     in_size: tuple[int, int],
@@ -7,5 +9,6 @@ def resize(
     window: tuple[int, int, int, int],
     bicubic: bool,
     vertical_first: bool,
+    table: bytes = ...,
     /,
 ) -> bytearray: ...

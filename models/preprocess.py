@@ -5,6 +5,7 @@ Equal to torchvision's PIL pipeline to the bit: `Resize`, `CenterCrop`, `ToTenso
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -17,7 +18,7 @@ from pinnace.models.errors import ImageTooLarge, UsageError
 from pinnace.models.filters import Interpolation
 from pinnace.models.images import load_pixels
 from pinnace.models.pixels import ColorMode
-from pinnace.models.resample import Window, resize_window
+from pinnace.models.resample import Window, resize_and_look_up, resize_window
 
 __all__ = ["ColorMode", "Interpolation", "Preprocess"]
 
@@ -80,9 +81,14 @@ class Preprocess:
             ImageTooLarge: without a crop, the resized image would have more than 100 million pixels.
             ImageError: the image was opened but not loaded, and its data is damaged.
         """
+        return self._cropped(self._upright(image))
+
+    def _upright(self, image: Image.Image) -> Image.Image:
         load_pixels(image)
         orientation = pixels.orientation(image) if self.exif else 1
-        image = pixels.upright(pixels.eight_bit(image, self.color), orientation)
+        return pixels.upright(pixels.eight_bit(image, self.color), orientation)
+
+    def _cropped(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         size = self._resized(image.height, image.width)
         if self.crop is None:
             _check_uncropped(image, size)
@@ -120,7 +126,23 @@ class Preprocess:
         Raises:
             ImageError: as `crop_uint8`.
         """
-        return self.normalise(self.crop_uint8(image))
+        image = self._upright(image)
+        size = self._resized(image.height, image.width)
+        if self.crop is not None and self.channels == 3:
+            top, _, height = _centre(size[0], self.crop[0])
+            left, _, width = _centre(size[1], self.crop[1])
+            if (height, width) == self.crop:
+                window = Window(top, left, height, width)
+                made = resize_and_look_up(image, size, window, self.interpolation, self._table)
+                if made is not None:
+                    return made
+        return self.normalise(self._cropped(image))
+
+    @functools.cached_property
+    def _table(self) -> bytes:
+        """What `normalise` makes of each value of each channel."""
+        values = np.arange(256, dtype=np.uint8)[:, np.newaxis, np.newaxis]
+        return self.normalise(np.repeat(values, 3, axis=2)).tobytes()
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         """The size after the resize: torchvision's `_compute_resized_output_size`."""

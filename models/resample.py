@@ -27,10 +27,15 @@ from PIL import Image
 
 from pinnace.models.filters import FILTERS, Floats, Interpolation
 
+_REVISION = 2
+
 try:
     from pinnace.models import _window
 except ImportError:  # not built: what it does is done below
     _window = None  # type: ignore[assignment]
+else:
+    if getattr(_window, "REVISION", 1) != _REVISION:  # built from another source than this
+        _window = None  # type: ignore[assignment]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -71,10 +76,37 @@ def resize_window(
     return _window_alone(image, size, window, interpolation)
 
 
+def resize_and_look_up(
+    image: Image.Image, size: tuple[int, int], window: Window, interpolation: Interpolation, table: bytes
+) -> npt.NDArray[np.float32] | None:
+    """As `resize_window`, with a number from a table for each value; by the compiled module alone.
+
+    Args:
+        image: as there, and so are `size`, `window` and `interpolation`.
+        table: float32, shape (3, 256), for each channel.
+
+    Returns:
+        float32, shape (3, window.height, window.width); None where the module is missing, or not for this
+        image.
+    """
+    height, width = size
+    if image.size == (width, height) or (made := _made(image, size, window, interpolation, table)) is None:
+        return None
+    return np.frombuffer(made, np.float32).reshape(3, window.height, window.width)
+
+
 def _compiled(
     image: Image.Image, size: tuple[int, int], window: Window, interpolation: Interpolation
 ) -> Pixels | None:
-    """The window by the compiled module; None where that is missing, or not for this image.
+    """The window by the compiled module; None where that is missing, or not for this image."""
+    made = _made(image, size, window, interpolation)
+    return None if made is None else np.frombuffer(made, np.uint8).reshape(window.height, window.width, 3)
+
+
+def _made(
+    image: Image.Image, size: tuple[int, int], window: Window, interpolation: Interpolation, *table: bytes
+) -> bytearray | None:
+    """What the compiled module makes; None where it is missing, or not for this image.
 
     It reads the image's own memory, which Pillow lends (since 11.2) where it is in one piece.
     """
@@ -87,15 +119,15 @@ def _compiled(
         _, array = image.__arrow_c_array__()
     except (AttributeError, ValueError):
         return None
-    pixels = _window.resize(
+    return _window.resize(
         array,
         (image.height, image.width),
         size,
         window,
         interpolation == "bicubic",
         _vertical_first(image, size),
+        *table,
     )
-    return np.frombuffer(pixels, np.uint8).reshape(window.height, window.width, 3)
 
 
 def _whole_is_small(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
+import sys
+import types
 from typing import get_args
 
 import numpy as np
@@ -11,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import pinnace.models
 from pinnace.models import resample
 from pinnace.models.filters import Interpolation
 from pinnace.models.resample import Window, resize_window
@@ -176,6 +180,46 @@ def test_the_compiled_window_is_pillows_to_the_bit(
         assert compiled.flags.c_contiguous
         np.testing.assert_array_equal(compiled, by_pillow(image, size, window, name))
         np.testing.assert_array_equal(compiled, resample._window_alone(image, size, window, name))
+
+
+@needs_compiled
+@settings(max_examples=50, deadline=None)
+@given(
+    source=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    size=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    seed=st.integers(0, 9),
+    data=st.data(),
+)
+def test_the_compiled_window_looks_up_each_value(
+    source: tuple[int, int], size: tuple[int, int], seed: int, data: st.DataObject
+) -> None:
+    name, window = one_filter_and_window(data, size)
+    image = noise(*source)
+    table = np.random.default_rng(seed).normal(size=(3, 256)).astype(np.float32)
+    found = resample.resize_and_look_up(image, size, window, name, table.tobytes())
+    usable = name in ("bilinear", "bicubic") and image.size != size[::-1]
+    assert (found is not None) == usable
+    if found is not None:
+        values = resize_window(image, size, window, name)
+        expected = np.stack([table[channel][values[..., channel]] for channel in range(3)])
+        np.testing.assert_array_equal(found, expected, strict=True)
+
+
+@needs_compiled
+def test_a_table_of_another_size_is_refused() -> None:
+    _, array = noise(10, 10).__arrow_c_array__()
+    with pytest.raises(ValueError, match="a table has 3 x 256 numbers"):
+        resample._window.resize(array, (10, 10), (5, 5), (0, 0, 5, 5), True, False, bytes(3071))
+
+
+def test_a_module_of_an_older_source_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    older = types.ModuleType("pinnace.models._window")
+    monkeypatch.setitem(sys.modules, "pinnace.models._window", older)
+    monkeypatch.setattr(pinnace.models, "_window", older, raising=False)
+    spec = importlib.util.find_spec("pinnace.models.resample")
+    fresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    assert fresh._window is None
 
 
 @needs_compiled
