@@ -20,6 +20,7 @@ import httpx
 import psutil
 import pytest
 
+from pinnace.models.cpus import available_cpus
 from pinnace.serving.balance import Balance, Load, Loads
 
 Tools = dict[str, Callable[..., Any]]
@@ -256,3 +257,26 @@ def own_port(client: httpx.Client) -> int:
     (connection,) = client._transport._pool.connections  # type: ignore[attr-defined]
     stream = connection._connection._network_stream
     return int(stream.get_extra_info("client_addr")[1])
+
+
+@pytest.mark.skipif(available_cpus() < 2, reason="with one CPU there is one thread")
+def test_a_batch_has_the_cpu_of_an_idle_worker(start_server: Any, tools: Tools) -> None:
+    server = start_server(workers=available_cpus(), drain=0)
+    server.wait_until_ready()
+    time.sleep(1)  # until each has told the others that it has nothing to do
+    workers = psutil.Process(server.process.pid).children()
+    before = [cpu_of_threads(worker) for worker in workers]
+    files = [("images", tools["encode"]((250, 10, 20), (1500, 1500), "JPEG"))] * 40
+    answer = httpx.post(f"{server.url}/classify_batch", files=files, timeout=60)
+    assert [result["predictions"][0]["label"] for result in answer.json()["results"]] == ["reddish"] * 40
+    used = []
+    for worker, was in zip(workers, before, strict=True):
+        used.append(sorted(now - was.get(thread, 0) for thread, now in cpu_of_threads(worker).items()))
+    busiest = max(used, key=sum)
+    assert busiest[-2] > 0.3 * busiest[-1], used
+    server.stop()
+
+
+def cpu_of_threads(process: psutil.Process) -> dict[int, float]:
+    """Seconds of each thread but the first, which has the event loop."""
+    return {thread.id: thread.user_time for thread in process.threads() if thread.id != process.pid}
