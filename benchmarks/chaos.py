@@ -35,7 +35,7 @@ class Clients:
         self._request = request
         self._stopped = False
 
-    async def measure(self) -> None:
+    async def run(self) -> None:
         """Ask."""
         await asyncio.gather(*(self._one() for _ in range(CLIENTS)))
         self.target.close()

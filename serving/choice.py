@@ -26,7 +26,7 @@ VARIABLE = "PINNACE_CHOSEN_RUNTIMES"
 
 _SECONDS = 0.5
 _MOST_ROUNDS = 20
-_CLEARLY = 0.8
+_CLEARLY = 0.9
 
 Timer = Callable[[list[Classifier]], list[float]]
 

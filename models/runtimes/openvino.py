@@ -109,6 +109,8 @@ class OpenVino(Runtime):
         request = requests.get()
         try:
             for name, array in feeds.items():
+                # It lends its memory to what may write as well, though it does not.
+                array = array if array.flags.writeable else array.copy()
                 request.set_tensor(name, self._tensor(array, shared_memory=True))
             request.infer(share_outputs=True)
             return {name: request.get_tensor(name).data.copy() for name in self.signature.output_names}

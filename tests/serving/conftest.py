@@ -261,6 +261,15 @@ def server(start_server: StartServer) -> Server:
     return server
 
 
+@pytest.fixture(scope="module")
+def small_server(start_server: StartServer) -> Iterator[Server]:
+    """A server with room for three images."""
+    server = start_server(workers=1, concurrency=1, queue=2, drain=0)
+    server.wait_until_ready()
+    yield server
+    server.stop()
+
+
 @pytest.fixture(scope="session")
 def client(server: Server) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.url, timeout=20) as client:

@@ -11,14 +11,13 @@ import importlib.util
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import httpx
 import psutil
-import pytest
 
 Tools = dict[str, Callable[..., Any]]
 
@@ -40,15 +39,6 @@ def script(name: str) -> ModuleType:
 
 
 load = script("load")
-
-
-@pytest.fixture(scope="module")
-def small_server(start_server: Any) -> Iterator[Any]:
-    """A server with room for three images."""
-    server = start_server(workers=1, concurrency=1, queue=2, drain=0)
-    server.wait_until_ready()
-    yield server
-    server.stop()
 
 
 def large_image(tools: Tools, colour: tuple[int, int, int]) -> bytes:

@@ -222,6 +222,6 @@ def test_a_scrape_while_a_worker_makes_its_files_is_tried_again() -> None:
             struct.unpack("i", b"")
         await PlainTextResponse("numbers")(scope, receive, send)
 
-    client = TestClient(RouteMetrics(numbers, namespace="n", skip_paths=[]))
+    client = TestClient(RouteMetrics(numbers, on_made=lambda made: None, namespace="n", skip_paths=[]))
     assert client.get("/metrics").text == "numbers"
     assert asked == 3

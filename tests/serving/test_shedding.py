@@ -21,15 +21,6 @@ Tools = dict[str, Callable[..., Any]]
 BY_THE_APPLICATION = {"X-Request-ID": "the-application-answers"}
 
 
-@pytest.fixture(scope="module")
-def small_server(start_server: Any) -> Iterator[Any]:
-    """A server with room for three images."""
-    server = start_server(workers=1, concurrency=1, queue=2, drain=0)
-    server.wait_until_ready()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def full_server(small_server: Any, tools: Tools) -> Iterator[Any]:
     """The same, with a batch in work that fills it for some seconds."""
