@@ -43,16 +43,17 @@ def cut_when_waiting(monkeypatch, device) -> None:
     """Kill the first connection over which a bench that runs there is waited for."""
     waited = remote._wait
 
-    def cut() -> None:
+    def cut(before: set[int]) -> None:
         end = time.monotonic() + 20
-        while not device.connections() and time.monotonic() < end:
+        while not (begun := set(device.connections()) - before) and time.monotonic() < end:
             time.sleep(0.02)
-        for connection in device.connections():
+        for connection in begun:
             os.kill(connection, signal.SIGKILL)
 
     def wait(*arguments, **options) -> int:
         monkeypatch.setattr(remote, "_wait", waited)
-        thread = threading.Thread(target=cut)
+        # Those of the commands before may still be about to end.
+        thread = threading.Thread(target=cut, args=(set(device.connections()),))
         thread.start()
         try:
             return waited(*arguments, **options)
