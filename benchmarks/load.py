@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         self.usable = False
         self._received = bytearray()
         self._head: tuple[int, dict[str, str]] | None = None
-        self._missing = 0
+        self._body = slice(0)  # of what is received
         self._answer: asyncio.Future[tuple[int, dict[str, str], bytes]] | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -81,11 +81,11 @@ class Connection(asyncio.Protocol):
             lines = self._received[:end].decode("latin-1").split("\r\n")
             headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
             self._head = int(lines[0].split()[1]), headers
-            self._missing = end + 4 + int(headers.get("content-length", 0))
-        if len(self._received) < self._missing:
+            self._body = slice(end + 4, end + 4 + int(headers.get("content-length", 0)))
+        if len(self._received) < self._body.stop:
             return
-        (status, headers), length = self._head, int(self._head[1].get("content-length", 0))
-        body = bytes(self._received[self._missing - length : self._missing])
+        status, headers = self._head
+        body = bytes(self._received[self._body])
         self._received.clear()
         self._head = None
         if headers.get("connection") == "close":

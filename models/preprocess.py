@@ -93,14 +93,12 @@ class Preprocess:
         if self.crop is None:
             _check_uncropped(image, size)
             return resize_window(image, size, Window(0, 0, *size), self.interpolation)
-        top, visible_top, height = _centre(size[0], self.crop[0])
-        left, visible_left, width = _centre(size[1], self.crop[1])
-        window = Window(top, left, height, width)
+        window, (top, left) = _kept(size, self.crop)
         visible = resize_window(image, size, window, self.interpolation)
-        if (height, width) == self.crop:
+        if (window.height, window.width) == self.crop:
             return visible
         padded = np.zeros((*self.crop, self.channels), np.uint8)
-        padded[visible_top : visible_top + height, visible_left : visible_left + width] = visible
+        padded[top : top + window.height, left : left + window.width] = visible
         return padded
 
     def normalise(self, crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -129,10 +127,8 @@ class Preprocess:
         image = self._upright(image)
         size = self._resized(image.height, image.width)
         if self.crop is not None and self.channels == 3:
-            top, _, height = _centre(size[0], self.crop[0])
-            left, _, width = _centre(size[1], self.crop[1])
-            if (height, width) == self.crop:
-                window = Window(top, left, height, width)
+            window, _ = _kept(size, self.crop)
+            if (window.height, window.width) == self.crop:
                 made = resize_and_look_up(image, size, window, self.interpolation, self._table)
                 if made is not None:
                     return made
@@ -152,6 +148,13 @@ class Preprocess:
             return self.resize
         long = int(self.resize * max(height, width) / min(height, width))
         return (self.resize, long) if height <= width else (long, self.resize)
+
+
+def _kept(size: tuple[int, int], crop: tuple[int, int]) -> tuple[Window, tuple[int, int]]:
+    """What a crop keeps of an image, both (height, width), and its place (top, left) in the crop."""
+    top, visible_top, height = _centre(size[0], crop[0])
+    left, visible_left, width = _centre(size[1], crop[1])
+    return Window(top, left, height, width), (visible_top, visible_left)
 
 
 def _centre(size: int, crop: int) -> tuple[int, int, int]:

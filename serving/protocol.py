@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -74,6 +74,11 @@ class BoundedProtocol(HttpToolsProtocol):
     balance: ClassVar[Balance | None] = None
     shedding: ClassVar[Shedding | None] = None
 
+    @classmethod
+    def another_is_idle(cls) -> bool:
+        """Whether another worker has nothing to do."""
+        return cls.balance is not None and cls.balance.loads.has_idle()
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, if there is room for it and no other worker has less to do."""
         self._given = self._give(transport)
@@ -126,23 +131,19 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.balance is not None:
             self.balance.loads.requests(len(self.tasks))
-            if len(self.tasks) > 1 and self.balance.loads.has_idle():
+            if len(self.tasks) > 1 and self.another_is_idle():
                 self.cycle.keep_alive = False  # the client's next connection goes to a worker that is idle
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Let the application answer, where nobody knows already that it would refuse."""
-        refusal = None
-        # Where another worker is idle, the application's answer will send the client there.
-        if self.shedding is not None and not (self.balance is not None and self.balance.loads.has_idle()):
-            refusal = self.shedding(cycle.scope)
+        refusal = self.shedding(cycle.scope) if self.shedding is not None else None
         if refusal is None:
             super()._start_asgi_task(cycle, app)
             return
         lines = [*cycle.default_headers, *refusal.raw_headers]
         if not cycle.keep_alive:
             lines.append((b"connection", b"close"))
-        head = b"".join(b"%s: %s\r\n" % line for line in lines)
-        self.transport.write(b"%s%s\r\n%s" % (STATUS_LINE[refusal.status_code], head, refusal.body))
+        self.transport.write(_message(refusal.status_code, lines, bytes(refusal.body)))
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
@@ -198,8 +199,15 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle: Any = self.cycle
         if cycle is None or cycle.response_complete or not cycle.response_started:
             body = json.dumps(error.http_body()).encode()
-            head = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body)
-            retry = b"retry-after: %d\r\n" % error.retry_after if isinstance(error, Overloaded) else b""
-            end = b"connection: close\r\n\r\n"
-            self.transport.write(STATUS_LINE[error.http_status] + head + retry + end + body)
+            lines = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+            if isinstance(error, Overloaded):
+                lines.append((b"retry-after", b"%d" % error.retry_after))
+            lines.append((b"connection", b"close"))
+            self.transport.write(_message(error.http_status, lines, body))
         self.transport.close()
+
+
+def _message(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """A whole answer, for where there is no application."""
+    head = b"".join(b"%s: %s\r\n" % header for header in headers)
+    return b"%s%s\r\n%s" % (STATUS_LINE[status], head, body)

@@ -172,7 +172,11 @@ def _shed(registry: Registry) -> None:
     if not heard and app.state.spans is None:
         metrics: RouteMetrics = app.state.route_metrics
         BoundedProtocol.shedding = Shedding(
-            registry.admission, "/classify", settings.max_body_bytes, metrics.count
+            registry.admission,
+            "/classify",
+            settings.max_body_bytes,
+            metrics.count,
+            BoundedProtocol.another_is_idle,
         )
 
 

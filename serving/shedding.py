@@ -1,8 +1,8 @@
 """A request that would be refused is refused by the protocol, before it is one for the application.
 
 Far more may be asked of a server than it can do, and what refusing takes, those that are in do without.
-So where it is full, `POST /classify` is answered with what the application would answer, in a third of the
-time. Whatever is out of the ordinary goes the ordinary way.
+So where it is full, `POST /classify` is answered with what the application would answer, in two thirds of
+the time. Whatever is out of the ordinary goes the ordinary way.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Shedding:
         path: str,
         max_body_bytes: int,
         count: Callable[[str, int, float], None],
+        elsewhere: Callable[[], bool] = lambda: False,
     ) -> None:
         """Refuse what `admission` would refuse.
 
@@ -38,11 +39,13 @@ class Shedding:
             path: whose requests are refused here.
             max_body_bytes: a longer body is out of the ordinary.
             count: called for each refusal with the path, the status and the seconds it took.
+            elsewhere: whether another worker is idle: the application's answer sends the client there.
         """
         self._admission = admission
         self._path = path
         self._max_body_bytes = max_body_bytes
         self._count = count
+        self._elsewhere = elsewhere
 
     def __call__(self, scope: Scope) -> Response | None:
         """The answer to a request that is refused; None for the application to answer."""
@@ -52,7 +55,7 @@ class Shedding:
         try:
             self._admission.check()
         except Overloaded as error:
-            if not self._is_ordinary(scope):
+            if self._elsewhere() or not self._is_ordinary(scope):
                 return None
             response = error_response(error, path=self._path)
             response.headers[HEADER] = new_id()

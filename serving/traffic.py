@@ -54,8 +54,12 @@ class RouteMetrics:
             await app(scope, receive, send)
 
         self._app = app
-        self._remembering = False
         self._metrics = RunnerTrafficMetricsMiddleware(with_path, **options)
+        self._metrics._setup()
+        # To find a series costs more than to count.
+        for what in ("request_duration", "request_total", "last_request_timestamp"):
+            name = f"metrics_{what}"
+            setattr(self._metrics, name, _Remembering(getattr(self._metrics, name)))
         on_made(self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,8 +67,6 @@ class RouteMetrics:
         if scope["type"] == "http" and scope["path"] == "/metrics":
             await self._scrape(scope, receive, send)
             return
-        if not self._remembering:
-            self._remember()
         if scope["type"] != "lifespan":
             route = route_of(scope["path"])
             if route != scope["path"]:
@@ -73,8 +75,6 @@ class RouteMetrics:
 
     def count(self, path: str, status: int, seconds: float) -> None:
         """Count a request that was answered before it came here, as all others are."""
-        if not self._remembering:
-            self._remember()
         labels = {
             "endpoint": route_of(path),
             "service_name": server_context.bento_name,
@@ -84,14 +84,6 @@ class RouteMetrics:
         }
         self._metrics.metrics_request_total.labels(**labels).inc()
         self._metrics.metrics_request_duration.labels(**labels).observe(seconds)
-
-    def _remember(self) -> None:
-        """Let the metrics of each request remember their series: to find one costs more than to count."""
-        self._metrics._setup()
-        for what in ("request_duration", "request_total", "last_request_timestamp"):
-            name = f"metrics_{what}"
-            setattr(self._metrics, name, _Remembering(getattr(self._metrics, name)))
-        self._remembering = True
 
     async def _scrape(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the numbers of all; again, where a worker is just making a file of them, which is empty."""

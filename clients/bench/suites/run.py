@@ -59,7 +59,8 @@ def run(suite: Suite, choice: Choice, settings: Settings, progress: Progress) ->
     """
     made: list[LatencyReport] = []
     failures: list[Failure] = []
-    reached: set[tuple[str, str]] = set()
+    turns = [(row.name, scenario) for row in suite.rows for scenario in settings.scenarios]
+    reached = 0  # of the turns
     try:
         for place, row in enumerate(suite.rows, start=1):
             where = f"{place}/{len(suite.rows)} {row.name}"
@@ -72,7 +73,7 @@ def run(suite: Suite, choice: Choice, settings: Settings, progress: Progress) ->
                     bundle = bundle_of(row, suite, choice.variants, choice.folder, told)
             except Exception as error:
                 failures.append(Failure(row.name, None, problem_of(error)))
-                reached |= {(row.name, scenario) for scenario in settings.scenarios}
+                reached += len(settings.scenarios)
                 continue
             for scenario in settings.scenarios:
                 openers, problems = _openers(bundle, choice, _alone(settings, scenario))
@@ -82,18 +83,17 @@ def run(suite: Suite, choice: Choice, settings: Settings, progress: Progress) ->
                         made.append(bench(openers, _alone(settings, scenario), told))
                 except Exception as error:
                     failures.append(Failure(row.name, scenario, problem_of(error)))
-                reached.add((row.name, scenario))
+                reached += 1
     except KeyboardInterrupt:
         if not made:
             raise
-        every = ((row.name, scenario) for row in suite.rows for scenario in settings.scenarios)
-        failures += [Failure(*each, "interrupted") for each in every if each not in reached]
+        failures += [Failure(*each, "interrupted") for each in turns[reached:]]
     if not made:
         raise CheckFailed(
             f"no row of the suite {suite.name} has figures", got=f"{failures[0].model}: {failures[0].message}"
         )
     report = _together(made, suite, settings, failures)
-    if len(reached) < len(suite.rows) * len(settings.scenarios):
+    if reached < len(turns):
         report = replace(report, warnings=(*report.warnings, INTERRUPTED))
     return report
 
