@@ -9,8 +9,8 @@ import os
 from setuptools import Extension, setup
 
 WINDOW = Extension(
-    "pinnace.models._window",
-    ["models/_window.c"],
+    "pinnace.models.image._window",
+    ["models/image/_window.c"],
     extra_compile_args=["-O3", "-ffp-contract=off"],
     py_limited_api=True,
     optional=True,

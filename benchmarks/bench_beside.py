@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pinnace.clients.bench.bench import bench, bundle_openers
 from pinnace.clients.bench.report import Settings
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.runtimes.base import RuntimeOptions
 
 VARIANT = "onnx-fp32"

@@ -16,7 +16,7 @@ import time
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.runtimes import open_variant, runtimes_for
 from pinnace.models.runtimes.base import Feeds, Runtime, RuntimeOptions
 

@@ -30,9 +30,9 @@ from PIL import Image
 
 from pinnace.clients.device.cpu import read_cpu
 from pinnace.clients.device.tree import Tree
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.cpus import available_cpus
-from pinnace.models.preprocess import Preprocess
+from pinnace.models.image.preprocess import Preprocess
 
 sys.path.insert(0, str(Path(__file__).parent))
 from load import Target, request_bytes

@@ -49,7 +49,7 @@ def a_bundle(
     Raises:
         PinnaceError: it cannot be opened, or `top_k` is out of range; see `Classifier`.
     """
-    from pinnace.models.bundle import Bundle
+    from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.classifier import Classifier
     from pinnace.models.runtimes.base import RuntimeOptions
 

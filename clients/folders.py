@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pinnace.models.images import SUFFIXES
+from pinnace.models.image.decode import SUFFIXES
 
 
 @dataclass

@@ -66,8 +66,8 @@ def _read(path: Path) -> bytes:
 def _png(source: Image.Image | npt.NDArray[np.uint8]) -> bytes:
     from PIL import ExifTags, Image
 
-    from pinnace.models import pixels
-    from pinnace.models.images import open_image
+    from pinnace.models.image import pixels
+    from pinnace.models.image.decode import open_image
 
     image = open_image(source, max_pixels=sys.maxsize)
     # Whether an orientation counts is for the model's preprocessing to say; nothing else of the EXIF is sent.

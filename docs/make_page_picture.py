@@ -13,7 +13,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[1]
-PHOTOGRAPH = ROOT / "export" / "photographs" / "cat.jpg"
+PHOTOGRAPH = ROOT / "models" / "photographs" / "cat.jpg"
 VIEWPORT = {"width": 1120, "height": 800}
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pinnace.models.manifest import Manifest, Variant
-from pinnace.models.preprocess import Preprocess
+from pinnace.models.bundle.manifest import Manifest, Variant
+from pinnace.models.image.preprocess import Preprocess
 
 FILE = "README.md"
 

@@ -16,13 +16,13 @@ from pinnace.export.proving.accuracy import check_accuracy
 from pinnace.export.proving.prover import Prover, photographs, stored_golden
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.targets import Target
-from pinnace.models import manifest
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle import manifest
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Manifest
+from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import UsageError
 from pinnace.models.files import new_folder, sha256
-from pinnace.models.manifest import Manifest
 from pinnace.models.runtimes import all_runtimes
-from pinnace.models.signature import BATCH
 
 LABELS = "labels.txt"
 DEFAULT_TIMEOUT = 600.0

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pinnace.models.errors import ImageError, UsageError
-from pinnace.models.images import SUFFIXES, open_image
-from pinnace.models.preprocess import Preprocess
+from pinnace.models.image.decode import SUFFIXES, open_image
+from pinnace.models.image.preprocess import Preprocess
 
 # About 500 calibration images are customary; more change little and take long.
 MOST_IMAGES = 512

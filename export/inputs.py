@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import UsageError
-from pinnace.models.signature import TensorSpec
 
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 

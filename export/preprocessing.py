@@ -9,8 +9,8 @@ from typing import Literal, cast, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from pinnace.models.errors import UsageError
+from pinnace.models.image.preprocess import ColorMode, Interpolation, Preprocess
 from pinnace.models.loaders.base import imagenet_preprocess
-from pinnace.models.preprocess import ColorMode, Interpolation, Preprocess
 from pinnace.models.toml import read_toml
 
 NONE = "none"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pinnace.models.signature import BATCH, Signature
+from pinnace.models.bundle.signature import BATCH, Signature
 
 SAMPLES = """\
 with numpy.load(DATA / {file!r}) as file:
@@ -108,7 +108,7 @@ def code(
         runtime: name of the runtime that failed, or `aoti`.
         file: the variant's, in `DATA`.
         signature: inputs and outputs.
-        samples: file in `DATA` with inputs and what is expected, as `pinnace.models.golden` writes it.
+        samples: file in `DATA` with inputs and what is expected, as `pinnace.models.bundle.golden` writes it.
         reference: whose answers are expected.
         exact: 8-bit products of this CPU do not saturate.
     """

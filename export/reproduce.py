@@ -12,11 +12,11 @@ from pathlib import Path
 from pinnace.export import replay
 from pinnace.export.proving.prover import FAILING
 from pinnace.export.request import ExportRequest
-from pinnace.models import golden
+from pinnace.models.bundle import golden
+from pinnace.models.bundle.signature import Signature
 from pinnace.models.cpus import saturates
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError
 from pinnace.models.files import write_atomic
-from pinnace.models.signature import Signature
 from pinnace.models.source import Source
 
 _FIRST_LINE = '"""A step of `pinnace export` that failed, without Pinnace.'

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pydantic import TypeAdapter
 
 from pinnace.export.preprocessing import Changes
-from pinnace.models.preprocess import Preprocess
-from pinnace.models.signature import Signature, TensorSpec
+from pinnace.models.bundle.signature import Signature, TensorSpec
+from pinnace.models.image.preprocess import Preprocess
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Answer:
         runtime: what executed it.
         predictions: the most probable class first.
         timing_ms: where the time went.
-        version: which version of the bundle; see `pinnace.models.bundle.Bundle`. Empty where nobody said.
+        version: which version of the bundle; see `Bundle`. Empty where nobody said.
     """
 
     model: str

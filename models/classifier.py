@@ -11,9 +11,9 @@ from PIL import Image
 from typing_extensions import Self
 
 from pinnace.models.answer import Answer, Prediction, Timing
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, UsageError
-from pinnace.models.images import open_image
+from pinnace.models.image.decode import open_image
 from pinnace.models.predictions import check_top_k, top_k
 from pinnace.models.runtimes import open_bundle
 from pinnace.models.runtimes.base import RuntimeOptions

@@ -16,8 +16,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from pinnace.models.bundle.signature import BATCH
 from pinnace.models.classifier import Classifier
-from pinnace.models.signature import BATCH
 from pinnace.serving.settings import Settings
 
 Array: TypeAlias = npt.NDArray[np.float32]

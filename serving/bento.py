@@ -16,10 +16,10 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import Literal
 
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import FILE_NAME, Variant
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
 from pinnace.models.files import new_folder, size_of
-from pinnace.models.manifest import FILE_NAME, Variant
 from pinnace.serving.settings import CONFIG_FILE, PREFIX
 from pinnace.serving.wheel import write_wheel
 

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable
 
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import PinnaceError
 from pinnace.models.runtimes import in_order, readers_for, variant_for

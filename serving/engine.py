@@ -21,10 +21,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from pinnace.models.answer import Answer, Timing
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import ImageError, PinnaceError, UsageError
-from pinnace.models.images import open_image
+from pinnace.models.image.decode import open_image
 from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.serving.batching import Batcher, most_of
 from pinnace.serving.body import Batch, Upload

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from pinnace.models.bundle.manifest import Variant
 from pinnace.models.classifier import Classifier
-from pinnace.models.manifest import Variant
 
 ROUTES = {
     "GET /": "the page, for a browser; this list, for others",

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import UsageError
-from pinnace.models.signature import TensorSpec
 from pinnace.serving.body import Limits, read_body
 from pinnace.serving.engine import Row
 from pinnace.serving.errors import OPEN_PROTOCOL, MalformedBody, UnknownModel, UnsupportedEncoding

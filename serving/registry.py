@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from pinnace.models.answer import Answer
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, PinnaceError, UsageError
 from pinnace.serving.admission import Admission

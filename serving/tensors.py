@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError
 
+from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import ImageTooLarge, UsageError
-from pinnace.models.signature import TensorSpec
 from pinnace.serving.engine import Item
 from pinnace.serving.errors import BatchTooLarge, MalformedBody
 

@@ -12,11 +12,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Variant
+from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import UsageError
 from pinnace.models.files import new_folder, size_of
-from pinnace.models.manifest import Variant
-from pinnace.models.signature import BATCH, TensorSpec
 from pinnace.serving.bento import Device, safe_name
 
 MARKER = ".pinnace"  # Triton looks at the folders only

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import torch
 
     from pinnace.export.request import ExportRequest
-    from pinnace.models.bundle import Bundle
+    from pinnace.models.bundle.bundle import Bundle
 
 NETWORKS = Path(__file__).parent / "export" / "sample_networks.py"
-IMITATION_GPU = Path(__file__).parent / "imitation_gpu.py"
+IMITATION_GPU = Path(__file__).parent / "support" / "imitation_gpu.py"
 PREPROCESS = """
 resize = [16, 16]
 crop = [16, 16]
@@ -113,7 +113,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tiny_request: ExportReque
 @pytest.fixture
 def own_copy(exported: Bundle, tmp_path: Path) -> Bundle:
     """A copy of the exported bundle that a test may damage."""
-    from pinnace.models.bundle import Bundle
+    from pinnace.models.bundle.bundle import Bundle
 
     return Bundle.open(shutil.copytree(exported.folder, tmp_path / "tiny.bundle"))
 
@@ -127,9 +127,9 @@ def precisions(exported: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bu
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    from pinnace.models.bundle import Bundle
+    from pinnace.models.bundle.bundle import Bundle
+    from pinnace.models.bundle.manifest import Tolerance
     from pinnace.models.files import sha256
-    from pinnace.models.manifest import Tolerance
 
     class Golden(CalibrationDataReader):
         def __init__(self, arrays: object) -> None:

@@ -20,12 +20,12 @@ from pinnace.clients.device import warnings as device_warnings
 from pinnace.clients.device.describe import describe
 from pinnace.clients.device.monitor import DeviceMonitor
 from pinnace.clients.device.nvidia import open_nvml
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Variant
+from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
-from pinnace.models.manifest import Variant
 from pinnace.models.runtimes import all_runtimes, readers_for
 from pinnace.models.runtimes.base import RuntimeOptions
-from pinnace.models.signature import BATCH
 
 ALL = "all"
 OFFLINE_BATCH = 8

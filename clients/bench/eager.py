@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import MissingDependency, UsageError
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadRequest, OnnxFile

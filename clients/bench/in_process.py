@@ -12,14 +12,14 @@ import numpy as np
 from pinnace.clients.bench.eager import EAGER, EagerTorch
 from pinnace.clients.bench.report import Stages
 from pinnace.clients.bench.subject import Facts
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.golden import Arrays
+from pinnace.models.bundle.manifest import Variant
+from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import UsageError
-from pinnace.models.golden import Arrays
-from pinnace.models.images import open_image
-from pinnace.models.manifest import Variant
+from pinnace.models.image.decode import open_image
 from pinnace.models.runtimes import open_variant
 from pinnace.models.runtimes.base import RuntimeOptions
-from pinnace.models.signature import BATCH
 
 
 class InProcess:

@@ -7,13 +7,13 @@ import json
 import statistics
 import threading
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
 from pinnace.clients.bench.report import Stages
 from pinnace.clients.bench.subject import Facts
 from pinnace.models.errors import ServerError, UsageError
+from pinnace.models.photographs import photographs
 
 # So many requests may be on their way; more wait here, and their waiting counts.
 MOST_CONNECTIONS = 512
@@ -47,11 +47,7 @@ class Served:
         self._own = threading.local()
         self._open: list[http.client.HTTPConnection] = []
         self._bodies: list[bytes] = []
-        folder = files("pinnace.export") / "photographs"
-        jpegs = sorted(
-            (each for each in folder.iterdir() if each.name.endswith(".jpg")), key=lambda e: e.name
-        )
-        self._images = [each.read_bytes() for each in jpegs]
+        self._images = [photograph.read_bytes() for photograph in photographs()]
         self.library, self.at_once = len(self._images), at_once
         answer = self._answer(self._ask(self._images[0]))
         variant = str(answer.get("variant", ""))

@@ -12,7 +12,7 @@ from pinnace.clients.options import Json, ProgressOption, ThreadsOption
 
 if TYPE_CHECKING:
     from pinnace.clients.bench.report import LatencyReport, Settings
-    from pinnace.models.bundle import Bundle
+    from pinnace.models.bundle.bundle import Bundle
 
 DURATION_S = 10.0
 ROUNDS = 5
@@ -146,7 +146,7 @@ def bench(
     from pinnace.clients.bench.suites.command import bench_suite
     from pinnace.clients.bench.suites.show import print_suite
     from pinnace.clients.reports.write import check_ending, write_report
-    from pinnace.models.bundle import Bundle
+    from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.errors import CheckFailed, UsageError
     from pinnace.models.runtimes.base import RuntimeOptions
 

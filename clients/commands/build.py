@@ -29,7 +29,7 @@ def build(
 
     from pinnace.clients.output import bars, err, out, print_error, print_json
     from pinnace.export.engines.build import build_variant, choose_builder, sources
-    from pinnace.models.bundle import Bundle
+    from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.errors import CheckFailed
 
     opened = Bundle.open(bundle)

@@ -99,7 +99,7 @@ def classify(
     from pinnace.clients.show import show
     from pinnace.clients.write_rows import write_rows
     from pinnace.models.errors import ImageError, UsageError
-    from pinnace.models.images import SUFFIXES
+    from pinnace.models.image.decode import SUFFIXES
 
     if (bundle is None) == (url is None):
         raise UsageError("give either --bundle BUNDLE or --url URL")

@@ -37,7 +37,7 @@ def eval(
 
     from pinnace.clients.output import bars, err, out, print_json
     from pinnace.export.proving.accuracy import evaluate_bundle
-    from pinnace.models.bundle import Bundle
+    from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.runtimes.base import RuntimeOptions
 
     opened = Bundle.open(bundle)

@@ -6,16 +6,16 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pinnace.clients.options import BundleArgument, Json
-from pinnace.models.manifest import FEWEST_FOR_SHARES, Parity, Proof, Tolerance, Variant
+from pinnace.models.bundle.manifest import FEWEST_FOR_SHARES, Parity, Proof, Tolerance, Variant
 
 if TYPE_CHECKING:
-    from pinnace.models.bundle import Bundle
-    from pinnace.models.preprocess import Preprocess
+    from pinnace.models.bundle.bundle import Bundle
+    from pinnace.models.image.preprocess import Preprocess
 
 
 def inspect(bundle: BundleArgument, json: Json = False) -> None:
     """Show a bundle: source, preprocessing, signature, variants and their parity."""
-    from pinnace.models.bundle import Bundle
+    from pinnace.models.bundle.bundle import Bundle
 
     print_bundle(Bundle.open(bundle), json=json)
 

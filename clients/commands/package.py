@@ -10,7 +10,7 @@ import typer
 
 from pinnace.clients.options import Json
 from pinnace.clients.output import out, plain, print_json
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import UsageError
 
 

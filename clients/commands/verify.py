@@ -29,7 +29,7 @@ def verify(
     from pinnace.clients.commands.inspect import agreement, compared_on
     from pinnace.clients.output import err, only_data, out, print_json, steps
     from pinnace.export.proving.verify import passed, verify_bundle
-    from pinnace.models.bundle import Bundle
+    from pinnace.models.bundle.bundle import Bundle
 
     opened = Bundle.open(bundle)
     with only_data(), steps(progress) as step:

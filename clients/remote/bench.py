@@ -20,7 +20,8 @@ from pinnace.clients.bench import report
 from pinnace.clients.bench.bench import ALL, check_runtime
 from pinnace.clients.bench.report import Caveat, LatencyReport, Settings
 from pinnace.clients.remote.ssh import ConnectionLost, Ssh
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import FILE_NAME
 from pinnace.models.errors import (
     CheckFailed,
     MissingDependency,
@@ -28,7 +29,6 @@ from pinnace.models.errors import (
     ServerError,
     UsageError,
 )
-from pinnace.models.manifest import FILE_NAME
 from pinnace.models.runtimes import readers_for
 
 Tell = Callable[[str], None]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pinnace.export.child.reference import Ask
+from pinnace.models.bundle.golden import Arrays
 from pinnace.models.errors import PinnaceError, SourceError
-from pinnace.models.golden import Arrays
 from pinnace.models.loaders.foreign import describe
 
 if TYPE_CHECKING:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from pinnace.export.child.reference import SIZES
-from pinnace.models.golden import Arrays
-from pinnace.models.images import open_image
-from pinnace.models.preprocess import Preprocess
-from pinnace.models.signature import BATCH, Signature, TensorSpec
-
-PHOTOGRAPHS = Path(__file__).parents[1] / "photographs"
+from pinnace.models.bundle.golden import Arrays
+from pinnace.models.bundle.signature import BATCH, Signature, TensorSpec
+from pinnace.models.image.decode import open_image
+from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.photographs import photographs
 
 # Noise is rounded to this fraction so that the archive compresses.
 _STEPS = 16
@@ -22,11 +20,6 @@ _SEED = 20240607
 
 # Scales of the noise for a model that takes no image, one a sample.
 _SCALES = (1.0, 1.0, 1.0, 0.1, 8.0, 1.0)
-
-
-def photographs() -> list[Path]:
-    """The photographs that come with the package, in a fixed order."""
-    return sorted(PHOTOGRAPHS.glob("*.jpg"))
 
 
 def image_inputs(preprocess: Preprocess, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -80,7 +73,7 @@ def tensor_inputs(specs: Sequence[TensorSpec], sizes: Mapping[str, int], sample:
 
 
 def tensor_samples(signature: Signature) -> Arrays:
-    """All golden inputs of a model that takes no image, as `pinnace.models.golden.calls` reads them."""
+    """All golden inputs of a model that takes no image, as `golden.calls` reads them."""
     sizes = {dim: SIZES[0] for spec in signature.inputs for dim in spec.shape if isinstance(dim, str)}
     calls = [tensor_inputs(signature.inputs, sizes | {BATCH: 1}, index) for index in range(len(_SCALES))]
     join = np.stack if signature.batch is None else np.concatenate

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from pinnace.models.bundle.golden import Arrays
+from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.cpus import available_cpus
 from pinnace.models.errors import MissingDependency, SourceError
-from pinnace.models.golden import Arrays
-from pinnace.models.signature import BATCH, TensorSpec
 
 _DTYPES = {
     "float": "float32",

@@ -8,10 +8,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pinnace.models import golden
+from pinnace.models.bundle import golden
+from pinnace.models.bundle.golden import Arrays
+from pinnace.models.bundle.signature import BATCH, Signature, TensorSpec
 from pinnace.models.errors import CheckFailed, SourceError
-from pinnace.models.golden import Arrays
-from pinnace.models.signature import BATCH, Signature, TensorSpec
 
 # A model's answer to some inputs, all by name; raises SourceError where the model does not run on them.
 Ask: TypeAlias = Callable[[Arrays], Arrays]

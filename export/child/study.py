@@ -12,11 +12,12 @@ from pinnace.export.child import golden_inputs, reference
 from pinnace.export.child.reference import Ask
 from pinnace.export.preprocessing import Changes, resize_to
 from pinnace.export.request import ExportRequest
+from pinnace.models.bundle.golden import Arrays
+from pinnace.models.bundle.signature import BATCH, Signature, TensorSpec
 from pinnace.models.errors import SourceError, UsageError
-from pinnace.models.golden import Arrays
+from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders.base import imagenet_preprocess
-from pinnace.models.preprocess import Preprocess
-from pinnace.models.signature import BATCH, Signature, TensorSpec
+from pinnace.models.photographs import photographs
 
 NO_PREPROCESSING = "the source does not say how images are preprocessed: ImageNet's customary way is assumed"
 NOT_ALL = "the source does not say how images are preprocessed: ImageNet's customary {} are assumed"
@@ -127,7 +128,7 @@ def _study_images(subject: Subject, request: ExportRequest, specs: tuple[TensorS
     samples = reference.samples_for(signature, len(images))
     inputs: Arrays = {spec.name: images[:samples]}
     outputs = reference.golden_outputs(subject.ask, signature, inputs)
-    return Study(signature, preprocess, inputs, outputs, len(golden_inputs.photographs()), tuple(notes))
+    return Study(signature, preprocess, inputs, outputs, len(photographs()), tuple(notes))
 
 
 def _signature(subject: Subject, spec: TensorSpec, feeds: reference.Feeds, notes: list[str]) -> Signature:

@@ -18,19 +18,20 @@ from pathlib import Path
 
 import numpy as np
 
-from pinnace.export.child import eager, golden_inputs
+from pinnace.export.child import eager
 from pinnace.export.child.onnx_source import OnnxSource
 from pinnace.export.child.study import Study, Subject, study
 from pinnace.export.formats import split
 from pinnace.export.formats.base import Graph
 from pinnace.export.formats.onnx.file import require_room
 from pinnace.export.request import FILES, REQUEST, ExportedFiles, ExportRequest
-from pinnace.models import golden
+from pinnace.models.bundle import golden
+from pinnace.models.bundle.golden import Arrays
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
-from pinnace.models.golden import Arrays
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest, OnnxFile
 from pinnace.models.loaders.foreign import parse_arguments
+from pinnace.models.photographs import photographs
 from pinnace.models.source import Source
 
 Step = Callable[[str], None]
@@ -128,10 +129,10 @@ def _finish(
     warned: dict[str, tuple[str, ...]],
 ) -> ExportedFiles:
     golden.write(folder / golden.FILE, studied.inputs, studied.outputs)
-    photographs = {}
-    for index, photograph in enumerate(golden_inputs.photographs()[: studied.photographs]):
+    named = {}
+    for index, photograph in enumerate(photographs()[: studied.photographs]):
         (folder / "golden" / photograph.name).write_bytes(photograph.read_bytes())
-        photographs[f"golden/{photograph.name}"] = index
+        named[f"golden/{photograph.name}"] = index
     packages = sorted({package for name in files for package in split(name)[0].packages})
     tools = {"pinnace": version("pinnace"), "python": sys.version.split()[0]}
     return ExportedFiles(
@@ -140,7 +141,7 @@ def _finish(
         labels=labels,
         is_classifier=studied.is_classifier,
         files=files,
-        photographs=photographs,
+        photographs=named,
         samples=len(next(iter(studied.inputs.values()))),
         tools=tools | {package: version(package) for package in packages if _is_installed(package)},
         warnings=warned,

@@ -13,12 +13,12 @@ from pathlib import Path
 from pinnace.export import card
 from pinnace.export.engines.engine import Progress, build_engine
 from pinnace.export.proving import parity, proof
-from pinnace.models import manifest
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle import manifest
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Parity, Variant
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, UsageError
 from pinnace.models.files import sha256, write_atomic
-from pinnace.models.manifest import Parity, Variant
-from pinnace.models.runtimes import all_runtimes, cuda_memory
+from pinnace.models.runtimes import all_runtimes, cuda
 from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.models.runtimes.tensorrt import TensorRt
 
@@ -36,7 +36,7 @@ def builders() -> dict[str, type[TensorRt]]:
 def build_problem(builder: type[TensorRt]) -> str | None:
     """Why a builder cannot build here, or None if it can."""
     problem = super(TensorRt, builder).problem() or builder.import_problem()
-    if problem is None and not builder.builds_without_gpu and (missing := cuda_memory.problem()):
+    if problem is None and not builder.builds_without_gpu and (missing := cuda.problem()):
         return f"{builder.name} builds only where there is a GPU: {missing}"
     return problem
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pinnace.models.bundle.signature import Signature
 from pinnace.models.errors import CheckFailed
 from pinnace.models.files import write_atomic
 from pinnace.models.runtimes.tensorrt import TensorRt, logger
-from pinnace.models.signature import Signature
 
 # Called with the name of a phase, the steps done in it, and the steps it has.
 Progress = Callable[[str, int, int], None]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinnace.export.precision.base import Conversion
-from pinnace.models.signature import Signature
+from pinnace.models.bundle.signature import Signature
 
 if TYPE_CHECKING:
     import torch

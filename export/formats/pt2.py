@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pinnace.export.formats.base import Format, Graph
+from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import CheckFailed, MissingDependency
-from pinnace.models.signature import BATCH, TensorSpec
 
 AOTI = "aoti"
 

@@ -12,9 +12,9 @@ from pinnace.export.images import Prepared
 from pinnace.export.precision.base import DEFAULT_METHOD, Material
 from pinnace.export.proving.prover import REFERENCE, is_fixed
 from pinnace.export.request import ExportedFiles
-from pinnace.models import golden
+from pinnace.models.bundle import golden
+from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import UsageError
-from pinnace.models.signature import BATCH
 
 
 def convert(

@@ -17,11 +17,11 @@ from pinnace.export.image_folder import LabelledImage, read_image_folder
 from pinnace.export.proving import proof
 from pinnace.export.proving.prover import keep_failing, open_reference, options
 from pinnace.export.request import ExportedFiles
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, CheckFailed, ImageError, MissingDependency, UsageError
-from pinnace.models.images import open_image
+from pinnace.models.image.decode import open_image
+from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.predictions import DEFAULT_TOP_K
-from pinnace.models.preprocess import Preprocess
 from pinnace.models.runtimes import open_variant, readers_for, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pinnace.models import golden
-from pinnace.models.manifest import Parity, Tolerance
+from pinnace.models.bundle import golden
+from pinnace.models.bundle.manifest import Parity, Tolerance
 from pinnace.models.runtimes.base import Runtime
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -30,7 +30,7 @@ def measure(
         inputs: golden inputs by name; first dimension the sample.
         outputs: eager outputs by name, one sample at a time.
         classes: the output is one row of logits, so its arg-max means something.
-        batches: batch sizes, where the model takes any; see `pinnace.models.golden.calls`.
+        batches: batch sizes, where the model takes any; see `pinnace.models.bundle.golden.calls`.
 
     Returns:
         The worst over all samples, outputs and batch sizes; the agreement is the share of all samples in the

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pinnace.export.proving import parity
-from pinnace.models import golden
-from pinnace.models.manifest import FEWEST_FOR_SHARES, Golden, Proof, Tolerance
+from pinnace.models.bundle import golden
+from pinnace.models.bundle.manifest import FEWEST_FOR_SHARES, Golden, Proof, Tolerance
 from pinnace.models.predictions import DEFAULT_TOP_K
 
 if TYPE_CHECKING:

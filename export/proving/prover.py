@@ -14,10 +14,10 @@ from pinnace.export.proving import bisect, parity, proof
 from pinnace.export.proving.parity import Arrays
 from pinnace.export.proving.proof import Photographs, pick
 from pinnace.export.request import ExportedFiles
-from pinnace.models import golden
+from pinnace.models.bundle import golden
+from pinnace.models.bundle.manifest import Golden, Parity, Photograph, Proof, Tolerance, Variant
 from pinnace.models.errors import CheckFailed, MissingDependency
 from pinnace.models.files import sha256
-from pinnace.models.manifest import Golden, Parity, Photograph, Proof, Tolerance, Variant
 from pinnace.models.runtimes import runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pinnace.export.proving import parity, proof
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Parity, Variant
 from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError
-from pinnace.models.images import open_image
-from pinnace.models.manifest import Parity, Variant
+from pinnace.models.image.decode import open_image
 from pinnace.models.runtimes import open_variant, readers_for
 from pinnace.models.runtimes.base import RuntimeOptions
 

@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from pinnace.export.formats import all_formats, split
+from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.errors import UsageError
-from pinnace.models.manifest import Tolerance
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.toml import read_toml
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import UsageError
-from pinnace.models.preprocess import Preprocess
-from pinnace.models.signature import TensorSpec
+from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.source import Source
 
 if TYPE_CHECKING:

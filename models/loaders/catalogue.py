@@ -6,8 +6,8 @@ import importlib
 from dataclasses import dataclass
 
 from pinnace.models.errors import MissingDependency, UsageError
+from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders.base import LoadedModel, LoadRequest, imagenet_labels, refuse
-from pinnace.models.preprocess import Preprocess
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
+from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders.base import LoadedModel, LoadRequest, refuse
 from pinnace.models.networks.darknet import NETWORKS
 from pinnace.models.networks.layers import build
 from pinnace.models.networks.weights_file import load_weights
-from pinnace.models.preprocess import Preprocess
 from pinnace.models.source import NO_WEIGHTS
 
 

@@ -6,10 +6,10 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import SourceError
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.loaders.foreign import describe, untrusted
-from pinnace.models.signature import BATCH, TensorSpec
 
 if TYPE_CHECKING:
     import torch

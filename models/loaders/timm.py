@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
+from pinnace.models.image.preprocess import Interpolation, Preprocess
 from pinnace.models.loaders.base import LoadedModel, LoadRequest, refuse
 from pinnace.models.loaders.foreign import describe
-from pinnace.models.preprocess import Interpolation, Preprocess
 from pinnace.models.source import NO_WEIGHTS
 
 if TYPE_CHECKING:

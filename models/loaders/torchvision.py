@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
+from pinnace.models.image.preprocess import Interpolation, Preprocess
 from pinnace.models.loaders.base import LoadedModel, LoadRequest, imagenet_preprocess, refuse
 from pinnace.models.loaders.foreign import describe
-from pinnace.models.preprocess import Interpolation, Preprocess
-from pinnace.models.signature import BATCH, TensorSpec
 from pinnace.models.source import NO_WEIGHTS
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import importlib
 import pkgutil
 from functools import cache
 
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Variant
 from pinnace.models.errors import MissingDependency, UsageError
-from pinnace.models.manifest import Variant
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 
 

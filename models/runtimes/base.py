@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Tolerance, Variant
+from pinnace.models.bundle.signature import Signature
 from pinnace.models.cpus import available_cpus
 from pinnace.models.errors import BundleError, PinnaceError, UsageError
-from pinnace.models.manifest import Tolerance, Variant
-from pinnace.models.signature import Signature
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]
 Outputs = dict[str, npt.NDArray[np.generic]]

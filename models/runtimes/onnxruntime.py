@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from pinnace.models.bundle.signature import Signature
 from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
-from pinnace.models.signature import Signature
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _ERRORS_ONLY = 3

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, TypeAlias
 
+from pinnace.models.bundle.signature import BATCH, Signature
 from pinnace.models.cpus import saturates
 from pinnace.models.errors import BundleError
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
-from pinnace.models.signature import BATCH, Signature
 
 # A request runs one call at a time, and is handed from call to call; the one that was used last is warm.
 Requests: TypeAlias = "queue.LifoQueue[Any]"

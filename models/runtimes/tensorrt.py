@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Engine, Variant
+from pinnace.models.bundle.signature import Signature
 from pinnace.models.errors import BundleError, UsageError
-from pinnace.models.manifest import Engine, Variant
-from pinnace.models.runtimes import cuda_memory
+from pinnace.models.runtimes import cuda
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
-from pinnace.models.signature import Signature
 
 
 class TensorRt(Runtime):
@@ -48,7 +48,7 @@ class TensorRt(Runtime):
         self._held = contextlib.ExitStack()  # closed last to first: the context before the memory it uses
         try:
             self._load(trt, path.read_bytes())
-            self.provider = f"cuda: {cuda_memory.gpu().name}"
+            self.provider = f"cuda: {cuda.gpu().name}"
         except Exception as error:
             self._context = None
             self._held.close()
@@ -62,7 +62,7 @@ class TensorRt(Runtime):
         if engine is None:
             raise BundleError(self._log.reason("it is no engine of this version"))
         self._check_tensors(trt, engine)
-        self._stream = cuda_memory.Stream()
+        self._stream = cuda.Stream()
         self._held.callback(self._stream.close)
         context = engine.create_execution_context()
         if context is None:
@@ -79,7 +79,7 @@ class TensorRt(Runtime):
         self._buffers = {}
         for spec in (*self.signature.inputs, *self.signature.outputs):
             size = int(np.prod(_concrete(context, spec.name))) * np.dtype(spec.dtype).itemsize
-            buffer = cuda_memory.Buffer(size)
+            buffer = cuda.Buffer(size)
             self._held.callback(buffer.close)
             self._buffers[spec.name] = buffer
             context.set_tensor_address(spec.name, buffer.device)
@@ -94,7 +94,7 @@ class TensorRt(Runtime):
     @classmethod
     def problem(cls) -> str | None:
         """Why this runtime does not work here, or None if it does."""
-        return super().problem() or cuda_memory.problem() or cls.import_problem()
+        return super().problem() or cuda.problem() or cls.import_problem()
 
     @classmethod
     def import_problem(cls) -> str | None:
@@ -108,7 +108,7 @@ class TensorRt(Runtime):
     @classmethod
     def remedy(cls) -> str | None:
         """The command that installs what is missing; none brings a GPU."""
-        missing = super().problem() is not None or cuda_memory.bindings() is None
+        missing = super().problem() is not None or cuda.bindings() is None
         return cls.install_line if missing else None
 
     @classmethod
@@ -124,7 +124,7 @@ class TensorRt(Runtime):
             source: the ONNX variant that it is built from.
             batch: smallest and largest batch.
         """
-        gpu = None if cuda_memory.problem() is not None else cuda_memory.gpu()
+        gpu = None if cuda.problem() is not None else cuda.gpu()
         return Engine(
             source=source,
             builder=cls.name,

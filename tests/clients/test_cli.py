@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 
-PHOTOGRAPHS = Path(__file__).parents[2] / "export" / "photographs"
+PHOTOGRAPHS = Path(__file__).parents[2] / "models" / "photographs"
 CAT = PHOTOGRAPHS / "cat.jpg"
 COFFEE = PHOTOGRAPHS / "coffee.jpg"
 VARIANT_KEYS = {"name", "format", "precision", "file", "sha256", "bytes", "parity"}

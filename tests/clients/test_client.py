@@ -21,11 +21,11 @@ from pinnace.clients import (
     ServerError,
     Unreachable,
 )
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import ImageError, UsageError
 
-PHOTOGRAPHS = Path(__file__).parents[2] / "export" / "photographs"
+PHOTOGRAPHS = Path(__file__).parents[2] / "models" / "photographs"
 CAT = PHOTOGRAPHS / "cat.jpg"
 COFFEE = PHOTOGRAPHS / "coffee.jpg"
 

@@ -122,7 +122,7 @@ def test_the_example_in_its_readme_works(node: str, url: str, tmp_path: Path) ->
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules" / "pinnace-client").symlink_to(PACKAGE)
     (tmp_path / "example.mjs").write_text(example.replace("http://localhost:3000", url))
-    shutil.copy(ROOT / "export" / "photographs" / "cat.jpg", tmp_path)
+    shutil.copy(ROOT / "models" / "photographs" / "cat.jpg", tmp_path)
     done = subprocess.run(
         [node, "example.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 
 IMAGES = 300

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-CAT = Path(__file__).parents[2] / "export" / "photographs" / "cat.jpg"
+CAT = Path(__file__).parents[2] / "models" / "photographs" / "cat.jpg"
 PINNACE = [sys.executable, "-m", "pinnace.clients.cli"]
 VERBS = {"export", "verify", "serve", "classify", "inspect", "models", "doctor"}
 COLOUR = re.compile(r"\x1b\[(?:3[0-7]|9[0-7])")  # as codes of their own, not as part of bold

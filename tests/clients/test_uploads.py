@@ -11,10 +11,10 @@ from PIL import ExifTags, Image
 
 from pinnace.clients.uploads import encode
 from pinnace.models.errors import ImageError, PinnaceError, UsageError
-from pinnace.models.images import open_image
-from pinnace.models.preprocess import ColorMode, Preprocess
+from pinnace.models.image.decode import open_image
+from pinnace.models.image.preprocess import ColorMode, Preprocess
 
-CAT = Path(__file__).parents[2] / "export" / "photographs" / "cat.jpg"
+CAT = Path(__file__).parents[2] / "models" / "photographs" / "cat.jpg"
 SPEC = Preprocess(
     resize=32, interpolation="bilinear", crop=(32, 32), color="RGB", mean=(0.5,) * 3, std=(0.5,) * 3
 )

@@ -30,7 +30,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A reader in a folder like the checkout, where a small network stands for the default model."""
     home = tmp_path_factory.mktemp("pages")
     folder = home / "checkout"
-    shutil.copytree(ROOT / "export" / "photographs", folder / "export" / "photographs")
+    shutil.copytree(ROOT / "models" / "photographs", folder / "models" / "photographs")
     shutil.copy(ROOT / "README.md", folder)
     (folder / "net.py").write_text(NETWORK)
     torch.save(runpy.run_path(str(folder / "net.py"))["build"]().state_dict(), folder / "weights.pt")

@@ -42,7 +42,7 @@ def test_what_is_typed_works(served: Any) -> None:
             assert len(printed.splitlines()) == len(shown.splitlines())
     rows = [json.loads(line) for line in (served.folder / "rows.jsonl").read_text().splitlines()]
     assert [row["image"] for row in rows] == [
-        f"export/photographs/{name}.jpg" for name in ("cat", "coffee", "rocket")
+        f"models/photographs/{name}.jpg" for name in ("cat", "coffee", "rocket")
     ]
     described = set(re.findall(r"^\| `(\w+)`", CLIENTS.read_text(encoding="utf-8"), re.MULTILINE))
     assert {"image", "predictions", "timing_ms", "error"} <= described

@@ -14,7 +14,7 @@ import typer
 from pydantic import TypeAdapter
 
 from pinnace.clients.cli import app
-from pinnace.models.manifest import Manifest, Parity, Variant
+from pinnace.models.bundle.manifest import Manifest, Parity, Variant
 from pinnace.models.toml import read_toml
 
 ROOT = Path(__file__).parents[2]

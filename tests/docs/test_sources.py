@@ -17,7 +17,7 @@ from pinnace.clients import cli
 from pinnace.export import exporter
 from pinnace.export.child.worker import export_files
 from pinnace.export.request import ExportedFiles, ExportRequest
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -27,7 +27,7 @@ COMMANDS = PAGE["commands"](ROOT / "docs" / "sources.md")
 TYPED = [command for command in COMMANDS if command.startswith("pinnace export")]
 
 # They download weights or code; that they fail in one sentence is tested with their loaders. The default
-# model is exported by other tests, and weights of Darknet are read in tests/models/test_darknet.py.
+# model is exported by other tests, and weights of Darknet are read in tests/models/networks/test_darknet.py.
 NEED_A_NETWORK = ("torchvision:resnet50", "timm:resnet18.a1_in1k", "hub:pytorch/vision")
 ELSEWHERE = ("efficientnet_lite0", "darknet:yolov3@")
 

@@ -19,13 +19,13 @@ from pinnace.export.exporter import export_bundle, read_labels
 from pinnace.export.preprocessing import Changes, read_changes
 from pinnace.export.request import ExportRequest
 from pinnace.export.targets import Target
-from pinnace.models import golden
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle import golden
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.errors import CheckFailed, MissingDependency, PinnaceError, UsageError
 from pinnace.models.files import sha256
+from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders.base import imagenet_preprocess
-from pinnace.models.manifest import Tolerance
-from pinnace.models.preprocess import Preprocess
 from pinnace.models.runtimes import open_variant, readers_for, runtimes_for
 
 CPU = targets.read("cpu")

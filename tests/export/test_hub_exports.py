@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pinnace.clients import cli
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 
 HUBCONF = """
 print("a word from hubconf.py")

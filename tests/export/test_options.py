@@ -11,11 +11,11 @@ import pytest
 
 from pinnace.export.inputs import parse_inputs
 from pinnace.export.preprocessing import Changes, parse_changes
+from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import UsageError
+from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders.base import imagenet_preprocess
 from pinnace.models.loaders.foreign import parse_arguments
-from pinnace.models.preprocess import Preprocess
-from pinnace.models.signature import TensorSpec
 
 BASE = imagenet_preprocess()
 

@@ -11,8 +11,8 @@ import torch
 from onnx import TensorProto, helper
 
 from pinnace.export import replay
-from pinnace.models import golden
-from pinnace.models.signature import Signature, TensorSpec
+from pinnace.models.bundle import golden
+from pinnace.models.bundle.signature import Signature, TensorSpec
 
 INPUTS = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
 

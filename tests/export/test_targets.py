@@ -14,8 +14,8 @@ from pinnace.export import targets
 from pinnace.export.formats import precision_of, split
 from pinnace.export.selection import select
 from pinnace.export.targets import Target, combine, parse_batch, words
+from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.errors import UsageError
-from pinnace.models.manifest import Tolerance
 from pinnace.models.runtimes import all_runtimes
 
 NAMES = ["cpu", "cuda", "jetson-nano", "jetson-orin", "raspberry-pi", "rtx"]

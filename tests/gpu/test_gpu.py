@@ -23,11 +23,11 @@ import pytest
 from pinnace.export.engines.build import build_problem, build_variant, builders, sources
 from pinnace.export.proving import parity
 from pinnace.export.proving.verify import verify_bundle
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Variant
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, UsageError
-from pinnace.models.manifest import Variant
-from pinnace.models.runtimes import cuda_memory, open_bundle, open_variant, runtimes_for
+from pinnace.models.runtimes import cuda, open_bundle, open_variant, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 from pinnace.models.runtimes.tensorrt import TensorRt
 from pinnace.serving.registry import Registry
@@ -75,7 +75,7 @@ def need(runtime: str) -> None:
 def test_an_engine_is_built_run_and_proved(bundle: Bundle, builder: type[TensorRt], precision: str) -> None:
     source = bundle.variant(f"onnx-{precision}")
     built = build_variant(bundle, source, builder)
-    gpu = cuda_memory.gpu()
+    gpu = cuda.gpu()
     assert built.engine is not None
     assert (built.engine.gpu, built.engine.compute_capability) == (gpu.name, gpu.compute_capability)
     assert (built.engine.driver, built.engine.version) == (gpu.driver, builder.version())
@@ -121,7 +121,7 @@ def test_opening_and_closing_many_times_gives_the_memory_back(
     bundle = Bundle.open(bundle.folder)
 
     def free() -> int:
-        runtime = cuda_memory.bindings()
+        runtime = cuda.bindings()
         assert runtime is not None
         status, available, _ = runtime.cudaMemGetInfo()
         assert int(status) == 0
@@ -251,7 +251,7 @@ def test_latency(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
             for variant in sources(bundle, None):
                 build_variant(bundle, variant, kind)
     bundle = Bundle.open(bundle.folder)
-    lines = [f"{cuda_memory.gpu()}, {bundle.name}, batch 1, {RUNS} runs after {WARM_UPS}"]
+    lines = [f"{cuda.gpu()}, {bundle.name}, batch 1, {RUNS} runs after {WARM_UPS}"]
     lines += [
         f"{variant.name:20} {reader.name:14} {_milliseconds(bundle, variant, reader)}"
         for variant in bundle.manifest.variants

@@ -11,11 +11,11 @@ import scipy.special
 import torch
 from PIL import Image
 
-from pinnace.export.child.golden_inputs import photographs
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Manifest
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, CheckFailed, ImageError, PinnaceError, UsageError
-from pinnace.models.manifest import Manifest
+from pinnace.models.photographs import photographs
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.runtimes.base import RuntimeOptions
 

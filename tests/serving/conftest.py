@@ -23,10 +23,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from pinnace.models import golden
-from pinnace.models.manifest import Golden, Manifest, Parity, Tolerance, Variant
-from pinnace.models.preprocess import Preprocess
-from pinnace.models.signature import Signature, TensorSpec
+from pinnace.models.bundle import golden
+from pinnace.models.bundle.manifest import Golden, Manifest, Parity, Tolerance, Variant
+from pinnace.models.bundle.signature import Signature, TensorSpec
+from pinnace.models.image.preprocess import Preprocess
 
 REPOSITORY = Path(__file__).parents[2]
 LABELS = ("reddish", "greenish", "bluish", "bright", "dark")

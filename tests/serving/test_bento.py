@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from pinnace.clients.cli import run
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import CheckFailed, UsageError
 from pinnace.serving.bento import Bento, build_bento, requirements, safe_name
 from pinnace.serving.settings import load_settings

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import CheckFailed
 from pinnace.models.runtimes.openvino import OpenVino
 from pinnace.serving import choice

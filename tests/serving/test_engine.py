@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import CheckFailed
 from pinnace.models.runtimes.base import RuntimeOptions

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from pinnace.models.errors import PinnaceError
-from pinnace.models.images import open_image
+from pinnace.models.image.decode import open_image
 
 Tools = dict[str, Callable[..., Any]]
 

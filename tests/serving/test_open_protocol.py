@@ -270,7 +270,7 @@ def test_the_routes_are_counted_under_few_names_and_described(client: httpx.Clie
 
 
 def test_numbers_are_read_to_the_bit() -> None:
-    from pinnace.models.signature import TensorSpec
+    from pinnace.models.bundle.signature import TensorSpec
 
     limits = InputLimits(TensorSpec("x", "float32", ("batch", 2)), 4, 9)
     text = (

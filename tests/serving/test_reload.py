@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 import pytest
 
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 
 Tools = dict[str, Callable[..., Any]]
 

@@ -13,9 +13,9 @@ import onnxruntime
 import pytest
 
 from pinnace.clients.cli import run
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Engine
 from pinnace.models.errors import CheckFailed, UsageError
-from pinnace.models.manifest import Engine
 from pinnace.serving.triton import build_repository, model_config
 
 

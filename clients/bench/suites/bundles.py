@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pinnace.clients.bench.suites.suite import Row, Suite
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, MissingDependency, PinnaceError
 from pinnace.models.files import sha256, write_atomic
+from pinnace.models.photographs import photographs
 from pinnace.models.source import NO_WEIGHTS, Source
 
 Step = Callable[[str], None]
@@ -89,7 +90,6 @@ def _export(row: Row, suite: Suite, variants: Sequence[str], path: Path, step: S
         ) from None
     target = targets.read(suite.target)
     # Random weights have no ranges worth finding; the package's own photographs do for them.
-    photographs = Path(targets.__file__).parents[1] / "photographs"
     chosen: dict[str, None] = {}
     for name in variants:
         format, _, kind = name.rpartition("-")
@@ -101,7 +101,7 @@ def _export(row: Row, suite: Suite, variants: Sequence[str], path: Path, step: S
         input_size=row.edges,
         folder=str(suite.folder),
     )
-    evidence = Evidence(calibrate=photographs) if any("int8" in name for name in chosen) else None
+    evidence = Evidence(calibrate=photographs()[0].parent) if any("int8" in name for name in chosen) else None
     return export_bundle(request, target, path, evidence=evidence, step=step)
 
 

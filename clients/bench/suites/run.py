@@ -15,7 +15,7 @@ from pinnace.clients.bench.scenarios import Scenario
 from pinnace.clients.bench.subject import Subject
 from pinnace.clients.bench.suites.bundles import bundle_of, problem_of
 from pinnace.clients.bench.suites.suite import Suite
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import CheckFailed, PinnaceError
 from pinnace.models.runtimes.base import RuntimeOptions
 

@@ -9,8 +9,8 @@ from pinnace.export.formats.base import Format, Graph
 from pinnace.export.formats.onnx.file import save
 from pinnace.export.formats.onnx.scripted import export_scripted
 from pinnace.export.precision import fp16, int8
+from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import CheckFailed
-from pinnace.models.signature import BATCH, TensorSpec
 
 
 def write(graph: Graph, path: Path) -> None:

@@ -21,11 +21,11 @@ from pinnace.export.inputs import parse_inputs
 from pinnace.export.preprocessing import Changes
 from pinnace.export.proving.verify import passed, verify_bundle
 from pinnace.export.request import ExportRequest
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import PinnaceError, SourceError, UsageError
 from pinnace.models.files import sha256
-from pinnace.models.preprocess import Preprocess
+from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.runtimes import open_variant
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

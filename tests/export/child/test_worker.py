@@ -13,10 +13,10 @@ import torch
 
 from pinnace.export.child import golden_inputs, worker
 from pinnace.export.request import ExportedFiles, ExportRequest
-from pinnace.models import golden
+from pinnace.models.bundle import golden
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError, UsageError
-from pinnace.models.images import open_image
-from pinnace.models.preprocess import Preprocess
+from pinnace.models.image.decode import open_image
+from pinnace.models.image.preprocess import Preprocess
 
 GREY = Preprocess((16, 16), "bilinear", (16, 16), "L", (0.5,), (0.25,))
 

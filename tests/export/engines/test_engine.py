@@ -19,18 +19,19 @@ from pinnace.export.engines import build as building
 from pinnace.export.engines.build import build_variant, choose_builder, sources
 from pinnace.export.engines.engine import build_engine
 from pinnace.export.proving.verify import verify_bundle
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Engine, Tolerance
+from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, PinnaceError, UsageError
 from pinnace.models.files import sha256
-from pinnace.models.manifest import Engine, Tolerance
-from pinnace.models.runtimes import cuda_memory, open_bundle, open_variant
+from pinnace.models.runtimes import cuda as cuda_api
+from pinnace.models.runtimes import open_bundle, open_variant
 from pinnace.models.runtimes.tensorrt import TensorRt
 from pinnace.models.runtimes.tensorrt_rtx import TensorRtRtx
-from pinnace.models.signature import Signature, TensorSpec
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT RTX has no wheel for this machine")
 
-NO_GPU = cuda_memory.problem()
+NO_GPU = cuda_api.problem()
 without_gpu = pytest.mark.skipif(NO_GPU is None, reason="there is a GPU here")
 
 INPUT = TensorSpec("x", "float32", ("batch", 3, 8, 8))
@@ -70,9 +71,9 @@ def bundle(precisions: Bundle, tmp_path: Path) -> Bundle:
 def gpu(imitation_gpu: ModuleType, bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
     """An imitated GPU on which every engine answers as the fp32 file does; the builder stays the real one."""
     cuda = imitation_gpu.Cuda()
-    monkeypatch.setattr(cuda_memory, "bindings", lambda: cuda)
-    monkeypatch.setattr(cuda_memory, "problem", lambda: None)
-    monkeypatch.setattr(cuda_memory, "_DRIVER_FILE", Path("/nonexistent"))
+    monkeypatch.setattr(cuda_api, "bindings", lambda: cuda)
+    monkeypatch.setattr(cuda_api, "problem", lambda: None)
+    monkeypatch.setattr(cuda_api, "_DRIVER_FILE", Path("/nonexistent"))
     onnx_file = str(bundle.path("onnx-fp32.onnx"))
     monkeypatch.setattr(trt, "Runtime", imitation_gpu.runtime_class(trt, cuda, onnx_file, (1, 16)))
     return cuda

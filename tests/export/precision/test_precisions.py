@@ -22,11 +22,11 @@ from pinnace.export.formats import all_formats, split
 from pinnace.export.precision.base import METHODS, Material
 from pinnace.export.proving.verify import passed, verify_bundle
 from pinnace.export.request import ExportRequest
-from pinnace.models import golden
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle import golden
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.errors import CheckFailed, PinnaceError, UsageError
 from pinnace.models.files import sha256
-from pinnace.models.manifest import Tolerance
 
 CPU = targets.read("cpu")
 # The logits of a network with random weights lie close together, so its int8 is allowed more.

@@ -22,7 +22,7 @@ from pinnace.export import targets
 from pinnace.export.exporter import Evidence, export_bundle
 from pinnace.export.precision import rounding, sensitivity
 from pinnace.export.request import ExportRequest
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import CheckFailed, PinnaceError
 

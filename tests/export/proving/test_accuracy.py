@@ -15,10 +15,10 @@ from scipy.stats import binomtest
 from pinnace.clients import cli
 from pinnace.export.image_folder import Classes, read_image_folder
 from pinnace.export.proving.accuracy import Accuracy, Count, check_drop, evaluate_bundle, wilson
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import CheckFailed, PinnaceError, UsageError
-from pinnace.models.images import open_image
+from pinnace.models.image.decode import open_image
 
 LABELS = ("cat", "Dog House", "crane", "sea-lion", "crane")
 

@@ -9,8 +9,8 @@ import pytest
 
 from pinnace.export.proving import parity
 from pinnace.export.proving.parity import compare, excess, measure
-from pinnace.models.manifest import Parity, Tolerance
-from pinnace.models.signature import Signature, TensorSpec
+from pinnace.models.bundle.manifest import Parity, Tolerance
+from pinnace.models.bundle.signature import Signature, TensorSpec
 
 EAGER = np.float32([[0, 10, 5], [4, 2, 0]])
 

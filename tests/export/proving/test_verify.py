@@ -14,8 +14,8 @@ from onnx import numpy_helper
 
 from pinnace.clients import cli
 from pinnace.export.proving.verify import Verdict, check_preprocessing, passed, verify_bundle
-from pinnace.models import golden
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle import golden
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.runtimes import runtimes_for

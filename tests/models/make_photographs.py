@@ -1,11 +1,11 @@
-"""Make `export/photographs/*.jpg` from scikit-image's CC0 pictures; needs scikit-image==0.26.0."""
+"""Make `models/photographs/*.jpg` from scikit-image's CC0 pictures; needs scikit-image==0.26.0."""
 
 from pathlib import Path
 
 import skimage
 from PIL import Image
 
-FOLDER = Path(__file__).parents[2] / "export" / "photographs"
+FOLDER = Path(__file__).parents[2] / "models" / "photographs"
 PICTURES = {"cat": "chelsea.png", "coffee": "coffee.png", "rocket": "rocket.jpg"}
 LONG_EDGE = 360
 

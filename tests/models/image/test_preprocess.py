@@ -21,7 +21,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from pinnace.models.errors import ImageTooLarge, PinnaceError, UnsupportedImage, UsageError
-from pinnace.models.preprocess import Interpolation, Preprocess
+from pinnace.models.image.preprocess import Interpolation, Preprocess
 
 FILTERS = get_args(Interpolation)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -260,7 +260,7 @@ MEASURE = """
 import resource, sys, time
 import numpy as np
 from PIL import Image
-from pinnace.models.preprocess import Preprocess
+from pinnace.models.image.preprocess import Preprocess
 height, width, name, resize = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], eval(sys.argv[4], {})
 spec = Preprocess(resize, name, (224, 224), "RGB", (0.5,) * 3, (0.5,) * 3)
 spec.apply(Image.new("RGB", (300, 300)))

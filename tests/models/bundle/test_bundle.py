@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pinnace.models import golden
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle import golden
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Manifest
 from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError
 from pinnace.models.files import sha256
-from pinnace.models.manifest import Manifest
 
 
 def rewrite(bundle: Bundle, **changes: object) -> Path:

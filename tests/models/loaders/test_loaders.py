@@ -10,16 +10,16 @@ import pytest
 import torch
 import torchvision
 
-from pinnace.export.child.golden_inputs import photographs
+from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import MissingDependency, PinnaceError, SourceError, UsageError
-from pinnace.models.images import open_image
+from pinnace.models.image.decode import open_image
+from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders import load
 from pinnace.models.loaders import torchvision as torchvision_loader
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.loaders.catalogue import CATALOGUE
+from pinnace.models.photographs import photographs
 from pinnace.models.predictions import top_k
-from pinnace.models.preprocess import Preprocess
-from pinnace.models.signature import TensorSpec
 from pinnace.models.source import Source
 
 

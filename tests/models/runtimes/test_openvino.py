@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from pinnace.export.proving.verify import verify_bundle
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.errors import BundleError, PinnaceError, UsageError
-from pinnace.models.manifest import Tolerance
 from pinnace.models.runtimes import all_runtimes, open_variant, readers_for, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 from pinnace.models.runtimes.openvino import OpenVino, import_openvino
@@ -32,7 +32,7 @@ import socket, sys
 def refuse(*arguments, **more):
     raise AssertionError(f"somebody talks to {arguments}")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.runtimes import open_bundle
 import numpy as np
 bundle = Bundle.open(sys.argv[1])

@@ -25,12 +25,12 @@ import numpy.typing as npt
 import PIL
 from PIL import Image
 
-from pinnace.models.filters import FILTERS, Floats, Interpolation
+from pinnace.models.image.filters import FILTERS, Floats, Interpolation
 
 _REVISION = 2
 
 try:
-    from pinnace.models import _window
+    from pinnace.models.image import _window
 except ImportError:  # not built: what it does is done below
     _window = None  # type: ignore[assignment]
 else:

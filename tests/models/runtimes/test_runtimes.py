@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pinnace.models import runtimes
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, PinnaceError, UsageError
 from pinnace.models.runtimes import all_runtimes, open_bundle, open_variant, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
@@ -289,8 +289,8 @@ def test_onnxruntime_whose_cuda_provider_fails_to_load(
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
 def test_torchscript_outputs_that_alias_an_input_or_a_constant_belong_to_the_caller(tmp_path: Path) -> None:
+    from pinnace.models.bundle.signature import Signature, TensorSpec
     from pinnace.models.runtimes.torchscript import TorchScriptRuntime
-    from pinnace.models.signature import Signature, TensorSpec
 
     class Echo(torch.nn.Module):
         def __init__(self) -> None:

@@ -11,11 +11,11 @@ import pytest
 import torch
 import torchvision  # noqa: F401 -- its operators are called below
 
+from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import PinnaceError, SourceError, UsageError
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest, OnnxFile
 from pinnace.models.loaders.file import kind_of
-from pinnace.models.signature import TensorSpec
 from pinnace.models.source import Source
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from pinnace.models.bundle.signature import Signature
 from pinnace.models.errors import BundleError, UsageError
-from pinnace.models.preprocess import Preprocess
-from pinnace.models.signature import Signature
+from pinnace.models.image.preprocess import Preprocess
 
 SCHEMA_VERSION = 1
 FILE_NAME = "manifest.json"

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import pinnace.models
-from pinnace.models import resample
-from pinnace.models.filters import Interpolation
-from pinnace.models.resample import Window, resize_window
+import pinnace.models.image
+from pinnace.models.image import resample
+from pinnace.models.image.filters import Interpolation
+from pinnace.models.image.resample import Window, resize_window
 
 FILTERS = get_args(Interpolation)
 
@@ -213,10 +213,10 @@ def test_a_table_of_another_size_is_refused() -> None:
 
 
 def test_a_module_of_an_older_source_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    older = types.ModuleType("pinnace.models._window")
-    monkeypatch.setitem(sys.modules, "pinnace.models._window", older)
-    monkeypatch.setattr(pinnace.models, "_window", older, raising=False)
-    spec = importlib.util.find_spec("pinnace.models.resample")
+    older = types.ModuleType("pinnace.models.image._window")
+    monkeypatch.setitem(sys.modules, "pinnace.models.image._window", older)
+    monkeypatch.setattr(pinnace.models.image, "_window", older, raising=False)
+    spec = importlib.util.find_spec("pinnace.models.image.resample")
     fresh = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fresh)
     assert fresh._window is None

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pinnace.models.errors import ImageError, ImageTooLarge, UnsupportedImage, UsageError
-from pinnace.models.metered import MeteredBytes, check_scans
+from pinnace.models.image.decode_limits import MeteredBytes, check_scans
 
 ImageSource: TypeAlias = "bytes | str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]"
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from pinnace.models import golden, manifest
+from pinnace.models.bundle import golden, manifest
+from pinnace.models.bundle.golden import Arrays
+from pinnace.models.bundle.manifest import Manifest, Variant
 from pinnace.models.errors import BundleError, CheckFailed, UsageError
 from pinnace.models.files import sha256
-from pinnace.models.golden import Arrays
-from pinnace.models.manifest import Manifest, Variant
-from pinnace.models.preprocess import Preprocess
+from pinnace.models.image.preprocess import Preprocess
 
 _VERSION_DIGITS = 12
 

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pinnace.models import pixels
 from pinnace.models.errors import ImageTooLarge, UsageError
-from pinnace.models.filters import Interpolation
-from pinnace.models.images import load_pixels
-from pinnace.models.pixels import ColorMode
-from pinnace.models.resample import Window, resize_and_look_up, resize_window
+from pinnace.models.image import pixels
+from pinnace.models.image.decode import load_pixels
+from pinnace.models.image.filters import Interpolation
+from pinnace.models.image.pixels import ColorMode
+from pinnace.models.image.resample import Window, resize_and_look_up, resize_window
 
 __all__ = ["ColorMode", "Interpolation", "Preprocess"]
 

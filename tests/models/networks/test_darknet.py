@@ -11,11 +11,11 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError, UsageError
+from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.networks.darknet import NETWORKS
 from pinnace.models.networks.layers import Conv, Detect, build, numbers, shapes
-from pinnace.models.preprocess import Preprocess
 from pinnace.models.source import Source
 
 # Channels and stride of each output, as Darknet prints them for an image of 416 pixels.

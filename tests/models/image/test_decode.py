@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pinnace.models.errors import ImageError, ImageTooLarge, UnsupportedImage, UsageError
-from pinnace.models.images import FORMATS, open_image
-from pinnace.models.preprocess import Preprocess
+from pinnace.models.image.decode import FORMATS, open_image
+from pinnace.models.image.preprocess import Preprocess
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pinnace.models.signature import BATCH, Signature
+from pinnace.models.bundle.signature import BATCH, Signature
 
 FILE = "golden/golden.npz"
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pinnace.models import manifest
+from pinnace.models.bundle import manifest
+from pinnace.models.bundle.manifest import Engine, Golden, Manifest, Parity, Photograph, Tolerance, Variant
+from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.errors import BundleError
-from pinnace.models.manifest import Engine, Golden, Manifest, Parity, Photograph, Tolerance, Variant
-from pinnace.models.preprocess import Preprocess
-from pinnace.models.signature import Signature, TensorSpec
+from pinnace.models.image.preprocess import Preprocess
 
 SPEC = TensorSpec("input", "float32", ("batch", 3, 16, 16))
 FULL = Manifest(

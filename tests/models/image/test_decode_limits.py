@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pinnace.models.errors import ImageError
-from pinnace.models.images import open_image
+from pinnace.models.image.decode import open_image
 
 
 def encoded(format: str, size: tuple[int, int] = (64, 64), **options: object) -> bytes:

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.runtimes.base import RuntimeOptions
-from pinnace.models.signature import Signature, TensorSpec
 
 CHANNELS = 16
 SIGNATURE = Signature(

@@ -11,12 +11,12 @@ import timm.data
 import torch
 from PIL import Image
 
-from pinnace.export.child.golden_inputs import photographs
 from pinnace.models.errors import PinnaceError, SourceError, UsageError
-from pinnace.models.images import open_image
+from pinnace.models.image.decode import open_image
 from pinnace.models.loaders import load
 from pinnace.models.loaders import timm as loader
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
+from pinnace.models.photographs import photographs
 from pinnace.models.source import Source
 
 

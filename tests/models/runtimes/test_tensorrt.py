@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from pinnace.models.bundle import Bundle
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, PinnaceError, UsageError
-from pinnace.models.runtimes import all_runtimes, cuda_memory, tensorrt
+from pinnace.models.runtimes import all_runtimes, tensorrt
+from pinnace.models.runtimes import cuda as cuda_api
 from pinnace.models.runtimes.base import RuntimeOptions
-from pinnace.models.runtimes.cuda_memory import CudaError
+from pinnace.models.runtimes.cuda import CudaError
 from pinnace.models.runtimes.tensorrt import TensorRt
 from pinnace.models.runtimes.tensorrt_rtx import TensorRtRtx
 
@@ -57,8 +58,8 @@ def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
 def cuda(imitation_gpu: ModuleType, exported: Bundle, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An imitated GPU on which every engine is the tiny network, for batches of 2 to 16."""
     cuda = imitation_gpu.Cuda()
-    monkeypatch.setattr(cuda_memory, "bindings", lambda: cuda)
-    monkeypatch.setattr(cuda_memory, "_DRIVER_FILE", Path("/nonexistent"))
+    monkeypatch.setattr(cuda_api, "bindings", lambda: cuda)
+    monkeypatch.setattr(cuda_api, "_DRIVER_FILE", Path("/nonexistent"))
     file = str(exported.path("onnx-fp32.onnx"))
     monkeypatch.setattr(trt, "Runtime", imitation_gpu.runtime_class(trt, cuda, file, (2, 16)))
     return cuda
@@ -79,12 +80,12 @@ def opened(cuda: Any, engine: Path, exported: Bundle):
 
 def test_every_call_of_cuda_exists() -> None:
     bindings = importlib.import_module("cuda.bindings.runtime")
-    used = set(re.findall(r"\bcuda[A-Z]\w+", Path(cuda_memory.__file__).read_text()))
+    used = set(re.findall(r"\bcuda[A-Z]\w+", Path(cuda_api.__file__).read_text()))
     assert used - {"cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost"} == CALLS
     assert {name for name in CALLS if not hasattr(bindings, name)} == set()
     assert hasattr(bindings.cudaMemcpyKind, "cudaMemcpyHostToDevice")
     assert hasattr(bindings.cudaMemcpyKind, "cudaMemcpyDeviceToHost")
-    assert bindings.cudaStreamNonBlocking == cuda_memory._STREAM_NON_BLOCKING
+    assert bindings.cudaStreamNonBlocking == cuda_api._STREAM_NON_BLOCKING
 
 
 def test_every_call_of_tensorrt_exists() -> None:
@@ -213,24 +214,24 @@ def test_the_gpu_and_its_driver(
 ) -> None:
     if text is not None:
         (tmp_path / "version").write_text(text)
-    monkeypatch.setattr(cuda_memory, "_DRIVER_FILE", tmp_path / "version")
-    assert cuda_memory.gpu() == cuda_memory.Gpu("Imitation GPU", "8.7", driver)
+    monkeypatch.setattr(cuda_api, "_DRIVER_FILE", tmp_path / "version")
+    assert cuda_api.gpu() == cuda_api.Gpu("Imitation GPU", "8.7", driver)
 
 
 def test_why_it_does_not_work_here(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_library(name: str) -> None:
         raise OSError(name)
 
-    monkeypatch.setattr(cuda_memory, "ctypes", SimpleNamespace(CDLL=no_library))
+    monkeypatch.setattr(cuda_api, "ctypes", SimpleNamespace(CDLL=no_library))
     assert TensorRtRtx.problem() == "there is no NVIDIA driver here (libcuda.so.1 is not found)"
     assert TensorRtRtx.remedy() is None
-    monkeypatch.setattr(cuda_memory, "ctypes", SimpleNamespace(CDLL=lambda name: None))
+    monkeypatch.setattr(cuda_api, "ctypes", SimpleNamespace(CDLL=lambda name: None))
     assert TensorRtRtx.problem() is None
     cuda.cudaGetDeviceCount = lambda: (100, None)
     assert TensorRtRtx.problem() == "CUDA finds no GPU here: cudaGetDeviceCount failed: unknown error"
     cuda.cudaGetDeviceCount = lambda: (0, 0)
     assert TensorRtRtx.problem() == "CUDA finds no GPU here"
-    monkeypatch.setattr(cuda_memory, "bindings", lambda: None)
+    monkeypatch.setattr(cuda_api, "bindings", lambda: None)
     assert TensorRtRtx.problem() == "the package cuda-bindings is not installed"
     assert TensorRtRtx.remedy() == "pip install 'pinnace[rtx]'"
     monkeypatch.setattr(TensorRtRtx, "module", "package_that_nobody_has")
@@ -242,7 +243,7 @@ def test_a_package_whose_libraries_are_missing(
 ) -> None:
     (tmp_path / "half_installed_trt.py").write_text("raise OSError('libnvinfer.so.10:\\n not found')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(cuda_memory, "problem", lambda: None)
+    monkeypatch.setattr(cuda_api, "problem", lambda: None)
     monkeypatch.setattr(TensorRt, "module", "half_installed_trt")
     assert TensorRt.problem() == "half_installed_trt cannot be imported: libnvinfer.so.10: not found"
 
@@ -255,21 +256,21 @@ def test_cuda_python_of_jetpack_6_is_found_where_the_new_bindings_are_not(
             raise ImportError(name)
         return name
 
-    monkeypatch.setattr(cuda_memory, "importlib", SimpleNamespace(import_module=find))
-    assert cuda_memory.bindings() == "cuda.cudart"
+    monkeypatch.setattr(cuda_api, "importlib", SimpleNamespace(import_module=find))
+    assert cuda_api.bindings() == "cuda.cudart"
 
 
 def test_a_call_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_memory, "bindings", lambda: None)
+    monkeypatch.setattr(cuda_api, "bindings", lambda: None)
     with pytest.raises(CudaError, match=r"^the package cuda-bindings is not installed$"):
-        cuda_memory.call("cudaFree", 0)
+        cuda_api.call("cudaFree", 0)
 
 
 def test_the_real_bindings_say_why_a_call_fails() -> None:
-    if cuda_memory.problem() is None:
+    if cuda_api.problem() is None:
         pytest.skip("there is a GPU here")
     with pytest.raises(CudaError, match=r"^cudaMalloc failed: \w+( \w+)+$"):
-        cuda_memory.call("cudaMalloc", 16)
+        cuda_api.call("cudaMalloc", 16)
 
 
 def test_tensorrt_and_its_sister_are_found_and_have_formats_of_their_own() -> None:

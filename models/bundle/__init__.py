@@ -1,0 +1,1 @@
+"""What `pinnace export` writes and everything else reads: a folder with a manifest."""
