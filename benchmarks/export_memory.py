@@ -38,7 +38,7 @@ def memory(process: psutil.Process) -> dict[str, int]:
     with contextlib.suppress(psutil.Error):
         for one in (process, *process.children(recursive=True)):
             with contextlib.suppress(psutil.Error):
-                role = "worker" if "pinnace.export.child.worker" in one.cmdline() else "command"
+                role = "worker" if "pinnace.export.worker.main" in one.cmdline() else "command"
                 sizes[role] = sizes.get(role, 0) + one.memory_full_info().pss
     return sizes
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pinnace.export import card, reproduce
-from pinnace.export.child.spawn import run_worker
-from pinnace.export.images import Prepared, prepare_folder
+from pinnace.export import model_card
+from pinnace.export.calibration_images import Prepared, prepare_folder
+from pinnace.export.convert import convert, is_conversion
 from pinnace.export.precision.base import DEFAULT_METHOD, METHODS
-from pinnace.export.precision.conversion import convert, is_conversion
-from pinnace.export.proving.accuracy import check_accuracy
-from pinnace.export.proving.prover import Prover, photographs, stored_golden
+from pinnace.export.reproduce.script import Script, script_path
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.targets import Target
+from pinnace.export.validation.accuracy import check_accuracy
+from pinnace.export.validation.validator import Prover, reference_photographs, stored_golden
+from pinnace.export.worker.spawn import run_worker
 from pinnace.models.bundle import manifest
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Manifest
@@ -87,7 +88,7 @@ def export_bundle(
     out = out.absolute()
     model = out.name.removesuffix(".bundle")
     log = out.parent / f"{model}.bundle.log"  # never NAME.log, which may well be the user's own
-    script = reproduce.Script(reproduce.script_path(out), request)
+    script = Script(script_path(out), request)
     with new_folder(out, marker=manifest.FILE_NAME) as folder, script.written_on_failure(folder, log):
         written = tuple(name for name in request.variants if not is_conversion(name))
         try:
@@ -103,7 +104,7 @@ def export_bundle(
             (folder / LABELS).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         calibration, given = _prepared(exported, evidence, step)
         exported = convert(folder, exported, request.variants, calibration, step, method=evidence.method)
-        seen = photographs(folder, exported, given or calibration, step)
+        seen = reference_photographs(folder, exported, given or calibration, step)
         prover = Prover(folder, exported, target.tolerance, seen, step)
         chosen = [name for name in request.variants if name in exported.files]
         variants = tuple(prover.prove(name, exported.files[name]) for name in chosen)
@@ -127,7 +128,7 @@ def export_bundle(
             batch=_batch(exported.signature.batch, target),
             runtimes=target.runtimes,
         )
-        (folder / card.FILE).write_text(card.render(document, names or ()), encoding="utf-8")
+        (folder / model_card.FILE).write_text(model_card.render(document, names or ()), encoding="utf-8")
         document = replace(document, files=_hashes(folder, set(exported.files.values())))
         (folder / manifest.FILE_NAME).write_bytes(document.to_json())
     log.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pinnace.export.images import find_images
+from pinnace.export.calibration_images import find_images
 from pinnace.models.errors import UsageError
 
 _WNIDS = Path(__file__).with_name("wnids.txt")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pinnace.export.request import ExportRequest
     from pinnace.models.bundle.bundle import Bundle
 
-NETWORKS = Path(__file__).parent / "export" / "sample_networks.py"
+NETWORKS = Path(__file__).parent / "support" / "sample_networks.py"
 IMITATION_GPU = Path(__file__).parent / "support" / "imitation_gpu.py"
 PREPROCESS = """
 resize = [16, 16]

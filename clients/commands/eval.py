@@ -36,7 +36,7 @@ def eval(
     from rich.table import Table
 
     from pinnace.clients.output import bars, err, out, print_json
-    from pinnace.export.proving.accuracy import evaluate_bundle
+    from pinnace.export.validation.accuracy import evaluate_bundle
     from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.runtimes.base import RuntimeOptions
 

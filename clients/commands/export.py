@@ -104,9 +104,9 @@ def export(
     from pinnace.export.exporter import Evidence, export_bundle
     from pinnace.export.inputs import parse_inputs
     from pinnace.export.preprocessing import Changes, parse_changes, parse_size, read_changes
-    from pinnace.export.reproduce import script_path
+    from pinnace.export.reproduce.script import script_path
     from pinnace.export.request import ExportRequest
-    from pinnace.export.selection import select
+    from pinnace.export.variant_selection import select
     from pinnace.models.errors import PinnaceError
     from pinnace.models.loaders.foreign import parse_arguments
     from pinnace.models.source import Source

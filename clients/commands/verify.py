@@ -28,7 +28,7 @@ def verify(
 
     from pinnace.clients.commands.inspect import agreement, compared_on
     from pinnace.clients.output import err, only_data, out, print_json, steps
-    from pinnace.export.proving.verify import passed, verify_bundle
+    from pinnace.export.validation.verify import passed, verify_bundle
     from pinnace.models.bundle.bundle import Bundle
 
     opened = Bundle.open(bundle)

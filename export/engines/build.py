@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pinnace.export import card
+from pinnace.export import model_card
 from pinnace.export.engines.engine import Progress, build_engine
-from pinnace.export.proving import parity, proof
+from pinnace.export.validation import parity, photographs
 from pinnace.models.bundle import manifest
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Parity, Variant
@@ -158,7 +158,9 @@ def build_variant(
 
 def _prove(bundle: Bundle, path: Path, name: str, source: Variant, builder: type[TensorRt]) -> Parity:
     smallest, largest = bundle.manifest.batch
-    inputs, outputs, tolerance = proof.judged(bundle.manifest.golden, *bundle.golden(), source.tolerance)
+    inputs, outputs, tolerance = photographs.judged(
+        bundle.manifest.golden, *bundle.golden(), source.tolerance
+    )
     with builder(path, bundle.manifest.signature, RuntimeOptions()) as runtime:
         result = parity.measure(
             runtime,
@@ -204,14 +206,14 @@ def _write_with_card(folder: Path, document: manifest.Manifest) -> None:
 
     Between the two the manifest names no hash of the card, so that the bundle is whole at any moment.
     """
-    path = folder / card.FILE
-    if document.files.get(card.FILE) != (sha256(path) if path.is_file() else None):
+    path = folder / model_card.FILE
+    if document.files.get(model_card.FILE) != (sha256(path) if path.is_file() else None):
         _write(folder, document)
         return
-    files = {name: digest for name, digest in document.files.items() if name != card.FILE}
+    files = {name: digest for name, digest in document.files.items() if name != model_card.FILE}
     _write(folder, replace(document, files=files))
-    write_atomic(path, card.render(document, Bundle(folder, document).labels).encode())
-    _write(folder, replace(document, files={**files, card.FILE: sha256(path)}))
+    write_atomic(path, model_card.render(document, Bundle(folder, document).labels).encode())
+    _write(folder, replace(document, files={**files, model_card.FILE: sha256(path)}))
 
 
 def _write(folder: Path, document: manifest.Manifest) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pinnace.export.precision import calibration, graphs, rounding, sensitivity
+from pinnace.export.precision import calibration, gptq, graphs, sensitivity
 from pinnace.export.precision.base import Conversion, Material
 from pinnace.models.errors import CheckFailed
 
@@ -51,11 +51,11 @@ def convert(material: Material, path: Path, *, symmetric: bool) -> tuple[str, ..
     everything = _quantise(base, found, symmetric, ())
     if not any(node.op_type == "QuantizeLinear" for node in everything.graph.node):
         raise CheckFailed("the network has no node that can be quantised to int8")
-    integers = rounding.round_weights(base, everything, material)
+    integers = gptq.round_weights(base, everything, material)
 
     def quantise(left_out: Collection[str]) -> onnx.ModelProto:
         model = _quantise(base, found, symmetric, left_out)
-        rounding.put(model, integers)
+        gptq.put(model, integers)
         return model
 
     left_out = sensitivity.nodes_to_leave_out(base, quantise, material)

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from pinnace.clients import cli
 from pinnace.export import exporter
-from pinnace.export.child.worker import export_files
 from pinnace.export.request import ExportedFiles, ExportRequest
+from pinnace.export.worker.main import export_files
 from pinnace.models.bundle.bundle import Bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from pinnace.export import exporter, targets
-from pinnace.export.child.worker import export_files
 from pinnace.export.exporter import export_bundle, read_labels
 from pinnace.export.preprocessing import Changes, read_changes
 from pinnace.export.request import ExportRequest
 from pinnace.export.targets import Target
+from pinnace.export.worker.main import export_files
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Tolerance

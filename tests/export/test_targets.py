@@ -12,8 +12,8 @@ import pytest
 from pinnace.clients import cli
 from pinnace.export import targets
 from pinnace.export.formats import precision_of, split
-from pinnace.export.selection import select
 from pinnace.export.targets import Target, combine, parse_batch, words
+from pinnace.export.variant_selection import select
 from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.errors import UsageError
 from pinnace.models.runtimes import all_runtimes

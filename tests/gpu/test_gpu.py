@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 
 from pinnace.export.engines.build import build_problem, build_variant, builders, sources
-from pinnace.export.proving import parity
-from pinnace.export.proving.verify import verify_bundle
+from pinnace.export.validation import parity
+from pinnace.export.validation.verify import verify_bundle
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Variant
 from pinnace.models.classifier import Classifier

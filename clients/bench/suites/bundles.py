@@ -83,7 +83,7 @@ def _export(row: Row, suite: Suite, variants: Sequence[str], path: Path, step: S
         from pinnace.export import targets
         from pinnace.export.exporter import Evidence, export_bundle
         from pinnace.export.request import ExportRequest
-        from pinnace.export.selection import select
+        from pinnace.export.variant_selection import select
     except ModuleNotFoundError as error:
         raise MissingDependency(
             f"exporting {row.name} needs the package {error.name}", hint="pip install 'pinnace[export]'"

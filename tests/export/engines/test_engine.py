@@ -18,7 +18,7 @@ from pinnace.clients import cli
 from pinnace.export.engines import build as building
 from pinnace.export.engines.build import build_variant, choose_builder, sources
 from pinnace.export.engines.engine import build_engine
-from pinnace.export.proving.verify import verify_bundle
+from pinnace.export.validation.verify import verify_bundle
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Engine, Tolerance
 from pinnace.models.bundle.signature import Signature, TensorSpec

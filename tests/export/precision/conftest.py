@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from pinnace.export import exporter
-from pinnace.export.child.worker import export_files
 from pinnace.export.request import ExportedFiles, ExportRequest
+from pinnace.export.worker.main import export_files
 
 Step = Callable[[str], None]
 Write = Callable[[ExportRequest], tuple[Path, ExportedFiles]]

@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pinnace.export.precision import fp16, graphs, int8, rounding, sensitivity
+from pinnace.export.precision import fp16, gptq, graphs, int8, sensitivity
 from pinnace.export.precision.base import Material
-from pinnace.export.proving.bisect import parting
+from pinnace.export.validation.divergence import parting
 
 
 def chain(path: Path, weights: list[np.ndarray], *, clip: bool = False) -> Path:
@@ -181,7 +181,7 @@ def test_rounded_weights_keep_the_outputs_closer_than_the_nearest_steps_do() -> 
     edges = rng.normal(size=(5, 9))
     edges -= edges.mean(axis=1, keepdims=True)
     scales = np.abs(edges).max(axis=1) / 15
-    layer = rounding._Layer("x", edges[None], scales[None], None, {}, light.T[None] @ light[None])
+    layer = gptq._Layer("x", edges[None], scales[None], None, {}, light.T[None] @ light[None])
     steps = layer.rounded()[0]
     nearest = np.round(edges / scales[:, None])
     assert np.array_equal(steps, np.round(steps))
@@ -200,7 +200,7 @@ def test_a_convolution_sees_the_windows_that_its_filters_see() -> None:
     node = helper.make_node(
         "Conv", ["x", "w"], ["y"], group=2, pads=[1, 0, 2, 1], strides=[2, 1], dilations=[1, 2]
     )
-    layer = rounding._layer(node, weights.astype(np.float64), np.ones(6))
+    layer = gptq._layer(node, weights.astype(np.float64), np.ones(6))
     assert layer is not None
     seen = layer._inputs(image.astype(np.float64), rng)
     values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("x", "y")]

@@ -20,8 +20,8 @@ from pinnace.export import targets
 from pinnace.export.exporter import Evidence, export_bundle
 from pinnace.export.formats import all_formats, split
 from pinnace.export.precision.base import METHODS, Material
-from pinnace.export.proving.verify import passed, verify_bundle
 from pinnace.export.request import ExportRequest
+from pinnace.export.validation.verify import passed, verify_bundle
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Tolerance

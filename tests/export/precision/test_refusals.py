@@ -20,7 +20,7 @@ from PIL import Image
 from pinnace.clients import cli
 from pinnace.export import targets
 from pinnace.export.exporter import Evidence, export_bundle
-from pinnace.export.precision import rounding, sensitivity
+from pinnace.export.precision import gptq, sensitivity
 from pinnace.export.request import ExportRequest
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
@@ -83,14 +83,14 @@ def export(
 def break_scale(monkeypatch: pytest.MonkeyPatch, layer: str, factor: np.float32 | Floats) -> None:
     """From now on int8 multiplies the scales of a layer's weights by a factor, and leaves no node out."""
     monkeypatch.setattr(sensitivity, "MOST_WORK", 0)  # or the search would mend it
-    put = rounding.put
+    put = gptq.put
 
-    def broken(model: onnx.ModelProto, found: rounding.Rounded) -> None:
+    def broken(model: onnx.ModelProto, found: gptq.Rounded) -> None:
         put(model, found)
         (scale,) = [t for t in model.graph.initializer if t.name.endswith(f"{layer}.weight_scale")]
         scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) * factor, scale.name))
 
-    monkeypatch.setattr(rounding, "put", broken)
+    monkeypatch.setattr(gptq, "put", broken)
 
 
 @pytest.mark.parametrize("layer", ["stem", "head"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pinnace.export.proving.verify import verify_bundle
+from pinnace.export.validation.verify import verify_bundle
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.errors import BundleError, PinnaceError, UsageError

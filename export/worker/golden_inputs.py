@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pinnace.export.child.reference import SIZES
+from pinnace.export.worker.golden_outputs import SIZES
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.signature import BATCH, Signature, TensorSpec
 from pinnace.models.image.decode import open_image

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pinnace.export.child import golden_inputs, reference
-from pinnace.export.child.reference import Ask
 from pinnace.export.preprocessing import Changes, resize_to
 from pinnace.export.request import ExportRequest
+from pinnace.export.worker import golden_inputs, golden_outputs
+from pinnace.export.worker.golden_outputs import Ask
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.signature import BATCH, Signature, TensorSpec
 from pinnace.models.errors import SourceError, UsageError
@@ -125,13 +125,15 @@ def _study_images(subject: Subject, request: ExportRequest, specs: tuple[TensorS
         return {spec.name: images[np.arange(count) % len(images)]}
 
     signature = _signature(subject, spec, feeds, notes)
-    samples = reference.samples_for(signature, len(images))
+    samples = golden_outputs.samples_for(signature, len(images))
     inputs: Arrays = {spec.name: images[:samples]}
-    outputs = reference.golden_outputs(subject.ask, signature, inputs)
+    outputs = golden_outputs.golden_outputs(subject.ask, signature, inputs)
     return Study(signature, preprocess, inputs, outputs, len(photographs()), tuple(notes))
 
 
-def _signature(subject: Subject, spec: TensorSpec, feeds: reference.Feeds, notes: list[str]) -> Signature:
+def _signature(
+    subject: Subject, spec: TensorSpec, feeds: golden_outputs.Feeds, notes: list[str]
+) -> Signature:
     fixed = spec.shape[0]
     if isinstance(fixed, int):
 
@@ -139,27 +141,27 @@ def _signature(subject: Subject, spec: TensorSpec, feeds: reference.Feeds, notes
             return feeds({BATCH: fixed})
 
         notes.append(ONE_AT_A_TIME if fixed == 1 else f"the model takes exactly {fixed} images at once")
-        return reference.signature_of(subject.ask, (spec,), repeated, images=True)
+        return golden_outputs.signature_of(subject.ask, (spec,), repeated, images=True)
     try:
-        return reference.signature_of(subject.ask, (spec,), feeds, images=True)
+        return golden_outputs.signature_of(subject.ask, (spec,), feeds, images=True)
     except SourceError:
         if not subject.exported:
             raise
         # What others exported often has the batch frozen in it, and says so nowhere.
         one = dataclasses.replace(spec, shape=(1, *spec.shape[1:]))
-        signature = reference.signature_of(subject.ask, (one,), feeds, images=True)
+        signature = golden_outputs.signature_of(subject.ask, (one,), feeds, images=True)
         notes.append(ONE_AT_A_TIME)
         return signature
 
 
 def _study_tensors(subject: Subject, specs: tuple[TensorSpec, ...]) -> Study:
-    signature = reference.signature_of(
+    signature = golden_outputs.signature_of(
         subject.ask, specs, lambda sizes: golden_inputs.tensor_inputs(specs, sizes), images=False
     )
     inputs = golden_inputs.tensor_samples(signature)
-    outputs = reference.golden_outputs(subject.ask, signature, inputs)
+    outputs = golden_outputs.golden_outputs(subject.ask, signature, inputs)
     sizes = sorted({dim for spec in specs for dim in spec.shape if isinstance(dim, str) and dim != BATCH})
-    notes = [f"the dimension {name} was proved at {reference.SIZES[0]} only" for name in sizes]
+    notes = [f"the dimension {name} was proved at {golden_outputs.SIZES[0]} only" for name in sizes]
     return Study(signature, None, inputs, outputs, 0, tuple(notes))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pinnace.export.proving import parity, proof
+from pinnace.export.validation import parity, photographs
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Parity, Variant
 from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError
@@ -74,11 +74,11 @@ def check_preprocessing(bundle: Bundle) -> None:
     Raises:
         CheckFailed: this machine decodes or resizes otherwise than the one that exported.
     """
-    photographs = bundle.manifest.golden.photographs
-    if not photographs:
+    stored = bundle.manifest.golden.photographs
+    if not stored:
         return
     inputs = bundle.golden()[0][bundle.manifest.signature.inputs[0].name]
-    for photograph in photographs:
+    for photograph in stored:
         here = bundle.preprocess.apply(open_image(bundle.path(photograph.file)))
         if not np.array_equal(here, inputs[photograph.sample]):
             difference = float(np.abs(here - inputs[photograph.sample]).max())
@@ -121,7 +121,7 @@ def _verify_variant(
         try:
             with open_variant(bundle, variant, reader.name, RuntimeOptions()) as opened:
                 classes = bundle.manifest.labels is not None
-                asked, answers, tolerance = proof.judged(
+                asked, answers, tolerance = photographs.judged(
                     bundle.manifest.golden, inputs, outputs, reader.tolerance(variant)
                 )
                 measured = parity.measure(opened, asked, answers, classes=classes)

@@ -1,7 +1,7 @@
 """The child interpreter of an export: loads foreign code, writes files, and goes away.
 
-Started as `python -I -m pinnace.export.child.worker REQUEST RESULT FOLDER EVENTS_FD`; see
-`pinnace.export.child.spawn`.
+Started as `python -I -m pinnace.export.worker.main REQUEST RESULT FOLDER EVENTS_FD`; see
+`pinnace.export.worker.spawn`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pinnace.export.child import eager
-from pinnace.export.child.onnx_source import OnnxSource
-from pinnace.export.child.study import Study, Subject, study
 from pinnace.export.formats import split
 from pinnace.export.formats.base import Graph
 from pinnace.export.formats.onnx.file import require_room
 from pinnace.export.request import FILES, REQUEST, ExportedFiles, ExportRequest
+from pinnace.export.worker import eager_model
+from pinnace.export.worker.inspect_model import Study, Subject, study
+from pinnace.export.worker.onnx_source import OnnxSource
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
@@ -71,14 +71,14 @@ def _export_module(loaded: LoadedModel, request: ExportRequest, folder: Path, st
         # Known now, and not only after the many minutes that such a network takes.
         require_room(sum(tensor.nbytes for tensor in loaded.module.state_dict().values()))
     step("running the eager model on the golden inputs")
-    ask = eager.asker(
+    ask = eager_model.asker(
         loaded.module,
         hint="check --input" if request.inputs else "give it another --input-size or --preprocess",
     )
     studied = study(Subject(ask, loaded.inputs, loaded.preprocess, loaded.exported), request)
     example = tuple(map(torch.from_numpy, _example(studied).values()))
     # Exported graphs give tensors or tuples, so a module with a dict or a single-element tuple is wrapped.
-    module = eager.flat_module(loaded.module)
+    module = eager_model.flat_module(loaded.module)
     if isinstance(loaded.module, torch.jit.ScriptModule):
         # Its control flow survives: tracing a script within a network keeps it as it is.
         module = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]

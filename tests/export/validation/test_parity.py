@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pinnace.export.proving import parity
-from pinnace.export.proving.parity import compare, excess, measure
+from pinnace.export.validation import parity
+from pinnace.export.validation.parity import compare, excess, measure
 from pinnace.models.bundle.manifest import Parity, Tolerance
 from pinnace.models.bundle.signature import Signature, TensorSpec
 

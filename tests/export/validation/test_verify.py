@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 from pinnace.clients import cli
-from pinnace.export.proving.verify import Verdict, check_preprocessing, passed, verify_bundle
+from pinnace.export.validation.verify import Verdict, check_preprocessing, passed, verify_bundle
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from pinnace.export.child import golden_inputs, worker
 from pinnace.export.request import ExportedFiles, ExportRequest
+from pinnace.export.worker import golden_inputs, main
 from pinnace.models.bundle import golden
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError, UsageError
 from pinnace.models.image.decode import open_image
@@ -37,7 +37,7 @@ def export(tiny_request: ExportRequest, tmp_path: Path) -> Export:
     def run(network: str, **changes: object) -> ExportedFiles:
         arch = f"sample_networks:{network}"
         request = dataclasses.replace(tiny_request, **{"arch": arch, "variants": (), **changes})  # type: ignore[arg-type]
-        return worker.export_files(request, tmp_path, lambda text: None)
+        return main.export_files(request, tmp_path, lambda text: None)
 
     return run
 

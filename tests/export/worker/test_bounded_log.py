@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pinnace.export.child import log
+from pinnace.export.worker import bounded_log
 
 
 def kept(code: str, path: Path) -> bytes:
     with subprocess.Popen([sys.executable, "-uc", code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        bounded = log.BoundedLog(process.stdout, path)
+        bounded = bounded_log.BoundedLog(process.stdout, path)
         process.wait(30)
         bounded.close(10)
     return path.read_bytes()
@@ -28,8 +28,8 @@ def test_all_of_it_is_kept(tmp_path: Path) -> None:
 def test_of_a_flood_the_beginning_and_the_end_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log, "FIRST", 1 << 18)
-    monkeypatch.setattr(log, "LAST", 1 << 17)
+    monkeypatch.setattr(bounded_log, "FIRST", 1 << 18)
+    monkeypatch.setattr(bounded_log, "LAST", 1 << 17)
     data = kept("print('begin'); print('x' * 3_000_000); print('end')", tmp_path / "log")
     assert data.startswith(b"begin\nxxx")
     assert data.endswith(b"xxx\nend\n")

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from pinnace.export import exporter, targets
-from pinnace.export.child import study
-from pinnace.export.child.worker import export_files
 from pinnace.export.exporter import export_bundle
 from pinnace.export.inputs import parse_inputs
 from pinnace.export.preprocessing import Changes
-from pinnace.export.proving.verify import passed, verify_bundle
 from pinnace.export.request import ExportRequest
+from pinnace.export.validation.verify import passed, verify_bundle
+from pinnace.export.worker import inspect_model
+from pinnace.export.worker.main import export_files
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import PinnaceError, SourceError, UsageError
@@ -213,7 +213,7 @@ def test_an_onnx_file_becomes_a_variant_as_it_is(
     assert specs(bundle) == (["image=float32[batch,3,16,16]"], ["scores=float32[batch,5]"])
     assert bundle.manifest.notes == (
         "an ONNX file becomes no other format: torchscript-fp32 was left out",
-        study.OWN_ANSWERS,
+        inspect_model.OWN_ANSWERS,
     )
     assert bundle.labels == ("0", "1", "2", "3", "4")
     inputs, outputs = bundle.golden()
@@ -281,7 +281,7 @@ def test_the_size_that_a_file_takes_is_kept_unless_another_is_asked_for(
     bundle = from_onnx("any.onnx", changes=Changes(mean=(0.0,) * 3))
     assert bundle.manifest.preprocess is not None
     assert bundle.manifest.preprocess.crop == (16, 16)
-    assert study.NOT_ALL.format("size and interpolation and std") in bundle.manifest.notes
+    assert inspect_model.NOT_ALL.format("size and interpolation and std") in bundle.manifest.notes
     assert refusal(UsageError, lambda: from_onnx("any.onnx", input_size=(32, 32))) == (
         "the preprocessing does not make what the model takes\n"
         "  expected: image=float32[batch,3,16,16]\n  got: float32[batch,3,32,32]\n"
@@ -316,7 +316,7 @@ def test_other_exported_files_become_both_formats(tmp_path: Path, tiny: torch.nn
     )
     bundle = export_bundle(request, CPU, tmp_path / "out.bundle")
     assert [variant.name for variant in bundle.manifest.variants] == ["onnx-fp32", "torchscript-fp32"]
-    assert study.OWN_ANSWERS in bundle.manifest.notes
+    assert inspect_model.OWN_ANSWERS in bundle.manifest.notes
     assert bundle.manifest.signature.batch == "batch"
     feeds = {bundle.manifest.signature.inputs[0].name: inputs.numpy()}
     for variant in bundle.manifest.variants:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pinnace.export.calibration_images import Prepared
 from pinnace.export.formats import precision_of, split
-from pinnace.export.images import Prepared
-from pinnace.export.proving import bisect, parity, proof
-from pinnace.export.proving.parity import Arrays
-from pinnace.export.proving.proof import Photographs, pick
 from pinnace.export.request import ExportedFiles
+from pinnace.export.validation import divergence, parity, photographs
+from pinnace.export.validation.parity import Arrays
+from pinnace.export.validation.photographs import Photographs, pick
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.manifest import Golden, Parity, Photograph, Proof, Tolerance, Variant
 from pinnace.models.errors import CheckFailed, MissingDependency
@@ -88,7 +88,7 @@ class Prover:
         return variant
 
     def _golden(self, variant: Variant, runtime: Runtime) -> Parity:
-        inputs, outputs, tolerance = proof.judged(
+        inputs, outputs, tolerance = photographs.judged(
             stored_golden(self.exported), *golden.read(self.folder / golden.FILE), runtime.tolerance(variant)
         )
         result = parity.measure(runtime, inputs, outputs, classes=self.exported.is_classifier)
@@ -102,11 +102,13 @@ class Prover:
         if self.photographs is None:
             return None
         inputs, outputs = self.photographs.inputs, self.photographs.outputs
-        answers = proof.run(runtime, inputs)
-        result = proof.compare(outputs, answers, classes=self.exported.is_classifier, runtime=runtime.name)
-        broken = proof.excess(result, runtime.tolerance(variant))
+        answers = photographs.run(runtime, inputs)
+        result = photographs.compare(
+            outputs, answers, classes=self.exported.is_classifier, runtime=runtime.name
+        )
+        broken = photographs.excess(result, runtime.tolerance(variant))
         if broken is not None:
-            worst = proof.worst_first(outputs, answers)[: bisect.SAMPLES]
+            worst = photographs.worst_first(outputs, answers)[: divergence.SAMPLES]
             keep_failing(self.folder, pick(inputs, worst), pick(outputs, worst))
         self._judge(variant, runtime, broken, f"answer like fp32 on {result.images} photographs")
         return result
@@ -127,7 +129,7 @@ class Prover:
         if split(variant.name)[1] in split(variant.name)[0].conversions:
             self.step(f"looking for the node where {variant.name} parts from {REFERENCE}")
             feeds, _ = golden.read(self.folder / FAILING)
-            found = bisect.parting(
+            found = divergence.parting(
                 self.folder / self.exported.files[REFERENCE],
                 self.folder / variant.file,
                 feeds,
@@ -173,7 +175,7 @@ def stored_golden(exported: ExportedFiles) -> Golden:
     )
 
 
-def photographs(
+def reference_photographs(
     folder: Path, exported: ExportedFiles, given: Prepared | None, step: Callable[[str], None]
 ) -> Photographs | None:
     """The golden photographs with the eager model's answers, and the user's with those of the fp32 file.
@@ -191,7 +193,7 @@ def photographs(
     step(f"running fp32 on {len(given.inputs)} photographs")
     feeds: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {next(iter(inputs)): given.inputs}
     with open_reference(folder, exported) as runtime:
-        answers = proof.run(runtime, feeds)
+        answers = photographs.run(runtime, feeds)
     return Photographs(
         {name: np.concatenate([array, feeds[name]]) for name, array in ours.inputs.items()},
         {name: np.concatenate([array, answers[name]]) for name, array in ours.outputs.items()},

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from pinnace.clients import cli
-from pinnace.export.child.spawn import run_worker
 from pinnace.export.request import ExportRequest
+from pinnace.export.worker.spawn import run_worker
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import PinnaceError, SourceError
 from pinnace.models.files import sha256

@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from pinnace.clients import cli
 from pinnace.export.image_folder import Classes, read_image_folder
-from pinnace.export.proving.accuracy import Accuracy, Count, check_drop, evaluate_bundle, wilson
+from pinnace.export.validation.accuracy import Accuracy, Count, check_drop, evaluate_bundle, wilson
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import CheckFailed, PinnaceError, UsageError

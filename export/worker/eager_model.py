@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pinnace.export.child.reference import Ask
+from pinnace.export.worker.golden_outputs import Ask
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.errors import PinnaceError, SourceError
 from pinnace.models.loaders.foreign import describe

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from pinnace.export.formats import split
 from pinnace.export.image_folder import LabelledImage, read_image_folder
-from pinnace.export.proving import proof
-from pinnace.export.proving.prover import keep_failing, open_reference, options
 from pinnace.export.request import ExportedFiles
+from pinnace.export.validation import photographs
+from pinnace.export.validation.validator import keep_failing, open_reference, options
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, CheckFailed, ImageError, MissingDependency, UsageError
 from pinnace.models.image.decode import open_image
@@ -136,7 +136,7 @@ def evaluate(
         if inputs:
             batch = np.stack(inputs)
             for name, runtime in runtimes.items():
-                answers = proof.run(runtime, {runtime.signature.inputs[0].name: batch})
+                answers = photographs.run(runtime, {runtime.signature.inputs[0].name: batch})
                 counts[name].add(answers[runtime.signature.outputs[0].name], targets)
         done += len(chunk)
         progress(done, len(images))
@@ -275,9 +275,9 @@ def _keep_lost(
             feeds = {given.name: preprocess.apply(open_image(image.file))[None]}
         except ImageError:
             continue
-        answers = proof.run(fp32, feeds)
+        answers = photographs.run(fp32, feeds)
         right, theirs = (
-            rows[answered.name].argmax() == image.target for rows in (answers, proof.run(other, feeds))
+            rows[answered.name].argmax() == image.target for rows in (answers, photographs.run(other, feeds))
         )
         if right and not theirs:
             keep_failing(folder, feeds, answers)
@@ -302,4 +302,4 @@ def check_drop(name: str, accuracy: Accuracy, fp32: Accuracy, most: float) -> No
 
 
 def _chunks(images: Sequence[LabelledImage]) -> Iterable[Sequence[LabelledImage]]:
-    return (images[start : start + proof.BATCH] for start in range(0, len(images), proof.BATCH))
+    return (images[start : start + photographs.BATCH] for start in range(0, len(images), photographs.BATCH))

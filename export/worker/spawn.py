@@ -1,4 +1,4 @@
-"""Runs `pinnace.export.child.worker` in a fresh interpreter and brings back what it learnt."""
+"""Runs `pinnace.export.worker.main` in a fresh interpreter and brings back what it learnt."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from pinnace.export.child.log import BoundedLog
 from pinnace.export.request import FILES, REQUEST, ExportedFiles, ExportRequest
+from pinnace.export.worker.bounded_log import BoundedLog
 from pinnace.models.errors import SourceError, from_dict
 
 
@@ -34,7 +34,7 @@ def run_worker(
     Args:
         request: what to export.
         folder: where the files go; it exists.
-        log: what the child printed; see `pinnace.export.child.log`.
+        log: what the child printed; see `pinnace.export.worker.bounded_log`.
         step: called with a few words before each step.
         timeout: seconds after which the child is ended.
 
@@ -46,7 +46,7 @@ def run_worker(
         request_path, result_path = Path(exchange, "request.json"), Path(exchange, "result.json")
         request_path.write_bytes(REQUEST.dump_json(request))
         reading, writing = os.pipe()
-        command = [sys.executable, "-I", "-u", "-m", "pinnace.export.child.worker"]
+        command = [sys.executable, "-I", "-u", "-m", "pinnace.export.worker.main"]
         command += [str(request_path), str(result_path), str(folder), str(writing)]
         process = subprocess.Popen(
             command,

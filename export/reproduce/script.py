@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pinnace.export import replay
-from pinnace.export.proving.prover import FAILING
+from pinnace.export.reproduce import replay
 from pinnace.export.request import ExportRequest
+from pinnace.export.validation.validator import FAILING
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.cpus import saturates

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pinnace.export.calibration_images import Prepared
 from pinnace.export.formats import split
-from pinnace.export.images import Prepared
 from pinnace.export.precision.base import DEFAULT_METHOD, Material
-from pinnace.export.proving.prover import REFERENCE, is_fixed
 from pinnace.export.request import ExportedFiles
+from pinnace.export.validation.validator import REFERENCE, is_fixed
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import UsageError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pinnace.export.proving import parity
+from pinnace.export.validation import parity
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.manifest import FEWEST_FOR_SHARES, Golden, Proof, Tolerance
 from pinnace.models.predictions import DEFAULT_TOP_K
@@ -16,7 +16,7 @@ from pinnace.models.predictions import DEFAULT_TOP_K
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from pinnace.export.proving.parity import Arrays, Floats
+    from pinnace.export.validation.parity import Arrays, Floats
     from pinnace.models.runtimes.base import Runtime
 
 # So many photographs are run at once.

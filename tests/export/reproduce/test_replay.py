@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from pinnace.export import replay
+from pinnace.export.reproduce import replay
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.signature import Signature, TensorSpec
 
