@@ -19,8 +19,8 @@ import sys
 import time
 from pathlib import Path
 
-from pinnace.clients.bench.bench import bench, bundle_openers
-from pinnace.clients.bench.report import Settings
+from pinnace.latency.report import Settings
+from pinnace.latency.run import bench, bundle_openers
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.runtimes.base import RuntimeOptions
 

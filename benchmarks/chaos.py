@@ -68,7 +68,7 @@ async def measure(arguments: argparse.Namespace) -> bool:
     """Do it, and say whether all was well."""
     request = request_bytes("/classify", arguments.image.read_bytes(), {"Content-Type": "image/jpeg"})
     settings = {"PINNACE_PORT": str(arguments.port), "PINNACE_WORKERS": str(arguments.workers)}
-    command = [sys.executable, "-m", "pinnace.clients.cli", "serve", str(arguments.bundle)]
+    command = [sys.executable, "-m", "pinnace.cli.main", "serve", str(arguments.bundle)]
     server = subprocess.Popen(command, env={**os.environ, **settings}, stderr=subprocess.DEVNULL)
     try:
         print(f"ready after {await ready(arguments.port):.1f} s")

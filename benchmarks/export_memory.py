@@ -73,7 +73,7 @@ def main() -> None:
         save = f"import torch, net; torch.save(net.build({width}).state_dict(), 'net.pt')"
         subprocess.run([sys.executable, "-c", save], cwd=folder, check=True)
         size = (folder / "net.pt").stat().st_size
-        command = [sys.executable, "-m", "pinnace.clients.cli", "export", "file:net.pt", "-o", "net.bundle"]
+        command = [sys.executable, "-m", "pinnace.cli.main", "export", "file:net.pt", "-o", "net.bundle"]
         command += ["--arch", "net:build", "--arg", f"width={width}", "--input-size", "32x32"]
         status, peak, parts = peak_of([*command, *arguments.options], folder)
     print(f"checkpoint {size / 1e6:.0f} MB, peak {peak / 1e6:.0f} MB: {peak / size:.2f} times")

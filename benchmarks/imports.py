@@ -16,9 +16,9 @@ ROUNDS = 15
 IMPORTED = {
     "onnxruntime": "import onnxruntime",
     "numpy": "import numpy",
-    "the command line": "import pinnace.clients.cli",
+    "the command line": "import pinnace.cli.main",
     "a bench with its report": (
-        "import pinnace.clients.cli, pinnace.clients.bench.bench, pinnace.clients.reports.write, onnxruntime"
+        "import pinnace.cli.main, pinnace.latency.run, pinnace.latency.reports.write, onnxruntime"
     ),
 }
 

@@ -28,8 +28,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from pinnace.clients.device.cpu import read_cpu
-from pinnace.clients.device.tree import Tree
+from pinnace.latency.device.cpu import read_cpu
+from pinnace.latency.device.sysfs import Tree
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.cpus import available_cpus
 from pinnace.models.image.preprocess import Preprocess
@@ -177,7 +177,7 @@ def start(name: str, arguments: argparse.Namespace) -> subprocess.Popen[bytes]:
     """Start Pinnace, or a peer."""
     if name != PINNACE:
         return PEERS[name].start(arguments.cache / name, arguments.bundle, arguments.port, available_cpus())
-    command = [sys.executable, "-m", "pinnace.clients.cli", "serve", str(arguments.bundle)]
+    command = [sys.executable, "-m", "pinnace.cli.main", "serve", str(arguments.bundle)]
     command += ["--port", str(arguments.port), *arguments.options]
     return subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL)
 

@@ -80,7 +80,7 @@ async def ask(target: Target, mixed: list[bytes], end: float) -> int:
 
 async def measure(arguments: argparse.Namespace) -> bool:
     """Do it, and say whether all was well."""
-    command = [sys.executable, "-m", "pinnace.clients.cli", "serve", str(arguments.bundle)]
+    command = [sys.executable, "-m", "pinnace.cli.main", "serve", str(arguments.bundle)]
     environment = {**os.environ, "PINNACE_PORT": str(arguments.port)}
     server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:

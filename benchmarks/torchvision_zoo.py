@@ -39,7 +39,7 @@ def one_per_family(names: list[str]) -> list[str]:
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `pinnace` with this interpreter."""
     return subprocess.run(
-        [sys.executable, "-m", "pinnace.clients.cli", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pinnace.cli.main", *arguments], capture_output=True, text=True, check=False
     )
 
 

@@ -1,4 +1,4 @@
-"""Who asks: the command line, the Python clients, and what stands behind them.
+"""Who asks: the Python clients, and what stands behind them.
 
 from pinnace.clients import Client
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pinnace.clients.async_client import AsyncClient
     from pinnace.clients.client import Client
     from pinnace.clients.errors import BadAnswer, NoAnswer, Refused, Unreachable
-    from pinnace.clients.replies import ServedModel
+    from pinnace.clients.responses import ServedModel
     from pinnace.models.answer import Answer, Prediction, Timing
     from pinnace.models.errors import PinnaceError, ServerError
 
@@ -38,7 +38,7 @@ _HOMES = {
     "pinnace.clients.async_client": ("AsyncClient",),
     "pinnace.clients.client": ("Client",),
     "pinnace.clients.errors": ("BadAnswer", "NoAnswer", "Refused", "Unreachable"),
-    "pinnace.clients.replies": ("ServedModel",),
+    "pinnace.clients.responses": ("ServedModel",),
     "pinnace.models.answer": ("Answer", "Prediction", "Timing"),
     "pinnace.models.errors": ("PinnaceError", "ServerError"),
 }

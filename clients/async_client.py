@@ -12,10 +12,10 @@ import httpx
 from typing_extensions import Self
 
 from pinnace.clients.client import CONNECTIONS
-from pinnace.clients.exchange import Exchange, Exchanges, Pause, Step
-from pinnace.clients.replies import ServedModel
-from pinnace.clients.threads import check_concurrency
-from pinnace.clients.uploads import ImageSource
+from pinnace.clients.concurrency import check_concurrency
+from pinnace.clients.encoding import ImageSource
+from pinnace.clients.responses import ServedModel
+from pinnace.clients.sansio import Exchange, Exchanges, Pause, Step
 from pinnace.models.answer import Answer
 from pinnace.models.errors import PinnaceError
 

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import httpx
 from typing_extensions import Self
 
-from pinnace.clients.exchange import Exchange, Exchanges, Pause, Step
-from pinnace.clients.replies import ServedModel
-from pinnace.clients.threads import in_order
-from pinnace.clients.uploads import ImageSource
+from pinnace.clients.concurrency import in_order
+from pinnace.clients.encoding import ImageSource
+from pinnace.clients.responses import ServedModel
+from pinnace.clients.sansio import Exchange, Exchanges, Pause, Step
 from pinnace.models.answer import Answer
 from pinnace.models.errors import PinnaceError
 

@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from typer.models import ArgumentInfo, OptionInfo
 
-from pinnace.clients.cli import app
+from pinnace.cli.main import app
 
 PAGE = Path(__file__).with_name("commands.md")
 

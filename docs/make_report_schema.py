@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pinnace.clients.bench.report import json_schema
+from pinnace.latency.report import json_schema
 
 FILE = Path(__file__).with_name("latency-report.schema.json")
 

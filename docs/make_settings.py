@@ -11,7 +11,7 @@ import inspect
 import re
 from pathlib import Path
 
-from pinnace.clients.commands.serve import serve
+from pinnace.cli.commands.serve import serve
 from pinnace.serving.settings import Settings, variable
 
 PAGE = Path(__file__).with_name("serving.md")

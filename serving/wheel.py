@@ -9,7 +9,7 @@ import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
-ROOMS = ("models", "export", "serving", "clients")
+ROOMS = ("models", "export", "latency", "serving", "clients", "cli")
 _LEFT_OUT = {"__pycache__", "js"}  # `clients/js` of a checkout is a package of its own, for npm
 _TIME = (1980, 1, 1, 0, 0, 0)  # the same files give the same wheel
 

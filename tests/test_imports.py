@@ -20,7 +20,7 @@ print(json.dumps({"imported": names, "modules": sorted(sys.modules)}))
 ROOMS = {
     "pinnace.models": ("pinnace.models.runtimes.onnxruntime", {"onnxruntime", "openvino", "tensorrt"}),
     "pinnace.serving": ("pinnace.serving.service", set()),
-    "pinnace.clients": ("pinnace.clients.commands.export", {"onnxruntime", "openvino", "bentoml"}),
+    "pinnace.clients": ("pinnace.cli.commands.export", {"onnxruntime", "openvino", "bentoml"}),
     "pinnace.export": ("pinnace.export.formats.onnx", {"onnxruntime", "openvino"}),
 }
 

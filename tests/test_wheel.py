@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-ROOMS = ("models", "export", "serving", "clients")
+ROOMS = ("models", "export", "latency", "serving", "clients", "cli")
 NOT_PYTHON = "js"  # the JavaScript client is a package of its own
 
 
@@ -74,5 +74,5 @@ def test_the_command_is_declared(wheel: zipfile.ZipFile) -> None:
         "[console_scripts]",
         "pinnace",
         "=",
-        "pinnace.clients.cli:main",
+        "pinnace.cli.main:main",
     ]

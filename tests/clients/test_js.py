@@ -31,7 +31,7 @@ def url(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         port = probe.getsockname()[1]
     home = tmp_path_factory.mktemp("server")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PINNACE_", "BENTOML_"))}
-    command = [sys.executable, "-m", "pinnace.clients.cli", "serve", str(bundle), "--port", str(port)]
+    command = [sys.executable, "-m", "pinnace.cli.main", "serve", str(bundle), "--port", str(port)]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
             [*command, "--workers", "1"],

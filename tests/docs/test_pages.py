@@ -13,7 +13,7 @@ import pytest
 import typer
 from pydantic import TypeAdapter
 
-from pinnace.clients.cli import app
+from pinnace.cli.main import app
 from pinnace.models.bundle.manifest import Manifest, Parity, Variant
 from pinnace.models.toml import read_toml
 

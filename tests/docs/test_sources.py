@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pinnace.clients import cli
+from pinnace.cli import main
 from pinnace.export import exporter
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.worker.main import export_files
@@ -132,7 +132,7 @@ def _here(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 )
 def test_an_example(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(command)
-    assert cli.run(words[1:]) == 0, capfd.readouterr().err
+    assert main.run(words[1:]) == 0, capfd.readouterr().err
     bundle = Bundle.open(words[words.index("-o") + 1])
     assert all(variant.parity is not None for variant in bundle.manifest.variants)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pinnace.clients import cli
+from pinnace.cli import main
 from pinnace.models.bundle.bundle import Bundle
 
 HUBCONF = """
@@ -35,7 +35,7 @@ def build(width):
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     capfd.readouterr()
-    status = cli.run(["export", *arguments, "--input-size", "8x8", "--format", "torchscript"])
+    status = main.run(["export", *arguments, "--input-size", "8x8", "--format", "torchscript"])
     return status, *capfd.readouterr()
 
 

@@ -71,7 +71,7 @@ def test_arguments_are_python_literals_or_else_text() -> None:
 
 
 def test_the_help_of_export_fits_a_page() -> None:
-    command = [sys.executable, "-m", "pinnace.clients.cli", "export", "--help"]
+    command = [sys.executable, "-m", "pinnace.cli.main", "export", "--help"]
     environment = {**os.environ, "COLUMNS": "80", "TERMINAL_WIDTH": "80"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pinnace.clients import cli
+from pinnace.cli import main
 from pinnace.export import targets
 from pinnace.export.formats import precision_of, split
 from pinnace.export.targets import Target, combine, parse_batch, words
@@ -137,11 +137,11 @@ def test_a_precision_of_which_a_target_says_nothing_has_to_keep_what_it_has_for_
 
 
 def test_pinnace_targets_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["targets", "--json"]) == 0
+    assert main.run(["targets", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [target["name"] for target in listed] == NAMES
     assert listed[0]["variants"] == list(targets.read("cpu").variants)
-    assert cli.run(["targets"]) == 0
+    assert main.run(["targets"]) == 0
     shown = capsys.readouterr().out
     assert all(re.search(rf"│ {name} +│", shown) for name in NAMES)
 

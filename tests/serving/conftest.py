@@ -37,7 +37,7 @@ SIZE = 8
 RUN = """
 import sys
 from pathlib import Path
-from pinnace.clients.commands.serve import run
+from pinnace.cli.commands.serve import run
 from pinnace.models.errors import PinnaceError
 try:
     run(Path(sys.argv[1]))

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pinnace.clients.cli import run
+from pinnace.cli.main import run
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import CheckFailed, UsageError
 from pinnace.serving.bento import Bento, build_bento, requirements, safe_name

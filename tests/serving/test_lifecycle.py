@@ -24,7 +24,7 @@ Tools = dict[str, Callable[..., Any]]
 Start = Callable[..., subprocess.CompletedProcess[str]]
 
 REPOSITORY = Path(__file__).parents[2]
-PINNACE = [sys.executable, "-m", "pinnace.clients.cli", "serve"]
+PINNACE = [sys.executable, "-m", "pinnace.cli.main", "serve"]
 BENTOML = [str(Path(sys.executable).with_name("bentoml")), "serve"]
 
 

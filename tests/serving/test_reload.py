@@ -56,7 +56,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory, tools: Tools) -> Shelf:
 
 @pytest.fixture(scope="module")
 def server(start_server: Any, shelf: Shelf) -> Iterator[Any]:
-    command = [sys.executable, "-m", "pinnace.clients.cli", "serve", str(shelf.folder)]
+    command = [sys.executable, "-m", "pinnace.cli.main", "serve", str(shelf.folder)]
     server = start_server(command, workers=2, concurrency=1, drain=0, api_key=KEY["X-API-Key"])
     server.wait_until_ready()
     yield server

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pinnace.clients.cli import run
+from pinnace.cli.main import run
 from pinnace.models.errors import UsageError
 from pinnace.serving.layout import Layout, plan
 from pinnace.serving.settings import Settings, load_settings, told_settings

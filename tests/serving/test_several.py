@@ -23,7 +23,7 @@ from pinnace.serving.settings import load_settings
 
 Tools = dict[str, Callable[..., Any]]
 
-PINNACE = [sys.executable, "-m", "pinnace.clients.cli"]
+PINNACE = [sys.executable, "-m", "pinnace.cli.main"]
 BENTOML = [str(Path(sys.executable).with_name("bentoml")), "serve"]
 RED = (250, 10, 20)
 LABELS = ["reddish", "greenish", "bluish", "bright", "dark"]

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from pinnace.clients.cli import run
+from pinnace.cli.main import run
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Engine
 from pinnace.models.errors import CheckFailed, UsageError

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from pinnace.clients import cli
+from pinnace.cli import main
 from pinnace.export.engines import build as building
 from pinnace.export.engines.build import build_variant, choose_builder, sources
 from pinnace.export.engines.engine import build_engine
@@ -257,7 +257,7 @@ def test_an_onnx_file_that_has_changed_is_not_built(bundle: Bundle) -> None:
 def test_the_command_builds_every_onnx_variant_and_verify_says_why_none_was_run(
     bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.run(["build", str(bundle.folder), "--json"]) == 0
+    assert main.run(["build", str(bundle.folder), "--json"]) == 0
     captured = capsys.readouterr()
     document = json.loads(captured.out)
     names = [f"tensorrt_rtx-{precision}" for precision in ("fp32", "fp16", "int8")]
@@ -266,12 +266,12 @@ def test_the_command_builds_every_onnx_variant_and_verify_says_why_none_was_run(
     assert captured.err == "".join(
         f"{name}: there is no GPU here, so the engine was built and not run\n" for name in names
     )
-    assert cli.run(["verify", str(bundle.folder), "--json"]) == 0
+    assert main.run(["verify", str(bundle.folder), "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["variants"]}
     assert [rows[name]["passed"] for name in names] == [None] * 3
     assert {rows[name]["problem"] for name in names} == {NO_GPU}
     assert rows["onnx-fp32"]["passed"] is True
-    assert cli.run(["inspect", str(bundle.folder)]) == 0
+    assert main.run(["inspect", str(bundle.folder)]) == 0
     assert capsys.readouterr().out.count("not proved") == 3
     card = (bundle.folder / "README.md").read_text()
     assert [name for name in names if f"| `{name}` | `{name}.engine` |" in card] == names
@@ -346,7 +346,7 @@ def test_an_engine_out_of_tolerance_does_not_come_into_the_bundle(
     strict = dataclasses.replace(bundle.variant("onnx-fp32"), tolerance=Tolerance(max_rel=1e-12))
     manifest = dataclasses.replace(bundle.manifest, variants=(strict,))
     (bundle.folder / "manifest.json").write_bytes(manifest.to_json())
-    assert cli.run(["build", str(bundle.folder), "--json"]) == 1
+    assert main.run(["build", str(bundle.folder), "--json"]) == 1
     captured = capsys.readouterr()
     start = (
         f"tensorrt_rtx-fp32 does not answer like the eager model; it was not added to {bundle.folder}\n"

@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from pinnace.clients import cli
+from pinnace.cli import main
 from pinnace.export import targets
 from pinnace.export.exporter import Evidence, export_bundle
 from pinnace.export.formats import all_formats, split
@@ -89,7 +89,7 @@ def test_what_people_see_of_a_low_precision_is_what_it_was_judged_on(
     monkeypatch.setenv("COLUMNS", "200")
     rows = {}
     for verb in ("inspect", "verify"):
-        assert cli.run([verb, str(converted.folder)]) == 0
+        assert main.run([verb, str(converted.folder)]) == 0
         for line in capsys.readouterr().out.splitlines():
             cells = [cell.strip() for cell in line.strip("│ ").split("│")]
             if "onnxruntime" in cells:
@@ -246,7 +246,7 @@ def test_int8_without_images_is_one_sentence(
     workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(workshop)
-    status = cli.run(["export", "file:tiny.pt", "-o", str(tmp_path / "out"), "--precision", "int8"])
+    status = main.run(["export", "file:tiny.pt", "-o", str(tmp_path / "out"), "--precision", "int8"])
     assert (status, capsys.readouterr().err) == (
         2,
         "error: onnx-int8 needs images: its ranges are found by running the model on them\n"

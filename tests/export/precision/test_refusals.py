@@ -17,7 +17,7 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
-from pinnace.clients import cli
+from pinnace.cli import main
 from pinnace.export import targets
 from pinnace.export.exporter import Evidence, export_bundle
 from pinnace.export.precision import gptq, sensitivity
@@ -74,7 +74,7 @@ def export(
         target.write_text(TARGET + bounds)
         asked = ["--arch", "sample_networks:Tiny", "--preprocess", "preprocess.toml", "--target", str(target)]
         asked += ["--calibrate", str(pictures), "-o", str(tmp_path / out), *options]
-        status = cli.run(["export", "file:tiny.pt", *asked])
+        status = main.run(["export", "file:tiny.pt", *asked])
         return status, capsys.readouterr().err
 
     return run

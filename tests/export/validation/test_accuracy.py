@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest
 
-from pinnace.clients import cli
+from pinnace.cli import main
 from pinnace.export.image_folder import Classes, read_image_folder
 from pinnace.export.validation.accuracy import Accuracy, Count, check_drop, evaluate_bundle, wilson
 from pinnace.models.bundle.bundle import Bundle
@@ -184,7 +184,7 @@ def test_eval_prints_what_scripts_rely_on(
 ) -> None:
     folder, share = tree
     asked = ["eval", str(exported.folder), "--images", str(folder), "--variant", "onnx-fp32"]
-    assert cli.run([*asked, "--runtime", "onnxruntime", "--json"]) == 0
+    assert main.run([*asked, "--runtime", "onnxruntime", "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["variants"] == [
         {
@@ -198,7 +198,7 @@ def test_eval_prints_what_scripts_rely_on(
         }
     ]
     assert err.count("is passed over") == 1
-    assert cli.run(asked) == 0
+    assert main.run(asked) == 0
     assert f"{share:.2%}" in capsys.readouterr().out
 
 

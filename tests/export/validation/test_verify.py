@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from pinnace.clients import cli
+from pinnace.cli import main
 from pinnace.export.validation.verify import Verdict, check_preprocessing, passed, verify_bundle
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.bundle import Bundle
@@ -230,7 +230,7 @@ def test_the_command_line_ends_with_1_where_a_check_fails(
     path = own_copy.path("onnx-fp32.onnx")
     if damage:
         flip_last_byte(path)
-    status = cli.run(["verify", str(own_copy.folder), "--json"])
+    status = main.run(["verify", str(own_copy.folder), "--json"])
     out, err = capsys.readouterr()
     report = json.loads(out)
     rows = [row for row in report["variants"] if row["name"] == "onnx-fp32"]

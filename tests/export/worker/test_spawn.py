@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pinnace.clients import cli
+from pinnace.cli import main
 from pinnace.export.request import ExportRequest
 from pinnace.export.worker.spawn import run_worker
 from pinnace.models.bundle.bundle import Bundle
@@ -43,7 +43,7 @@ def pinnace(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str,
 
     def run(*arguments: object) -> tuple[int, str, str]:
         capsys.readouterr()
-        status = cli.run([str(argument) for argument in arguments])
+        status = main.run([str(argument) for argument in arguments])
         return status, *capsys.readouterr()
 
     return run

@@ -114,7 +114,7 @@ def url(
     manifest["files"]["labels.txt"] = hashlib.sha256(labels.encode()).hexdigest()
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     second = tools["build_bundle"](bundle.with_name("second.bundle"), name=SECOND)
-    command = [sys.executable, "-m", "pinnace.clients.cli", "serve", str(bundle), str(second)]
+    command = [sys.executable, "-m", "pinnace.cli.main", "serve", str(bundle), str(second)]
     server = start_server(command, max_pixels=200_000, workers=1, concurrency=2)
     server.wait_until_ready()
     return str(server.url)

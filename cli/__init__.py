@@ -1,0 +1,1 @@
+"""The command line: it composes the five other wings, and only it does."""

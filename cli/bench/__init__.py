@@ -1,0 +1,1 @@
+"""What `pinnace bench` shows on a terminal, and its suites."""

@@ -1,0 +1,114 @@
+"""A report as a table on the terminal, and how far a bench is."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from pinnace.cli.console import err, out, plain
+from pinnace.latency.measure import Progress
+from pinnace.latency.report import LatencyReport, Settings
+
+_BAR = 20
+
+
+def print_report(report: LatencyReport) -> None:
+    """Print the rows on standard output, and the warnings on standard error."""
+    console = out()
+    console.print(f"[bold]{plain(report.device.name)}[/], {plain(report.device.system)}")
+    for scenario in report.settings.scenarios:
+        rows = [row for row in report.results if row.scenario == scenario]
+        if not rows:
+            continue
+        kind = {"infer": "infer alone", "end-to-end": "from JPEG bytes", "http": "from when it was due"}
+        first = rows[0]
+        threads = "" if first.threads is None else f", {first.threads} thread{'s' * (first.threads != 1)}"
+        console.print(
+            f"\n[bold]{scenario}[/], batch {first.batch}{threads}, ms, {kind[first.timed]}; {first.loadgen}"
+        )
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("variant", "runtime"):
+            table.add_column(name)
+        for name in ("p50", "p90", "p99", "max", "images/s", "queries", "ratio", "p10..p90"):
+            table.add_column(name, justify="right")
+        for row in rows:
+            ratio = row.ratio
+            table.add_row(
+                plain(row.variant),
+                plain(row.runtime),
+                *(f"{value:.2f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms, row.max_ms)),
+                f"{row.throughput:,.1f}",
+                f"{row.samples:,}",
+                "" if ratio is None else f"{ratio.median:.2f}",
+                "" if ratio is None else f"{ratio.p10:.2f}..{ratio.p90:.2f}",
+            )
+        console.print(table)
+    console = err()
+    for caveat in report.warnings:
+        console.print(f"[yellow]note:[/] {plain(caveat.message)}", soft_wrap=True)
+    seen: dict[str, list[str]] = {}
+    for row in report.results:
+        for caveat in row.warnings:
+            seen.setdefault(caveat.message, []).append(f"{row.row} {row.scenario}")
+    for message, names in seen.items():
+        who = "" if len(names) == len(report.results) else f" ({', '.join(names)})"
+        console.print(f"[yellow]note:[/] {plain(message + who)}", soft_wrap=True)
+
+
+@dataclass
+class _Turn:
+    name: str
+    done: float
+    seconds: float
+    since: float
+
+
+@contextmanager
+def turns(show: bool | None, rows: int, settings: Settings) -> Iterator[Progress]:
+    """Yield what is called before each turn; draws a bar with the time left, once a second, in one write.
+
+    What draws more would be seen in the latencies.
+
+    Args:
+        show: whether to draw; None means on a terminal only.
+        rows: how many there are.
+        settings: say how long it takes.
+    """
+    stream = sys.stderr
+    if not (stream.isatty() if show is None else show):
+        yield lambda name, seconds: None
+        return
+    closed = [name for name in settings.scenarios if name != "server"]
+    total = rows * settings.duration_s * (len(closed) + 7 * (len(settings.scenarios) - len(closed)))
+    current = _Turn("warming up", 0.0, 0.0, time.perf_counter())
+    ended = threading.Event()
+
+    def line() -> None:
+        while not ended.wait(1.0):
+            done = current.done + min(time.perf_counter() - current.since, current.seconds)
+            share = min(1.0, done / total)
+            left = max(0, round(total - done))
+            bar = "█" * round(_BAR * share)
+            text = f"\r\x1b[K{bar:<{_BAR}} {left // 60}:{left % 60:02} left  {current.name}"
+            os.write(stream.fileno(), text.encode())
+
+    thread = threading.Thread(target=line, daemon=True)
+    thread.start()
+
+    def turn(name: str, seconds: float) -> None:
+        current.done += current.seconds
+        current.name, current.seconds, current.since = name, seconds, time.perf_counter()
+
+    try:
+        yield turn
+    finally:
+        ended.set()
+        thread.join()
+        os.write(stream.fileno(), b"\r\x1b[K")

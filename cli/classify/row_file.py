@@ -1,0 +1,147 @@
+"""A file of rows that grows while the work goes on, and that a second run can continue."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+
+from typing_extensions import Self
+
+from pinnace.cli.classify.row_formats import Finished, Outcome, RowFormat
+from pinnace.models.errors import UsageError
+
+
+class RowFile:
+    """Rows that are on disk as soon as they are written. Open it in a `with` statement.
+
+    It is not written under a temporary name: what an interrupted run leaves is what the next one needs.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        format: RowFormat,
+        *,
+        resume: bool,
+        each: Callable[[Finished], None] = lambda finished: None,
+    ) -> None:
+        """Open the file; begin it, or find its end.
+
+        Args:
+            path: the file.
+            format: how its rows are written.
+            resume: go on where an earlier run stopped; a last row that was cut off is taken away.
+            each: called for every row that is there already.
+
+        Raises:
+            UsageError: the file cannot be written, holds something and is not to be resumed, is written by
+                another process now, or is not of this format.
+        """
+        self.path = path
+        self._format = format
+        self._file = _open(path)
+        end = 0
+        try:
+            if path.is_file():
+                self._lock()
+                if path.stat().st_size and not resume:
+                    raise UsageError(
+                        f"{path} already holds something, so it is left alone",
+                        hint="--resume goes on with it; or choose another file",
+                    )
+                end = self._read(each)
+                self._file.truncate(end)
+            # With the first row, so that a run which fails before it leaves nothing that holds something.
+            self._heading = "" if end else format.header
+        except BaseException:
+            self._file.close()
+            raise
+
+    def write(self, image: str, outcome: Outcome) -> None:
+        """Append a row.
+
+        Raises:
+            UsageError: the disk is full.
+        """
+        text = self._heading + self._format.line(image, outcome)
+        data = memoryview(text.encode("utf-8", self._format.encoding_errors))
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise _not_written(self.path, error) from None
+        self._heading = ""
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another run is writing {self.path}", hint="wait for it, or choose another file"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+
+    def _read(self, each: Callable[[Finished], None]) -> int:
+        """Read what is there, and return where its last whole row ends."""
+        end = 0
+        with self.path.open("rb") as file:
+            for number, data in enumerate(file, 1):
+                line = data.decode("utf-8", "surrogateescape")
+                is_header = bool(self._format.header) and number == 1
+                if not line.endswith("\n"):
+                    begins = (
+                        self._format.header.startswith(line)
+                        if is_header
+                        else self._format.may_begin_with(line)
+                    )
+                    if not begins:
+                        raise self._foreign(number, line)
+                elif is_header:
+                    if line != self._format.header:
+                        raise UsageError(
+                            f"{self.path} has other columns than this run would write",
+                            expected=self._format.header.rstrip("\n"),
+                            got=line.rstrip("\n"),
+                            hint="give the same --top-k as before, or choose another file",
+                        )
+                    end += len(data)
+                else:
+                    try:
+                        each(self._format.read(line))
+                    except ValueError:
+                        raise self._foreign(number, line) from None
+                    end += len(data)
+        return end
+
+    def _foreign(self, number: int, line: str) -> UsageError:
+        return UsageError(
+            f"line {number} of {self.path} is no row of this format, so the file is left alone",
+            got=line.rstrip("\n")[:80],
+            hint="choose another file",
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def _open(path: Path) -> FileIO:
+    try:
+        return path.open("ab", buffering=0)
+    except OSError as error:
+        raise _not_written(path, error) from None
+
+
+def _not_written(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path} cannot be written: {error.strerror}", hint="choose another file")

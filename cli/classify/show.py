@@ -1,0 +1,44 @@
+"""A few images, whose answers are shown as bars or printed as one JSON list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pinnace.cli.classify.display import print_answer
+from pinnace.cli.classify.job import Asked, Tally, ask_for_each
+from pinnace.cli.classify.row_formats import Outcome, as_data
+from pinnace.cli.console import err, plain, print_error, print_json
+from pinnace.models.answer import Answer
+from pinnace.models.errors import PinnaceError
+
+
+def show(asked: Asked, images: Sequence[str], *, json: bool) -> bool:
+    """Ask for each image and print what comes; a list is printed when all of it is there.
+
+    Returns:
+        Whether every image has an answer.
+
+    Raises:
+        PinnaceError: the only image cannot be read, or something is wrong with more than one.
+    """
+    rows: list[dict[str, Any]] = []
+    tally = Tally()
+
+    def write(image: str, outcome: Outcome) -> None:
+        if json:
+            rows.append(as_data(image, outcome))
+        elif isinstance(outcome, Answer):
+            print_answer(image, outcome)
+
+    def report(image: str, error: PinnaceError) -> None:
+        if len(images) == 1:
+            raise error
+        if not json:
+            err().print(f"[bold]{plain(image)}[/]", soft_wrap=True)
+            print_error(error)
+
+    ask_for_each(asked, images, tally=tally, write=write, report=report)
+    if json:
+        print_json(rows)
+    return tally.all_well

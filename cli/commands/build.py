@@ -1,0 +1,69 @@
+"""`pinnace build`: TensorRT engines for this machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from pinnace.cli.options import BundleArgument, Json, ProgressOption
+
+
+def build(
+    bundle: BundleArgument,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="Only from this ONNX variant; repeatable.", show_default="every ONNX variant"),
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="tensorrt or tensorrt_rtx.", show_default="the first that can build here"),
+    ] = None,
+    progress: ProgressOption = None,
+    json: Json = False,
+) -> None:
+    """Build TensorRT engines for this machine, prove them where it has a GPU, and add them to the bundle."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pinnace.cli.console import bars, err, out, print_error, print_json
+    from pinnace.export.engines.build import build_variant, choose_builder, sources
+    from pinnace.models.bundle.bundle import Bundle
+    from pinnace.models.errors import CheckFailed
+
+    opened = Bundle.open(bundle)
+    builder = choose_builder(runtime)
+    rows: list[dict[str, Any]] = []
+    failures: list[CheckFailed] = []
+    for source in sources(opened, variant):
+        try:
+            with bars(progress) as show:
+                built = build_variant(opened, source, builder, progress=show)
+        except CheckFailed as error:
+            failures.append(error)
+            print_error(error)
+            continue
+        proved = None if built.parity is None else True
+        problem = None if proved else "there is no GPU here, so the engine was built and not run"
+        rows.append({**asdict(built), "runtime": builder.name, "passed": proved, "problem": problem})
+    if json:
+        print_json({"bundle": str(bundle), "variants": rows, "errors": [str(error) for error in failures]})
+    elif rows:
+        table = Table("variant", "built from", "size", "max rel", "GPU", builder.name)
+        for row in rows:
+            engine, parity = row["engine"], row["parity"]
+            table.add_row(
+                row["name"],
+                engine["source"],
+                f"{row['bytes'] / 1e6:.1f} MB",
+                "not run" if parity is None else f"{parity['max_rel']:.2e}",
+                escape(engine["gpu"] or "none"),
+                engine["version"],
+            )
+        out().print(table)
+    for row in rows:
+        if row["problem"]:
+            err().print(f"{row['name']}: {row['problem']}")
+    if failures:
+        raise typer.Exit(1)

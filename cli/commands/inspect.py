@@ -1,0 +1,113 @@
+"""`pinnace inspect`: what is in a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pinnace.cli.options import BundleArgument, Json
+from pinnace.models.bundle.manifest import FEWEST_FOR_SHARES, Parity, Proof, Tolerance, Variant
+
+if TYPE_CHECKING:
+    from pinnace.models.bundle.bundle import Bundle
+    from pinnace.models.image.preprocess import Preprocess
+
+
+def inspect(bundle: BundleArgument, json: Json = False) -> None:
+    """Show a bundle: source, preprocessing, signature, variants and their parity."""
+    from pinnace.models.bundle.bundle import Bundle
+
+    print_bundle(Bundle.open(bundle), json=json)
+
+
+def print_bundle(bundle: Bundle, *, json: bool) -> None:
+    """Print a bundle as JSON or as tables."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pinnace.cli.console import out, print_json
+
+    manifest = bundle.manifest
+    if json:
+        print_json(to_dict(bundle))
+        return
+    facts = Table.grid(padding=(0, 2))
+    rows = [
+        ("bundle", str(bundle.folder)),
+        ("model", bundle.name),
+        ("source", manifest.source),
+        ("preprocess", _describe(manifest.preprocess)),
+        ("labels", f"{len(bundle.labels)}" if bundle.labels else "none"),
+        ("inputs", ", ".join(map(str, manifest.signature.inputs))),
+        ("outputs", ", ".join(map(str, manifest.signature.outputs))),
+        ("exported", f"{manifest.created} by pinnace {manifest.tools.get('pinnace', '?')}"),
+    ]
+    for name, value in rows:
+        facts.add_row(f"[bold]{name}[/]", escape(value))
+    heads = ("variant", "size", "max abs", "max rel", "cosine", "top-1 agreement", "compared on", "proved in")
+    table = Table(*heads)
+    for variant in manifest.variants:
+        measured = shown(variant)
+        if measured is None:
+            table.add_row(variant.name, _size(variant.bytes), "", "", "", "", "", "[yellow]not proved[/]")
+            continue
+        table.add_row(
+            variant.name,
+            _size(variant.bytes),
+            f"{measured.max_abs:.2e}",
+            f"{measured.max_rel:.2e}",
+            f"{measured.cosine:.6f}",
+            agreement(measured, variant.tolerance),
+            compared_on(measured, variant.tolerance),
+            measured.runtime,
+        )
+    out().print(facts, table)
+
+
+def shown(variant: Variant) -> Parity | Proof | None:
+    """What says most of a variant: the proof on photographs of a lower precision, else the parity."""
+    return (variant.proof if variant.tolerance.photographs_only else None) or variant.parity
+
+
+def agreement(measured: Parity | Proof, tolerance: Tolerance) -> str:
+    """The top-1 agreement for people; nothing where a lower precision was compared on few photographs."""
+    share = measured.top1_agreement
+    few = tolerance.photographs_only and _samples(measured) < FEWEST_FOR_SHARES
+    return "" if share is None or few else f"{share:.1%}"
+
+
+def compared_on(measured: Parity | Proof, tolerance: Tolerance) -> str:
+    """How many of what."""
+    photographs = tolerance.photographs_only or isinstance(measured, Proof)
+    return f"{_samples(measured)} {'photographs' if photographs else 'inputs'}"
+
+
+def _samples(measured: Parity | Proof) -> int:
+    return measured.images if isinstance(measured, Proof) else measured.samples
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
+def _describe(preprocess: Preprocess | None) -> str:
+    if preprocess is None:
+        return "none"
+    parts = []
+    if isinstance(preprocess.resize, int):
+        parts.append(f"shortest edge to {preprocess.resize}, {preprocess.interpolation}")
+    elif preprocess.resize is not None:
+        height, width = preprocess.resize
+        parts.append(f"resize to {height}x{width}, {preprocess.interpolation}")
+    if preprocess.crop is not None:
+        height, width = preprocess.crop
+        parts.append(f"centre crop {height}x{width}")
+    parts.append(preprocess.color)
+    parts.append("mean " + " ".join(f"{value:.4g}" for value in preprocess.mean))
+    parts.append("std " + " ".join(f"{value:.4g}" for value in preprocess.std))
+    return "; ".join(parts)
+
+
+def to_dict(bundle: Bundle) -> dict[str, Any]:
+    """The bundle as `--json` prints it."""
+    return {"bundle": str(bundle.folder), **asdict(bundle.manifest)}

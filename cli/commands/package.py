@@ -1,0 +1,86 @@
+"""`pinnace package`: a bento that serves bundles on a machine with no checkout."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pinnace.cli.console import out, plain, print_json
+from pinnace.cli.options import Json
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.errors import UsageError
+
+
+class Device(str, Enum):
+    """Which ONNX Runtime a bento asks for."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def package(
+    bundle: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Bundles' folders; the first answers where a request names no model.",
+            metavar="BUNDLE...",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The bento's folder.", metavar="DIR", show_default=False)
+    ],
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A variant to put in of each bundle; may be repeated, and the first is served.",
+            show_default="every ONNX variant",
+        ),
+    ] = None,
+    device: Annotated[Device, typer.Option(help="cpu or cuda.", show_default="`cpu`")] = Device.CPU,
+    triton: Annotated[
+        bool,
+        typer.Option("--triton", help="Write a model repository for Triton instead; one variant of each."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make a bento: a folder with the models, Pinnace and a list of what they need, for `bentoml serve`."""
+    opened = [Bundle.open(folder) for folder in bundle]
+    if triton:
+        _package_for_triton(opened, output, variant or [], device, json)
+        return
+    from pinnace.serving.bento import build_bento
+
+    made = build_bento(*opened, folder=output, variants=tuple(variant or ()), device=device.value)
+    if json:
+        print_json(made)
+        return
+    console = out()
+    console.print(f"bento     {plain(str(made.folder))}", soft_wrap=True)
+    console.print(f"tag       {made.tag}")
+    console.print(f"device    {made.device}")
+    console.print(f"variants  {', '.join(made.variants)}")
+    console.print(f"size      {made.bytes / 1e6:.1f} MB")
+    console.print(f"serve     bentoml serve {plain(str(made.folder))}", soft_wrap=True)
+
+
+def _package_for_triton(
+    bundles: list[Bundle], output: Path, variants: list[str], device: Device, json: bool
+) -> None:
+    from pinnace.serving.triton import build_repository
+
+    if len(variants) > 1:
+        raise UsageError("Triton serves one variant of each bundle", hint="give --variant once")
+    made = build_repository(*bundles, folder=output, variant=next(iter(variants), None), device=device.value)
+    if json:
+        print_json(made)
+        return
+    console = out()
+    console.print(f"repository  {plain(str(made.folder))}", soft_wrap=True)
+    console.print(f"models      {', '.join(made.models)}")
+    console.print(f"variants    {', '.join(made.variants)}")
+    console.print(f"size        {made.bytes / 1e6:.1f} MB")
+    console.print(f"serve       tritonserver --model-repository {plain(str(made.folder))}", soft_wrap=True)

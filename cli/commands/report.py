@@ -1,0 +1,69 @@
+"""`pinnace report`: pages of reports, and an index over many devices and dates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pinnace.cli.options import Json
+
+
+def report(
+    reports: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder with reports of pinnace bench, or one report.",
+            metavar="DIR|FILE.json",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The index, an .html file; of one report .html, .md, .csv or .json.",
+            show_default="DIR/index.html; FILE.html",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write an index page over the reports in a folder, and the page of each beside it.
+
+    JSON files that are no report are named and left out. Of one report, write another form.
+    """
+    from pinnace.cli.console import err, out, plain, print_json
+    from pinnace.latency.report import read
+    from pinnace.latency.reports import index
+    from pinnace.latency.reports.write import check_ending, write_report, write_text
+    from pinnace.models.errors import UsageError
+
+    if reports.is_file():
+        path = output or reports.with_suffix(".html")
+        check_ending(path)
+        if path.absolute() == reports.absolute():
+            raise UsageError("the output is the report itself", hint="-o FILE.html")
+        write_report(read(reports), path)
+        if json:
+            print_json({"index": None, "reports": [{"file": str(reports), "page": str(path)}], "damaged": []})
+        else:
+            out().print(plain(str(path)), soft_wrap=True)
+        return
+    path = output or reports / "index.html"
+    if path.suffix != ".html":
+        raise UsageError("an index is a page of HTML", expected="FILE.html", got=str(path))
+    found = index.collect(reports, path)
+    check_ending(path)
+    for entry in found.entries:
+        write_report(entry.report, entry.page)
+    write_text(path, index.render(found, path))
+    for problem in found.damaged:
+        err().print(f"left out: {plain(problem)}", soft_wrap=True)
+    if json:
+        pages = [{"file": str(entry.file), "page": str(entry.page)} for entry in found.entries]
+        print_json({"index": str(path), "reports": pages, "damaged": found.damaged})
+    else:
+        out().print(plain(str(path)), soft_wrap=True)

@@ -1,0 +1,31 @@
+"""`pinnace targets`: where a bundle can run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from pinnace.cli.options import Json
+
+
+def targets(json: Json = False) -> None:
+    """List where a bundle can be made to run; a TOML file of your own is a target too."""
+    from rich.table import Table
+
+    from pinnace.cli.console import out, print_json
+    from pinnace.export.targets import names, read
+
+    found = {name: read(name) for name in names()}
+    if json:
+        print_json([{"name": name, **asdict(target)} for name, target in found.items()])
+        return
+    table = Table("target", "what", "variants", "opset", "batch", "runtimes")
+    for name, target in found.items():
+        table.add_row(
+            name,
+            target.description,
+            "\n".join(target.variants),
+            str(target.opset),
+            "{} to {}".format(*target.batch),
+            "\n".join(target.runtimes),
+        )
+    out().print(table)

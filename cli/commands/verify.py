@@ -1,0 +1,71 @@
+"""`pinnace verify`: is the bundle still what was exported, and does it answer so on this machine?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from pinnace.cli.options import BundleArgument, Json, ProgressOption
+
+
+def verify(
+    bundle: BundleArgument,
+    variant: Annotated[
+        str | None, typer.Option(help="Only this variant, such as onnx-fp32.", show_default="all")
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="Only in this runtime, such as onnxruntime.", show_default="all that work here"),
+    ] = None,
+    progress: ProgressOption = None,
+    json: Json = False,
+) -> None:
+    """Check every file's hash, the preprocessing, and every variant against the golden outputs."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pinnace.cli.commands.inspect import agreement, compared_on
+    from pinnace.cli.console import err, only_data, out, print_json, steps
+    from pinnace.export.validation.verify import passed, verify_bundle
+    from pinnace.models.bundle.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    with only_data(), steps(progress) as step:
+        verdicts = verify_bundle(opened, variant=variant, runtime=runtime, step=step)
+    good = passed(verdicts)
+    if json:
+        rows = [
+            {
+                **asdict(verdict.variant),
+                "parity": None if verdict.parity is None else asdict(verdict.parity),
+                "runtime": verdict.runtime,
+                "passed": verdict.passed,
+                "problem": verdict.problem,
+            }
+            for verdict in verdicts
+        ]
+        print_json({"bundle": str(bundle), "variants": rows, "passed": good})
+    else:
+        heads = ("variant", "runtime", "verdict", "max abs", "max rel", "cosine", "top-1 agreement")
+        table = Table(*heads, "compared on")
+        words = {True: "[green]passed[/]", False: "[bold red]failed[/]", None: "[yellow]not run[/]"}
+        for verdict in verdicts:
+            parity, tolerance = verdict.parity, verdict.variant.tolerance
+            table.add_row(
+                verdict.variant.name,
+                verdict.runtime or "",
+                words[verdict.passed],
+                "" if parity is None else f"{parity.max_abs:.2e}",
+                "" if parity is None else f"{parity.max_rel:.2e}",
+                "" if parity is None else f"{parity.cosine:.6f}",
+                "" if parity is None else agreement(parity, tolerance),
+                "" if parity is None else compared_on(parity, tolerance),
+            )
+        out().print(table)
+    for verdict in verdicts:
+        if verdict.problem is not None:
+            err().print(f"{verdict.variant.name}: {escape(verdict.problem)}")
+    if not good:
+        raise typer.Exit(1)

@@ -1,0 +1,137 @@
+"""The command line: every verb of `pinnace`, and how its errors become sentences and exit statuses."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from pinnace.cli.commands import (
+    bench,
+    build,
+    classify,
+    compare,
+    doctor,
+    eval,
+    export,
+    inspect,
+    models,
+    package,
+    report,
+    serve,
+    targets,
+    verify,
+)
+from pinnace.cli.console import out, print_error
+from pinnace.models.errors import PinnaceError, UsageError
+
+# Newer versions of typer bring their own copy of click, so its errors are reached through typer.
+_WRONG_USAGE: Any = typer.BadParameter.__mro__[2]
+
+INTERNAL_ERROR = 70
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="pinnace",
+    help="Carry a trained image model from its checkpoint to the place where it answers.",
+    no_args_is_help=False,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(export.export)
+app.command()(build.build)
+app.command()(verify.verify)
+app.command()(eval.eval)
+app.command()(bench.bench)
+app.command()(compare.compare)
+app.command()(report.report)
+app.command()(serve.serve)
+app.command()(package.package)
+app.command()(classify.classify)
+app.command()(inspect.inspect)
+app.command()(models.models)
+app.command()(targets.targets)
+app.command()(doctor.doctor)
+
+_NEWCOMER = """Pinnace carries a trained image model from its checkpoint to the place where it answers.
+
+To begin with:
+  pinnace export efficientnet_lite0 -o efficientnet_lite0.bundle
+  pinnace serve efficientnet_lite0.bundle
+  pinnace classify photo.jpg --url http://localhost:3000
+
+pinnace --help lists everything."""
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if debug:
+        os.environ["PINNACE_DEBUG"] = "1"
+    if version:
+        from importlib.metadata import version as installed
+
+        out().print(installed("pinnace"))
+    elif context.invoked_subcommand is None:
+        out().print(_NEWCOMER)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name of a file need not be text that this terminal or pipe can show.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    try:
+        status = app(arguments, prog_name="pinnace", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except _WRONG_USAGE as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "pinnace"
+        return _fail(UsageError(error.format_message().strip().rstrip("."), hint=f"{command} --help"))
+    except PinnaceError as error:
+        return _fail(error)
+    except BrokenPipeError:
+        # The reader of our output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if _debug():
+            raise
+        internal = PinnaceError(
+            f"something went wrong inside pinnace: {type(error).__name__}: {error}",
+            hint="run it again as `pinnace --debug ...` and report the traceback",
+        )
+        _fail(internal)
+        return INTERNAL_ERROR
+
+
+def _fail(error: PinnaceError) -> int:
+    if _debug():
+        raise error
+    print_error(error)
+    return error.exit_status
+
+
+def _debug() -> bool:
+    return bool(os.environ.get("PINNACE_DEBUG"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""What is said between a client and a server, apart from how it is sent.
+
+Each method of `Exchanges` is a generator: it yields a `Step` and is sent the step's outcome, or has thrown
+into it what the step raised, until it returns. `Client` and `AsyncClient` only carry out the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from pinnace.clients import responses
+from pinnace.clients.encoding import ImageSource, encode
+from pinnace.clients.errors import NoAnswer, Refused, Unreachable
+from pinnace.clients.responses import ServedModel
+from pinnace.clients.retry import Retry, retry_after
+from pinnace.models.answer import Answer
+from pinnace.models.errors import ImageError, PinnaceError, ServerError, UsageError
+
+T = TypeVar("T")
+
+_FULL = (429, 503)
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait for some seconds."""
+
+    seconds: float
+
+
+Work: TypeAlias = Callable[[], bytes]  # work that takes a while, for a thread where there is an event loop
+Step: TypeAlias = httpx.Request | Pause | Work
+Exchange: TypeAlias = Generator[Step, Any, T]
+
+
+class Exchanges:
+    """The exchanges with one server; holds no connection."""
+
+    def __init__(
+        self, url: str, *, timeout: float, retries: int, retries_when_full: int | None, api_key: str | None
+    ) -> None:
+        """Check the URL and the numbers.
+
+        Args:
+            url: the server's root.
+            timeout: seconds; see `pinnace.clients.client.Client`.
+            retries: how often a request is made again where the connection fails.
+            retries_when_full: how often where the server is full; as `retries` where None.
+            api_key: what the server asks for, if anything.
+
+        Raises:
+            UsageError: the URL is none, a number is out of range, or the key cannot stand in a header.
+        """
+        try:
+            parsed = httpx.URL(url.rstrip("/"))
+        except httpx.InvalidURL:
+            parsed = httpx.URL()
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise UsageError(f"{url!r} is no URL", expected="http://HOST:PORT or https://HOST:PORT")
+        if not timeout > 0:
+            raise UsageError("timeout must be more than 0 seconds", got=str(timeout))
+        retries_when_full = retries if retries_when_full is None else retries_when_full
+        if min(retries, retries_when_full) < 0:
+            raise UsageError("retries must be at least 0", got=str(min(retries, retries_when_full)))
+        if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+            raise UsageError("the API key has characters that cannot be sent", expected="printable ASCII")
+        self._root = str(parsed)
+        self._timeout = timeout
+        self._when_broken = Retry(retries)
+        self._when_full = Retry(retries_when_full)
+        self._headers = {"Accept": "application/json", "User-Agent": "pinnace"}
+        if api_key is not None:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        # A password in the URL must not show in a message.
+        self.url = str(parsed.copy_with(username=None, password=None)) if parsed.userinfo else self._root
+
+    def classify(self, image: ImageSource, top_k: int | None, model: str | None) -> Exchange[Answer]:
+        """Send an image, and read the answer."""
+        # Whatever reads, decodes or encodes an image is kept away from an event loop.
+        data = image if isinstance(image, bytes) else (yield partial(encode, image))
+        request = self._request(
+            "POST",
+            _path("classify", model),
+            params={} if top_k is None else {"top_k": top_k},
+            content=data,
+            headers={"Content-Type": "application/octet-stream"},
+        )
+        response = yield from self._answer(request)
+        return responses.answer(self.url, response)
+
+    def classify_batch(
+        self, images: Iterable[ImageSource], top_k: int | None, model: str | None
+    ) -> Exchange[list[Answer | PinnaceError]]:
+        """Send several images in one request, and read an answer or an error for each."""
+        outcomes: list[Answer | PinnaceError | None] = []
+        files = []
+        for image in images:
+            try:
+                data = image if isinstance(image, bytes) else (yield partial(encode, image))
+            except ImageError as error:
+                outcomes.append(error)
+            else:
+                outcomes.append(None)
+                files.append(("images", (str(len(outcomes)), data, "application/octet-stream")))
+        results: Iterator[Answer | Refused] = iter(())
+        if files:
+            params = {} if top_k is None else {"top_k": top_k}
+            request = self._request("POST", _path("classify_batch", model), params=params, files=files)
+            response = yield from self._answer(request)
+            results = iter(responses.results(self.url, response, len(files)))
+        return [next(results) if outcome is None else outcome for outcome in outcomes]
+
+    def models(self) -> Exchange[tuple[ServedModel, ...]]:
+        """Ask what is served."""
+        response = yield from self._answer(self._request("GET", "/models"))
+        return responses.models(self.url, response)
+
+    def ready(self) -> Exchange[bool]:
+        """Ask once whether the server would answer."""
+        try:
+            response = yield from self._attempt(self._request("GET", "/readyz"))
+        except (Unreachable, NoAnswer):
+            return False
+        if response.status_code not in (200, 503):
+            raise responses.refusal(self.url, response)
+        return bool(response.status_code == 200)
+
+    def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:
+        headers = {**self._headers, **parts.pop("headers", {})}
+        # However many wait for a connection, they wait on this side: only what is sent is timed.
+        timeout = httpx.Timeout(self._timeout, pool=None).as_dict()
+        return httpx.Request(
+            method, self._root + path, headers=headers, extensions={"timeout": timeout}, **parts
+        )
+
+    def _answer(self, request: httpx.Request) -> Exchange[httpx.Response]:
+        """Make a request until it is answered well, it is refused for good, or the attempts are used up."""
+        broken = full = 0
+        while True:
+            error: ServerError
+            wait = None
+            try:
+                response: httpx.Response = yield from self._attempt(request)
+            except (Unreachable, NoAnswer) as failure:
+                error = failure
+                broken += 1
+                if not isinstance(failure.__cause__, httpx.ReadTimeout | httpx.WriteTimeout):
+                    wait = self._when_broken.wait(broken)
+            else:
+                if response.is_success:
+                    return response
+                error = responses.refusal(self.url, response)
+                if response.status_code in _FULL:
+                    full += 1
+                    wait = self._when_full.wait(full, retry_after(response.headers.get("Retry-After")))
+            if wait is None:
+                raise error
+            yield Pause(wait)
+
+    def _attempt(self, request: httpx.Request) -> Exchange[httpx.Response]:
+        try:
+            response: httpx.Response = yield request
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+            reason = str(error) or "no connection was made in time"
+            raise Unreachable(
+                f"{self.url} cannot be reached: {reason}",
+                hint="is it running? `pinnace serve BUNDLE` starts one",
+            ) from error
+        except httpx.TimeoutException as error:
+            raise NoAnswer(
+                f"{self.url} did not answer in {self._timeout:g} seconds",
+                hint="the server is busy or stuck; wait longer, or send fewer images at once",
+            ) from error
+        except httpx.TransportError as error:
+            reason = str(error).rstrip(".") or type(error).__name__
+            raise NoAnswer(f"{self.url} ended the connection without an answer: {reason}") from error
+        except httpx.DecodingError as error:
+            raise responses.not_ours(self.url) from error
+        return response
+
+
+def _path(verb: str, model: str | None) -> str:
+    return f"/{verb}" if model is None else f"/models/{quote(model, safe='')}/{verb}"

@@ -1,0 +1,1 @@
+"""How fast a bundle or a server is: scenarios, load, measurement, reports."""

@@ -1,0 +1,114 @@
+"""A comparison as a page of HTML, with a picture of the ratios and the distributions side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pinnace.latency.comparison.bootstrap import RESAMPLES
+from pinnace.latency.comparison.compare import Change, Shared
+from pinnace.latency.numbers import number
+from pinnace.latency.report import LatencyReport
+from pinnace.latency.reports import facts
+from pinnace.latency.reports.chart import Panel, drawing, words
+from pinnace.latency.reports.charts import LEFT, RIGHT, WIDE, Figure, cdf, legend_of, twice, x_ticks
+from pinnace.latency.reports.html import document, figure, grid, table, warnings
+from pinnace.latency.reports.scale import Scale, fit
+from pinnace.latency.reports.svg import Markup, tag, text
+
+SHOWN = ("p50", "p90", "p99", "throughput")
+METHOD = (
+    "Ratios are those to the first report. The intervals hold with 95 % confidence; they come from "
+    f"{RESAMPLES:,} resamples of blocks of neighbouring latencies (circular block bootstrap, fixed seed), "
+    "and say nothing of what differs from one run to the next, such as temperature or the load of others."
+)
+
+
+def render(
+    reports: Sequence[LatencyReport], names: Sequence[str], rows: Sequence[Shared], failed: Sequence[str]
+) -> str:
+    """The page."""
+    title = f"{', '.join(names[1:])} against {names[0]}"
+    content = [
+        tag("h1", text(title)),
+        tag("p", text(METHOD), class_="under"),
+        warnings(failed),
+        tag("h2", "What is compared"),
+        table(
+            [
+                (name, f"{facts.title(report)}, {facts.when(report)}")
+                for name, report in zip(names, reports, strict=True)
+            ]
+        ),
+    ]
+    for row in rows:
+        content += [tag("h2", text(row.name)), _figures(row, names), figure(ratios(row, names))]
+        named = [
+            replace(result, variant=name, runtime="") for name, result in zip(names, row.results, strict=True)
+        ]
+        if drawn := cdf(named):
+            content.append(figure(drawn))
+    for name, report in zip(names, reports, strict=True):
+        content += [tag("h2", text(f"The machine of {name}")), table(facts.device(report.device))]
+        content.append(warnings(facts.warnings(report)))
+    return document(title, content)
+
+
+def ratios(row: Shared, names: Sequence[str]) -> Figure:
+    """Each ratio as a dot with its interval as a line; 1 is no change."""
+    lines = [
+        (place, change)
+        for metric in SHOWN
+        for place, changes in enumerate(row.changes)
+        for change in changes
+        if change.metric == metric
+    ]
+    values = [1.0] + [value for _, change in lines for value in (change.ratio, *(change.interval or ()))]
+    step = 26
+
+    def draw(width: int) -> Markup:
+        foot = 30.0 + step * len(lines)
+        panel = Panel(
+            fit(values, LEFT + 36, width - RIGHT - (150 if width == WIDE else 44)), Scale(0, 1, foot, 24)
+        )
+        panel.x_axis("ratio to the first, 1 is no change", x_ticks(width) - 2)
+        panel.upright(1.0, "")
+        content = []
+        for i, (place, change) in enumerate(lines):
+            at = 1 - (i + 0.5) / len(lines)
+            if change.interval:
+                panel.line([(change.interval[0], at), (change.interval[1], at)], place + 1)
+            panel.dot(change.ratio, at, place + 1, f"{names[place + 1]}: {told(change)}")
+            if place == 0:
+                content.append(words(change.metric, 2, panel.y(at) + 4))
+            beside = told(change) if width == WIDE else f"{change.ratio:.3f}x"
+            content.append(words(beside, width - 2, panel.y(at) + 4, "value", "end"))
+        return drawing(width, foot + 40, f"Ratios of {row.name}", panel.markup(), *content)
+
+    legend = legend_of(names) if len(names) > 2 else ""
+    return twice(
+        "ratios", "Ratios", "Latencies: left of 1 is faster. Throughput: right of 1 is faster.", draw, legend
+    )
+
+
+def told(change: Change) -> str:
+    """A ratio with its interval."""
+    if change.interval is None:
+        return f"{change.ratio:.3f}x"
+    return f"{change.ratio:.3f}x ({change.interval[0]:.3f}\N{EN DASH}{change.interval[1]:.3f})"
+
+
+def _figures(row: Shared, names: Sequence[str]) -> Markup:
+    head = ["", names[0], *(part for name in names[1:] for part in (name, "ratio"))]
+    lines = []
+    for metric in SHOWN:
+        cells = [f"{metric}, {'images/s' if metric == 'throughput' else 'ms'}"]
+        for changes in row.changes:
+            for change in changes:
+                if change.metric == metric:
+                    cells += ([number(change.first)] if len(cells) == 1 else []) + [
+                        number(change.value),
+                        told(change),
+                    ]
+        lines.append([text(cell) for cell in cells])
+    return grid(head, lines)

@@ -1,0 +1,202 @@
+"""What the CPU's side of the machine says at one moment: clocks, temperatures, load, throttling."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pinnace.latency.device.cpu import allowed_cpus
+from pinnace.latency.device.sysfs import Gauges, Tree
+
+# A big server has hundreds of CPUs, and to ask each for its clock costs each an interrupt.
+_MOST_CLOCKS = 8
+_ZONES = "sys/class/thermal/thermal_zone*"
+_HWMON = "sys/class/hwmon/hwmon*"
+# Chips on the mainboard and in disks have temperatures too, which say nothing of the CPU.
+_CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "scpi_sensors", "bcm2711_thermal")
+_MHZ = re.compile(r"^cpu MHz\s*:\s*([\d.]+)", re.MULTILINE)
+
+
+class Clocks:
+    """The clocks of the CPUs that this process may use."""
+
+    def __init__(self, tree: Tree) -> None:
+        allowed = allowed_cpus(tree)
+        step = max(1, -(-len(allowed) // _MOST_CLOCKS))
+        names = [f"sys/devices/system/cpu/cpu{n}/cpufreq/scaling_cur_freq" for n in allowed[::step]]
+        self._gauges = Gauges(tree, names)
+        # Without cpufreq, x86 has the clock in a file that is long to read. A virtual machine has there what
+        # its host once told it, whatever the clock is.
+        known = self._gauges.names or "hypervisor" in (tree.text("proc/cpuinfo") or "")
+        self._cpuinfo = None if known else tree
+
+    def mean_mhz(self) -> float | None:
+        """The mean of the clocks now, in MHz, or None where the system does not say."""
+        if self._cpuinfo is not None:
+            values = [float(value) for value in _MHZ.findall(self._cpuinfo.text("proc/cpuinfo") or "")]
+        else:
+            values = [v / 1000 for name in self._gauges.names if (v := self._gauges.number(name))]
+        return round(sum(values) / len(values), 1) if values else None
+
+    def close(self) -> None:
+        """Close the files."""
+        self._gauges.close()
+
+
+class Temperatures:
+    """Temperatures by the sensors' own names: the kernel's thermal zones, else the CPU's hwmon chip."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._names: dict[str, str] = {}
+        for zone in tree.glob(_ZONES):
+            self._add(tree.text(f"{zone}/type") or "zone", f"{zone}/temp")
+        for chip in tree.glob(_HWMON):
+            if tree.text(f"{chip}/name") in _CPU_CHIPS:
+                for sensor in tree.glob(f"{chip}/temp*_input"):
+                    label = tree.text(sensor.replace("_input", "_label")) or tree.text(f"{chip}/name")
+                    self._add(label or "CPU", sensor)
+        self._gauges = Gauges(tree, list(self._names))
+
+    def _add(self, label: str, file: str) -> None:
+        taken = set(self._names.values())
+        number = 2
+        name = label
+        while name in taken:
+            name = f"{label} {number}"
+            number += 1
+        self._names[file] = name
+
+    def read(self) -> dict[str, float]:
+        """Degrees Celsius by name. A sensor that is switched off, or says what cannot be, is left out."""
+        found = {}
+        for file in self._gauges.names:
+            value = self._gauges.number(file)
+            # A powered-down block of a Tegra reports -256 or -273 degrees, or fails.
+            if value is not None and -50_000 < value < 200_000:
+                found[self._names[file]] = round(value / 1000, 1)
+        return found
+
+    def close(self) -> None:
+        """Close the files."""
+        self._gauges.close()
+
+
+@dataclass(frozen=True)
+class Load:
+    """How busy the CPUs were between two readings.
+
+    Attributes:
+        busy: share of the machine's CPUs, 0 to 1.
+        others: CPUs that processes kept busy which are not measured.
+        stolen: CPUs that the host of a virtual machine gave to others.
+    """
+
+    busy: float
+    others: float
+    stolen: float
+
+
+class LoadMeter:
+    """Load of the machine, and what part of it is not ours, from /proc/stat and /proc/PID/stat."""
+
+    def __init__(self, tree: Tree, processes: tuple[int, ...] = ()) -> None:
+        """Watch.
+
+        Args:
+            tree: where the files are.
+            processes: which are measured, besides this one.
+        """
+        names = ["proc/stat", "proc/self/stat", *(f"proc/{process}/stat" for process in processes)]
+        self._gauges = Gauges(tree, names)
+        self._last = self._read()
+        self._load: Load | None = None
+
+    def since(self) -> Load | None:
+        """The load since the last call, or None where the system does not say.
+
+        The system counts in ticks, mostly of 10 ms, so within ten of them the answer stays what it was.
+        """
+        before, now = self._last, self._read()
+        if before is None or now is None or now.total - before.total < 10 * now.cpus:
+            return self._load
+        self._last = now
+        # The first line of /proc/stat adds up all CPUs, so its total passes `cpus` times as fast as time.
+        ticks = (now.total - before.total) / now.cpus
+        others = max(0.0, (now.busy - before.busy) - (now.own - before.own)) / ticks
+        self._load = Load(
+            busy=round(min(1.0, (now.busy - before.busy) / (now.total - before.total)), 3),
+            others=round(others, 2),
+            stolen=round(max(0.0, now.stolen - before.stolen) / ticks, 2),
+        )
+        return self._load
+
+    def _read(self) -> _Ticks | None:
+        text = self._gauges.text("proc/stat") or ""
+        fields = text.partition("\n")[0].split()
+        if len(fields) < 9 or fields[0] != "cpu":
+            return None
+        user, nice, system, idle, iowait, irq, softirq, stolen = map(int, fields[1:9])
+        busy = user + nice + system + irq + softirq
+        own = 0
+        for name in self._gauges.names[1:]:
+            # The name in parentheses may hold spaces; utime and stime are the 12th and 13th field after it.
+            after = (self._gauges.text(name) or "").rpartition(")")[2].split()
+            own += int(after[11]) + int(after[12]) if len(after) > 12 else 0
+        cpus = max(1, len(re.findall(r"^cpu\d", text, re.MULTILINE)))
+        return _Ticks(busy + idle + iowait + stolen, busy, stolen, own, cpus)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._gauges.close()
+
+
+@dataclass(frozen=True)
+class _Ticks:
+    total: int
+    busy: int
+    stolen: int
+    own: int
+    cpus: int
+
+
+class Throttling:
+    """Why the CPU's clocks are held down: Intel counts it, a Raspberry Pi has bits, a Tegra has coolers."""
+
+    # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
+    _PI = ((0, "under_voltage"), (1, "frequency_capped"), (2, "throttled"), (3, "soft_temperature_limit"))
+    _PI_FILE = "sys/devices/platform/soc/soc:firmware/get_throttled"
+
+    def __init__(self, tree: Tree) -> None:
+        counts = tree.glob("sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count")
+        self._counts = Gauges(tree, counts[: 2 * _MOST_CLOCKS])
+        coolers = [
+            cooler
+            for cooler in tree.glob("sys/class/thermal/cooling_device*")
+            if re.search(r"throttl|alert|cpufreq|devfreq", tree.text(f"{cooler}/type") or "", re.IGNORECASE)
+        ]
+        self._types = {f"{cooler}/cur_state": tree.text(f"{cooler}/type") or "cooling" for cooler in coolers}
+        self._coolers = Gauges(tree, list(self._types))
+        self._pi = Gauges(tree, [self._PI_FILE])
+        self._last = self._total()
+
+    def _total(self) -> float:
+        return sum(self._counts.number(name) or 0 for name in self._counts.names)
+
+    def reasons(self) -> tuple[str, ...]:
+        """What has held the clocks down since the last call, in the words of the system."""
+        found = []
+        total = self._total()
+        if total > self._last:
+            found.append("thermal_throttle")
+        self._last = total
+        found.extend(self._types[name] for name in self._coolers.names if self._coolers.number(name))
+        bits = self._pi.text(self._PI_FILE)
+        if bits is not None:
+            value = int(bits, 16)
+            found.extend(word for bit, word in self._PI if value >> bit & 1)
+        return tuple(dict.fromkeys(found))
+
+    def close(self) -> None:
+        """Close the files."""
+        for gauges in (self._counts, self._coolers, self._pi):
+            gauges.close()

@@ -1,0 +1,271 @@
+"""The measurement itself: warm up, then time rows in turns, then work out their figures."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+from pinnace.latency.load_generators import Load
+from pinnace.latency.report import Caveat, RatePoint, Ratio, Result, Round, Samples, Settings, WarmUp
+from pinnace.latency.scenarios import MLPERF_OFFLINE_SAMPLES, MULTI_STREAM, OFFLINE, SERVER, Plan, Scenario
+from pinnace.latency.statistics import PERCENTILES, bound, deviation, mean, percentile
+from pinnace.latency.subjects.base import Subject
+from pinnace.latency.system_under_test import SystemUnderTest
+
+WINDOW_S = 0.25
+WINDOW_CALLS = 5
+WARM_UP_S = 10.0
+STABLE = 0.10
+_STABLE_WINDOWS = 3
+
+# Rates that are tried between one that holds the bound and one that does not.
+_HALVINGS = 5
+# At a low rate --min-queries would take minutes: a rate takes at most so many durations, or these few.
+_LONGEST = 4
+_FEWEST = 10
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass
+class Row:
+    """A subject under one scenario, and what has been measured of it."""
+
+    subject: Subject
+    warm_up: WarmUp
+    starts: list[float] = field(default_factory=list)
+    taken: list[float] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+    seconds: float = 0.0
+    images: int = 0
+    errors: int = 0
+
+
+def warm_up(subject: Subject, size: int, most_s: float = WARM_UP_S) -> WarmUp:
+    """Call a subject until the medians of three windows lie within 10 % of each other."""
+    began = time.perf_counter()
+    windows: list[float] = []
+    index = 0
+    while True:
+        taken: list[float] = []
+        window = time.perf_counter()
+        while len(taken) < WINDOW_CALLS or time.perf_counter() - window < WINDOW_S:
+            started = time.perf_counter()
+            subject.call([(index + step) % subject.library for step in range(size)])
+            taken.append(1000 * (time.perf_counter() - started))
+            index = (index + 1) % subject.library
+        windows.append(round(statistics.median(taken), 4))
+        last = windows[-_STABLE_WINDOWS:]
+        stable = len(last) == _STABLE_WINDOWS and max(last) <= (1 + STABLE) * min(last)
+        seconds = time.perf_counter() - began
+        if stable or seconds >= most_s:
+            subject.stages()
+            return WarmUp(round(seconds, 3), tuple(windows), stable)
+
+
+def in_turns(
+    load: Load, scenario: Scenario, subjects: Sequence[Subject], settings: Settings, progress: Progress
+) -> list[Result]:
+    """Time subjects under a closed scenario, in rounds in which each has its turn.
+
+    Whatever else the machine does falls on all of them, and the ratios are taken within the rounds.
+    """
+    rows = [Row(subject, warm_up(subject, _call_size(scenario, subject))) for subject in subjects]
+    began = time.perf_counter()
+    for turn in range(settings.rounds):
+        for row in rows:
+            name = f"{scenario.name}: {row.subject.facts.variant} {row.subject.facts.runtime}".strip()
+            progress(name, settings.duration_s / settings.rounds)
+            plan = _plan(scenario, row, settings, turn)
+            samples, system = _run(load, plan, row.subject, scenario)
+            offset = time.perf_counter() - began
+            _add(row, scenario, samples, system, offset)
+    results = [_result(load, scenario, row) for row in rows]
+    return _with_ratios(results)
+
+
+def _call_size(scenario: Scenario, subject: Subject) -> int:
+    """Images of one call."""
+    return min(subject.batch, scenario.samples) if scenario is MULTI_STREAM else subject.batch
+
+
+def _plan(scenario: Scenario, row: Row, settings: Settings, turn: int) -> Plan:
+    seconds = settings.duration_s / settings.rounds
+    call_s = row.warm_up.windows[-1] / 1000
+    size = _call_size(scenario, row.subject)
+    samples = 0
+    if scenario is OFFLINE:
+        samples = max(1, round(seconds / call_s)) * size * row.subject.at_once
+        if settings.mlperf:
+            samples = max(samples, MLPERF_OFFLINE_SAMPLES)
+        samples = -(-samples // size) * size
+    return Plan(
+        scenario=scenario,
+        seconds=seconds,
+        min_queries=max(1, -(-settings.min_queries // settings.rounds)),
+        seed=settings.seed + turn,
+        library=row.subject.library,
+        expected_s=call_s * max(1, scenario.samples // size),
+        samples=samples,
+        mlperf=settings.mlperf,
+    )
+
+
+def _run(load: Load, plan: Plan, subject: Subject, scenario: Scenario) -> tuple[Samples, SystemUnderTest]:
+    size = _call_size(scenario, subject)
+    together = scenario in (MULTI_STREAM, OFFLINE)
+    system = SystemUnderTest(
+        subject,
+        images=1 if together else size,
+        size=size if together else 1,
+        threaded=scenario is SERVER or (together and subject.at_once > 1),
+    )
+    try:
+        samples = load.run(plan, system)
+    finally:
+        system.close()
+    return samples, system
+
+
+def _add(row: Row, scenario: Scenario, samples: Samples, system: SystemUnderTest, ended: float) -> None:
+    spent = max(s + ms / 1000 for s, ms in zip(samples.start_s, samples.latency_ms, strict=True))
+    offset = max(0.0, ended - spent)
+    if scenario is OFFLINE:
+        # Every sample is due at the beginning; what tells something is how long each call took.
+        starts, now = [], 0.0
+        for each in system.calls:
+            starts.append(round(offset + now, 6))
+            now += each / 1000 / system.subject.at_once
+        taken: Sequence[float] = [round(each, 6) for each in system.calls]
+    else:
+        starts = [round(offset + start, 6) for start in samples.start_s]
+        taken = samples.latency_ms
+    row.starts += starts
+    row.taken += taken
+    row.rounds.append(Round(round(offset, 3), len(taken), percentile(sorted(taken), 50)))
+    row.seconds += spent
+    row.images += system.images
+    row.errors += system.errors
+
+
+def _result(load: Load, scenario: Scenario, row: Row) -> Result:
+    ordered = sorted(row.taken)
+    p50, p90, p95, p99 = (percentile(ordered, percent) for percent in PERCENTILES)
+    middle, std = mean(ordered), deviation(ordered)
+    caveats = []
+    if not row.warm_up.stable:
+        caveats.append(Caveat("warm-up", f"still not steady after {WARM_UP_S:.0f} s or more of warming up"))
+    if row.errors:
+        caveats.append(Caveat("errors", f"{row.errors} of {len(ordered)} queries had no answer"))
+    return Result(
+        **asdict(row.subject.facts),
+        batch=_call_size(scenario, row.subject),
+        scenario=scenario.name,
+        p50_ms=p50,
+        p90_ms=p90,
+        p95_ms=p95,
+        p99_ms=p99,
+        mean_ms=round(middle, 6),
+        min_ms=ordered[0],
+        max_ms=ordered[-1],
+        std_ms=round(std, 6),
+        cv=round(std / middle, 6),
+        throughput=round(row.images / row.seconds, 4),
+        samples=len(ordered),
+        duration_s=round(row.seconds, 6),
+        loadgen=load.name,
+        errors=row.errors,
+        early_stopping=tuple(bound(ordered, percent) for percent in (90.0, 99.0)),
+        latencies=Samples(tuple(row.starts), tuple(row.taken)),
+        stages=row.subject.stages(),
+        rounds=tuple(row.rounds),
+        warm_up=row.warm_up,
+        warnings=tuple(caveats),
+    )
+
+
+def _with_ratios(results: list[Result]) -> list[Result]:
+    if len(results) < 2:
+        return results
+    base = results[0]
+    rated = []
+    for result in results:
+        ratios = sorted(
+            one.p50_ms / other.p50_ms for one, other in zip(base.rounds, result.rounds, strict=True)
+        )
+        low, middle, high = (percentile(ratios, percent) for percent in (10, 50, 90))
+        ratio = Ratio(base.row, round(middle, 4), round(low, 4), round(high, 4), len(ratios))
+        rated.append(replace(result, ratio=ratio))
+    return rated
+
+
+def at_rates(load: Load, subject: Subject, settings: Settings, progress: Progress) -> Result:
+    """The highest rate of Poisson arrivals at which the 99th percentile holds the bound, found by halving.
+
+    Each rate is tried for the whole duration, and up to four times as long where it has too few queries.
+    Where no rate holds, the row is that of the lowest.
+    """
+    warm = warm_up(subject, subject.batch)
+    assert settings.max_p99_ms is not None
+    points: list[RatePoint] = []
+    best: Result | None = None
+
+    def attempt(rate: float) -> bool:
+        nonlocal best
+        progress(
+            f"server: {subject.facts.variant} {subject.facts.runtime} at {rate:.4g}/s", settings.duration_s
+        )
+        row = Row(subject, warm)
+        in_time = int(_LONGEST * settings.duration_s * rate / subject.batch)
+        plan = Plan(
+            SERVER,
+            settings.duration_s,
+            min(settings.min_queries, max(_FEWEST, in_time)),
+            settings.seed,
+            subject.library,
+            warm.windows[-1] / 1000,
+            rate=rate / subject.batch,
+            mlperf=settings.mlperf,
+        )
+        samples, system = _run(load, plan, subject, SERVER)
+        _add(row, SERVER, samples, system, 0.0)
+        result = _result(load, SERVER, row)
+        assert settings.max_p99_ms is not None
+        valid = result.p99_ms <= settings.max_p99_ms and not result.errors
+        points.append(
+            RatePoint(
+                round(rate, 4),
+                result.throughput,
+                result.p50_ms,
+                result.p99_ms,
+                result.samples,
+                result.errors,
+                valid,
+            )
+        )
+        if valid and (best is None or result.throughput > best.throughput):
+            best = result
+        elif best is None and (len(points) == 1 or rate <= min(point.rate for point in points)):
+            lowest[:] = [result]
+        return valid
+
+    lowest: list[Result] = []
+    capacity = 1000 * subject.batch / warm.windows[-1]
+    low, high = 0.0, capacity / 2
+    while attempt(high) and len(points) < _HALVINGS:
+        low, high = high, high * 2
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if attempt(middle):
+            low = middle
+        else:
+            high = middle
+    result = best or lowest[0]
+    caveats = result.warnings
+    if best is None:
+        message = f"no rate that was tried holds a 99th percentile of {settings.max_p99_ms:g} ms"
+        caveats = (*caveats, Caveat("bound", message))
+    ordered = tuple(sorted(points, key=lambda point: point.rate))
+    return replace(result, rates=ordered, warnings=caveats)

@@ -1,0 +1,185 @@
+"""One bench: opens what is to be timed, watches the machine, and makes the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime, timezone
+from importlib.metadata import version
+
+from pinnace.latency import caveats as device_warnings
+from pinnace.latency.device.describe import describe
+from pinnace.latency.device.monitor import DeviceMonitor
+from pinnace.latency.device.nvidia import open_nvml
+from pinnace.latency.load_generators import load as the_load
+from pinnace.latency.measure import Progress, at_rates, in_turns
+from pinnace.latency.report import SCHEMA_VERSION, Caveat, LatencyReport, Result, Settings, State
+from pinnace.latency.scenarios import MULTI_STREAM, OFFLINE, SERVER, Scenario, parse
+from pinnace.latency.subjects.base import Subject
+from pinnace.latency.subjects.eager import EAGER, EagerTorch
+from pinnace.latency.subjects.http import MOST_CONNECTIONS, OFFLINE_CONNECTIONS, Served
+from pinnace.latency.subjects.runtime import InProcess
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Variant
+from pinnace.models.bundle.signature import BATCH
+from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
+from pinnace.models.runtimes import all_runtimes, readers_for
+from pinnace.models.runtimes.base import RuntimeOptions
+
+ALL = "all"
+OFFLINE_BATCH = 8
+
+# Makes the subjects of a scenario, each to be closed; what cannot be made is a caveat.
+Openers = Sequence[Callable[[Scenario], Subject]]
+
+
+def bench(openers: Openers, settings: Settings, progress: Progress) -> LatencyReport:
+    """Time everything under every scenario.
+
+    Args:
+        openers: each opens one subject for a scenario; the first one that opens is the baseline.
+        settings: what was asked for.
+        progress: called with a name, and the seconds that it will take, before each turn.
+
+    Raises:
+        PinnaceError: none of the subjects can be opened (the error of the first), or one fails under load.
+    """
+    created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    load = the_load()
+    nvml = open_nvml()
+    results: list[Result] = []
+    caveats: list[Caveat] = []
+    info = describe(nvml=nvml)
+    caveats += device_warnings.of_device(info)
+    try:
+        for scenario in parse(",".join(settings.scenarios)):
+            with ExitStack() as stack:
+                subjects, skipped = _open(openers, scenario, stack)
+                caveats += [caveat for caveat in skipped if caveat not in caveats]
+                groups = [[subject] for subject in subjects] if scenario is SERVER else [subjects]
+                for group in groups:
+                    monitor = DeviceMonitor(nvml=nvml)
+                    monitor.start()
+                    try:
+                        if scenario is SERVER:
+                            rows = [at_rates(load, group[0], settings, progress)]
+                        else:
+                            rows = in_turns(load, scenario, group, settings, progress)
+                    finally:
+                        samples = monitor.stop()
+                    state = State(samples[0], samples[1:-1], samples[-1]) if len(samples) > 1 else State()
+                    for row in rows:
+                        about = device_warnings.of_result(info, row, settings.provider)
+                        during = device_warnings.of_timeline(info, samples)
+                        results.append(replace(row, state=state, warnings=(*row.warnings, *about, *during)))
+    finally:
+        if nvml is not None:
+            nvml.close()
+    if not load.name.startswith("mlcommons"):
+        caveats.append(
+            Caveat(
+                "loadgen", "mlcommons-loadgen is not installed; Pinnace's own load of the same scenarios ran"
+            )
+        )
+    return LatencyReport(
+        SCHEMA_VERSION, created, version("pinnace"), info, settings, tuple(results), tuple(caveats)
+    )
+
+
+def _open(openers: Openers, scenario: Scenario, stack: ExitStack) -> tuple[list[Subject], list[Caveat]]:
+    subjects: list[Subject] = []
+    problems: list[PinnaceError] = []
+    for opener in openers:
+        try:
+            subject = opener(scenario)
+        except PinnaceError as error:
+            problems.append(error)
+        else:
+            stack.callback(subject.close)
+            subjects.append(subject)
+    if not subjects:
+        raise problems[0]
+    return subjects, [Caveat("skipped", problem.message) for problem in problems]
+
+
+def check_runtime(runtime: str | None) -> None:
+    """Whether it is one that there is, `all`, or None.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if runtime not in (None, ALL, *all_runtimes()):
+        expected = "one of " + ", ".join((*all_runtimes(), ALL))
+        raise UsageError(f"there is no runtime {runtime}", expected=expected)
+
+
+def bundle_openers(
+    bundle: Bundle, variant: str | None, runtime: str | None, options: RuntimeOptions, settings: Settings
+) -> Openers:
+    """What opens the rows of a bundle: the preferred one, or every pair that works here with `all`.
+
+    Args:
+        bundle: the bundle.
+        variant: a name, `eager`, `all`, or None for the first that runs here.
+        runtime: a name, `all`, or None for the preferred one.
+        options: threads and device.
+        settings: batch and what is timed.
+
+    Raises:
+        UsageError: there is no such variant or runtime.
+        MissingDependency: none of them works here.
+    """
+    check_runtime(runtime)
+    pairs: list[tuple[Variant | None, str]] = []
+    variants: tuple[Variant, ...] = ()
+    if variant in (None, ALL):
+        variants = bundle.manifest.variants
+    elif variant != EAGER:
+        variants = (bundle.variant(variant),)
+    for each in variants:
+        for reader in readers_for(each.format, None if runtime == ALL else runtime):
+            if reader.problem() is None and (options.device in (None, *reader.devices)):
+                pairs.append((each, reader.name))
+                if runtime is None:
+                    break
+        if pairs and variant is None:
+            break
+    everything = (variant, runtime) == (ALL, ALL)
+    if (variant == EAGER and runtime in (None, ALL)) or (everything and not EagerTorch.problem()):
+        pairs.append((None, EagerTorch.name))
+    if not pairs:
+        asked = " in ".join(name for name in (variant or "any variant", runtime) if name)
+        raise MissingDependency(
+            f"nothing on this machine can run {asked} of {bundle.name}", hint="pinnace doctor"
+        )
+
+    def opener(each: Variant | None, name: str) -> Callable[[Scenario], Subject]:
+        def open_it(scenario: Scenario) -> Subject:
+            batch = _batch(bundle, scenario, settings.batch)
+            subject = InProcess(bundle, each, name, options, batch=batch, end_to_end=settings.end_to_end)
+            subject.prepare(batch)
+            return subject
+
+        return open_it
+
+    return [opener(each, name) for each, name in pairs]
+
+
+def server_openers(url: str, api_key: str | None) -> Openers:
+    """What opens the one row of a server."""
+
+    def open_it(scenario: Scenario) -> Subject:
+        most = {SERVER: MOST_CONNECTIONS, OFFLINE: OFFLINE_CONNECTIONS}.get(scenario, scenario.samples)
+        return Served(url, api_key, at_once=most)
+
+    return [open_it]
+
+
+def _batch(bundle: Bundle, scenario: Scenario, asked: int) -> int:
+    fixed = bundle.manifest.signature.batch
+    if asked or fixed != BATCH:
+        return asked or (fixed if isinstance(fixed, int) else 1)
+    if scenario in (MULTI_STREAM, OFFLINE):
+        return min(OFFLINE_BATCH, bundle.manifest.batch[1])
+    return 1

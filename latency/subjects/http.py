@@ -1,0 +1,130 @@
+"""A server behind a URL, as something to time: one request for each image, on connections that stay open."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import statistics
+import threading
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from pinnace.latency.report import Stages
+from pinnace.latency.subjects.base import Facts
+from pinnace.models.errors import ServerError, UsageError
+from pinnace.models.photographs import photographs
+
+# So many requests may be on their way; more wait here, and their waiting counts.
+MOST_CONNECTIONS = 512
+OFFLINE_CONNECTIONS = 16
+TIMEOUT_S = 60.0
+_STAGES_FROM = 2000
+
+
+class Served:
+    """Posts photographs to `/classify`; nothing is sent twice because it was refused."""
+
+    batch = 1
+
+    def __init__(self, url: str, api_key: str | None = None, *, at_once: int = MOST_CONNECTIONS) -> None:
+        """Ask once, to learn who answers.
+
+        Raises:
+            UsageError: the URL is none.
+            ServerError: nobody answers, or not as a Pinnace server does.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"{url} is no URL", expected="such as http://localhost:3000")
+        self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._host, self._port = parts.hostname, parts.port
+        self._path = f"{parts.path.rstrip('/')}/classify"
+        self._headers = {"Content-Type": "image/jpeg"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._url = url
+        self._own = threading.local()
+        self._open: list[http.client.HTTPConnection] = []
+        self._bodies: list[bytes] = []
+        self._images = [photograph.read_bytes() for photograph in photographs()]
+        self.library, self.at_once = len(self._images), at_once
+        answer = self._answer(self._ask(self._images[0]))
+        variant = str(answer.get("variant", ""))
+        self.facts = Facts(
+            model=str(answer.get("model", "")),
+            source=url,
+            variant=variant,
+            runtime=str(answer.get("runtime", "")),
+            provider="",
+            precision=variant.partition("-")[2],
+            device="remote",
+            threads=None,
+            timed="http",
+            input={},
+        )
+
+    def call(self, indices: Sequence[int]) -> None:
+        """Send one request for each of these images, one after the other.
+
+        Raises:
+            ServerError: there is no answer, or it is an error.
+        """
+        for index in indices:
+            self._bodies.append(self._ask(self._images[index]))
+
+    def _ask(self, image: bytes) -> bytes:
+        connection = getattr(self._own, "connection", None)
+        used = connection is not None
+        if connection is None:
+            connection = self._connect()
+        try:
+            try:
+                connection.request("POST", self._path, image, self._headers)
+                response = connection.getresponse()
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+                if not used:
+                    raise
+                connection.close()  # the server had ended a connection that was idle
+                connection.request("POST", self._path, image, self._headers)
+                response = connection.getresponse()
+            body = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            reason = str(error) or type(error).__name__
+            raise ServerError(f"{self._url} does not answer: {reason}") from None
+        if response.status != 200:
+            raise ServerError(f"{self._url} answered with status {response.status}")
+        return body
+
+    def _connect(self) -> http.client.HTTPConnection:
+        connection = self._kind(self._host, self._port, timeout=TIMEOUT_S)
+        self._own.connection = connection
+        self._open.append(connection)
+        return connection
+
+    def _answer(self, body: bytes) -> dict[str, Any]:
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise ServerError(f"{self._url} does not answer as a Pinnace server does")
+        return answer
+
+    def stages(self) -> Stages:
+        """Medians of what the server itself says of the last answers."""
+        bodies, self._bodies = self._bodies[-_STAGES_FROM:], []
+        timings = [self._answer(body).get("timing_ms") for body in bodies]
+        known = [timing for timing in timings if isinstance(timing, dict)]
+
+        def median(name: str) -> float | None:
+            values = [timing[name] for timing in known if isinstance(timing.get(name), int | float)]
+            return statistics.median(values) if values else None
+
+        return Stages(decode=median("decode"), preprocess=median("preprocess"), compute=median("infer"))
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in self._open:
+            connection.close()

@@ -1,0 +1,112 @@
+"""The bundles of a suite, kept in a folder: what stands there from the same recipe is not exported again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pinnace.latency.suites.suite import Row, Suite
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.errors import BundleError, MissingDependency, PinnaceError
+from pinnace.models.files import sha256, write_atomic
+from pinnace.models.photographs import photographs
+from pinnace.models.source import NO_WEIGHTS, Source
+
+Step = Callable[[str], None]
+
+_FOR_ENGINES = "onnx-fp32"
+
+
+def bundle_of(row: Row, suite: Suite, variants: Sequence[str], folder: Path, step: Step) -> Bundle:
+    """A row's bundle, from the folder, or exported into it.
+
+    The recipe stands beside the bundle, so a folder that was filled on another machine serves one without
+    torch as well.
+
+    Args:
+        row: the network.
+        suite: its suite.
+        variants: what the bundle must hold. Engines are not made here but by `pinnace build`.
+        folder: where bundles are kept.
+        step: called with a few words before each step of an export.
+
+    Raises:
+        PinnaceError: it cannot be exported; see `export_bundle`.
+    """
+    path = folder / f"{row.name}.bundle"
+    noted = folder / f"{row.name}.recipe.json"
+    recipe = recipe_of(row, suite)
+    wanted = [name for name in variants if not _is_engine(name)] or [_FOR_ENGINES]
+    if (kept := _kept(path, noted, recipe)) is not None:
+        held = [variant.name for variant in kept.manifest.variants if not _is_engine(variant.name)]
+        if set(wanted) <= set(held):
+            return kept
+        # What was exported before comes along, so that asking in turns does not export each time.
+        wanted = list(dict.fromkeys([*wanted, *held]))
+    bundle = _export(row, suite, wanted, path, step)
+    write_atomic(noted, json.dumps(recipe, indent=1).encode() + b"\n")
+    return bundle
+
+
+def recipe_of(row: Row, suite: Suite) -> dict[str, Any]:
+    """Everything that a bundle depends on, but its variants."""
+    source = Source.parse(row.source)
+    file = {"file": source.name, "darknet": source.ref}.get(source.kind)
+    recipe: dict[str, Any] = {
+        "source": row.source,
+        "size": None if row.edges is None else list(row.edges),
+        "target": suite.target,
+    }
+    if file not in (None, NO_WEIGHTS):
+        path = suite.folder / str(file)
+        recipe["sha256"] = sha256(path) if path.is_file() else None
+    return recipe
+
+
+def _is_engine(variant: str) -> bool:
+    return variant.startswith("tensorrt")
+
+
+def _kept(path: Path, noted: Path, recipe: dict[str, Any]) -> Bundle | None:
+    try:
+        if json.loads(noted.read_bytes()) != recipe:
+            return None
+        return Bundle.open(path)
+    except (OSError, ValueError, BundleError):
+        return None
+
+
+def _export(row: Row, suite: Suite, variants: Sequence[str], path: Path, step: Step) -> Bundle:
+    try:
+        from pinnace.export import targets
+        from pinnace.export.exporter import Evidence, export_bundle
+        from pinnace.export.request import ExportRequest
+        from pinnace.export.variant_selection import select
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            f"exporting {row.name} needs the package {error.name}", hint="pip install 'pinnace[export]'"
+        ) from None
+    target = targets.read(suite.target)
+    # Random weights have no ranges worth finding; the package's own photographs do for them.
+    chosen: dict[str, None] = {}
+    for name in variants:
+        format, _, kind = name.rpartition("-")
+        chosen |= dict.fromkeys(select(target, [format], [kind], calibrated=True).variants)
+    request = ExportRequest(
+        source=row.source,
+        variants=tuple(chosen),
+        opset=target.opset,
+        input_size=row.edges,
+        folder=str(suite.folder),
+    )
+    evidence = Evidence(calibrate=photographs()[0].parent) if any("int8" in name for name in chosen) else None
+    return export_bundle(request, target, path, evidence=evidence, step=step)
+
+
+def problem_of(error: BaseException) -> str:
+    """What went wrong with a row, as one sentence."""
+    if isinstance(error, PinnaceError):
+        return " ".join(str(error).split())
+    return f"{type(error).__name__}: {error}".rstrip(": ")
