@@ -16,8 +16,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from pinnace.models.answer import Answer, Timing
-from pinnace.serving.metrics import Metrics, server_timing
-from pinnace.serving.request_log import RequestLog
+from pinnace.serving.observability.metrics import Metrics, server_timing
+from pinnace.serving.observability.request_log import RequestLog
 
 RUNS = 5
 CALLS = 5000

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from chaos import ready
 from load import Target, request_bytes, run
 
-FILES = Path(__file__).parents[1] / "tests" / "serving" / "hostile_files.py"
+FILES = Path(__file__).parents[1] / "tests" / "support" / "hostile_files.py"
 CLIENTS = 6
 PART = b'--b\r\nContent-Disposition: form-data; name="%s"; filename="a"\r\n\r\n%s\r\n'
 

@@ -23,27 +23,28 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from pinnace.models.errors import PinnaceError
-from pinnace.serving import ready, tracing
-from pinnace.serving.access import ApiKey
-from pinnace.serving.app import classify, create_app
-from pinnace.serving.balance import Loads
-from pinnace.serving.choice import choose
-from pinnace.serving.drain import Drain, Draining
 from pinnace.serving.errors import http_exception
-from pinnace.serving.handling import answering
-from pinnace.serving.layout import plan
-from pinnace.serving.metrics import Metrics
-from pinnace.serving.openapi.document import describe
-from pinnace.serving.parent import stop_with_parent
-from pinnace.serving.protocol import BoundedProtocol, share_connections, use_bounded_protocol
-from pinnace.serving.registry import Registry, preflight
-from pinnace.serving.reload import Reloading
-from pinnace.serving.request_log import RequestLog, write_log
+from pinnace.serving.http.app import classify, create_app
+from pinnace.serving.http.auth import ApiKey
+from pinnace.serving.http.endpoint import answering
+from pinnace.serving.http.fast_path import Shortcut
+from pinnace.serving.http.openapi.document import describe
+from pinnace.serving.inference.layout import plan
+from pinnace.serving.inference.registry import Registry, preflight
+from pinnace.serving.inference.runtime_selection import choose
+from pinnace.serving.observability import tracing
+from pinnace.serving.observability.metrics import Metrics
+from pinnace.serving.observability.request_log import RequestLog, write_log
+from pinnace.serving.observability.route_metrics import RouteMetrics
 from pinnace.serving.settings import Settings, load_settings
-from pinnace.serving.shedding import Shedding
-from pinnace.serving.shortcut import Shortcut
-from pinnace.serving.supervision import reload_on_hangup, restart_workers
-from pinnace.serving.traffic import RouteMetrics
+from pinnace.serving.workers.bentoml_parent import reload_on_hangup, restart_workers
+from pinnace.serving.workers.connection_balancing import Loads
+from pinnace.serving.workers.http_protocol import BoundedProtocol, share_connections, use_bounded_protocol
+from pinnace.serving.workers.load_shedding import Shedding
+from pinnace.serving.workers.parent_watchdog import stop_with_parent
+from pinnace.serving.workers.readiness import Readiness, make_folder, shared_folder
+from pinnace.serving.workers.reload import Reloading
+from pinnace.serving.workers.shutdown import Drain, Draining
 
 # Nothing is reported to anybody unless the user asks for it. BentoML's command line has read the variable
 # before it imports this module, and remembers what it read.
@@ -78,7 +79,7 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
             app.state.spans = tracing.StageSpans(provider)
         worker.user_middleware = _middleware(worker.user_middleware, provider)
         use_bounded_protocol(settings)
-        folder = ready.shared_folder()
+        folder = shared_folder()
         if folder is not None and layout.workers > 1:
             share_connections(folder, layout.workers, _look_at)
         # Pillow warns of what is odd in a file: a line in the log for each of thousands of tags.
@@ -145,7 +146,7 @@ def _read_settings() -> Settings:
 
 settings = _read_settings()
 layout = plan(settings)
-readiness = ready.Readiness(layout.workers)
+readiness = Readiness(layout.workers)
 drain = Drain(settings.drain, settings.grace)
 
 
@@ -218,7 +219,7 @@ def _http_config() -> dict[str, Any]:
     http=_http_config(),
     # Where packages are not locked, BentoML's Dockerfile forgets the wheel that it installs.
     image=Image().build_include("wheels"),
-    logging={"access": {"enabled": False}},  # ours: pinnace.serving.request_log
+    logging={"access": {"enabled": False}},  # ours: pinnace.serving.observability.request_log
 )
 class Pinnace:
     """Classifies images with Pinnace bundles."""
@@ -233,7 +234,7 @@ class Pinnace:
             preflight(settings)
         except PinnaceError as error:
             raise StartupError(error) from None
-        ready.make_folder()
+        make_folder()
 
     async def __is_ready__(self) -> bool:
         return _is_ready()

@@ -52,7 +52,7 @@ def package(
     if triton:
         _package_for_triton(opened, output, variant or [], device, json)
         return
-    from pinnace.serving.bento import build_bento
+    from pinnace.serving.packaging.bento import build_bento
 
     made = build_bento(*opened, folder=output, variants=tuple(variant or ()), device=device.value)
     if json:
@@ -70,7 +70,7 @@ def package(
 def _package_for_triton(
     bundles: list[Bundle], output: Path, variants: list[str], device: Device, json: bool
 ) -> None:
-    from pinnace.serving.triton import build_repository
+    from pinnace.serving.packaging.triton import build_repository
 
     if len(variants) > 1:
         raise UsageError("Triton serves one variant of each bundle", hint="give --variant once")

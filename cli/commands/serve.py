@@ -146,8 +146,8 @@ def run(
                 f"serving needs {module}, which is not installed", hint="pip install 'pinnace[serve]'"
             )
     # These modules need nothing of the extra `serve`, but read well only after the line above.
-    from pinnace.serving.layout import plan
-    from pinnace.serving.registry import by_name, preflight
+    from pinnace.serving.inference.layout import plan
+    from pinnace.serving.inference.registry import by_name, preflight
     from pinnace.serving.settings import load_settings
 
     settings = load_settings(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pinnace.serving.openapi.document import describe
+from pinnace.serving.http.openapi.document import describe
 from pinnace.serving.settings import Settings, load_settings, variable
 
 REPOSITORY = Path(__file__).parents[2]

@@ -30,7 +30,7 @@ from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.runtimes import cuda, open_bundle, open_variant, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 from pinnace.models.runtimes.tensorrt import TensorRt
-from pinnace.serving.registry import Registry
+from pinnace.serving.inference.registry import Registry
 from pinnace.serving.settings import load_settings
 
 PRECISIONS = ("fp32", "fp16", "int8")

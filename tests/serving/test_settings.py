@@ -9,7 +9,7 @@ import pytest
 
 from pinnace.cli.main import run
 from pinnace.models.errors import UsageError
-from pinnace.serving.layout import Layout, plan
+from pinnace.serving.inference.layout import Layout, plan
 from pinnace.serving.settings import Settings, load_settings, told_settings
 
 

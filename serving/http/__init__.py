@@ -1,0 +1,1 @@
+"""Everything HTTP: the application, its routes, bodies, keys, and what describes them."""

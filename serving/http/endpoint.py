@@ -1,0 +1,142 @@
+"""What all our routes do alike: wait no longer than they may, and turn what goes wrong into an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import anyio
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from pinnace.models.answer import Timing
+from pinnace.models.errors import ImageTooLarge, PinnaceError
+from pinnace.serving.errors import (
+    LateAnswer,
+    Overloaded,
+    SlowRequest,
+    error_response,
+    http_exception,
+    unforeseen,
+)
+from pinnace.serving.http.request_body import discard, whole
+from pinnace.serving.inference.registry import Registry
+from pinnace.serving.observability.request_log import note
+from pinnace.serving.observability.tracing import StageSpans
+from pinnace.serving.settings import Settings
+
+logger = logging.getLogger("pinnace.serving")
+
+T = TypeVar("T")
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def answering(handler: Handler) -> Handler:
+    """Turn what a handler raises into an answer in our form."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except PinnaceError as error:
+            # Of refusals there may be hundreds a second; the metrics count them.
+            if error.http_status >= 500 and not isinstance(error, Overloaded | LateAnswer):
+                logger.error("%s %s: %s", request.method, request.url.path, error)
+            return await refusal(request, error)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is left to read it
+        except HTTPException as error:
+            return await http_exception(request, error)
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.url.path)
+            return await refusal(request, unforeseen())
+
+    return endpoint
+
+
+async def in_time(reading: Awaitable[T], seconds: float) -> T:
+    """What is read, if it comes in time.
+
+    Raises:
+        SlowRequest: it does not.
+    """
+    try:
+        with anyio.fail_after(seconds):
+            return await reading
+    except TimeoutError:
+        raise SlowRequest(f"the request did not arrive within {seconds:g} s") from None
+
+
+async def answered(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """The outcome of the work, which is dropped once it would be late, or the client has gone away.
+
+    Raises:
+        LateAnswer: it is not ready in time.
+        ClientDisconnect: nobody waits for it.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(disconnected(request))
+    try:
+        done, _ = await asyncio.wait((task, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task in done:
+            return task.result()
+        if gone in done:
+            raise ClientDisconnect()
+        raise LateAnswer(
+            f"the answer was not ready within {seconds:g} s", hint="try again when the server is less busy"
+        )
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def disconnected(request: Request) -> None:
+    """Wait until the client of a request that has been read has gone away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def refusal(request: Request, error: PinnaceError) -> Response:
+    """The answer for an error; a request whose body would come for long is not listened to any further."""
+    note(request.scope, code=error.code)
+    if whole(request):
+        return error_response(error, path=request.scope["path"])
+    settings: Settings = request.app.state.settings
+    declared = request.headers.get("content-length", "")
+    endless = "transfer-encoding" in request.headers or (
+        declared.isdecimal() and int(declared) > settings.max_body_bytes
+    )
+    close = endless or isinstance(error, SlowRequest)
+    if endless and isinstance(error, ImageTooLarge):
+        await discard(request)
+    return error_response(error, close=close, path=request.scope["path"])
+
+
+def tell_times(request: Request, timing: Timing, names: dict[str, str]) -> None:
+    """Tell the log and the trace where the time of an image went, and what answered."""
+    note(request.scope, **names, timing_ms=rounded(timing))
+    spans: StageSpans | None = request.app.state.spans
+    if spans is not None:
+        trace_id = spans.write(timing, **names)
+        if trace_id is not None:
+            note(request.scope, trace_id=trace_id)
+
+
+def rounded(timing: Timing) -> dict[str, float]:
+    """Times in milliseconds to the microsecond."""
+    return {
+        "decode": round(timing.decode, 3),
+        "preprocess": round(timing.preprocess, 3),
+        "queue": round(timing.queue, 3),
+        "infer": round(timing.infer, 3),
+        "total": round(timing.total, 3),
+    }
+
+
+def served(request: Request) -> Registry:
+    """The models that are served."""
+    registry: Registry = request.app.state.registry
+    return registry

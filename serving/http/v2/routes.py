@@ -1,0 +1,205 @@
+"""The routes of the Open Inference Protocol (KServe's version 2), below `/v2`."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pinnace.models.bundle.signature import TensorSpec
+from pinnace.models.errors import UsageError
+from pinnace.serving.errors import OPEN_PROTOCOL, MalformedBody, UnknownModel, UnsupportedEncoding
+from pinnace.serving.http.endpoint import Handler, answered, answering, in_time, served, tell_times
+from pinnace.serving.http.request_body import Limits, read_body
+from pinnace.serving.http.v2.tensors import (
+    DATATYPES,
+    InferRequest,
+    InputLimits,
+    Output,
+    parse_request,
+    read_items,
+)
+from pinnace.serving.inference.engine import Row
+from pinnace.serving.inference.registry import Served
+from pinnace.serving.observability.metrics import server_timing
+from pinnace.serving.settings import Settings
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+EXTENSIONS = ["binary_tensor_data", "classification"]
+
+
+def routes() -> list[Route]:
+    """All routes of the protocol."""
+
+    def of_model(verb: str, handler: Handler, method: str) -> list[Route]:
+        model = f"{OPEN_PROTOCOL}/models/{{name:path}}"
+        versioned = f"{model}/versions/{{version}}"
+        return [Route(path + verb, answering(handler), methods=[method]) for path in (versioned, model)]
+
+    return [
+        Route(OPEN_PROTOCOL, answering(server), methods=["GET"]),
+        Route(f"{OPEN_PROTOCOL}/health/live", answering(live), methods=["GET"]),
+        Route(f"{OPEN_PROTOCOL}/health/ready", answering(ready), methods=["GET"]),
+        *of_model("/infer", infer, "POST"),
+        *of_model("/ready", model_ready, "GET"),
+        *of_model("", model, "GET"),
+    ]
+
+
+async def server(request: Request) -> Response:
+    """`GET /v2`: what this server is."""
+    return JSONResponse({"name": "pinnace", "version": version("pinnace"), "extensions": EXTENSIONS})
+
+
+async def live(request: Request) -> Response:
+    """`GET /v2/health/live`: the process is up."""
+    return JSONResponse({"live": True})
+
+
+async def ready(request: Request) -> Response:
+    """`GET /v2/health/ready`: all models of every worker have warmed up."""
+    is_ready: bool = request.app.state.is_ready()
+    return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+
+
+async def model_ready(request: Request) -> Response:
+    """`GET /v2/models/{name}/ready`: there is such a model, and it has warmed up."""
+    return JSONResponse({"name": _model(request).name, "ready": True})
+
+
+async def model(request: Request) -> Response:
+    """`GET /v2/models/{name}`: its inputs and outputs."""
+    if request.url.path.endswith("/infer"):  # a name may have slashes, so that this is one to the router
+        raise HTTPException(405, headers={"Allow": "POST"})
+    model = _model(request)
+    classifier = model.engine.classifier
+    signature = classifier.bundle.manifest.signature
+    return JSONResponse(
+        {
+            "name": model.name,
+            "versions": [model.version],
+            "platform": f"{classifier.runtime.name}_{classifier.variant.format}",
+            "inputs": [_described(signature.inputs[0])],
+            "outputs": [_described(signature.outputs[0], "FP32")],
+        }
+    )
+
+
+def _described(spec: TensorSpec, datatype: str | None = None) -> dict[str, Any]:
+    shape = [size if isinstance(size, int) else -1 for size in spec.shape]
+    return {"name": spec.name, "datatype": datatype or DATATYPES[spec.dtype], "shape": [-1, *shape[1:]]}
+
+
+async def infer(request: Request) -> Response:
+    """`POST /v2/models/{name}/infer`: tensors or images in, logits out."""
+    settings: Settings = request.app.state.settings
+    model = _model(request)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedEncoding("the body is compressed", hint="send it as it is")
+    admission = served(request).admission
+    admission.check()
+    classifier = model.engine.classifier
+    limits = InputLimits(
+        classifier.bundle.manifest.signature.inputs[0], settings.max_batch_images, settings.max_body_bytes
+    )
+    length = _header_length(request)
+    with admission.held() as hold:
+        # JSON is read in one go, while everything else waits: no more of it than of one image.
+        most = settings.max_body_bytes if length is None else settings.max_batch_bytes
+        body = await in_time(read_body(request, Limits(most, hold)), settings.upload_timeout)
+        text, binary = _split(body, length, settings.max_body_bytes)
+        asked = parse_request(text, limits)
+        wanted = _wanted(asked, classifier.bundle.manifest.signature.outputs[0].name)
+        if wanted.classes:
+            wanted.classes = model.engine.check_top_k(wanted.classes)
+        items = read_items(asked, binary, limits)
+        # Meanwhile, another version may have come to answer.
+        classifier, rows = await answered(request, model.infer(items), 2 * settings.timeout)
+    output = Output(wanted.name, wanted.values(rows, classifier.labels), wanted.binary)
+    described, raw = output.encode()
+    answer: dict[str, Any] = {"model_name": model.name, "model_version": classifier.bundle.version}
+    if asked.id is not None:
+        answer["id"] = asked.id
+    answer["outputs"] = [described]
+    names = {
+        "model": model.name,
+        "version": classifier.bundle.version,
+        "variant": classifier.variant.name,
+        "runtime": classifier.runtime.name,
+    }
+    by_time = sorted(rows, key=lambda row: row.timing_ms.total)
+    for row in by_time:
+        tell_times(request, row.timing_ms, names)
+    headers = server_timing(by_time[-1].timing_ms)
+    if not wanted.binary:
+        return JSONResponse(answer, headers=headers)
+    head = json.dumps(answer).encode()
+    headers[HEADER_LENGTH] = str(len(head))
+    return Response(head + raw, media_type="application/octet-stream", headers=headers)
+
+
+class _Wanted:
+    """The output that is asked for."""
+
+    def __init__(self, name: str, binary: bool, classes: int) -> None:
+        self.name = name
+        self.binary = binary
+        self.classes = classes
+
+    def values(self, rows: list[Row], labels: tuple[str, ...]) -> Any:
+        """The logits; or, where classes are asked for, texts of the greatest, as Triton writes them."""
+        if not self.classes:
+            return np.stack([row.logits for row in rows])
+        texts = []
+        for row in rows:
+            order = np.argsort(-row.logits, kind="stable")[: self.classes]
+            texts.append([f"{row.logits[index]:f}:{index}:{labels[index]}" for index in order])
+        return texts
+
+
+def _wanted(asked: InferRequest, name: str) -> _Wanted:
+    binary = asked.parameters.get("binary_data_output", False)
+    classes = 0
+    if asked.outputs:
+        if len(asked.outputs) > 1 or asked.outputs[0].name != name:
+            wrong = next((one.name for one in asked.outputs if one.name != name), f"{name} twice")
+            raise UsageError(f"the model has no output {wrong[:80]!r}", expected=name)
+        parameters = asked.outputs[0].parameters
+        binary = parameters.get("binary_data", binary)
+        classes = parameters.get("classification", 0)
+    if not isinstance(binary, bool):
+        raise UsageError("binary_data and binary_data_output must be true or false")
+    if not isinstance(classes, int) or isinstance(classes, bool):
+        raise UsageError("classification must be a whole number")
+    return _Wanted(name, binary, classes)
+
+
+def _header_length(request: Request) -> int | None:
+    text = request.headers.get(HEADER_LENGTH)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise MalformedBody(f"{HEADER_LENGTH} must be a whole number, not {text[:40]}")
+    return int(text)
+
+
+def _split(body: bytes, length: int | None, most: int) -> tuple[bytes, memoryview]:
+    if length is None:
+        return body, memoryview(b"")
+    if length > min(len(body), most):
+        raise MalformedBody(f"{HEADER_LENGTH} is {length}, more than {min(len(body), most)}")
+    return body[:length], memoryview(body)[length:]
+
+
+def _model(request: Request) -> Served:
+    model = served(request).model(request.path_params["name"])
+    wanted = request.path_params.get("version")
+    if wanted is not None and wanted != model.version:
+        raise UnknownModel(f"{model.name} has no version {wanted[:80]!r} here", expected=model.version)
+    return model

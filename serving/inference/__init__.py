@@ -1,0 +1,1 @@
+"""How an image is answered: admission, scheduling, the models, and which runtime runs them."""

@@ -1,0 +1,283 @@
+"""One model in a server process: loaded, checked, warmed up, and run on the threads that all models share."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import dataclasses
+import io
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pinnace.models.answer import Answer, Timing
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.classifier import Classifier
+from pinnace.models.errors import ImageError, PinnaceError, UsageError
+from pinnace.models.image.decode import open_image
+from pinnace.models.runtimes.base import RuntimeOptions
+from pinnace.serving.errors import LateAnswer, unforeseen
+from pinnace.serving.http.request_body import Batch, Upload
+from pinnace.serving.inference.batcher import Batcher, most_of
+from pinnace.serving.inference.executor import Slots
+from pinnace.serving.inference.layout import plan
+from pinnace.serving.inference.runtime_selection import to_serve
+from pinnace.serving.inference.self_check import self_check
+from pinnace.serving.observability.metrics import ModelMetrics
+from pinnace.serving.settings import Settings
+
+logger = logging.getLogger("pinnace.serving")
+
+# An encoded image, its base64 text, or the model's input for one image: float32, shape (1, ...).
+Item: TypeAlias = "bytes | str | npt.NDArray[np.float32]"
+
+Timed = TypeVar("Timed")
+
+_NOT_BLANK = str.maketrans("", "", " \t\r\n")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the model says of one image, before anybody names it.
+
+    Attributes:
+        logits: float32, shape (classes,).
+        timing_ms: where the time went.
+    """
+
+    logits: npt.NDArray[np.float32]
+    timing_ms: Timing
+
+
+class Engine:
+    """Classifies images off the event loop, with one version of one model."""
+
+    def __init__(self, classifier: Classifier, settings: Settings, slots: Slots) -> None:
+        """Take over a classifier; `retire` closes it.
+
+        Args:
+            classifier: an open classifier.
+            settings: limits.
+            slots: where images are worked on.
+        """
+        self.classifier = classifier
+        self._slots = slots
+        self._settings = settings
+        self._metrics: ModelMetrics | None = None
+        if slots.metrics is not None:
+            names = (classifier.bundle.name, classifier.variant.name, classifier.runtime.name)
+            self._metrics = slots.metrics.of(*names)
+        # Asked of the classifier each time.
+        self._batcher = Batcher(lambda batch: self.classifier.infer(batch), most_of(classifier, settings))
+        self._together = self._batcher.most > 1 or not classifier.runtime.concurrent
+        self._lock = threading.Lock()
+        self._in_work = 0
+        self._retired = False
+
+    @classmethod
+    def open(cls, settings: Settings, folder: Path, slots: Slots) -> Engine:
+        """Load a bundle, compare it with its golden data, and warm up.
+
+        Raises:
+            PinnaceError: the bundle cannot be served here; see `Classifier` and `self_check`.
+        """
+        layout = plan(settings)
+        bundle = Bundle.open(folder)
+        for file in bundle.manifest.files:  # the variant's own is checked when it is opened
+            bundle.check_file(file)
+        options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
+        classifier = Classifier(bundle, *to_serve(settings, bundle), options)
+        try:
+            self_check(classifier)
+            engine = cls(classifier, settings, slots)
+            engine.warm_up()
+        except BaseException:
+            classifier.close()
+            raise
+        return engine
+
+    def warm_up(self) -> None:
+        """Run the model, then a whole request: the first image would wait for Pillow to load its decoders."""
+        for batch in self._batcher.sizes():
+            self.classifier.warm_up(batch)
+        for format in ("JPEG", "PNG"):
+            buffer = io.BytesIO()
+            Image.new("RGB", (64, 64)).save(buffer, format)
+            self._answer(1)(buffer.getvalue(), time.perf_counter())
+
+    def check_top_k(self, k: int | None) -> int:
+        """How many classes to answer with.
+
+        Raises:
+            UsageError: `k` is not from 1 to the number of classes, or to the limit of the settings.
+        """
+        limit = self._settings.max_top_k
+        if k is not None and limit is not None and k > limit:
+            raise UsageError(f"top_k is {k}", expected=f"at most {limit}", got=str(k))
+        k = self.classifier.check_top_k(k)
+        return k if limit is None else min(k, limit)
+
+    async def classify(self, upload: Upload) -> Answer:
+        """Decode, preprocess, run and name, in one hop to a thread.
+
+        An image that is cancelled before its turn is dropped, and so is one that would be late.
+
+        Raises:
+            UsageError: `top_k` is out of range.
+            Overloaded: there is no room.
+            LateAnswer: its turn came too late.
+            ImageError: the upload is no image that can be read.
+        """
+        k = self.check_top_k(upload.top_k)
+        self._slots.admission.enter()
+        return await asyncio.wrap_future(self._submit(self._answer(k), upload.image))
+
+    async def classify_batch(self, batch: Batch) -> list[Answer | PinnaceError]:
+        """Classify images, each for itself; what is an error already stays one.
+
+        Returns:
+            For each image, in order, its answer or what was wrong with it.
+
+        Raises:
+            UsageError: `top_k` is out of range.
+            Overloaded: there is no room for all of them.
+        """
+        k = self.check_top_k(batch.top_k)
+        self._slots.admission.enter(sum(isinstance(image, bytes) for image in batch.images))
+        work = self._answer(k)
+        items = [
+            image if isinstance(image, PinnaceError) else asyncio.wrap_future(self._submit(work, image))
+            for image in batch.images
+        ]
+        futures = [item for item in items if not isinstance(item, PinnaceError)]
+        try:
+            if futures:
+                await asyncio.wait(futures, timeout=self._settings.timeout)
+        finally:
+            for future in futures:
+                future.cancel()
+        return [item if isinstance(item, PinnaceError) else self._outcome(item) for item in items]
+
+    async def infer(self, items: Sequence[Item]) -> list[Row]:
+        """Run the model on images or tensors, shared out over the threads.
+
+        Raises:
+            Overloaded: there is no room for all of them.
+            LateAnswer: the turn of one came too late.
+            ImageError: one is no image that can be read.
+        """
+        self._slots.admission.enter(len(items))
+        futures = [asyncio.wrap_future(self._submit(self._row, item)) for item in items]
+        try:
+            await asyncio.wait(futures, timeout=self._settings.timeout, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            late = [future for future in futures if future.cancel()]
+        # What could not be cancelled is done, or in work: its outcome is looked at, so that nobody complains.
+        failed = [error for future in futures if future not in late and (error := future.exception())]
+        if failed:
+            raise failed[0]
+        if late:
+            raise self._late()
+        return [future.result() for future in futures]
+
+    def _outcome(self, future: asyncio.Future[Answer]) -> Answer | PinnaceError:
+        if future.cancelled():
+            return self._late()
+        error = future.exception()
+        if error is None:
+            return future.result()
+        if isinstance(error, PinnaceError):
+            return error
+        logger.error("an image of a batch failed", exc_info=error)
+        return unforeseen()
+
+    def _late(self) -> LateAnswer:
+        return LateAnswer(
+            f"the answer was not ready within {self._settings.timeout:g} s",
+            hint="try again when the server is less busy",
+        )
+
+    def _submit(self, work: Callable[[Item, float], Timed], item: Item) -> Future[Timed]:
+        with self._lock:
+            self._in_work += 1
+        future = self._slots.submit(self._in_time, work, item, time.perf_counter())
+        future.add_done_callback(self._done)
+        return future
+
+    def _in_time(self, work: Callable[[Item, float], Timed], item: Item, submitted: float) -> Timed:
+        started = time.perf_counter()
+        timeout = self._settings.timeout
+        # At most half of the time: an average that a few huge images have spoilt must be able to mend.
+        if started - submitted > timeout - min(self._slots.admission.seconds, timeout / 2):
+            raise self._late()
+        try:
+            return work(item, submitted)
+        finally:
+            self._slots.admission.took(time.perf_counter() - started)
+
+    def _answer(self, k: int) -> Callable[[Item, float], Answer]:
+        def work(item: Item, submitted: float) -> Answer:
+            row = self._row(item, submitted)
+            predictions = self.classifier.predictions(row.logits, k)
+            total = 1000 * (time.perf_counter() - submitted)
+            return self.classifier.answer(predictions, dataclasses.replace(row.timing_ms, total=total))
+
+        return work
+
+    def _row(self, item: Item, submitted: float) -> Row:
+        started = decoded = prepared = time.perf_counter()
+        if isinstance(item, np.ndarray):
+            batch = item
+        else:
+            data = _decode_base64(item) if isinstance(item, str) else item
+            image = open_image(data, max_pixels=self._settings.max_pixels)
+            decoded = time.perf_counter()
+            batch = self.classifier.prepare(image)
+            prepared = time.perf_counter()
+        logits = self._batcher(batch) if self._together else self.classifier.infer(batch)[0]
+        inferred = time.perf_counter()
+        timing = Timing(
+            decode=1000 * (decoded - started),
+            preprocess=1000 * (prepared - decoded),
+            queue=1000 * (started - submitted),
+            infer=1000 * (inferred - prepared),
+            total=1000 * (inferred - submitted),
+        )
+        return Row(logits, timing)
+
+    def _done(self, future: Future[Any]) -> None:
+        if self._metrics is not None:
+            self._metrics.done(future)
+        with self._lock:
+            self._in_work -= 1
+            last = self._retired and not self._in_work
+        if last:
+            self.classifier.close()
+
+    def retire(self) -> None:
+        """Free the model, once the images that it has are done; it gets no more of them."""
+        with self._lock:
+            self._retired = True
+            idle = not self._in_work
+        if idle:
+            self.classifier.close()
+
+
+def _decode_base64(text: str) -> bytes:
+    try:
+        # `base64 cat.jpg` wraps its lines; anything else that is not of the alphabet is a mistake.
+        return base64.b64decode(text.translate(_NOT_BLANK), validate=True)
+    except (binascii.Error, ValueError):
+        raise ImageError(
+            "the image is not base64", hint="send the base64 text alone, without a data: prefix"
+        ) from None

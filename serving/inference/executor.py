@@ -1,0 +1,89 @@
+"""The threads of one server process, and who is let in to them: one of each for all of its models."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+from pinnace.serving.inference.admission import Admission
+from pinnace.serving.inference.layout import Layout
+from pinnace.serving.inference.scheduler import Others, Turns
+from pinnace.serving.observability.metrics import Metrics
+from pinnace.serving.settings import Settings
+
+_NICER = 5
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Slots:
+    """A bounded number of threads that all models share; others wait in order, if there is room."""
+
+    def __init__(self, settings: Settings, layout: Layout, metrics: Metrics | None = None) -> None:
+        """Start no thread yet.
+
+        Args:
+            settings: limits.
+            layout: images in work at once.
+            metrics: where images are counted, if they are.
+        """
+        self.metrics = metrics
+        if metrics is not None:
+            metrics.start(layout.share)
+        self.admission = Admission(
+            slots=layout.share,
+            queue=settings.queue,
+            timeout=settings.timeout,
+            max_bytes=settings.max_buffered_bytes,
+            on_change=metrics.in_flight if metrics is not None else None,
+        )
+        self._pool = ThreadPoolExecutor(layout.concurrency, "pinnace-infer", initializer=_give_way)
+        self._turns: Turns[tuple[Future[Any], Callable[[], Any]]] = Turns(layout.share, layout.workers)
+
+    def look_at(self, others: Others) -> None:
+        """Leave the CPUs to other processes too, from now on."""
+        self._turns.look_at(others)
+
+    def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Do work that `admission` has let in, when its turn comes; done or cancelled, it leaves."""
+        future: Future[T] = Future()
+        # Also called where the future is cancelled before its turn.
+        future.add_done_callback(lambda _: self.admission.leave())
+        self._turns.put((future, functools.partial(work, *args, **kwargs)))
+        self._pool.submit(self._next)
+        return future
+
+    def _next(self) -> None:
+        with self._turns.take() as item:
+            if item is None:
+                return
+            future, work = item
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = work()
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+    def close(self) -> None:
+        """Finish what is in work, drop what waits."""
+        for future, _ in self._turns.close():
+            future.cancel()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _give_way() -> None:
+    """Let the event loop go before this thread: who is refused is told at once, and an answer is sent."""
+    if sys.platform == "linux":  # where each thread has a priority of its own
+        thread = threading.get_native_id()
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICER)

@@ -1,0 +1,56 @@
+"""How the CPUs are shared out: processes, images at once in each, threads for each image.
+
+A process for each CPU, for threads of one process wait for each other's interpreter lock, and their CPUs with
+them. Connections are shared out over the processes (`workers.connection_balancing`). Each has a second thread, so
+that the images of a batch, which are in one process, keep more than one CPU busy where others leave it
+(`scheduler`). `docs/adr/0002-server-layout.md` has the measurements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pinnace.models.cpus import available_cpus
+from pinnace.serving.settings import Settings
+
+_THREADS_OF_A_WORKER = 2
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A share-out of the CPUs.
+
+    Attributes:
+        workers: server processes.
+        concurrency: images in work at once in each process, at most.
+        threads: CPU threads for one image.
+        share: images in work at once in each process while all of them have work.
+    """
+
+    workers: int
+    concurrency: int
+    threads: int
+    share: int
+
+
+def plan(settings: Settings, cpus: int | None = None) -> Layout:
+    """The layout for these settings on this machine.
+
+    Args:
+        settings: `workers`, `concurrency`, `threads` and `device` count.
+        cpus: CPUs to share out; by default those that this process may use.
+    """
+    cpus = available_cpus() if cpus is None else cpus
+    slots = max(1, cpus // settings.threads)
+    if settings.workers != "auto":
+        workers = settings.workers
+    elif settings.device == "cuda":
+        workers = 1  # a second process would hold a second copy of the model on the device
+    elif settings.concurrency != "auto":
+        workers = max(1, slots // settings.concurrency)
+    else:
+        workers = slots
+    if settings.concurrency != "auto":
+        return Layout(workers, settings.concurrency, settings.threads, settings.concurrency)
+    share = max(1, slots // workers)
+    return Layout(workers, max(min(_THREADS_OF_A_WORKER, slots), share), settings.threads, share)

@@ -1,0 +1,213 @@
+"""The models of one server process, by name: one or several bundles on the same threads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import anyio.to_thread
+
+from pinnace.models.answer import Answer
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.classifier import Classifier
+from pinnace.models.errors import BundleError, PinnaceError, UsageError
+from pinnace.serving.errors import ReloadFailed, UnknownModel
+from pinnace.serving.http.request_body import Batch, Upload
+from pinnace.serving.inference.admission import Admission
+from pinnace.serving.inference.engine import Engine, Item, Row
+from pinnace.serving.inference.executor import Slots
+from pinnace.serving.inference.layout import plan
+from pinnace.serving.inference.scheduler import Others
+from pinnace.serving.observability.metrics import Metrics
+from pinnace.serving.settings import Settings
+
+logger = logging.getLogger("pinnace.serving")
+
+
+class Served:
+    """A model under its name; which version of its bundle answers may change between two requests."""
+
+    def __init__(self, name: str, folder: Path, engine: Engine) -> None:
+        """Answer with `engine`, which has the bundle in `folder`, until there is another."""
+        self.name = name
+        self.folder = folder
+        self.engine = engine
+        self._lock = anyio.Lock()
+
+    @property
+    def version(self) -> str:
+        """The version that answers now."""
+        return self.engine.classifier.bundle.version
+
+    def check_top_k(self, k: int) -> int:
+        """As `Engine.check_top_k`."""
+        return self.engine.check_top_k(k)
+
+    async def classify(self, upload: Upload) -> Answer:
+        """As `Engine.classify`. Between the choice of the engine and its work, nothing else runs here."""
+        return await self.engine.classify(upload)
+
+    async def classify_batch(self, batch: Batch) -> list[Answer | PinnaceError]:
+        """As `Engine.classify_batch`; one version answers for all images."""
+        return await self.engine.classify_batch(batch)
+
+    async def infer(self, items: Sequence[Item]) -> tuple[Classifier, list[Row]]:
+        """As `Engine.infer`, with what answered."""
+        engine = self.engine
+        return engine.classifier, await engine.infer(items)
+
+    async def reload(self, settings: Settings, slots: Slots) -> bool:
+        """Answer with what stands on disk, once it has passed the checks that it would have to pass at start.
+
+        Returns:
+            Whether that is another version than before.
+
+        Raises:
+            ReloadFailed: it did not pass; the version from before answers on.
+        """
+        async with self._lock:
+            try:
+                fresh = await anyio.to_thread.run_sync(self._load, settings, slots)
+            except Exception as error:
+                if not isinstance(error, PinnaceError):
+                    logger.exception("%s cannot be reloaded", self.name)
+                if slots.metrics is not None:
+                    slots.metrics.reloaded(self.name, ReloadFailed.code)
+                raise self._failed(error) from error
+            if fresh is None:
+                return False
+            old, self.engine = self.engine, fresh
+            if slots.metrics is not None:
+                slots.metrics.reloaded(self.name, "ok")
+            await anyio.to_thread.run_sync(old.retire)
+            return True
+
+    def _load(self, settings: Settings, slots: Slots) -> Engine | None:
+        bundle = Bundle.open(self.folder)
+        if bundle.version == self.version:
+            return None
+        if bundle.name != self.name:
+            raise BundleError(
+                "the bundle has another model", expected=self.name, got=bundle.name, hint="restart the server"
+            )
+        return Engine.open(settings, self.folder, slots)
+
+    def _failed(self, error: Exception) -> ReloadFailed:
+        message = error.message if isinstance(error, PinnaceError) else f"{type(error).__name__}: {error}"
+        return ReloadFailed(
+            f"{self.name} was not reloaded, and version {self.version} answers on: {message}",
+            expected=getattr(error, "expected", None),
+            got=getattr(error, "got", None),
+            hint=getattr(error, "hint", None),
+        )
+
+
+class Registry:
+    """All models, and what they share."""
+
+    def __init__(self, models: list[Served], settings: Settings, slots: Slots) -> None:
+        """Serve some models; the first is asked where a request names none."""
+        self._models = {model.name: model for model in models}
+        self._default = models[0]
+        self._settings = settings
+        self._slots = slots
+
+    @classmethod
+    def open(cls, settings: Settings, metrics: Metrics | None = None) -> Registry:
+        """Load every bundle, compare it with its golden data, and warm it up.
+
+        Args:
+            settings: what to serve, and limits.
+            metrics: where images are counted, if they are.
+
+        Raises:
+            UsageError: two bundles have the same name.
+            PinnaceError: a bundle cannot be served here; see `Engine.open`.
+        """
+        folders = by_name(settings.bundle)
+        slots = Slots(settings, plan(settings), metrics)
+        models: list[Served] = []
+        try:
+            for name, folder in folders.items():
+                models.append(Served(name, folder, Engine.open(settings, folder, slots)))
+        except BaseException:
+            for model in models:
+                model.engine.retire()
+            slots.close()
+            raise
+        return cls(models, settings, slots)
+
+    def look_at(self, others: Others) -> None:
+        """Leave the CPUs to other processes of the server too, from now on."""
+        self._slots.look_at(others)
+
+    @property
+    def admission(self) -> Admission:
+        """Who is let in; one for all models."""
+        return self._slots.admission
+
+    @property
+    def models(self) -> list[Served]:
+        """All of them, the default one first."""
+        return list(self._models.values())
+
+    @property
+    def classifiers(self) -> list[Classifier]:
+        """What answers now, the default model's first."""
+        return [model.engine.classifier for model in self._models.values()]
+
+    def model(self, name: str | None = None) -> Served:
+        """A model by name; the default one where there is none.
+
+        Raises:
+            UnknownModel: no model has the name.
+        """
+        if name is None:
+            return self._default
+        try:
+            return self._models[name]
+        except KeyError:
+            raise UnknownModel(
+                f"no model is named {name[:80]!r} here", expected=" or ".join(self._models)
+            ) from None
+
+    async def reload(self, name: str) -> bool:
+        """Reload a model in this process; see `Served.reload`."""
+        return await self.model(name).reload(self._settings, self._slots)
+
+    def close(self) -> None:
+        """Finish what is in work, drop what waits, free the models."""
+        self._slots.close()
+        for model in self._models.values():
+            model.engine.retire()
+
+
+def by_name(folders: tuple[Path, ...]) -> dict[str, Path]:
+    """The folders of bundles by the names of their models, in order.
+
+    Raises:
+        UsageError: two have the same name.
+        BundleError: one is no bundle.
+    """
+    named: dict[str, Path] = {}
+    for folder in folders:
+        name = Bundle.open(folder).name
+        if name in named:
+            raise UsageError(
+                f"two bundles are named {name}: {named[name]} and {folder}",
+                hint="serve one of them, or change the name in the manifest of the other",
+            )
+        named[name] = folder
+    return named
+
+
+@cache
+def preflight(settings: Settings) -> None:
+    """Open the models and close them again, so that what is wrong is said once, before any worker is started.
+
+    Raises:
+        PinnaceError: as `Registry.open`.
+    """
+    Registry.open(settings).close()

@@ -1,0 +1,130 @@
+"""Which runtime serves, where several can and none is asked for: the fastest on this machine, by measurement.
+
+Chosen once, before the workers start, so that all of them answer with the same. The first in the order of
+preference is taken unless another is clearly faster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.classifier import Classifier
+from pinnace.models.errors import PinnaceError
+from pinnace.models.runtimes import in_order, readers_for, variant_for
+from pinnace.models.runtimes.base import RuntimeOptions
+from pinnace.serving.inference.layout import plan
+from pinnace.serving.inference.self_check import self_check
+from pinnace.serving.settings import Settings
+
+VARIABLE = "PINNACE_CHOSEN_RUNTIMES"
+
+_SECONDS = 0.5
+_MOST_ROUNDS = 20
+_CLEARLY = 0.9
+
+Timer = Callable[[list[Classifier]], list[float]]
+
+
+def choose(settings: Settings) -> list[str]:
+    """Measure for every bundle, and tell this process and those that it starts.
+
+    Returns:
+        A sentence for each choice that was made.
+    """
+    chosen, sentences = {}, []
+    if settings.runtime is None and settings.device != "cuda":
+        for folder in settings.bundle:
+            # What is wrong with a bundle is said when it is opened to be served.
+            with contextlib.suppress(PinnaceError):
+                bundle = Bundle.open(folder)
+                if (choice := fastest(settings, bundle)) is not None:
+                    chosen[str(bundle.folder)], sentence = choice
+                    sentences.append(sentence)
+    os.environ[VARIABLE] = json.dumps(chosen)
+    return sentences
+
+
+def to_serve(settings: Settings, bundle: Bundle) -> tuple[str | None, str | None]:
+    """The variant and the runtime that are asked for or were chosen; None stands for the first that works."""
+    name = json.loads(os.environ.get(VARIABLE, "{}")).get(str(bundle.folder))
+    if settings.runtime is not None or name is None:
+        return settings.variant, settings.runtime
+    variant = variant_for(bundle, settings.variant)
+    readable = name in (reader.name for reader in readers_for(variant.format))
+    return (variant.name, name) if readable else (settings.variant, None)
+
+
+def fastest(settings: Settings, bundle: Bundle, timer: Timer | None = None) -> tuple[str, str] | None:
+    """The runtime that answers fastest, of those that run the bundle's variant on this machine's CPU.
+
+    Args:
+        settings: which variant, and how many threads.
+        bundle: what is to be served.
+        timer: gives the milliseconds of a call of each classifier; measured by default.
+
+    Returns:
+        Its name, and a sentence about the measurement; None where there is no choice.
+
+    Raises:
+        UsageError: the bundle has no such variant.
+    """
+    classifiers = _candidates(settings, bundle)
+    try:
+        if len(classifiers) < 2:
+            return None
+        times = (timer or milliseconds)(classifiers)
+        names = [classifier.runtime.name for classifier in classifiers]
+    finally:
+        for classifier in classifiers:
+            classifier.close()
+    best = names[0] if _CLEARLY * times[0] <= min(times) else names[times.index(min(times))]
+    measured = ", ".join(f"{name} {each:.2f}" for name, each in zip(names, times, strict=True))
+    return best, f"{bundle.name} runs in {best}; milliseconds of a call: {measured}"
+
+
+def _candidates(settings: Settings, bundle: Bundle) -> list[Classifier]:
+    layout = plan(settings)
+    options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
+    variant = variant_for(bundle, settings.variant)
+    readers = in_order(readers_for(variant.format), bundle.manifest.runtimes)
+    readers = [reader for reader in readers if reader.problem() is None]
+    if len(readers) < 2 or any(reader.devices[0] != "cpu" for reader in readers):
+        return []
+    opened = [_opened(bundle, variant.name, reader.name, options) for reader in readers]
+    return [classifier for classifier in opened if classifier is not None]
+
+
+def _opened(bundle: Bundle, variant: str, runtime: str, options: RuntimeOptions) -> Classifier | None:
+    """A classifier that gives the golden answer; None where there is none."""
+    try:
+        classifier = Classifier(bundle, variant, runtime, options)
+    except PinnaceError:
+        return None
+    try:
+        self_check(classifier)
+    except PinnaceError:
+        classifier.close()
+        return None
+    return classifier
+
+
+def milliseconds(classifiers: list[Classifier]) -> list[float]:
+    """The shortest call of each, in turns, so that what else goes on hits all alike."""
+    best = [math.inf] * len(classifiers)
+    for classifier in classifiers:
+        classifier.warm_up()
+    end = time.perf_counter() + _SECONDS * len(classifiers)
+    for _ in range(_MOST_ROUNDS):
+        for number, classifier in enumerate(classifiers):
+            started = time.perf_counter()
+            classifier.warm_up(runs=1)
+            best[number] = min(best[number], 1000 * (time.perf_counter() - started))
+        if time.perf_counter() > end:
+            break
+    return best

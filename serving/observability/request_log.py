@@ -1,0 +1,148 @@
+"""Every request has an id, which the log and the answer name; and a line in the log, where that is wanted."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import re
+import sys
+import time
+from contextvars import ContextVar
+from datetime import datetime, timezone
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pinnace.serving.observability.route_metrics import route_of
+
+HEADER = "X-Request-ID"
+FACTS = "pinnace.facts"
+
+_HEADER = HEADER.lower().encode()
+_LONGEST_ID = 128
+
+# Ids are names and not secrets, and a call of the system for each would cost more than all else here.
+_random = random.Random()
+
+_NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9._:/+=@-]")
+_LONGEST_PATH = 500
+_SILENT = ("/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready")
+
+_id: ContextVar[str] = ContextVar("pinnace_request_id", default="")
+
+access = logging.getLogger("pinnace.access")
+
+
+class RequestLog:
+    """Middleware that gives a request its id and, where that is wanted, writes a line when it is answered."""
+
+    def __init__(self, app: ASGIApp, lines: bool) -> None:
+        """Name what `app` answers; write `lines` or not."""
+        self._app = app
+        self._lines = lines
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on, with an id."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        name = _clean(scope) or new_id()
+        _id.set(name)
+        facts = scope[FACTS] = {}
+        status, size = 0, 0
+        started = time.perf_counter()
+
+        async def named(message: Message) -> None:
+            nonlocal status, size
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (_HEADER, name.encode())]
+            elif message["type"] == "http.response.body":
+                size += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, named)
+        finally:
+            if self._lines and scope["path"] not in _SILENT:
+                milliseconds = 1000 * (time.perf_counter() - started)
+                _write_line(
+                    scope, {"status": status, "duration_ms": round(milliseconds, 3), "bytes": size, **facts}
+                )
+
+
+def new_id() -> str:
+    """A name for a request that has none."""
+    return f"{_random.getrandbits(64):016x}"
+
+
+def note(scope: Scope, **facts: Any) -> None:
+    """Facts that shall stand in the line of a request."""
+    scope.get(FACTS, {}).update(facts)
+
+
+def _clean(scope: Scope) -> str:
+    """The id that the client gives, without what could be anything but an id."""
+    for name, value in scope["headers"]:
+        if name == _HEADER:
+            return _NOT_OF_AN_ID.sub("", value[: 4 * _LONGEST_ID].decode("latin-1"))[:_LONGEST_ID]
+    return ""
+
+
+def _write_line(scope: Scope, facts: dict[str, Any]) -> None:
+    method, path = scope["method"], scope["path"][:_LONGEST_PATH]
+    client = scope.get("client")
+    fields = {
+        "client": client and client[0],
+        "method": method,
+        "path": path,
+        "route": route_of(scope["path"]),
+    }
+    access.info("%s %s %d", method, path, facts["status"], extra={"fields": {**fields, **facts}})
+
+
+class JsonFormatter(logging.Formatter):
+    """A line of the log as a JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if _id.get():
+            line["request_id"] = _id.get()
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class _Naming(logging.Filter):
+    """Appends the request's id to a line of text."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        name = _id.get()
+        if name and not hasattr(record, "request_id"):
+            record.__dict__["request_id"] = name
+            # Only what is allowed in an id stands in it, so nothing that `%` would take for a place.
+            record.msg = f"{record.msg} [request {name}]"
+        return True
+
+
+def write_log(handlers: list[logging.Handler], *, lines: bool) -> None:
+    """Let handlers name the request; and write JSON, where each request has a line."""
+    for handler in handlers:
+        if lines:
+            handler.setFormatter(JsonFormatter())
+        else:
+            handler.addFilter(_Naming())
+    if lines:
+        own = logging.StreamHandler(sys.stderr)
+        own.setFormatter(JsonFormatter())
+        access.handlers = [own]
+        access.setLevel(logging.INFO)
+        access.propagate = False

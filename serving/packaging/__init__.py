@@ -1,0 +1,1 @@
+"""A served bundle for another machine: a bento, a Triton repository."""

@@ -1,0 +1,114 @@
+"""The OpenAPI description: complete, true of a real server, and readable in Swagger UI."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pinnace.serving.errors import UnknownModel
+from pinnace.serving.http.app import create_app
+from pinnace.serving.http.openapi.document import describe
+from pinnace.serving.settings import load_settings
+
+HERE = Path(__file__).parent
+PROGRAM = "from schemathesis.cli import schemathesis; schemathesis()"
+SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def document(client: httpx.Client) -> dict[str, Any]:
+    answered = client.get("/docs.json")
+    assert answered.status_code == 200
+    return dict(answered.json())
+
+
+def test_schemathesis_finds_nothing(
+    client: httpx.Client, environment: dict[str, str], tmp_path: Path
+) -> None:
+    if importlib.util.find_spec("schemathesis") is None:
+        pytest.skip("schemathesis is not installed; it comes with the extra `dev`")
+    url = str(client.base_url)
+    command = [sys.executable, "-c", PROGRAM, "--config-file", str(HERE / "schemathesis.toml")]
+    command += ["run", f"{url}/docs.json", "--url", url, "--no-color", "--continue-on-failure"]
+    told = subprocess.run(
+        command,
+        cwd=tmp_path,  # where it leaves what it found
+        env={**environment, "PYTHONPATH": os.pathsep.join([str(HERE), environment.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "No issues found" in told.stdout, told.stdout
+
+
+def test_every_route_is_described(document: dict[str, Any]) -> None:
+    app = create_app(load_settings())
+    routes = {(path, method) for path, methods in _routes(app) for method in methods}
+    described = {(path, method.upper()) for path, item in document["paths"].items() for method in item}
+    assert routes <= described
+    bentoml = {(path, "GET") for path in ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json")}
+    assert described - routes == bentoml
+
+
+def _routes(app: Any) -> list[tuple[str, set[str]]]:
+    found = [
+        (route.path.replace(":path", ""), route.methods) for route in app.routes if route.path != "/page"
+    ]
+    return [(path, methods - {"HEAD"}) for path, methods in found]
+
+
+def test_every_operation_has_a_name_a_summary_and_one_tag(document: dict[str, Any]) -> None:
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(set(names)) == len(names)
+    tags = [tag["name"] for tag in document["tags"]]
+    for operation in operations:
+        assert operation["summary"]
+        assert len(operation["tags"]) == 1
+        assert operation["tags"][0] in tags
+
+
+def test_the_limits_are_those_of_the_server(document: dict[str, Any]) -> None:
+    post = document["paths"]["/classify"]["post"]
+    (top_k,) = post["parameters"]
+    assert (top_k["schema"]["minimum"], top_k["schema"]["maximum"]) == (1, 5)
+    batch = document["paths"]["/classify_batch"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    assert batch["schema"]["properties"]["images"]["maxItems"] == 4
+    named = document["paths"]["/models/{name}/reload"]["post"]["parameters"][0]
+    assert named["schema"]["enum"] == ["tiny"]
+
+
+def test_headers_are_described(document: dict[str, Any]) -> None:
+    responses = document["components"]["responses"]
+    assert set(responses["Status503"]["headers"]) == {"Retry-After"}
+    assert set(responses["Status401"]["headers"]) == {"WWW-Authenticate"}
+    assert f"`{UnknownModel.code}`" in responses["Status404"]["description"]
+
+
+def test_a_key_is_asked_for_where_one_is_set(document: dict[str, Any]) -> None:
+    assert "security" not in document
+    locked = describe(load_settings(api_key="secret", max_top_k=3), None).asdict()
+    assert locked["security"] == [{"bearer": []}, {"key": []}]
+    assert set(locked["components"]["securitySchemes"]) == {"bearer", "key"}
+    assert locked["paths"]["/readyz"]["get"]["security"] == []
+    assert locked["paths"]["/classify"]["post"]["parameters"][0]["schema"]["default"] == 3
+    assert "secret" not in str(locked)
+
+
+@pytest.mark.parametrize("query", ["0", "6", "two"])
+def test_a_wrong_top_k_in_the_query_is_refused_where_the_body_has_a_good_one(
+    client: httpx.Client, tools: dict[str, Callable[..., Any]], query: str
+) -> None:
+    image = tools["encode"]((250, 10, 10))
+    answered = client.post(f"/classify?top_k={query}", files={"image": image}, data={"top_k": "2"})
+    assert (answered.status_code, answered.json()["error"]["code"]) == (422, "invalid_parameter")
