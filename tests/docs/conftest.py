@@ -12,7 +12,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-PAGE = runpy.run_path(str(Path(__file__).with_name("page.py")))
+PAGE = runpy.run_path(str(ROOT / "tests" / "support" / "page.py"))
 BUNDLE = "efficientnet_lite0.bundle"
 
 NETWORK = """

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / "docs" / "clients.md"
-PAGE = runpy.run_path(str(Path(__file__).with_name("page.py")))
+PAGE = runpy.run_path(str(ROOT / "tests" / "support" / "page.py"))
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from pinnace.models.bundle.manifest import Manifest, Parity, Variant
 from pinnace.models.toml import read_toml
 
 ROOT = Path(__file__).parents[2]
-PAGE = runpy.run_path(str(Path(__file__).with_name("page.py")))
+PAGE = runpy.run_path(str(ROOT / "tests" / "support" / "page.py"))
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = runpy.run_path(str(ROOT / "docs" / "make_commands.py"))
 SETTINGS = runpy.run_path(str(ROOT / "docs" / "make_settings.py"))

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGE = runpy.run_path(str(Path(__file__).with_name("page.py")))
+PAGE = runpy.run_path(str(ROOT / "tests" / "support" / "page.py"))
 
 # Not typed: what installs, and the export of the default model, which takes half a minute. That their words
 # are right is checked below and in test_pages.py.

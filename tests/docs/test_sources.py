@@ -22,7 +22,7 @@ from pinnace.models.bundle.bundle import Bundle
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 ROOT = Path(__file__).parents[2]
-PAGE = runpy.run_path(str(Path(__file__).with_name("page.py")))
+PAGE = runpy.run_path(str(ROOT / "tests" / "support" / "page.py"))
 COMMANDS = PAGE["commands"](ROOT / "docs" / "sources.md")
 TYPED = [command for command in COMMANDS if command.startswith("pinnace export")]
 

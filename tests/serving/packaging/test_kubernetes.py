@@ -12,7 +12,7 @@ import yaml
 from pinnace.serving.http.openapi.document import describe
 from pinnace.serving.settings import Settings, load_settings, variable
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 FILE = REPOSITORY / "examples" / "kubernetes" / "pinnace.yaml"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 ROOMS = ("models", "export", "latency", "serving", "clients", "cli")
 NOT_PYTHON = "js"  # the JavaScript client is a package of its own
 
