@@ -20,7 +20,9 @@ print(json.dumps({"imported": names, "modules": sorted(sys.modules)}))
 ROOMS = {
     "pinnace.models": ("pinnace.models.runtimes.onnxruntime", {"onnxruntime", "openvino", "tensorrt"}),
     "pinnace.serving": ("pinnace.serving.service", set()),
-    "pinnace.clients": ("pinnace.cli.commands.export", {"onnxruntime", "openvino", "bentoml"}),
+    "pinnace.latency": ("pinnace.latency.run", {"onnxruntime", "openvino", "bentoml"}),
+    "pinnace.clients": ("pinnace.clients.client", {"onnxruntime", "openvino", "bentoml"}),
+    "pinnace.cli": ("pinnace.cli.commands.export", {"onnxruntime", "openvino", "bentoml"}),
     "pinnace.export": ("pinnace.export.formats.onnx", {"onnxruntime", "openvino"}),
 }
 
