@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from pinnace.cli.bench.suite_export import export_row
 from pinnace.cli.bench.table import turns
 from pinnace.latency.report import LatencyReport, Settings
 from pinnace.latency.run import ALL, check_runtime
@@ -53,7 +54,7 @@ def bench_suite(
     variants = suite.variants if variant in (None, ALL) else tuple(filter(None, variant.split(",")))
     chosen = _with_defaults(settings, suite)
     with turns(progress, len(suite.rows) * len(variants), chosen) as turn:
-        return run(suite, Choice(variants, runtime, options, folder), chosen, turn)
+        return run(suite, Choice(variants, runtime, options, folder, export_row), chosen, turn)
 
 
 def _with_defaults(settings: Settings, suite: Suite) -> Settings:

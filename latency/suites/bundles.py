@@ -9,17 +9,21 @@ from typing import Any
 
 from pinnace.latency.suites.suite import Row, Suite
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.errors import BundleError, MissingDependency, PinnaceError
+from pinnace.models.errors import BundleError, PinnaceError
 from pinnace.models.files import sha256, write_atomic
-from pinnace.models.photographs import photographs
 from pinnace.models.source import NO_WEIGHTS, Source
 
 Step = Callable[[str], None]
 
+# Makes the bundle of a row, with these variants, at this path; handed in, for exporting is not done here.
+Export = Callable[[Row, Suite, Sequence[str], Path, Step], Bundle]
+
 _FOR_ENGINES = "onnx-fp32"
 
 
-def bundle_of(row: Row, suite: Suite, variants: Sequence[str], folder: Path, step: Step) -> Bundle:
+def bundle_of(
+    row: Row, suite: Suite, variants: Sequence[str], folder: Path, export: Export, step: Step
+) -> Bundle:
     """A row's bundle, from the folder, or exported into it.
 
     The recipe stands beside the bundle, so a folder that was filled on another machine serves one without
@@ -30,10 +34,11 @@ def bundle_of(row: Row, suite: Suite, variants: Sequence[str], folder: Path, ste
         suite: its suite.
         variants: what the bundle must hold. Engines are not made here but by `pinnace build`.
         folder: where bundles are kept.
+        export: makes what is not there.
         step: called with a few words before each step of an export.
 
     Raises:
-        PinnaceError: it cannot be exported; see `export_bundle`.
+        PinnaceError: it cannot be exported; what `export` raises.
     """
     path = folder / f"{row.name}.bundle"
     noted = folder / f"{row.name}.recipe.json"
@@ -45,7 +50,7 @@ def bundle_of(row: Row, suite: Suite, variants: Sequence[str], folder: Path, ste
             return kept
         # What was exported before comes along, so that asking in turns does not export each time.
         wanted = list(dict.fromkeys([*wanted, *held]))
-    bundle = _export(row, suite, wanted, path, step)
+    bundle = export(row, suite, wanted, path, step)
     write_atomic(noted, json.dumps(recipe, indent=1).encode() + b"\n")
     return bundle
 
@@ -76,33 +81,6 @@ def _kept(path: Path, noted: Path, recipe: dict[str, Any]) -> Bundle | None:
         return Bundle.open(path)
     except (OSError, ValueError, BundleError):
         return None
-
-
-def _export(row: Row, suite: Suite, variants: Sequence[str], path: Path, step: Step) -> Bundle:
-    try:
-        from pinnace.export import targets
-        from pinnace.export.exporter import Evidence, export_bundle
-        from pinnace.export.request import ExportRequest
-        from pinnace.export.variant_selection import select
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            f"exporting {row.name} needs the package {error.name}", hint="pip install 'pinnace[export]'"
-        ) from None
-    target = targets.read(suite.target)
-    # Random weights have no ranges worth finding; the package's own photographs do for them.
-    chosen: dict[str, None] = {}
-    for name in variants:
-        format, _, kind = name.rpartition("-")
-        chosen |= dict.fromkeys(select(target, [format], [kind], calibrated=True).variants)
-    request = ExportRequest(
-        source=row.source,
-        variants=tuple(chosen),
-        opset=target.opset,
-        input_size=row.edges,
-        folder=str(suite.folder),
-    )
-    evidence = Evidence(calibrate=photographs()[0].parent) if any("int8" in name for name in chosen) else None
-    return export_bundle(request, target, path, evidence=evidence, step=step)
 
 
 def problem_of(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from pinnace.latency.report import Caveat, Failure, LatencyReport, Result, Setti
 from pinnace.latency.run import bench, bundle_openers
 from pinnace.latency.scenarios import Scenario
 from pinnace.latency.subjects.base import Subject
-from pinnace.latency.suites.bundles import bundle_of, problem_of
+from pinnace.latency.suites.bundles import Export, bundle_of, problem_of
 from pinnace.latency.suites.suite import Suite
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import CheckFailed, PinnaceError
@@ -33,12 +33,14 @@ class Choice:
         runtime: a name, `all`, or None for the preferred one.
         options: threads and device.
         folder: where the bundles are kept.
+        export: makes the bundles that are not there.
     """
 
     variants: tuple[str, ...]
     runtime: str | None
     options: RuntimeOptions
     folder: Path
+    export: Export
 
 
 def run(suite: Suite, choice: Choice, settings: Settings, progress: Progress) -> LatencyReport:
@@ -70,7 +72,7 @@ def run(suite: Suite, choice: Choice, settings: Settings, progress: Progress) ->
 
             try:
                 with redirect_stdout(sys.stderr):
-                    bundle = bundle_of(row, suite, choice.variants, choice.folder, told)
+                    bundle = bundle_of(row, suite, choice.variants, choice.folder, choice.export, told)
             except Exception as error:
                 failures.append(Failure(row.name, None, problem_of(error)))
                 reached += len(settings.scenarios)

@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from pinnace.models.errors import ImageTooLarge, PinnaceError, UnsupportedImage, UsageError
 from pinnace.serving.errors import BatchTooLarge, MalformedBody
+from pinnace.serving.inference.inputs import Batch, Upload
 
 IMAGE_FIELD = "image"
 BATCH_FIELD = "images"
@@ -30,32 +31,6 @@ _JSON_STRUCTURE = (b"[", b"{", b",", b":")
 _MOST_JSON_STRUCTURE = 100
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
-
-
-@dataclass(frozen=True)
-class Upload:
-    """One image as it came in.
-
-    Attributes:
-        image: the encoded bytes, or base64 text that is still to be decoded.
-        top_k: how many classes were asked for, or None.
-    """
-
-    image: bytes | str
-    top_k: int | None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Several images as they came in.
-
-    Attributes:
-        images: the encoded bytes of each, or what is wrong with it already.
-        top_k: how many classes were asked for, or None.
-    """
-
-    images: tuple[bytes | PinnaceError, ...]
-    top_k: int | None
 
 
 @dataclass(frozen=True)

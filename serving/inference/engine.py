@@ -27,9 +27,9 @@ from pinnace.models.errors import ImageError, PinnaceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.serving.errors import LateAnswer, unforeseen
-from pinnace.serving.http.request_body import Batch, Upload
 from pinnace.serving.inference.batcher import Batcher, most_of
 from pinnace.serving.inference.executor import Slots
+from pinnace.serving.inference.inputs import Batch, Upload
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.runtime_selection import to_serve
 from pinnace.serving.inference.self_check import self_check

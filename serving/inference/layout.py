@@ -1,7 +1,7 @@
 """How the CPUs are shared out: processes, images at once in each, threads for each image.
 
 A process for each CPU, for threads of one process wait for each other's interpreter lock, and their CPUs with
-them. Connections are shared out over the processes (`workers.connection_balancing`). Each has a second thread,
+them. Connections are shared out (`workers.connection_balancing`). Each has a second thread,
 so that the images of a batch, which are in one process, keep more than one CPU busy where others leave it
 (`scheduler`). `docs/adr/0002-server-layout.md` has the measurements.
 """

@@ -14,10 +14,10 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, PinnaceError, UsageError
 from pinnace.serving.errors import ReloadFailed, UnknownModel
-from pinnace.serving.http.request_body import Batch, Upload
 from pinnace.serving.inference.admission import Admission
 from pinnace.serving.inference.engine import Engine, Item, Row
 from pinnace.serving.inference.executor import Slots
+from pinnace.serving.inference.inputs import Batch, Upload
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.scheduler import Others
 from pinnace.serving.observability.metrics import Metrics

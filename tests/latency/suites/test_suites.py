@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pinnace.cli.bench.suite_export import export_row
 from pinnace.export import targets
 from pinnace.latency import report
 from pinnace.latency.suites import bundles, published, run, suite
@@ -104,7 +105,7 @@ def test_a_bundle_is_exported_again_when_its_recipe_changes(folder: Path, tmp_pa
 
     def made(*variants: str) -> list[str]:
         steps.clear()
-        bundle = bundles.bundle_of(row, own, variants, tmp_path, steps.append)
+        bundle = bundles.bundle_of(row, own, variants, tmp_path, export_row, steps.append)
         assert bundle.folder == tmp_path / "tiny.bundle"
         return [variant.name for variant in bundle.manifest.variants]
 
