@@ -72,7 +72,7 @@ def measure(bundle: Bundle, threads: int, rounds: int, calls: int) -> dict[Pair,
         opened: dict[Pair, Runtime] = {}
         for variant in bundle.manifest.variants:
             for reader in runtimes_for(variant.format):
-                if variant.format == "onnx" and reader.problem() is None:
+                if variant.format == "onnx" and reader.unavailable_reason() is None:
                     runtime = stack.enter_context(open_variant(bundle, variant, reader.name, options))
                     opened[variant.name, reader.name] = runtime
         for runtime in opened.values():

@@ -43,13 +43,13 @@ def diagnose() -> list[Finding]:
         Finding("cpus", f"{available_cpus()}" + ("" if quota is None else f" (cgroup quota {quota:g})")),
     ]
     for runtime in all_runtimes().values():
-        problem = runtime.problem()
+        problem = runtime.unavailable_reason()
         findings.append(
             Finding(
                 f"runtime {runtime.name}",
                 runtime.version() if problem is None else None,
                 problem,
-                None if problem is None else runtime.remedy(),
+                None if problem is None else runtime.install_hint(),
             )
         )
     for step, modules, extra in _STEPS:

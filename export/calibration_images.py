@@ -19,7 +19,7 @@ _MOST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedImages:
     """Images as a model wants to eat them.
 
     Attributes:
@@ -49,7 +49,7 @@ def find_images(folder: Path) -> list[Path]:
     return found
 
 
-def prepare_folder(folder: Path, preprocess: Preprocess, step: Callable[[str], None]) -> Prepared:
+def prepare_folder(folder: Path, preprocess: Preprocess, step: Callable[[str], None]) -> PreparedImages:
     """Preprocess the images of a folder, at most 512 of them and 1 GiB, evenly chosen among all.
 
     Raises:
@@ -66,7 +66,7 @@ def prepare_folder(folder: Path, preprocess: Preprocess, step: Callable[[str], N
 
 def prepare(
     files: Sequence[Path], preprocess: Preprocess, step: Callable[[str], None] = lambda text: None
-) -> Prepared:
+) -> PreparedImages:
     """Preprocess images; those that cannot be read are passed over and named.
 
     Raises:
@@ -82,4 +82,4 @@ def prepare(
             problems.append(f"{path} is passed over: {error.message}")
     if not inputs:
         raise UsageError("none of the images can be read", got=problems[0] if problems else "no files")
-    return Prepared(np.stack(inputs), tuple(read), tuple(problems))
+    return PreparedImages(np.stack(inputs), tuple(read), tuple(problems))

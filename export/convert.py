@@ -7,9 +7,9 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pinnace.export.calibration_images import Prepared
+from pinnace.export.calibration_images import PreparedImages
 from pinnace.export.formats import split
-from pinnace.export.precision.base import DEFAULT_METHOD, Material
+from pinnace.export.precision.base import DEFAULT_METHOD, ConversionInput
 from pinnace.export.request import ExportedFiles
 from pinnace.export.validation.validator import REFERENCE, is_fixed
 from pinnace.models.bundle import golden
@@ -21,7 +21,7 @@ def convert(
     folder: Path,
     exported: ExportedFiles,
     names: tuple[str, ...],
-    calibration: Prepared | None,
+    calibration: PreparedImages | None,
     step: Callable[[str], None],
     *,
     method: str = DEFAULT_METHOD,
@@ -52,7 +52,7 @@ def convert(
             got=f"a model that takes {exported.signature.batch or 'no batch'}",
         )
     inputs, _ = golden.read(folder / golden.FILE)
-    material = Material(
+    material = ConversionInput(
         path=folder / exported.files[REFERENCE],
         golden=inputs,
         input=exported.signature.inputs[0].name,

@@ -8,14 +8,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from pinnace.export import model_card
-from pinnace.export.calibration_images import Prepared, prepare_folder
+from pinnace.export.calibration_images import PreparedImages, prepare_folder
 from pinnace.export.convert import convert, is_conversion
 from pinnace.export.precision.base import DEFAULT_METHOD, METHODS
 from pinnace.export.reproduce.script import Script, script_path
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.targets import Target
 from pinnace.export.validation.accuracy import check_accuracy
-from pinnace.export.validation.validator import Prover, reference_photographs, stored_golden
+from pinnace.export.validation.validator import Validator, reference_photographs, stored_golden
 from pinnace.export.worker.spawn import run_worker
 from pinnace.models.bundle import manifest
 from pinnace.models.bundle.bundle import Bundle
@@ -105,9 +105,9 @@ def export_bundle(
         calibration, given = _prepared(exported, evidence, step)
         exported = convert(folder, exported, request.variants, calibration, step, method=evidence.method)
         seen = reference_photographs(folder, exported, given or calibration, step)
-        prover = Prover(folder, exported, target.tolerance, seen, step)
+        validator = Validator(folder, exported, target.tolerance, seen, step)
         chosen = [name for name in request.variants if name in exported.files]
-        variants = tuple(prover.prove(name, exported.files[name]) for name in chosen)
+        variants = tuple(validator.validate(name, exported.files[name]) for name in chosen)
         if evidence.max_drop is not None and evidence.images is not None:
             check_accuracy(folder, exported, names or (), chosen, evidence.images, evidence.max_drop, step)
         proved_by = sorted({v.parity.runtime for v in variants if v.parity} - {"torchscript", "pt2"})
@@ -137,9 +137,9 @@ def export_bundle(
 
 def _prepared(
     exported: ExportedFiles, evidence: Evidence, step: Callable[[str], None]
-) -> tuple[Prepared | None, Prepared | None]:
+) -> tuple[PreparedImages | None, PreparedImages | None]:
     """The images to calibrate with and the ones to prove with, as the model wants to eat them."""
-    prepared: list[Prepared | None] = []
+    prepared: list[PreparedImages | None] = []
     for option, folder in (("--calibrate", evidence.calibrate), ("--images", evidence.images)):
         if folder is None:
             prepared.append(None)

@@ -139,14 +139,14 @@ def bundle_openers(
         variants = (bundle.variant(variant),)
     for each in variants:
         for reader in readers_for(each.format, None if runtime == ALL else runtime):
-            if reader.problem() is None and (options.device in (None, *reader.devices)):
+            if reader.unavailable_reason() is None and (options.device in (None, *reader.devices)):
                 pairs.append((each, reader.name))
                 if runtime is None:
                     break
         if pairs and variant is None:
             break
     everything = (variant, runtime) == (ALL, ALL)
-    if (variant == EAGER and runtime in (None, ALL)) or (everything and not EagerTorch.problem()):
+    if (variant == EAGER and runtime in (None, ALL)) or (everything and not EagerTorch.unavailable_reason()):
         pairs.append((None, EagerTorch.name))
     if not pairs:
         asked = " in ".join(name for name in (variant or "any variant", runtime) if name)

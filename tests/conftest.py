@@ -88,7 +88,8 @@ def tiny_request(workshop: Path) -> ExportRequest:
     formats = [
         format.name
         for format in all_formats().values()
-        if "fp32" in format.precisions and any(r.problem() is None for r in runtimes_for(format.name))
+        if "fp32" in format.precisions
+        and any(r.unavailable_reason() is None for r in runtimes_for(format.name))
     ]
     return ExportRequest(
         source="file:tiny.pt",

@@ -33,10 +33,10 @@ def builders() -> dict[str, type[TensorRt]]:
     return {name: kind for name, kind in all_runtimes().items() if issubclass(kind, TensorRt)}
 
 
-def build_problem(builder: type[TensorRt]) -> str | None:
+def build_unavailable_reason(builder: type[TensorRt]) -> str | None:
     """Why a builder cannot build here, or None if it can."""
-    problem = super(TensorRt, builder).problem() or builder.import_problem()
-    if problem is None and not builder.builds_without_gpu and (missing := cuda.problem()):
+    problem = super(TensorRt, builder).unavailable_reason() or builder.import_failure()
+    if problem is None and not builder.builds_without_gpu and (missing := cuda.unavailable_reason()):
         return f"{builder.name} builds only where there is a GPU: {missing}"
     return problem
 
@@ -54,14 +54,14 @@ def choose_builder(name: str | None) -> type[TensorRt]:
             f"runtime {name} has no engines to build", expected="one of " + ", ".join(known), got=name
         )
     candidates = known if name is None else {name: known[name]}
-    problems = {name: build_problem(builder) for name, builder in candidates.items()}
+    problems = {name: build_unavailable_reason(builder) for name, builder in candidates.items()}
     for name, problem in problems.items():
         if problem is None:
             return candidates[name]
-    remedies = [remedy for builder in candidates.values() if (remedy := builder.remedy()) is not None]
+    hints = [hint for builder in candidates.values() if (hint := builder.install_hint()) is not None]
     raise MissingDependency(
         "no engine can be built here: " + "; ".join(str(problem) for problem in problems.values()),
-        hint=" or ".join(remedies) or None,
+        hint=" or ".join(hints) or None,
     )
 
 

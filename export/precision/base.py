@@ -17,7 +17,7 @@ DEFAULT_METHOD = "minmax"
 
 
 @dataclass(frozen=True)
-class Material:
+class ConversionInput:
     """What a conversion works with.
 
     Attributes:
@@ -54,5 +54,5 @@ class Conversion:
     precision: str
     needs_images: bool
     packages: tuple[str, ...]
-    convert: Callable[[Material, Path], tuple[str, ...]]
+    convert: Callable[[ConversionInput, Path], tuple[str, ...]]
     activations: str | None = None

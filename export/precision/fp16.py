@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pinnace.export.precision import graphs
-from pinnace.export.precision.base import Conversion, Material
+from pinnace.export.precision.base import Conversion, ConversionInput
 
 if TYPE_CHECKING:
     import onnx
@@ -20,7 +20,7 @@ LARGEST = 65504.0
 HEADROOM = 4.0
 
 
-def convert(material: Material, path: Path) -> tuple[str, ...]:
+def convert(material: ConversionInput, path: Path) -> tuple[str, ...]:
     """Measure which tensors float16 cannot hold, convert the rest, and write the file.
 
     The conversion is ONNX Runtime's own (`onnxruntime.transformers.float16`, MIT). What it leaves to be done:
@@ -47,7 +47,7 @@ def convert(material: Material, path: Path) -> tuple[str, ...]:
             + ", ".join(kept),)  # fmt: skip
 
 
-def overflowing(model: onnx.ModelProto, material: Material) -> list[str]:
+def overflowing(model: onnx.ModelProto, material: ConversionInput) -> list[str]:
     """The names of the nodes that read or write a number that float16 cannot hold with headroom to spare.
 
     Measured on the golden inputs, extremes among them, and on the calibration images.

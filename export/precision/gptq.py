@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pinnace.export.precision import graphs
-from pinnace.export.precision.base import Material
+from pinnace.export.precision.base import ConversionInput
 
 if TYPE_CHECKING:
     import onnx
@@ -95,7 +95,7 @@ class _Layer:
         return steps
 
 
-def round_weights(base: onnx.ModelProto, quantised: onnx.ModelProto, material: Material) -> Rounded:
+def round_weights(base: onnx.ModelProto, quantised: onnx.ModelProto, material: ConversionInput) -> Rounded:
     """Find better integers for the weights of a quantised graph, with the scales that it has.
 
     Args:

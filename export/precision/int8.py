@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinnace.export.precision import calibration, gptq, graphs, sensitivity
-from pinnace.export.precision.base import Conversion, Material
+from pinnace.export.precision.base import Conversion, ConversionInput
 from pinnace.models.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _NEVER_SYMMETRIC = frozenset({"Softmax"})
 
 
-def convert(material: Material, path: Path, *, symmetric: bool) -> tuple[str, ...]:
+def convert(material: ConversionInput, path: Path, *, symmetric: bool) -> tuple[str, ...]:
     """Calibrate, find out which nodes to leave in fp32, quantise the rest, and write the file.
 
     Returns:

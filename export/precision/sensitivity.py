@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pinnace.export.precision import graphs
-from pinnace.export.precision.base import Floats, Material
+from pinnace.export.precision.base import ConversionInput, Floats
 
 if TYPE_CHECKING:
     import onnx
@@ -35,7 +35,7 @@ _UNWEIGHTED = frozenset(
 )
 
 
-def nodes_to_leave_out(base: onnx.ModelProto, quantise: Quantise, material: Material) -> list[str]:
+def nodes_to_leave_out(base: onnx.ModelProto, quantise: Quantise, material: ConversionInput) -> list[str]:
     """Search greedily for a few nodes whose absence brings the answers closer to fp32.
 
     Neighbours are tried together: first pairs all over the network, then the best pair with what stands

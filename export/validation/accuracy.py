@@ -16,7 +16,7 @@ from pinnace.export.formats import split
 from pinnace.export.image_folder import LabelledImage, read_image_folder
 from pinnace.export.request import ExportedFiles
 from pinnace.export.validation import photographs
-from pinnace.export.validation.validator import keep_failing, open_reference, options
+from pinnace.export.validation.validator import open_reference, options, save_failing_samples
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, CheckFailed, ImageError, MissingDependency, UsageError
 from pinnace.models.image.decode import open_image
@@ -146,7 +146,7 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class Row:
+class VariantAccuracy:
     """The accuracy of one variant in one runtime."""
 
     variant: str
@@ -162,7 +162,7 @@ def evaluate_bundle(
     runtimes: Sequence[str] = (),
     options: RuntimeOptions | None = None,
     progress: Progress = lambda done, total: None,
-) -> tuple[list[Row], tuple[str, ...]]:
+) -> tuple[list[VariantAccuracy], tuple[str, ...]]:
     """Count right answers of every variant in every runtime that works here.
 
     Args:
@@ -191,7 +191,7 @@ def evaluate_bundle(
         for variant in chosen:
             readers = [r for name in runtimes or (None,) for r in readers_for(variant.format, name)]
             for reader in readers:
-                problem = reader.problem()
+                problem = reader.unavailable_reason()
                 try:
                     if problem is None:
                         reader.check_variant(bundle, variant)
@@ -208,7 +208,10 @@ def evaluate_bundle(
                 got="; ".join(passed_over) or ", ".join(runtimes),
             )
         result = evaluate(opened, found, preprocess, progress)
-    rows = [Row(variant, runtime, accuracy) for (variant, runtime), accuracy in result.accuracies.items()]
+    rows = [
+        VariantAccuracy(variant, runtime, accuracy)
+        for (variant, runtime), accuracy in result.accuracies.items()
+    ]
     return rows, (*passed_over, *result.problems)
 
 
@@ -244,7 +247,12 @@ def check_accuracy(
         runtimes = {"fp32": stack.enter_context(fp32)}
         for name in names:
             runtime_class = next(
-                (r for r in runtimes_for(split(name)[0].name) if not r.opt_in and r.problem() is None), None
+                (
+                    r
+                    for r in runtimes_for(split(name)[0].name)
+                    if not r.opt_in and r.unavailable_reason() is None
+                ),
+                None,
             )
             path = folder / exported.files[name]
             if runtime_class is not None and path != fp32.path:
@@ -280,7 +288,7 @@ def _keep_lost(
             rows[answered.name].argmax() == image.target for rows in (answers, photographs.run(other, feeds))
         )
         if right and not theirs:
-            keep_failing(folder, feeds, answers)
+            save_failing_samples(folder, feeds, answers)
             return
 
 

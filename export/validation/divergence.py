@@ -23,7 +23,7 @@ _SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Parting:
+class Divergence:
     """The first node where two graphs part.
 
     Attributes:
@@ -40,9 +40,9 @@ class Parting:
         return f"{self.node} ({self.op}), whose output is off by {self.error:.2g} of its size"
 
 
-def parting(
+def first_divergence(
     fp32: Path, converted: Path, feeds: Mapping[str, npt.NDArray[np.generic]], *, one_by_one: bool = False
-) -> Parting | None:
+) -> Divergence | None:
     """Give both graphs the same inputs, and compare every tensor that both have, in the order of the first.
 
     Args:
@@ -83,7 +83,7 @@ def parting(
     makers = _makers(one, other)
     for name in tensors:
         if errors[name] >= limit > 0:
-            return Parting(makers[name].name, makers[name].op_type, errors[name])
+            return Divergence(makers[name].name, makers[name].op_type, errors[name])
     return None
 
 

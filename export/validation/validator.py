@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pinnace.export.calibration_images import Prepared
+from pinnace.export.calibration_images import PreparedImages
 from pinnace.export.formats import precision_of, split
 from pinnace.export.request import ExportedFiles
 from pinnace.export.validation import divergence, parity, photographs
@@ -28,8 +28,8 @@ FAILING = "failing.npz"
 
 
 @dataclass(frozen=True)
-class Prover:
-    """Proves the variants of one bundle.
+class Validator:
+    """Compares the variants of one bundle with the eager model.
 
     Attributes:
         folder: where their files are.
@@ -45,7 +45,7 @@ class Prover:
     photographs: Photographs | None
     step: Callable[[str], None]
 
-    def prove(self, name: str, file: str) -> Variant:
+    def validate(self, name: str, file: str) -> Variant:
         """Run a variant in every runtime of this machine that reads it and need not be asked for by name.
 
         Args:
@@ -72,7 +72,7 @@ class Prover:
             activations=None if conversion is None else conversion.activations,
         )
         for runtime_class in runtimes_for(format.name):
-            if runtime_class.opt_in or runtime_class.problem() is not None:
+            if runtime_class.opt_in or runtime_class.unavailable_reason() is not None:
                 continue
             self.step(f"comparing {name} in {runtime_class.name} with the eager model")
             with runtime_class(path, self.exported.signature, options(name)) as runtime:
@@ -80,10 +80,10 @@ class Prover:
                 if variant.parity is None:
                     variant = replace(variant, parity=measured, proof=self._photographs(variant, runtime))
         if variant.parity is None:
-            remedies = [remedy for reader in runtimes_for(format.name) if (remedy := reader.remedy())]
+            hints = [hint for reader in runtimes_for(format.name) if (hint := reader.install_hint())]
             raise MissingDependency(
                 f"{name} cannot be proved here: no runtime that reads it is installed",
-                hint=" or ".join(remedies) or None,
+                hint=" or ".join(hints) or None,
             )
         return variant
 
@@ -94,7 +94,7 @@ class Prover:
         result = parity.measure(runtime, inputs, outputs, classes=self.exported.is_classifier)
         broken = parity.excess(result, tolerance)
         if broken is not None:
-            keep_failing(self.folder, inputs, outputs)
+            save_failing_samples(self.folder, inputs, outputs)
         self._judge(variant, runtime, broken, "answer like the eager model")
         return result
 
@@ -109,7 +109,7 @@ class Prover:
         broken = photographs.excess(result, runtime.tolerance(variant))
         if broken is not None:
             worst = photographs.worst_first(outputs, answers)[: divergence.SAMPLES]
-            keep_failing(self.folder, pick(inputs, worst), pick(outputs, worst))
+            save_failing_samples(self.folder, pick(inputs, worst), pick(outputs, worst))
         self._judge(variant, runtime, broken, f"answer like fp32 on {result.images} photographs")
         return result
 
@@ -129,7 +129,7 @@ class Prover:
         if split(variant.name)[1] in split(variant.name)[0].conversions:
             self.step(f"looking for the node where {variant.name} parts from {REFERENCE}")
             feeds, _ = golden.read(self.folder / FAILING)
-            found = divergence.parting(
+            found = divergence.first_divergence(
                 self.folder / self.exported.files[REFERENCE],
                 self.folder / variant.file,
                 feeds,
@@ -145,7 +145,7 @@ class Prover:
         )
 
 
-def keep_failing(folder: Path, inputs: Arrays, outputs: Arrays) -> None:
+def save_failing_samples(folder: Path, inputs: Arrays, outputs: Arrays) -> None:
     """Write down samples on which a variant fails, for the script that shows it; the bundle is not to be.
 
     Args:
@@ -176,7 +176,7 @@ def stored_golden(exported: ExportedFiles) -> Golden:
 
 
 def reference_photographs(
-    folder: Path, exported: ExportedFiles, given: Prepared | None, step: Callable[[str], None]
+    folder: Path, exported: ExportedFiles, given: PreparedImages | None, step: Callable[[str], None]
 ) -> Photographs | None:
     """The golden photographs with the eager model's answers, and the user's with those of the fp32 file.
 
@@ -211,6 +211,6 @@ def open_reference(folder: Path, exported: ExportedFiles) -> Runtime:
     )
     for name in names:
         for runtime_class in runtimes_for(split(name)[0].name):
-            if not runtime_class.opt_in and runtime_class.problem() is None:
+            if not runtime_class.opt_in and runtime_class.unavailable_reason() is None:
                 return runtime_class(folder / exported.files[name], exported.signature, RuntimeOptions())
     raise MissingDependency("no fp32 variant can be run here", hint="pip install 'pinnace[cpu]'")

@@ -107,10 +107,10 @@ def _verify_variant(
         return
     inputs, outputs = bundle.golden()
     for reader in readers_for(variant.format, runtime):
-        problem = reader.problem()
+        problem = reader.unavailable_reason()
         if problem is not None:
-            remedy = reader.remedy()
-            yield Verdict(variant, reader.name, None, None, problem + (f": {remedy}" if remedy else ""))
+            hint = reader.install_hint()
+            yield Verdict(variant, reader.name, None, None, problem + (f": {hint}" if hint else ""))
             continue
         try:
             reader.check_variant(bundle, variant)

@@ -1,4 +1,4 @@
-"""A network of torch, asked with arrays, and wrapped for the writers of formats."""
+"""A network of torch that is called with arrays, and wrapped for the writers of formats."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pinnace.export.worker.golden_outputs import Ask
+from pinnace.export.worker.golden_outputs import ModelFunction
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.errors import PinnaceError, SourceError
 from pinnace.models.loaders.foreign import describe
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def asker(module: torch.nn.Module, *, hint: str) -> Ask:
+def model_function(module: torch.nn.Module, *, hint: str) -> ModelFunction:
     """Make a function that gives a network's outputs for inputs.
 
     Args:
@@ -24,7 +24,7 @@ def asker(module: torch.nn.Module, *, hint: str) -> Ask:
     """
     import torch
 
-    def ask(feeds: Arrays) -> Arrays:
+    def run(feeds: Arrays) -> Arrays:
         tensors = [torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in feeds.values()]
         with torch.inference_mode():
             try:
@@ -39,7 +39,7 @@ def asker(module: torch.nn.Module, *, hint: str) -> Ask:
                 ) from error
         return {name: _array(name, tensor) for name, tensor in answers.items()}
 
-    return ask
+    return run
 
 
 def _inputs(count: int) -> str:

@@ -1,4 +1,4 @@
-"""The answers that every variant is compared with, and the signature that they show."""
+"""The outputs that every variant is compared with, and the signature that they show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pinnace.models.bundle.signature import BATCH, Signature, TensorSpec
 from pinnace.models.errors import CheckFailed, SourceError
 
 # A model's answer to some inputs, all by name; raises SourceError where the model does not run on them.
-Ask: TypeAlias = Callable[[Arrays], Arrays]
+ModelFunction: TypeAlias = Callable[[Arrays], Arrays]
 
 # Inputs for given sizes of the dynamic dimensions.
 Feeds: TypeAlias = Callable[[Mapping[str, int]], Arrays]
@@ -28,11 +28,13 @@ _LARGEST = 64 << 20
 _FEWEST = 3
 
 
-def signature_of(ask: Ask, inputs: tuple[TensorSpec, ...], feeds: Feeds, *, images: bool) -> Signature:
-    """Ask the model a few times and see which dimensions of its outputs follow which of its inputs.
+def signature_of(
+    run: ModelFunction, inputs: tuple[TensorSpec, ...], feeds: Feeds, *, images: bool
+) -> Signature:
+    """Run the model a few times and see which dimensions of its outputs follow which of its inputs.
 
     Args:
-        ask: the model.
+        run: the model.
         inputs: its inputs.
         feeds: gives inputs.
         images: it takes one image a sample, and so has to give one row a sample.
@@ -42,14 +44,14 @@ def signature_of(ask: Ask, inputs: tuple[TensorSpec, ...], feeds: Feeds, *, imag
     """
     names = {dim for spec in inputs for dim in spec.shape if isinstance(dim, str)}
     sizes = {name: 1 if name == BATCH else SIZES[0] for name in names}
-    one = ask(feeds(sizes))
+    one = run(feeds(sizes))
     dims: dict[str, list[int | str]] = {name: list(array.shape) for name, array in one.items()}
     if images:
         _require_rows(one, sizes.get(BATCH, inputs[0].shape[0]))
     for name in sorted(names):
         other = sizes | {name: 2 if name == BATCH else SIZES[1]}
         try:
-            two = ask(feeds(other))
+            two = run(feeds(other))
         except SourceError as error:
             if not (images and name == BATCH):
                 raise
@@ -99,18 +101,18 @@ def samples_for(signature: Signature, most: int) -> int:
     return max(min(_FEWEST, most), min(most, _LARGEST // max(1, sum(sizes))))
 
 
-def golden_outputs(ask: Ask, signature: Signature, inputs: Arrays) -> Arrays:
+def golden_outputs(run: ModelFunction, signature: Signature, inputs: Arrays) -> Arrays:
     """The model's outputs for golden inputs, one sample at a time.
 
     Raises:
         SourceError: an output has another shape for other samples, or no elements.
-        CheckFailed: an answer is NaN or infinite, or differs when the same is asked again.
+        CheckFailed: an answer is NaN or infinite, or differs when the same input is given again.
     """
     answers = []
     for _, feeds in golden.calls(signature, inputs, (1,)):
-        answers.append(golden.rows(signature, ask(feeds)))
+        answers.append(golden.rows(signature, run(feeds)))
         if len(answers) == 1:
-            _require_same(answers[0], golden.rows(signature, ask(feeds)))
+            _require_same(answers[0], golden.rows(signature, run(feeds)))
     samples = len(next(iter(inputs.values())))
     outputs: Arrays = {}
     for spec in signature.outputs:
@@ -133,7 +135,7 @@ def _require_same(first: Arrays, again: Arrays) -> None:
     for name, array in first.items():
         if not np.array_equal(array, again[name], equal_nan=array.dtype.kind == "f"):
             raise CheckFailed(
-                "the model gives another answer each time it is asked the same, so no export can be proved",
+                "the model gives another answer each time for the same input, so no export can be proved",
                 hint="switch off what is random in it (dropout that ignores eval mode, noise)",
             )
 

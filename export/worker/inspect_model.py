@@ -1,4 +1,4 @@
-"""Studying a model before it is written: what it takes, what it gives, and its golden data."""
+"""Inspecting a model before it is written: what it takes, what it gives, and its golden data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from pinnace.export.preprocessing import Changes, resize_to
 from pinnace.export.request import ExportRequest
 from pinnace.export.worker import golden_inputs, golden_outputs
-from pinnace.export.worker.golden_outputs import Ask
+from pinnace.export.worker.golden_outputs import ModelFunction
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.signature import BATCH, Signature, TensorSpec
 from pinnace.models.errors import SourceError, UsageError
@@ -26,24 +26,24 @@ OWN_ANSWERS = "there is no network to compare with: the golden outputs are the e
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model to be studied.
+class InspectedModel:
+    """A model before it is inspected.
 
     Attributes:
-        ask: gives its outputs for inputs.
+        run: gives its outputs for inputs.
         inputs: its inputs where they are known; None for one image.
         preprocess: its own preprocessing, where that is known.
         exported: somebody exported it before.
     """
 
-    ask: Ask
+    run: ModelFunction
     inputs: tuple[TensorSpec, ...] | None = None
     preprocess: Preprocess | None = None
     exported: bool = False
 
 
 @dataclass(frozen=True)
-class Study:
+class ModelInspection:
     """What was learnt of a model.
 
     Attributes:
@@ -71,23 +71,23 @@ class Study:
         return self.preprocess is not None and one_row and not others and output.dtype.startswith("float")
 
 
-def study(subject: Subject, request: ExportRequest) -> Study:
-    """Ask a model until it is known.
+def inspect_model(model: InspectedModel, request: ExportRequest) -> ModelInspection:
+    """Find out what a model takes and gives, and make its golden data.
 
     Raises:
         UsageError: the request does not fit the model.
         SourceError: the model does not run.
         CheckFailed: its answers are NaN, infinite, or never the same.
     """
-    if request.inputs and subject.inputs is not None and subject.exported:
+    if request.inputs and model.inputs is not None and model.exported:
         raise UsageError(
             f"--input does not apply to {request.source}: the file says what it takes",
-            expected=", ".join(map(str, subject.inputs)),
+            expected=", ".join(map(str, model.inputs)),
         )
-    specs = request.inputs or subject.inputs
+    specs = request.inputs or model.inputs
     changed = request.preprocess is not None or request.changes != Changes() or request.input_size is not None
     if specs is None or (not request.inputs and _takes_an_image(specs)):
-        studied = _study_images(subject, request, specs)
+        inspection = _inspect_image_model(model, request, specs)
     elif changed:
         raise UsageError(
             "the model takes no image, so a preprocessing or an input size means nothing to it",
@@ -95,9 +95,9 @@ def study(subject: Subject, request: ExportRequest) -> Study:
             got=", ".join(map(str, specs)),
         )
     else:
-        studied = _study_tensors(subject, specs)
-    own = (OWN_ANSWERS,) if subject.exported else ()
-    return dataclasses.replace(studied, notes=(*own, *studied.notes))
+        inspection = _inspect_tensor_model(model, specs)
+    own = (OWN_ANSWERS,) if model.exported else ()
+    return dataclasses.replace(inspection, notes=(*own, *inspection.notes))
 
 
 def _takes_an_image(specs: tuple[TensorSpec, ...]) -> bool:
@@ -105,9 +105,11 @@ def _takes_an_image(specs: tuple[TensorSpec, ...]) -> bool:
     return not others and spec.dtype == "float32" and len(spec.shape) == 4 and spec.shape[1] in (1, 3)
 
 
-def _study_images(subject: Subject, request: ExportRequest, specs: tuple[TensorSpec, ...] | None) -> Study:
+def _inspect_image_model(
+    model: InspectedModel, request: ExportRequest, specs: tuple[TensorSpec, ...] | None
+) -> ModelInspection:
     notes: list[str] = []
-    preprocess = _preprocess(subject, request, specs, notes)
+    preprocess = _preprocess(model, request, specs, notes)
     shape = input_shape(preprocess)
     spec = TensorSpec("input", "float32", (BATCH, *shape)) if specs is None else specs[0]
     if any(isinstance(want, int) and want != have for want, have in zip(spec.shape[1:], shape, strict=True)):
@@ -124,15 +126,15 @@ def _study_images(subject: Subject, request: ExportRequest, specs: tuple[TensorS
         count = sizes.get(BATCH, fixed)
         return {spec.name: images[np.arange(count) % len(images)]}
 
-    signature = _signature(subject, spec, feeds, notes)
+    signature = _signature(model, spec, feeds, notes)
     samples = golden_outputs.samples_for(signature, len(images))
     inputs: Arrays = {spec.name: images[:samples]}
-    outputs = golden_outputs.golden_outputs(subject.ask, signature, inputs)
-    return Study(signature, preprocess, inputs, outputs, len(photographs()), tuple(notes))
+    outputs = golden_outputs.golden_outputs(model.run, signature, inputs)
+    return ModelInspection(signature, preprocess, inputs, outputs, len(photographs()), tuple(notes))
 
 
 def _signature(
-    subject: Subject, spec: TensorSpec, feeds: golden_outputs.Feeds, notes: list[str]
+    model: InspectedModel, spec: TensorSpec, feeds: golden_outputs.Feeds, notes: list[str]
 ) -> Signature:
     fixed = spec.shape[0]
     if isinstance(fixed, int):
@@ -141,34 +143,34 @@ def _signature(
             return feeds({BATCH: fixed})
 
         notes.append(ONE_AT_A_TIME if fixed == 1 else f"the model takes exactly {fixed} images at once")
-        return golden_outputs.signature_of(subject.ask, (spec,), repeated, images=True)
+        return golden_outputs.signature_of(model.run, (spec,), repeated, images=True)
     try:
-        return golden_outputs.signature_of(subject.ask, (spec,), feeds, images=True)
+        return golden_outputs.signature_of(model.run, (spec,), feeds, images=True)
     except SourceError:
-        if not subject.exported:
+        if not model.exported:
             raise
         # What others exported often has the batch frozen in it, and says so nowhere.
         one = dataclasses.replace(spec, shape=(1, *spec.shape[1:]))
-        signature = golden_outputs.signature_of(subject.ask, (one,), feeds, images=True)
+        signature = golden_outputs.signature_of(model.run, (one,), feeds, images=True)
         notes.append(ONE_AT_A_TIME)
         return signature
 
 
-def _study_tensors(subject: Subject, specs: tuple[TensorSpec, ...]) -> Study:
+def _inspect_tensor_model(model: InspectedModel, specs: tuple[TensorSpec, ...]) -> ModelInspection:
     signature = golden_outputs.signature_of(
-        subject.ask, specs, lambda sizes: golden_inputs.tensor_inputs(specs, sizes), images=False
+        model.run, specs, lambda sizes: golden_inputs.tensor_inputs(specs, sizes), images=False
     )
     inputs = golden_inputs.tensor_samples(signature)
-    outputs = golden_outputs.golden_outputs(subject.ask, signature, inputs)
+    outputs = golden_outputs.golden_outputs(model.run, signature, inputs)
     sizes = sorted({dim for spec in specs for dim in spec.shape if isinstance(dim, str) and dim != BATCH})
     notes = [f"the dimension {name} was proved at {golden_outputs.SIZES[0]} only" for name in sizes]
-    return Study(signature, None, inputs, outputs, 0, tuple(notes))
+    return ModelInspection(signature, None, inputs, outputs, 0, tuple(notes))
 
 
 def _preprocess(
-    subject: Subject, request: ExportRequest, specs: tuple[TensorSpec, ...] | None, notes: list[str]
+    model: InspectedModel, request: ExportRequest, specs: tuple[TensorSpec, ...] | None, notes: list[str]
 ) -> Preprocess:
-    preprocess = request.preprocess or subject.preprocess
+    preprocess = request.preprocess or model.preprocess
     if preprocess is None:
         preprocess = _customary(specs)
         if left := request.changes.left:

@@ -23,7 +23,7 @@ from pinnace.export.formats.base import Graph
 from pinnace.export.formats.onnx.file import require_room
 from pinnace.export.request import FILES, REQUEST, ExportedFiles, ExportRequest
 from pinnace.export.worker import eager_model
-from pinnace.export.worker.inspect_model import Study, Subject, study
+from pinnace.export.worker.inspect_model import InspectedModel, ModelInspection, inspect_model
 from pinnace.export.worker.onnx_source import OnnxSource
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.golden import Arrays
@@ -71,18 +71,20 @@ def _export_module(loaded: LoadedModel, request: ExportRequest, folder: Path, st
         # Known now, and not only after the many minutes that such a network takes.
         require_room(sum(tensor.nbytes for tensor in loaded.module.state_dict().values()))
     step("running the eager model on the golden inputs")
-    ask = eager_model.asker(
+    run = eager_model.model_function(
         loaded.module,
         hint="check --input" if request.inputs else "give it another --input-size or --preprocess",
     )
-    studied = study(Subject(ask, loaded.inputs, loaded.preprocess, loaded.exported), request)
-    example = tuple(map(torch.from_numpy, _example(studied).values()))
+    inspection = inspect_model(
+        InspectedModel(run, loaded.inputs, loaded.preprocess, loaded.exported), request
+    )
+    example = tuple(map(torch.from_numpy, _example(inspection).values()))
     # Exported graphs give tensors or tuples, so a module with a dict or a single-element tuple is wrapped.
     module = eager_model.flat_module(loaded.module)
     if isinstance(loaded.module, torch.jit.ScriptModule):
         # Its control flow survives: tracing a script within a network keeps it as it is.
         module = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
-    graph = Graph(module, example, studied.signature, request.opset)
+    graph = Graph(module, example, inspection.signature, request.opset)
     files: dict[str, str] = {}
     warned: dict[str, tuple[str, ...]] = {}
     for name in request.variants:
@@ -93,16 +95,16 @@ def _export_module(loaded: LoadedModel, request: ExportRequest, folder: Path, st
             warnings.simplefilter("always")
             format.write(replace(graph, kind=kind), folder / files[name])
         warned[name] = tuple(_trace_warnings(caught))
-    return _finish(studied, loaded.labels, loaded.notes, folder, files, warned)
+    return _finish(inspection, loaded.labels, loaded.notes, folder, files, warned)
 
 
-def _example(studied: Study) -> Arrays:
+def _example(inspection: ModelInspection) -> Arrays:
     """Inputs to trace with: two samples, because a batch of one is taken for a constant."""
-    batch = studied.signature.batch
+    batch = inspection.signature.batch
     if batch is None:
-        return {name: np.asarray(array[0]) for name, array in studied.inputs.items()}
+        return {name: np.asarray(array[0]) for name, array in inspection.inputs.items()}
     count = batch if isinstance(batch, int) else 2
-    return {name: array[np.arange(count) % len(array)] for name, array in studied.inputs.items()}
+    return {name: array[np.arange(count) % len(array)] for name, array in inspection.inputs.items()}
 
 
 def _export_onnx(source: OnnxSource, request: ExportRequest, folder: Path, step: Step) -> ExportedFiles:
@@ -113,39 +115,39 @@ def _export_onnx(source: OnnxSource, request: ExportRequest, folder: Path, step:
         )
     left_out = [name for name in request.variants if name != "onnx-fp32"]
     notes = (f"an ONNX file becomes no other format: {', '.join(left_out)} was left out",) if left_out else ()
-    studied = study(Subject(source.ask, source.inputs, exported=True), request)
+    inspection = inspect_model(InspectedModel(source.run, source.inputs, exported=True), request)
     step("writing onnx-fp32")
     source.write(folder / "onnx-fp32.onnx")
     files = {"onnx-fp32": "onnx-fp32.onnx"}
-    return _finish(studied, None, (*source.notes, *notes), folder, files, {})
+    return _finish(inspection, None, (*source.notes, *notes), folder, files, {})
 
 
 def _finish(
-    studied: Study,
+    inspection: ModelInspection,
     labels: tuple[str, ...] | None,
     notes: tuple[str, ...],
     folder: Path,
     files: dict[str, str],
     warned: dict[str, tuple[str, ...]],
 ) -> ExportedFiles:
-    golden.write(folder / golden.FILE, studied.inputs, studied.outputs)
+    golden.write(folder / golden.FILE, inspection.inputs, inspection.outputs)
     named = {}
-    for index, photograph in enumerate(photographs()[: studied.photographs]):
+    for index, photograph in enumerate(photographs()[: inspection.photographs]):
         (folder / "golden" / photograph.name).write_bytes(photograph.read_bytes())
         named[f"golden/{photograph.name}"] = index
     packages = sorted({package for name in files for package in split(name)[0].packages})
     tools = {"pinnace": version("pinnace"), "python": sys.version.split()[0]}
     return ExportedFiles(
-        signature=studied.signature,
-        preprocess=studied.preprocess,
+        signature=inspection.signature,
+        preprocess=inspection.preprocess,
         labels=labels,
-        is_classifier=studied.is_classifier,
+        is_classifier=inspection.is_classifier,
         files=files,
         photographs=named,
-        samples=len(next(iter(studied.inputs.values()))),
+        samples=len(next(iter(inspection.inputs.values()))),
         tools=tools | {package: version(package) for package in packages if _is_installed(package)},
         warnings=warned,
-        notes=(*notes, *studied.notes),
+        notes=(*notes, *inspection.notes),
     )
 
 

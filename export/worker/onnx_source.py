@@ -64,7 +64,7 @@ class OnnxSource:
         )
         self._outputs = [_spec(value, "output").name for value in self._session.get_outputs()]
 
-    def ask(self, feeds: Arrays) -> Arrays:
+    def run(self, feeds: Arrays) -> Arrays:
         """The file's outputs, by name.
 
         Raises:

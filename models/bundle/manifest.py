@@ -90,7 +90,7 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Engine:
+class EngineInfo:
     """What a TensorRT engine is tied to; it runs nowhere else.
 
     Attributes:
@@ -141,7 +141,7 @@ class Variant:
     bytes: int
     parity: Parity | None
     tolerance: Tolerance
-    engine: Engine | None = None
+    engine: EngineInfo | None = None
     activations: str | None = None
     proof: Proof | None = None
 

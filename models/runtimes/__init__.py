@@ -70,17 +70,17 @@ def open_variant(
         )
     problems: dict[str, str] = {}
     for reader in readers:
-        problem = reader.problem()
+        problem = reader.unavailable_reason()
         if problem is None:
             reader.check_variant(bundle, variant)
             bundle.check_file(variant.file)
             return reader(bundle.path(variant.file), bundle.manifest.signature, options or RuntimeOptions())
         problems[reader.name] = problem
-    remedies = [remedy for reader in readers if (remedy := reader.remedy()) is not None]
+    hints = [hint for reader in readers if (hint := reader.install_hint()) is not None]
     raise MissingDependency(
         f"no runtime on this machine can run {variant.name}: "
         + "; ".join(f"{name}: {problem}" for name, problem in problems.items()),
-        hint=f"install one with: {remedies[0]}" if remedies else None,
+        hint=f"install one with: {hints[0]}" if hints else None,
     )
 
 
@@ -121,6 +121,6 @@ def variant_for(bundle: Bundle, variant: str | None = None, runtime: str | None 
             got=str(runtime),
         )
     for candidate in candidates:
-        if any(reader.problem() is None for reader in readers_for(candidate.format, runtime)):
+        if any(reader.unavailable_reason() is None for reader in readers_for(candidate.format, runtime)):
             return candidate
     return candidates[0]

@@ -100,15 +100,15 @@ class Runtime(abc.ABC):
             )
 
     @classmethod
-    def problem(cls) -> str | None:
+    def unavailable_reason(cls) -> str | None:
         """Why this runtime does not work here, or None if it does."""
         if importlib.util.find_spec(cls.module) is None:
             return f"the package {cls.module} is not installed"
         return None
 
     @classmethod
-    def remedy(cls) -> str | None:
-        """The command that mends what `problem` says, or None where no command does."""
+    def install_hint(cls) -> str | None:
+        """The command that mends what `unavailable_reason` says, or None where no command does."""
         return cls.install_line
 
     @classmethod  # noqa: B027 -- most have nothing to refuse

@@ -69,7 +69,7 @@ def call(name: str, *arguments: object) -> Any:
     return values[0] if values else None
 
 
-def problem() -> str | None:
+def unavailable_reason() -> str | None:
     """Why no GPU can be used here, or None if one can."""
     if bindings() is None:
         return f"the package {PACKAGE} is not installed"

@@ -22,9 +22,9 @@ class OpenVinoBf16(OpenVino):
     precision = "bf16"
 
     @classmethod
-    def problem(cls) -> str | None:
+    def unavailable_reason(cls) -> str | None:
         """Why this runtime does not work here, or None if it does."""
-        problem = super().problem()
+        problem = super().unavailable_reason()
         if problem is not None:
             return problem
         if "BF16" not in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -32,9 +32,9 @@ class OpenVinoBf16(OpenVino):
         return None
 
     @classmethod
-    def remedy(cls) -> str | None:
+    def install_hint(cls) -> str | None:
         """The command that installs the package; none changes the CPU."""
-        return cls.install_line if super().problem() is not None else None
+        return cls.install_line if super().unavailable_reason() is not None else None
 
     @classmethod
     def tolerance(cls, variant: Variant) -> Tolerance:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Engine, Variant
+from pinnace.models.bundle.manifest import EngineInfo, Variant
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.runtimes import cuda
@@ -92,12 +92,12 @@ class TensorRt(Runtime):
             raise BundleError(f"it has the tensors {_listed(got)} where the manifest has {_listed(want)}")
 
     @classmethod
-    def problem(cls) -> str | None:
+    def unavailable_reason(cls) -> str | None:
         """Why this runtime does not work here, or None if it does."""
-        return super().problem() or cuda.problem() or cls.import_problem()
+        return super().unavailable_reason() or cuda.unavailable_reason() or cls.import_failure()
 
     @classmethod
-    def import_problem(cls) -> str | None:
+    def import_failure(cls) -> str | None:
         """Why the package, which is installed, cannot be imported, or None if it can."""
         try:
             importlib.import_module(cls.module)
@@ -106,9 +106,9 @@ class TensorRt(Runtime):
         return None
 
     @classmethod
-    def remedy(cls) -> str | None:
+    def install_hint(cls) -> str | None:
         """The command that installs what is missing; none brings a GPU."""
-        missing = super().problem() is not None or cuda.bindings() is None
+        missing = super().unavailable_reason() is not None or cuda.bindings() is None
         return cls.install_line if missing else None
 
     @classmethod
@@ -117,15 +117,15 @@ class TensorRt(Runtime):
         return str(importlib.import_module(cls.module).__version__)
 
     @classmethod
-    def here(cls, source: str, batch: tuple[int, int]) -> Engine:
+    def here(cls, source: str, batch: tuple[int, int]) -> EngineInfo:
         """What an engine that is built now, on this machine, is tied to.
 
         Args:
             source: the ONNX variant that it is built from.
             batch: smallest and largest batch.
         """
-        gpu = None if cuda.problem() is not None else cuda.gpu()
-        return Engine(
+        gpu = None if cuda.unavailable_reason() is not None else cuda.gpu()
+        return EngineInfo(
             source=source,
             builder=cls.name,
             version=cls.version(),
@@ -241,7 +241,7 @@ def _concrete(context: Any, name: str) -> tuple[int, ...]:
     return shape
 
 
-def _gpu(engine: Engine) -> str:
+def _gpu(engine: EngineInfo) -> str:
     return f"GPU {engine.gpu} of compute capability {engine.compute_capability}" if engine.gpu else "no GPU"
 
 

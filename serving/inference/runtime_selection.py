@@ -93,7 +93,7 @@ def _candidates(settings: Settings, bundle: Bundle) -> list[Classifier]:
     options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
     variant = variant_for(bundle, settings.variant)
     readers = in_order(readers_for(variant.format), bundle.manifest.runtimes)
-    readers = [reader for reader in readers if reader.problem() is None]
+    readers = [reader for reader in readers if reader.unavailable_reason() is None]
     if len(readers) < 2 or any(reader.devices[0] != "cpu" for reader in readers):
         return []
     opened = [_opened(bundle, variant.name, reader.name, options) for reader in readers]

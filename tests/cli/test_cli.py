@@ -203,7 +203,7 @@ def test_a_missing_package_exits_with_3_and_says_how_to_get_it(pinnace, bundle, 
     from pinnace.models.runtimes import all_runtimes
 
     for runtime in all_runtimes().values():
-        monkeypatch.setattr(runtime, "problem", classmethod(lambda cls: "it is not installed"))
+        monkeypatch.setattr(runtime, "unavailable_reason", classmethod(lambda cls: "it is not installed"))
     outcome = pinnace("classify", CAT, "--bundle", bundle, "--variant", "torchscript-fp32")
     assert outcome.status == 3
     assert outcome.err == (

@@ -277,7 +277,7 @@ def test_a_variant_that_no_runtime_here_can_prove(
 ) -> None:
     readers = runtimes_for("torchscript")
     for reader in readers:
-        monkeypatch.setattr(reader, "problem", classmethod(lambda cls: "it is not installed"))
+        monkeypatch.setattr(reader, "unavailable_reason", classmethod(lambda cls: "it is not installed"))
     assert refusal(MissingDependency, lambda: export_bundle(torchscript, CPU, tmp_path / "out.bundle")) == (
         "torchscript-fp32 cannot be proved here: no runtime that reads it is installed\n"
         "  help: " + " or ".join(reader.install_line for reader in readers)
@@ -462,7 +462,7 @@ def test_every_runtime_that_works_here_took_part_in_the_proof(
     steps: list[str] = []
     request = dataclasses.replace(tiny_request, variants=("onnx-fp32",))
     export_bundle(request, CPU, tmp_path / "out.bundle", step=steps.append)
-    working = [reader.name for reader in readers_for("onnx") if reader.problem() is None]
+    working = [reader.name for reader in readers_for("onnx") if reader.unavailable_reason() is None]
     assert [step for step in steps if step.startswith("comparing")] == [
         f"comparing onnx-fp32 in {name} with the eager model" for name in working
     ]

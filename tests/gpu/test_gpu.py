@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pinnace.export.engines.build import build_problem, build_variant, builders, sources
+from pinnace.export.engines.build import build_unavailable_reason, build_variant, builders, sources
 from pinnace.export.validation import parity
 from pinnace.export.validation.verify import verify_bundle
 from pinnace.models.bundle.bundle import Bundle
@@ -50,7 +50,7 @@ def deviation(bundle: Bundle, runtime: Runtime) -> parity.Parity:
 @pytest.fixture(params=["tensorrt", "tensorrt_rtx"])
 def builder(request: pytest.FixtureRequest) -> type[TensorRt]:
     kind = builders()[request.param]
-    if (problem := build_problem(kind) or kind.problem()) is not None:
+    if (problem := build_unavailable_reason(kind) or kind.unavailable_reason()) is not None:
         pytest.skip(f"{kind.name}: {problem}")
     return kind
 
@@ -196,7 +196,7 @@ def test_a_server_gathers_what_waits(
         need(name)
     else:
         kind = builders()[name]
-        if (problem := build_problem(kind) or kind.problem()) is not None:
+        if (problem := build_unavailable_reason(kind) or kind.unavailable_reason()) is not None:
             pytest.skip(f"{name}: {problem}")
         build_variant(bundle, bundle.variant("onnx-fp32"), kind)
     sizes: list[int] = []
@@ -247,7 +247,7 @@ def test_latency(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     if own is not None:
         bundle = Bundle.open(shutil.copytree(own, bundle.folder.parent / "own.bundle"))
     for kind in builders().values():
-        if build_problem(kind) is None and kind.problem() is None:
+        if build_unavailable_reason(kind) is None and kind.unavailable_reason() is None:
             for variant in sources(bundle, None):
                 build_variant(bundle, variant, kind)
     bundle = Bundle.open(bundle.folder)
@@ -256,7 +256,7 @@ def test_latency(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
         f"{variant.name:20} {reader.name:14} {_milliseconds(bundle, variant, reader)}"
         for variant in bundle.manifest.variants
         for reader in runtimes_for(variant.format)
-        if reader.problem() is None and "cuda" in reader.devices
+        if reader.unavailable_reason() is None and "cuda" in reader.devices
     ]
     with capsys.disabled():
         print("\n" + "\n".join(lines))

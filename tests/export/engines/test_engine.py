@@ -20,7 +20,7 @@ from pinnace.export.engines.build import build_variant, choose_builder, sources
 from pinnace.export.engines.engine import build_engine
 from pinnace.export.validation.verify import verify_bundle
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Engine, Tolerance
+from pinnace.models.bundle.manifest import EngineInfo, Tolerance
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, PinnaceError, UsageError
 from pinnace.models.files import sha256
@@ -31,7 +31,7 @@ from pinnace.models.runtimes.tensorrt_rtx import TensorRtRtx
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT RTX has no wheel for this machine")
 
-NO_GPU = cuda_api.problem()
+NO_GPU = cuda_api.unavailable_reason()
 without_gpu = pytest.mark.skipif(NO_GPU is None, reason="there is a GPU here")
 
 INPUT = TensorSpec("x", "float32", ("batch", 3, 8, 8))
@@ -72,7 +72,7 @@ def gpu(imitation_gpu: ModuleType, bundle: Bundle, monkeypatch: pytest.MonkeyPat
     """An imitated GPU on which every engine answers as the fp32 file does; the builder stays the real one."""
     cuda = imitation_gpu.Cuda()
     monkeypatch.setattr(cuda_api, "bindings", lambda: cuda)
-    monkeypatch.setattr(cuda_api, "problem", lambda: None)
+    monkeypatch.setattr(cuda_api, "unavailable_reason", lambda: None)
     monkeypatch.setattr(cuda_api, "_DRIVER_FILE", Path("/nonexistent"))
     onnx_file = str(bundle.path("onnx-fp32.onnx"))
     monkeypatch.setattr(trt, "Runtime", imitation_gpu.runtime_class(trt, cuda, onnx_file, (1, 16)))
@@ -94,7 +94,7 @@ def test_an_engine_is_built_from_each_precision(bundle: Bundle, precision: str) 
         bytes=path.stat().st_size,
         parity=None,
         proof=None,
-        engine=Engine(source.name, "tensorrt_rtx", trt.__version__, "Linux x86_64", (1, 16)),
+        engine=EngineInfo(source.name, "tensorrt_rtx", trt.__version__, "Linux x86_64", (1, 16)),
     )
     again = Bundle.open(bundle.folder)
     assert again.manifest.variants == (*bundle.manifest.variants, built)
@@ -316,7 +316,7 @@ def test_an_engine_that_was_never_run_does_not_become_the_default(bundle: Bundle
 def test_with_a_gpu_the_engine_is_proved_tied_and_preferred(gpu: object, bundle: Bundle) -> None:
     build_variant(bundle, bundle.variant("onnx-fp16"), TensorRtRtx)
     built = build_variant(bundle, bundle.variant("onnx-fp32"), TensorRtRtx)
-    assert built.engine == Engine(
+    assert built.engine == EngineInfo(
         "onnx-fp32",
         "tensorrt_rtx",
         trt.__version__,

@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pinnace.export.precision import fp16, gptq, graphs, int8, sensitivity
-from pinnace.export.precision.base import Material
-from pinnace.export.validation.divergence import parting
+from pinnace.export.precision.base import ConversionInput
+from pinnace.export.validation.divergence import first_divergence
 
 
 def chain(path: Path, weights: list[np.ndarray], *, clip: bool = False) -> Path:
@@ -49,7 +49,7 @@ def samples(count: int, size: int = 4) -> np.ndarray:
 
 def half(path: Path, x: np.ndarray) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     out = path.with_name("half.onnx")
-    notes = fp16.convert(Material(path, {"x": x}, "x"), out)
+    notes = fp16.convert(ConversionInput(path, {"x": x}, "x"), out)
     return onnx.load(str(out)), notes
 
 
@@ -155,7 +155,7 @@ def test_the_nodes_that_hurt_are_found_and_nothing_else_is_left_out(
                 tensor.CopyFrom(numpy_helper.from_array(spoilt, tensor.name))
         return model
 
-    material = Material(tmp_path / "chain.onnx", {}, "x", samples(20))
+    material = ConversionInput(tmp_path / "chain.onnx", {}, "x", samples(20))
     assert sensitivity.nodes_to_leave_out(base, quantise, material) == ["product4", "product5"]
     hurt.clear()
     assert sensitivity.nodes_to_leave_out(base, quantise, material) == []
@@ -172,7 +172,9 @@ def test_no_more_work_is_left_out_than_allowed(tmp_path: Path) -> None:
         model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros((4, 4), np.float32), "w0"))
         return model
 
-    assert sensitivity.nodes_to_leave_out(base, quantise, Material(tmp_path, {}, "x", samples(4))) == []
+    assert (
+        sensitivity.nodes_to_leave_out(base, quantise, ConversionInput(tmp_path, {}, "x", samples(4))) == []
+    )
 
 
 def test_rounded_weights_keep_the_outputs_closer_than_the_nearest_steps_do() -> None:
@@ -215,7 +217,7 @@ def test_the_output_of_the_graph_is_not_quantised(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     path = chain(tmp_path / "chain.onnx", [rng.normal(size=(4, 4)) for _ in range(3)], clip=True)
     x = samples(40)
-    int8.convert(Material(path, {"x": x[:3]}, "x", x), tmp_path / "int8.onnx", symmetric=False)
+    int8.convert(ConversionInput(path, {"x": x[:3]}, "x", x), tmp_path / "int8.onnx", symmetric=False)
     model = onnx.load(str(tmp_path / "int8.onnx"))
     (maker,) = [node for node in model.graph.node if "y" in node.output]
     assert maker.op_type == "MatMul"
@@ -230,10 +232,10 @@ def test_the_first_node_that_differs_is_named(tmp_path: Path) -> None:
     weights = [np.eye(4)] * 6
     one = chain(tmp_path / "one.onnx", weights)
     other = chain(tmp_path / "other.onnx", [*weights[:3], 1.5 * np.eye(4), *weights[4:]])
-    found = parting(one, other, {"x": samples(6)})
+    found = first_divergence(one, other, {"x": samples(6)})
     assert found is not None
     assert str(found) == "product3 (MatMul), whose output is off by 0.5 of its size"
-    assert parting(one, one, {"x": samples(6)}) is None
+    assert first_divergence(one, one, {"x": samples(6)}) is None
 
 
 def test_nodes_are_put_into_an_order_in_which_they_can_run(tmp_path: Path) -> None:

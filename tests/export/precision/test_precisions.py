@@ -19,7 +19,7 @@ from pinnace.cli import main
 from pinnace.export import targets
 from pinnace.export.exporter import Evidence, export_bundle
 from pinnace.export.formats import all_formats, split
-from pinnace.export.precision.base import METHODS, Material
+from pinnace.export.precision.base import METHODS, ConversionInput
 from pinnace.export.request import ExportRequest
 from pinnace.export.validation.verify import passed, verify_bundle
 from pinnace.models.bundle import golden
@@ -168,14 +168,14 @@ import sys
 from pathlib import Path
 import numpy as np
 from pinnace.export.formats import all_formats
-from pinnace.export.precision.base import Material
+from pinnace.export.precision.base import ConversionInput
 from pinnace.models import golden
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
 images = np.random.default_rng(1).normal(size=(6, 3, 16, 16)).astype(np.float32)
 inputs, _ = golden.read(folder / golden.FILE)
 for kind, conversion in all_formats()["onnx"].conversions.items():
     for method in sys.argv[3:] if conversion.needs_images else sys.argv[3:4]:
-        material = Material(folder / "onnx-fp32.onnx", inputs, "input", images, method)
+        material = ConversionInput(folder / "onnx-fp32.onnx", inputs, "input", images, method)
         conversion.convert(material, out / f"{kind}-{method}.onnx")
 """
 
@@ -280,6 +280,6 @@ def test_a_model_whose_golden_data_was_read_can_be_converted_without_images(
     converted: Bundle, tmp_path: Path
 ) -> None:
     inputs, _ = golden.read(converted.folder / golden.FILE)
-    material = Material(converted.path("onnx-fp32.onnx"), inputs, "input")
+    material = ConversionInput(converted.path("onnx-fp32.onnx"), inputs, "input")
     assert CONVERSIONS["fp16"].convert(material, tmp_path / "half.onnx") == ()
     assert sha256(tmp_path / "half.onnx") == converted.variant("onnx-fp16").sha256

@@ -65,7 +65,7 @@ def test_a_good_bundle_passes_in_every_runtime_that_works_here(exported: Bundle)
     assert passed(verdicts)
     assert {v.variant.name for v in verdicts} == {variant.name for variant in exported.manifest.variants}
     for verdict in verdicts:
-        works = {r.name: r.problem() is None for r in runtimes_for(verdict.variant.format)}
+        works = {r.name: r.unavailable_reason() is None for r in runtimes_for(verdict.variant.format)}
         assert verdict.runtime is not None
         assert verdict.passed is (True if works[verdict.runtime] else None)
         if verdict.passed:
@@ -193,7 +193,7 @@ def test_a_runtime_that_is_missing_is_reported_as_not_run(
     exported: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for reader in runtimes_for("onnx"):
-        monkeypatch.setattr(reader, "problem", classmethod(lambda cls: "it is at the menders"))
+        monkeypatch.setattr(reader, "unavailable_reason", classmethod(lambda cls: "it is at the menders"))
     verdicts = verify_bundle(exported)
     (verdict, *_) = [v for v in verdicts if v.variant.name == "onnx-fp32"]
     assert (verdict.passed, verdict.parity) == (None, None)
@@ -208,7 +208,7 @@ def test_where_nothing_could_be_run_nothing_has_passed(
 ) -> None:
     for variant in exported.manifest.variants:
         for reader in runtimes_for(variant.format):
-            monkeypatch.setattr(reader, "problem", classmethod(lambda cls: "it is at the menders"))
+            monkeypatch.setattr(reader, "unavailable_reason", classmethod(lambda cls: "it is at the menders"))
     verdicts = verify_bundle(exported)
     assert {verdict.passed for verdict in verdicts} == {None}
     assert not passed(verdicts)

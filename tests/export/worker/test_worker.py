@@ -153,7 +153,7 @@ def test_a_preprocessing_without_a_fixed_size(export: Export) -> None:
         (
             "Random",
             CheckFailed,
-            "the model gives another answer each time it is asked the same, so no export can be proved\n"
+            "the model gives another answer each time for the same input, so no export can be proved\n"
             "  help: switch off what is random in it (dropout that ignores eval mode, noise)",
         ),
         ("NotANumber", CheckFailed, "the eager model answers with NaN or infinity in logits"),

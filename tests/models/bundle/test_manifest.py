@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pinnace.models.bundle import manifest
-from pinnace.models.bundle.manifest import Engine, Golden, Manifest, Parity, Photograph, Tolerance, Variant
+from pinnace.models.bundle.manifest import (
+    EngineInfo,
+    Golden,
+    Manifest,
+    Parity,
+    Photograph,
+    Tolerance,
+    Variant,
+)
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.errors import BundleError
 from pinnace.models.image.preprocess import Preprocess
@@ -43,7 +51,7 @@ FULL = Manifest(
     created="2026-01-01T00:00:00+00:00",
     notes=("a note",),
 )
-ENGINE = Engine("onnx-fp32", "tensorrt", "10.3.0", "Linux aarch64", (1, 16), "Orin", "8.7", "540.4.0")
+ENGINE = EngineInfo("onnx-fp32", "tensorrt", "10.3.0", "Linux aarch64", (1, 16), "Orin", "8.7", "540.4.0")
 
 
 def write(folder: Path, data: dict[str, Any] | bytes) -> Path:

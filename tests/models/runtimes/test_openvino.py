@@ -24,7 +24,7 @@ from pinnace.models.runtimes.openvino_bf16 import OpenVinoBf16
 
 pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
 
-NO_BF16 = OpenVinoBf16.problem()
+NO_BF16 = OpenVinoBf16.unavailable_reason()
 with_bf16 = pytest.mark.skipif(NO_BF16 is not None, reason=str(NO_BF16))
 
 QUIET = """
@@ -203,14 +203,16 @@ def test_a_cpu_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(import_openvino(), "Core", OlderCore)
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    assert OpenVinoBf16.problem() == "this CPU (x86_64) has no bfloat16 arithmetic (AVX512_BF16, AMX)"
-    assert OpenVinoBf16.remedy() is None
+    assert (
+        OpenVinoBf16.unavailable_reason() == "this CPU (x86_64) has no bfloat16 arithmetic (AVX512_BF16, AMX)"
+    )
+    assert OpenVinoBf16.install_hint() is None
 
 
 def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OpenVinoBf16, "module", "package_that_nobody_has")
-    assert OpenVinoBf16.problem() == "the package package_that_nobody_has is not installed"
-    assert OpenVinoBf16.remedy() == "pip install 'pinnace[openvino]'"
+    assert OpenVinoBf16.unavailable_reason() == "the package package_that_nobody_has is not installed"
+    assert OpenVinoBf16.install_hint() == "pip install 'pinnace[openvino]'"
 
 
 def test_a_file_that_is_no_onnx_is_one_line(exported: Bundle, tmp_path: Path) -> None:

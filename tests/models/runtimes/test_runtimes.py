@@ -29,12 +29,12 @@ def images(count: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", all_runtimes().values(), ids=lambda runtime: runtime.name)
 def test_a_runtime_works_here_or_says_why_not(kind: type[Runtime]) -> None:
-    if (problem := kind.problem()) is not None:
+    if (problem := kind.unavailable_reason()) is not None:
         pytest.skip(f"{kind.name}: {problem}")
 
 
 @pytest.fixture(
-    params=[runtime for runtime in all_runtimes().values() if runtime.problem() is None],
+    params=[runtime for runtime in all_runtimes().values() if runtime.unavailable_reason() is None],
     ids=lambda runtime: runtime.name,
 )
 def kind(request: pytest.FixtureRequest, exported: Bundle) -> type[Runtime]:

@@ -59,7 +59,7 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_the_largest_products_are_added_exactly(name: str, quantised: Path) -> None:
     reader = all_runtimes()[name]
-    if (problem := reader.problem()) is not None:
+    if (problem := reader.unavailable_reason()) is not None:
         pytest.skip(f"{name}: {problem}")
     images = np.full((1, CHANNELS, 8, 8), 255, np.float32)
     with reader(quantised, SIGNATURE, RuntimeOptions(threads=1)) as runtime:

@@ -223,19 +223,21 @@ def test_why_it_does_not_work_here(cuda: Any, monkeypatch: pytest.MonkeyPatch) -
         raise OSError(name)
 
     monkeypatch.setattr(cuda_api, "ctypes", SimpleNamespace(CDLL=no_library))
-    assert TensorRtRtx.problem() == "there is no NVIDIA driver here (libcuda.so.1 is not found)"
-    assert TensorRtRtx.remedy() is None
+    assert TensorRtRtx.unavailable_reason() == "there is no NVIDIA driver here (libcuda.so.1 is not found)"
+    assert TensorRtRtx.install_hint() is None
     monkeypatch.setattr(cuda_api, "ctypes", SimpleNamespace(CDLL=lambda name: None))
-    assert TensorRtRtx.problem() is None
+    assert TensorRtRtx.unavailable_reason() is None
     cuda.cudaGetDeviceCount = lambda: (100, None)
-    assert TensorRtRtx.problem() == "CUDA finds no GPU here: cudaGetDeviceCount failed: unknown error"
+    assert (
+        TensorRtRtx.unavailable_reason() == "CUDA finds no GPU here: cudaGetDeviceCount failed: unknown error"
+    )
     cuda.cudaGetDeviceCount = lambda: (0, 0)
-    assert TensorRtRtx.problem() == "CUDA finds no GPU here"
+    assert TensorRtRtx.unavailable_reason() == "CUDA finds no GPU here"
     monkeypatch.setattr(cuda_api, "bindings", lambda: None)
-    assert TensorRtRtx.problem() == "the package cuda-bindings is not installed"
-    assert TensorRtRtx.remedy() == "pip install 'pinnace[rtx]'"
+    assert TensorRtRtx.unavailable_reason() == "the package cuda-bindings is not installed"
+    assert TensorRtRtx.install_hint() == "pip install 'pinnace[rtx]'"
     monkeypatch.setattr(TensorRtRtx, "module", "package_that_nobody_has")
-    assert TensorRtRtx.problem() == "the package package_that_nobody_has is not installed"
+    assert TensorRtRtx.unavailable_reason() == "the package package_that_nobody_has is not installed"
 
 
 def test_a_package_whose_libraries_are_missing(
@@ -243,9 +245,11 @@ def test_a_package_whose_libraries_are_missing(
 ) -> None:
     (tmp_path / "half_installed_trt.py").write_text("raise OSError('libnvinfer.so.10:\\n not found')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(cuda_api, "problem", lambda: None)
+    monkeypatch.setattr(cuda_api, "unavailable_reason", lambda: None)
     monkeypatch.setattr(TensorRt, "module", "half_installed_trt")
-    assert TensorRt.problem() == "half_installed_trt cannot be imported: libnvinfer.so.10: not found"
+    assert (
+        TensorRt.unavailable_reason() == "half_installed_trt cannot be imported: libnvinfer.so.10: not found"
+    )
 
 
 def test_cuda_python_of_jetpack_6_is_found_where_the_new_bindings_are_not(
@@ -267,7 +271,7 @@ def test_a_call_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_real_bindings_say_why_a_call_fails() -> None:
-    if cuda_api.problem() is None:
+    if cuda_api.unavailable_reason() is None:
         pytest.skip("there is a GPU here")
     with pytest.raises(CudaError, match=r"^cudaMalloc failed: \w+( \w+)+$"):
         cuda_api.call("cudaMalloc", 16)

@@ -17,7 +17,8 @@ from pinnace.serving.inference.runtime_selection import VARIABLE, choose, fastes
 from pinnace.serving.settings import Settings, load_settings
 
 pytestmark = pytest.mark.skipif(
-    OpenVino.problem() is not None, reason="there is no choice without openvino, which is not installed"
+    OpenVino.unavailable_reason() is not None,
+    reason="there is no choice without openvino, which is not installed",
 )
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from pinnace.cli.main import run
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Engine
+from pinnace.models.bundle.manifest import EngineInfo
 from pinnace.models.errors import CheckFailed, UsageError
 from pinnace.serving.packaging.triton import build_repository, model_config
 
@@ -66,7 +66,7 @@ def test_the_configuration_is_true_of_the_model(repository: Path) -> None:
 
 def test_an_engine_keeps_its_batch_and_runs_on_the_gpu(bundle: Path) -> None:
     opened = Bundle.open(bundle)
-    engine = Engine("onnx-fp32", "tensorrt", "10.3", "Linux x86_64", (1, 16))
+    engine = EngineInfo("onnx-fp32", "tensorrt", "10.3", "Linux x86_64", (1, 16))
     variant = dataclasses.replace(opened.variant(), format="tensorrt", engine=engine)
     config = parse(model_config(opened, variant, "tiny", "cpu"))
     assert (config.backend, config.default_model_filename) == ("tensorrt", "model.plan")
