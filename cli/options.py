@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -34,3 +38,40 @@ ProgressOption = Annotated[
     bool | None,
     typer.Option("--progress/--no-progress", help="Show how far it is.", show_default="on a terminal"),
 ]
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Give each field of a verb's options a place of its own on the command line.
+
+    A verb with many options declares them once, as the fields of a dataclass, with typer's `Annotated` types.
+    Its function takes an instance as the parameter `options`; typer sees the fields in that place.
+
+    Args:
+        function: has a parameter `options`, annotated with a dataclass.
+    """
+    declared = inspect.signature(function)
+    hints = get_type_hints(function, include_extras=True)
+    kind = hints["options"]
+    kinds = get_type_hints(kind, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in declared.parameters.items():
+        if name == "options":
+            parameters += [_parameter(field, kinds[field.name]) for field in dataclasses.fields(kind)]
+        else:
+            parameters.append(parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(function)
+    def call(**values: Any) -> None:
+        options = kind(**{field.name: values.pop(field.name) for field in dataclasses.fields(kind)})
+        function(options=options, **values)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call
+
+
+def _parameter(field: dataclasses.Field[Any], annotation: Any) -> inspect.Parameter:
+    default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )

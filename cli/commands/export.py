@@ -2,147 +2,175 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinnace.cli.options import Json, ProgressOption
+from pinnace.cli.options import Json, ProgressOption, command
+
+if TYPE_CHECKING:
+    from pinnace.export.request import ExportRequest
+    from pinnace.export.targets import Target
+    from pinnace.export.variant_selection import Selection
 
 
-def export(
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the command line says; None where it says nothing."""
+
     source: Annotated[
         str,
         typer.Argument(
             help="efficientnet_lite0, torchvision:NAME, timm:NAME, darknet:NAME, hub:REPO#ENTRY, file:PATH",
             show_default=False,
         ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.", show_default=False)],
+    ]
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.", show_default=False)]
     target: Annotated[
         list[str] | None,
         typer.Option(
             help="Where it will run: a name of `pinnace targets`, or a TOML file; repeatable.",
             show_default="cpu",
         ),
-    ] = None,
+    ] = None
     format: Annotated[
         list[str] | None,
         typer.Option(help="Only these formats; repeatable.", show_default="the target's"),
-    ] = None,
+    ] = None
     precision: Annotated[
         list[str] | None,
         typer.Option(
             help="Only these precisions: fp32, fp16, int8, ...; repeatable.", show_default="the target's"
         ),
-    ] = None,
+    ] = None
     calibrate: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Images to find the ranges of int8 on, 100 to 500.")
-    ] = None,
+    ] = None
     calibration_method: Annotated[
         str, typer.Option(metavar="NAME", help="minmax, entropy or percentile.")
-    ] = "minmax",
+    ] = "minmax"
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Photographs to compare each variant with fp32 on.")
-    ] = None,
+    ] = None
     max_drop: Annotated[
         float | None,
         typer.Option(metavar="POINTS", help="Top-1 that a variant may lose on --images, one folder a class."),
-    ] = None,
+    ] = None
     batch: Annotated[
         str | None,
         typer.Option(metavar="MIN:MAX", help="Batch sizes, such as 1:64.", show_default="the target's"),
-    ] = None,
+    ] = None
     arch: Annotated[
         str | None,
         typer.Option(help="Builds a checkpoint's network: module:factory, torchvision:NAME, timm:NAME."),
-    ] = None,
+    ] = None
     arg: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Argument of the factory or entry point; repeatable."),
-    ] = None,
+    ] = None
     num_classes: Annotated[
         int | None, typer.Option(min=1, help="Outputs of a network with another head.")
-    ] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="Run Python code that comes with SOURCE.")] = False,
-    input_size: Annotated[str | None, typer.Option(metavar="HxW", help="Another input size.")] = None,
+    ] = None
+    trust: Annotated[bool, typer.Option("--trust", help="Run Python code that comes with SOURCE.")] = False
+    input_size: Annotated[str | None, typer.Option(metavar="HxW", help="Another input size.")] = None
     preprocess: Annotated[
         Path | None, typer.Option(help="TOML file with resize, crop, color, mean, std.", show_default=False)
-    ] = None,
+    ] = None
     resize: Annotated[
         str | None, typer.Option(metavar="N|HxW", help="Shortest edge, or exact size, before the crop.")
-    ] = None,
-    crop: Annotated[str | None, typer.Option(metavar="N|HxW", help="Centre crop.")] = None,
-    interpolation: Annotated[str | None, typer.Option(metavar="NAME", help="bilinear, bicubic, ...")] = None,
-    mean: Annotated[str | None, typer.Option(metavar="R,G,B", help="Subtracted, on a scale of 0..1.")] = None,
-    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="Divided by.")] = None,
-    color: Annotated[str | None, typer.Option(metavar="RGB|L", help="Colour or grey.")] = None,
+    ] = None
+    crop: Annotated[str | None, typer.Option(metavar="N|HxW", help="Centre crop.")] = None
+    interpolation: Annotated[str | None, typer.Option(metavar="NAME", help="bilinear, bicubic, ...")] = None
+    mean: Annotated[str | None, typer.Option(metavar="R,G,B", help="Subtracted, on a scale of 0..1.")] = None
+    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="Divided by.")] = None
+    color: Annotated[str | None, typer.Option(metavar="RGB|L", help="Colour or grey.")] = None
     input: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=DTYPE[DIMS]",
             help="Input of a model that takes no image, as x=float32[batch,8]; repeatable.",
         ),
-    ] = None,
+    ] = None
     labels: Annotated[
         Path | None, typer.Option(help="File with one class name a line.", show_default=False)
-    ] = None,
+    ] = None
     opset: Annotated[
         int | None, typer.Option(min=17, max=20, help="ONNX opset.", show_default="the target's")
-    ] = None,
-    load_timeout: Annotated[float, typer.Option(min=1, help="Seconds for loading and writing.")] = 600.0,
-    progress: ProgressOption = None,
-    json: Json = False,
-) -> None:
-    """Load a model, write its variants, and prove each of them against the eager model."""
-    from rich.markup import escape
+    ] = None
+    load_timeout: Annotated[float, typer.Option(min=1, help="Seconds for loading and writing.")] = 600.0
 
+
+@command
+def export(options: ExportOptions, progress: ProgressOption = None, json: Json = False) -> None:
+    """Load a model, write its variants, and prove each of them against the eager model."""
     from pinnace.cli.commands.inspect import print_bundle
-    from pinnace.cli.console import err, only_data, steps
+    from pinnace.cli.console import err, only_data, plain, steps
     from pinnace.export import targets
     from pinnace.export.exporter import Evidence, export_bundle
-    from pinnace.export.inputs import parse_inputs
-    from pinnace.export.preprocessing import Changes, parse_changes, parse_size, read_changes
     from pinnace.export.reproduce.script import script_path
-    from pinnace.export.request import ExportRequest
     from pinnace.export.variant_selection import select
     from pinnace.models.errors import PinnaceError
     from pinnace.models.loaders.foreign import parse_arguments
-    from pinnace.models.source import Source
 
-    parse_arguments(arg or ())
-    chosen = targets.combine([targets.read(name) for name in target or [targets.DEFAULT]])
-    if batch is not None:
-        chosen = replace(chosen, batch=targets.parse_batch(batch))
-    evidence = Evidence(calibrate, calibration_method, images, max_drop)
+    parse_arguments(options.arg or ())
+    target = targets.combine([targets.read(name) for name in options.target or [targets.DEFAULT]])
+    if options.batch is not None:
+        target = replace(target, batch=targets.parse_batch(options.batch))
     selection = select(
-        chosen, targets.words(format), targets.words(precision), calibrated=calibrate is not None
+        target,
+        targets.words(options.format),
+        targets.words(options.precision),
+        calibrated=options.calibrate is not None,
     )
-    request = ExportRequest(
-        source=str(Source.parse(source)),
-        variants=selection.variants,
-        opset=opset or chosen.opset,
-        arch=arch,
-        num_classes=num_classes,
-        input_size=None if input_size is None else parse_size(input_size),
-        changes=parse_changes(
-            resize=resize, crop=crop, interpolation=interpolation, color=color, mean=mean, std=std
-        ).over(Changes() if preprocess is None else read_changes(preprocess)),
-        inputs=parse_inputs(input or ()),
-        arguments=tuple(arg or ()),
-        trust=trust,
-        folder=str(Path.cwd()),
-    )
+    request = _request(options, target, selection)
     try:
         with only_data(), steps(progress) as step:
             bundle = export_bundle(
-                request, chosen, output, labels=labels, evidence=evidence, step=step, timeout=load_timeout
+                request,
+                target,
+                options.output,
+                labels=options.labels,
+                evidence=Evidence(
+                    options.calibrate, options.calibration_method, options.images, options.max_drop
+                ),
+                step=step,
+                timeout=options.load_timeout,
             )
     except PinnaceError:
-        if (script := script_path(output)).is_file():
-            err().print(f"note: {escape(str(script))} shows it without pinnace", soft_wrap=True)
+        if (script := script_path(options.output)).is_file():
+            err().print(f"note: {plain(str(script))} shows it without pinnace", soft_wrap=True)
         raise
     for note in (*bundle.manifest.notes, *selection.notes):
-        err().print(f"note: {escape(note)}", soft_wrap=True)
+        err().print(f"note: {plain(note)}", soft_wrap=True)
     print_bundle(bundle, json=json)
+
+
+def _request(options: ExportOptions, target: Target, selection: Selection) -> ExportRequest:
+    from pinnace.export.inputs import parse_inputs
+    from pinnace.export.preprocessing import Changes, parse_changes, parse_size, read_changes
+    from pinnace.export.request import ExportRequest
+    from pinnace.models.source import Source
+
+    changes = parse_changes(
+        resize=options.resize,
+        crop=options.crop,
+        interpolation=options.interpolation,
+        color=options.color,
+        mean=options.mean,
+        std=options.std,
+    )
+    return ExportRequest(
+        source=str(Source.parse(options.source)),
+        variants=selection.variants,
+        opset=options.opset or target.opset,
+        arch=options.arch,
+        num_classes=options.num_classes,
+        input_size=None if options.input_size is None else parse_size(options.input_size),
+        changes=changes.over(Changes() if options.preprocess is None else read_changes(options.preprocess)),
+        inputs=parse_inputs(options.input or ()),
+        arguments=tuple(options.arg or ()),
+        trust=options.trust,
+        folder=str(Path.cwd()),
+    )
