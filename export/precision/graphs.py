@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pinnace.models.cpus import available_cpus
+from pinnace.models.cpus import available_cpus, saturates
 from pinnace.models.errors import MissingDependency
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def session(model: onnx.ModelProto | Path, *, optimise: bool = True) -> Any:
     settings.intra_op_num_threads = available_cpus()
     settings.inter_op_num_threads = 1
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    settings.add_session_config_entry("session.x64quantprecision", "1")  # as `OnnxRuntime` does
+    if saturates():
+        settings.add_session_config_entry("session.x64quantprecision", "1")  # as `OnnxRuntime` does
     settings.log_severity_level = _ERRORS_ONLY
     if not optimise:
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
