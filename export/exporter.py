@@ -10,6 +10,7 @@ from pathlib import Path
 from pinnace.export import model_card
 from pinnace.export.calibration_images import PreparedImages, prepare_folder
 from pinnace.export.convert import convert, is_conversion
+from pinnace.export.image_folder import order_note
 from pinnace.export.precision.base import DEFAULT_METHOD, METHODS
 from pinnace.export.reproduce.script import Script, script_path
 from pinnace.export.request import ExportedFiles, ExportRequest
@@ -23,6 +24,7 @@ from pinnace.models.bundle.manifest import Manifest
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import UsageError
 from pinnace.models.files import new_folder, sha256
+from pinnace.models.labels import plain, read_labels
 from pinnace.models.runtimes import all_runtimes
 
 LABELS = "labels.txt"
@@ -73,7 +75,7 @@ def export_bundle(
         request: what to export.
         target: where it will run.
         out: the bundle's folder; a bundle that stands there is replaced at the end.
-        labels: a file with one class name a line, instead of the source's own labels.
+        labels: a file of class names, instead of the source's own labels; see `read_labels`.
         evidence: images to calibrate and to prove with.
         step: called with a few words before each step.
         timeout: seconds for loading and writing.
@@ -99,7 +101,7 @@ def export_bundle(
             if log.is_file() and log.stat().st_size == 0:
                 log.unlink()
         step, script.signature = script.follow(step), exported.signature
-        names = _labels(exported, own_labels)
+        names = _labels(exported, own_labels.names if own_labels else None)
         if names is not None:
             (folder / LABELS).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         calibration, given = _prepared(exported, evidence, step)
@@ -108,8 +110,10 @@ def export_bundle(
         validator = Validator(folder, exported, target.tolerance, seen, step)
         chosen = [name for name in request.variants if name in exported.files]
         variants = tuple(validator.validate(name, exported.files[name]) for name in chosen)
+        told = list(own_labels.notes) if own_labels else []
         if evidence.max_drop is not None and evidence.images is not None:
             check_accuracy(folder, exported, names or (), chosen, evidence.images, evidence.max_drop, step)
+            told += filter(None, [order_note(evidence.images, names or ())])
         proved_by = sorted({v.parity.runtime for v in variants if v.parity} - {"torchscript", "pt2"})
         unread = [problem for images in (calibration, given) if images for problem in images.problems]
         document = Manifest(
@@ -124,7 +128,11 @@ def export_bundle(
             files={},
             tools=exported.tools | {name: all_runtimes()[name].version() for name in proved_by},
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            notes=(*exported.notes, *unread),
+            notes=(
+                *exported.notes,
+                *told,
+                *unread,
+            ),
             batch=_batch(exported.signature.batch, target),
             runtimes=target.runtimes,
         )
@@ -150,21 +158,6 @@ def _prepared(
     return prepared[0], prepared[1]
 
 
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Read one class name a line.
-
-    Raises:
-        UsageError: the file is missing, no UTF-8 text, or empty.
-    """
-    try:
-        names = tuple(path.read_text(encoding="utf-8-sig").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as labels: {error}") from None
-    if not names:
-        raise UsageError(f"{path} holds no labels")
-    return names
-
-
 def _labels(exported: ExportedFiles, own: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """The user's labels, else the source's where their number is right, else the indices."""
     if not exported.is_classifier:
@@ -180,7 +173,7 @@ def _labels(exported: ExportedFiles, own: tuple[str, ...] | None) -> tuple[str, 
             )
         return own
     if exported.labels is not None and len(exported.labels) == classes:
-        return exported.labels
+        return tuple(plain(name) for name in exported.labels)
     return tuple(map(str, range(classes)))
 
 

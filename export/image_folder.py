@@ -11,6 +11,10 @@ from pinnace.export.calibration_images import find_images
 from pinnace.models.errors import UsageError
 
 _WNIDS = Path(__file__).with_name("wnids.txt")
+_ORDER_HINT = (
+    "if the network was trained on folders named so, export it with --labels and the folders' names in the "
+    "order that it was trained with, one a line"
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,29 @@ def read_image_folder(folder: Path, labels: Sequence[str]) -> list[LabelledImage
             f"{len(unknown)} of the {len(targets)} folders in {folder} are named after no class",
             expected="a label, a WordNet id (for the 1000 classes of ImageNet), or an index",
             got=", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else ""),
+            hint=_ORDER_HINT if all(name.isdecimal() for name in targets) else None,
         )
     return [LabelledImage(file, target) for file, name in found if (target := targets[name]) is not None]
+
+
+def order_note(folder: Path, labels: Sequence[str]) -> str | None:
+    """What has to be said where folders that are numbers are taken for indices, or None.
+
+    torchvision's ImageFolder counts folders in the order of their text, so that `10` comes before `2`.
+    """
+    names = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    if not names or not all(name.isdecimal() for name in names) or list(labels) != _indices(len(labels)):
+        return None
+    if sorted(names) == sorted(names, key=int):
+        return None
+    return (
+        f"the folders in {folder} were taken for the indices of classes; torchvision's ImageFolder counts "
+        f"them in the order of text ({', '.join(sorted(names)[:3])}, ...): {_ORDER_HINT}"
+    )
+
+
+def _indices(count: int) -> list[str]:
+    return [str(index) for index in range(count)]
 
 
 class Classes:

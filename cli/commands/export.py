@@ -94,7 +94,7 @@ class ExportOptions:
         ),
     ] = None
     labels: Annotated[
-        Path | None, typer.Option(help="File with one class name a line.", show_default=False)
+        Path | None, typer.Option(help="File of class names: text, JSON or YAML.", show_default=False)
     ] = None
     opset: Annotated[
         int | None, typer.Option(min=17, max=20, help="ONNX opset.", show_default="the target's")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pinnace.export.formats import split
-from pinnace.export.image_folder import LabelledImage, read_image_folder
+from pinnace.export.image_folder import LabelledImage, order_note, read_image_folder
 from pinnace.export.request import ExportedFiles
 from pinnace.export.validation import photographs
 from pinnace.export.validation.validator import open_reference, options, save_failing_samples
@@ -174,7 +174,7 @@ def evaluate_bundle(
         progress: called with how many images are done and how many there are.
 
     Returns:
-        The rows, and a sentence for each image or variant that was passed over.
+        The rows, and sentences on the order of the folders and on what was passed over.
 
     Raises:
         UsageError: the model is no image classifier, the tree does not fit it, or nothing is left to run.
@@ -186,6 +186,7 @@ def evaluate_bundle(
     found = read_image_folder(images, bundle.labels)
     chosen = [bundle.variant(name) for name in variants] or bundle.manifest.variants
     opened: dict[tuple[str, str], Runtime] = {}
+    order = order_note(images, bundle.labels)
     passed_over = []
     with contextlib.ExitStack() as stack:
         for variant in chosen:
@@ -212,7 +213,7 @@ def evaluate_bundle(
         VariantAccuracy(variant, runtime, accuracy)
         for (variant, runtime), accuracy in result.accuracies.items()
     ]
-    return rows, (*passed_over, *result.problems)
+    return rows, (*([order] if order else ()), *passed_over, *result.problems)
 
 
 def check_accuracy(

@@ -67,9 +67,11 @@ class Bundle:
             return ()
         path = self.path(self.manifest.labels)
         try:
-            return tuple(path.read_text(encoding="utf-8").splitlines())
+            text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             raise BundleError(f"{path} is no UTF-8 text", hint="export the model again") from None
+        # Not splitlines, which would also split at U+2028 and the like.
+        return tuple(text.removesuffix("\n").split("\n")) if text else ()
 
     @property
     def preprocess(self) -> Preprocess:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pinnace.export import exporter, targets
-from pinnace.export.exporter import export_bundle, read_labels
+from pinnace.export.exporter import export_bundle
 from pinnace.export.preprocessing import Changes, read_changes
 from pinnace.export.request import ExportRequest
 from pinnace.export.targets import Target
@@ -237,22 +237,6 @@ def test_labels_for_a_model_that_is_no_classifier(
         "--labels: the model does not answer with one row of logits per image"
     )
     assert files(tmp_path) == {"labels.txt"}
-
-
-def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
-    assert refusal(UsageError, lambda: read_labels(tmp_path / "none.txt")) == (
-        f"{tmp_path}/none.txt cannot be read as labels: "
-        f"[Errno 2] No such file or directory: '{tmp_path}/none.txt'"
-    )
-    (tmp_path / "empty.txt").touch()
-    assert refusal(UsageError, lambda: read_labels(tmp_path / "empty.txt")) == (
-        f"{tmp_path}/empty.txt holds no labels"
-    )
-    (tmp_path / "image.txt").write_bytes(b"\xff\xd8\xff")
-    assert refusal(UsageError, lambda: read_labels(tmp_path / "image.txt")) == (
-        f"{tmp_path}/image.txt cannot be read as labels: "
-        "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
-    )
 
 
 def test_a_variant_outside_the_tolerance_leaves_no_bundle_but_a_script_that_shows_it(

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from pinnace.cli import main
-from pinnace.export.image_folder import Classes, read_image_folder
+from pinnace.export.image_folder import Classes, order_note, read_image_folder
 from pinnace.export.validation.accuracy import Accuracy, Count, check_drop, evaluate_bundle, wilson
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
@@ -117,6 +117,20 @@ def test_images_are_found_at_any_depth_in_the_order_of_their_paths(tmp_path: Pat
     save(tmp_path / "loose.png")
     found = read_image_folder(tmp_path, LABELS)
     assert [(image.file, image.target) for image in found] == [(plain, 2), (deep, 0)]
+
+
+def test_the_order_of_folders_that_are_numbers_is_told(tmp_path: Path) -> None:
+    for name in range(11):
+        (tmp_path / str(name)).mkdir()
+    note = order_note(tmp_path, [str(index) for index in range(11)])
+    assert note is not None
+    assert note.startswith(
+        f"the folders in {tmp_path} were taken for the indices of classes; torchvision's ImageFolder counts "
+        "them in the order of text (0, 1, 10, ...): if the network was trained on folders named so, "
+    )
+    assert order_note(tmp_path, [f"class {index}" for index in range(11)]) is None  # matched by name
+    (tmp_path / "10").rmdir()
+    assert order_note(tmp_path, [str(index) for index in range(11)]) is None  # both orders are the same
 
 
 def test_trees_that_do_not_fit(tmp_path: Path) -> None:
