@@ -20,7 +20,7 @@ from pinnace.models.toml import read_toml
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "digits"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
-PAGE = runpy.run_path(str(ROOT / "tests" / "docs" / "page.py"))
+PAGE = runpy.run_path(str(ROOT / "tests" / "support" / "page.py"))
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the tutorial uses curl")
 

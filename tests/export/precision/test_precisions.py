@@ -169,7 +169,7 @@ from pathlib import Path
 import numpy as np
 from pinnace.export.formats import all_formats
 from pinnace.export.precision.base import ConversionInput
-from pinnace.models import golden
+from pinnace.models.bundle import golden
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
 images = np.random.default_rng(1).normal(size=(6, 3, 16, 16)).astype(np.float32)
 inputs, _ = golden.read(folder / golden.FILE)

@@ -58,7 +58,9 @@ def test_it_asks_for_routes_and_settings_that_there_are(
     assert {name for name in names if name.startswith("PINNACE_")} <= known
     (metric,) = objects["HorizontalPodAutoscaler"]["spec"]["metrics"]
     name = metric["pods"]["metric"]["name"]
-    assert f'Gauge("{name}"' in (REPOSITORY / "serving" / "metrics.py").read_text(encoding="utf-8")
+    assert f'Gauge("{name}"' in (REPOSITORY / "serving" / "observability" / "metrics.py").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_there_is_time_to_stop(objects: dict[str, Any], container: dict[str, Any]) -> None:
