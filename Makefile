@@ -12,22 +12,24 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-v
   --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint types unit programs clean
+.PHONY: help install install-dev serve test lint types unit coverage test-thin format docs programs clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(VENV)/.installed  ## Make .venv and install pinnace with what export and serve need
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
-	  { echo "pinnace needs Python 3.10 to 3.13; say which with: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' || \
+	  { echo "pinnace needs Python 3.10 to 3.14; say which with: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "this Python has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing pinnace[$(EXTRAS)]: several GB the first time" >&2
 	PINNACE_EXTENSION=1 $(PIP_INSTALL) --editable '.[$(EXTRAS)]'
 	touch $@
+
+install-dev: $(VENV)/.installed-dev  ## The same, and what the tests, linters and documents need
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	PINNACE_EXTENSION=1 $(PIP_INSTALL) --editable '.[$(EXTRAS),dev]'
@@ -52,6 +54,33 @@ types: $(VENV)/.installed-dev  ## mypy, through the links in .typing
 
 unit: $(VENV)/.installed-dev programs  ## pytest
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+coverage: $(VENV)/.installed-dev programs  ## pytest, and which lines it reached, in child processes too
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+# Where there is no torch: a Mac, a board.
+THIN_TESTS := tests/clients tests/integration/test_imports.py tests/latency/test_thin.py tests/models/image
+
+$(VENV)/.installed-thin: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	PINNACE_EXTENSION=1 $(PIP_INSTALL) --editable '.[cpu,serve]' onnx pytest hypothesis
+	touch $@
+
+test-thin: $(VENV)/.installed-thin  ## The tests of what runs without torch, in a .venv without it
+	$(BIN)/python -m pytest $(THIN_TESTS)
+
+format: $(VENV)/.installed-dev  ## Let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The pictures are taken of a running server, by hand; see docs/make_page_picture.py.
+docs: $(VENV)/.installed-dev  ## Write the generated parts of docs/ again
+	@for script in $(filter-out %_picture.py,$(wildcard docs/make_*.py)); do \
+	  echo "$(BIN)/python $$script"; $(BIN)/python $$script || exit 1; \
+	done
 
 # A server of OpenSSH is installed by CI only: Debian's package starts one on port 22.
 PROGRAMS := "chromium:chromium fonts-liberation" node:nodejs curl:curl ssh:openssh-client \

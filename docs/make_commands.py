@@ -18,7 +18,7 @@ from typer.models import ArgumentInfo, OptionInfo
 
 from pinnace.cli.main import app
 
-PAGE = Path(__file__).with_name("commands.md")
+FILE = Path(__file__).with_name("commands.md")
 
 BEGINNING = """\
 # Commands
@@ -142,4 +142,4 @@ def _table(title: str, parameters: Iterable[Parameter]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(), encoding="utf-8")
+    FILE.write_text(render(), encoding="utf-8")

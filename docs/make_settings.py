@@ -14,7 +14,7 @@ from pathlib import Path
 from pinnace.cli.commands.serve import serve
 from pinnace.serving.settings import Settings, variable
 
-PAGE = Path(__file__).with_name("serving.md")
+FILE = Path(__file__).with_name("serving.md")
 BEGIN = "<!-- written by docs/make_settings.py -->\n"
 END = "<!-- end -->\n"
 
@@ -43,9 +43,9 @@ def descriptions() -> dict[str, str]:
     return {name: re.sub(r"\s+", " ", text).rstrip(".") for name, text in entries}
 
 
-def render(page: str) -> str:
+def render() -> str:
     """The page with the table of today."""
-    before, _, rest = page.partition(BEGIN)
+    before, _, rest = FILE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
@@ -59,4 +59,4 @@ def _default(value: object) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    FILE.write_text(render(), encoding="utf-8")

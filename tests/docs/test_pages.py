@@ -19,9 +19,7 @@ from pinnace.models.toml import read_toml
 
 ROOT = Path(__file__).parents[2]
 PAGE = runpy.run_path(str(ROOT / "tests" / "support" / "page.py"))
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMANDS = runpy.run_path(str(ROOT / "docs" / "make_commands.py"))
-SETTINGS = runpy.run_path(str(ROOT / "docs" / "make_settings.py"))
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -68,12 +66,23 @@ def test_the_manifest_of_bundle_md_is_one_and_every_field_is_explained() -> None
             assert re.search(rf"^\|.*`{field.name}`.*\|", text, re.MULTILINE), field.name
 
 
-def test_commands_md_is_up_to_date() -> None:
-    written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    assert written == COMMANDS["render"](), "run: python docs/make_commands.py"
+@each_page
+def test_files_that_are_named_exist(page: Path) -> None:
+    """A path in backticks that begins like one of ours exists; the examples have a folder `models/` too."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    folders = "models|export|latency|serving|clients|cli|tests|benchmarks|docs|examples"
+    for name in re.findall(rf"`((?:{folders})/[\w./-]*)`", text):
+        assert (ROOT / name).exists() or (ROOT / "examples" / "digits" / name).exists(), name
 
 
-def test_the_table_of_settings_is_up_to_date() -> None:
-    written = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
-    assert written == SETTINGS["render"](written), "run: python docs/make_settings.py"
-    assert len(re.findall(r"^\| `PINNACE_", written, re.MULTILINE)) == len(SETTINGS["descriptions"]())
+def test_the_index_has_every_page() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")} - {"index.md"}
+    assert set(re.findall(r"\]\(((?:adr/)?[\w-]+\.md)\)", index)) == pages
+
+
+def test_the_index_gives_decisions_by_their_titles() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[(\d+)\]\((adr/.*?)\) \| (.*) \|$", index, re.MULTILINE)
+    titles = [(ROOT / "docs" / path).read_text(encoding="utf-8").splitlines()[0] for _, path, _ in rows]
+    assert titles == [f"# {number}. {title}" for number, _, title in rows]
