@@ -70,7 +70,7 @@ def main() -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # as in a worker
         metrics = Metrics()
         metrics.start(2)
-        model = metrics.of("resnet50", "onnx-fp32", "onnxruntime")
+        model = metrics.for_model("resnet50", "onnx-fp32", "onnxruntime")
         timing = Timing(0.8, 3.1, 0.1, 11.8, 16.0)
         done: Future[Answer] = Future()
         done.set_result(Answer("resnet50", "onnx-fp32", "onnxruntime", (), timing))
@@ -78,7 +78,7 @@ def main() -> None:
             "gauges, as an image comes and goes": microseconds(
                 lambda: (metrics.in_flight(1), metrics.in_flight(0))
             ),
-            "counter and five histograms": microseconds(lambda: model.done(done)),
+            "counter and five histograms": microseconds(lambda: model.record(done)),
             "Server-Timing": microseconds(lambda: server_timing(timing)),
             "X-Request-ID": microseconds_of_app(RequestLog(answer, lines=False))
             - microseconds_of_app(answer),

@@ -1,4 +1,4 @@
-"""Write the table of settings in `docs/serving.md` from `pinnace.serving.settings.Settings`.
+"""Write the table of settings in `docs/serving.md` from `pinnace.serving.settings.ServerSettings`.
 
     python docs/make_settings.py
 
@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from pinnace.cli.commands.serve import serve
-from pinnace.serving.settings import Settings, variable
+from pinnace.serving.settings import ServerSettings, environment_variable
 
 FILE = Path(__file__).with_name("serving.md")
 BEGIN = "<!-- written by docs/make_settings.py -->\n"
@@ -24,10 +24,10 @@ def table() -> str:
     told = descriptions()
     options = inspect.signature(serve).parameters
     rows = ["| variable | option | default | |", "|---|---|---|---|"]
-    for name, field in Settings.model_fields.items():
+    for name, field in ServerSettings.model_fields.items():
         option = f"`--{name.replace('_', '-')}`" if name in options else ""
         cells = (
-            f"`{variable(name)}`",
+            f"`{environment_variable(name)}`",
             "the arguments" if name == "bundle" else option,
             _default(field.default),
             told[name].replace("|", "\\|"),
@@ -38,7 +38,7 @@ def table() -> str:
 
 def descriptions() -> dict[str, str]:
     """What the docstring of the class says of each setting."""
-    _, _, attributes = (inspect.getdoc(Settings) or "").partition("Attributes:\n")
+    _, _, attributes = (inspect.getdoc(ServerSettings) or "").partition("Attributes:\n")
     entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", attributes, re.MULTILINE)
     return {name: re.sub(r"\s+", " ", text).rstrip(".") for name, text in entries}
 

@@ -134,7 +134,7 @@ def error_response(error: PinnaceError, *, close: bool = False, path: str = "") 
     return JSONResponse(in_form_of(path, error_data(error)), error.http_status, headers)
 
 
-def unforeseen() -> PinnaceError:
+def internal_error() -> PinnaceError:
     """What a client is told of an error that nobody foresaw; what happened stands in the log."""
     return PinnaceError("the server failed to answer", hint="the server's log says what happened")
 

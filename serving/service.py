@@ -25,26 +25,26 @@ from starlette.middleware.cors import CORSMiddleware
 from pinnace.models.errors import PinnaceError
 from pinnace.serving.errors import http_exception
 from pinnace.serving.http.app import classify, create_app
-from pinnace.serving.http.auth import ApiKey
+from pinnace.serving.http.auth import ApiKeyMiddleware
 from pinnace.serving.http.endpoint import answering
-from pinnace.serving.http.fast_path import Shortcut
+from pinnace.serving.http.fast_path import FastPath
 from pinnace.serving.http.openapi.document import describe
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry, preflight
-from pinnace.serving.inference.runtime_selection import choose
+from pinnace.serving.inference.runtime_selection import select_runtimes
 from pinnace.serving.observability import tracing
 from pinnace.serving.observability.metrics import Metrics
-from pinnace.serving.observability.request_log import RequestLog, write_log
+from pinnace.serving.observability.request_log import RequestLog, configure_logging
 from pinnace.serving.observability.route_metrics import RouteMetrics
-from pinnace.serving.settings import Settings, load_settings
-from pinnace.serving.workers.bentoml_parent import reload_on_hangup, restart_workers
-from pinnace.serving.workers.connection_balancing import Loads
+from pinnace.serving.settings import ServerSettings, load_settings
+from pinnace.serving.workers.bentoml_parent import reload_on_sighup, watch_workers_closely
+from pinnace.serving.workers.connection_balancing import WorkerLoads
 from pinnace.serving.workers.http_protocol import BoundedProtocol, share_connections, use_bounded_protocol
-from pinnace.serving.workers.load_shedding import Shedding
+from pinnace.serving.workers.load_shedding import LoadShedder
 from pinnace.serving.workers.parent_watchdog import stop_with_parent
 from pinnace.serving.workers.readiness import Readiness, make_folder, shared_folder
-from pinnace.serving.workers.reload import Reloading
-from pinnace.serving.workers.shutdown import Drain, Draining
+from pinnace.serving.workers.reload import Reloader
+from pinnace.serving.workers.shutdown import GracefulShutdown, ShutdownMiddleware
 
 # Nothing is reported to anybody unless the user asks for it. BentoML's command line has read the variable
 # before it imports this module, and remembers what it read.
@@ -81,7 +81,7 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
         use_bounded_protocol(settings)
         folder = shared_folder()
         if folder is not None and layout.workers > 1:
-            share_connections(folder, layout.workers, _look_at)
+            share_connections(folder, layout.workers, _share_cpus_with)
         # Pillow warns of what is odd in a file: a line in the log for each of thousands of tags.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         stop_with_parent(os.getppid())
@@ -92,7 +92,7 @@ def _middleware(given: list[Middleware], provider: Any | None) -> list[Middlewar
     """BentoML's middleware and ours, the outermost first; traces go to `provider`, if there is one."""
     # BentoML's timeout is left out, for ours answers in our form, and so are traces that nobody reads. Each
     # of the two costs as much CPU a request as our whole route.
-    outer = [Middleware(Draining, drain=drain), Middleware(RequestLog, lines=settings.access_log)]
+    outer = [Middleware(ShutdownMiddleware, drain=drain), Middleware(RequestLog, lines=settings.access_log)]
     inner = []
     if settings.cors_origins:
         # Outside the API key: a browser asks before it sends one, and must be able to read a refusal.
@@ -106,8 +106,8 @@ def _middleware(given: list[Middleware], provider: Any | None) -> list[Middlewar
             )
         )
     if settings.api_key is not None:
-        inner.append(Middleware(ApiKey, key=settings.api_key.get_secret_value()))
-    inner.append(Middleware(Shortcut, owner=app, posts={"/classify": answering(classify)}))
+        inner.append(Middleware(ApiKeyMiddleware, key=settings.api_key.get_secret_value()))
+    inner.append(Middleware(FastPath, owner=app, posts={"/classify": answering(classify)}))
     for entry in given:
         if _name(entry) == "RunnerTrafficMetricsMiddleware":
             outer.append(Middleware(RouteMetrics, on_made=_count_with, **entry.kwargs))  # type: ignore[arg-type]
@@ -132,10 +132,10 @@ def _log_to_stderr() -> None:
     for handler in handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
             handler.setStream(sys.stderr)
-    write_log(handlers, lines=settings.access_log)
+    configure_logging(handlers, lines=settings.access_log)
 
 
-def _read_settings() -> Settings:
+def _read_settings() -> ServerSettings:
     try:
         settings = load_settings()
     except PinnaceError as error:
@@ -147,20 +147,20 @@ def _read_settings() -> Settings:
 settings = _read_settings()
 layout = plan(settings)
 readiness = Readiness(layout.workers)
-drain = Drain(settings.drain, settings.grace)
+drain = GracefulShutdown(settings.drain, settings.grace)
 
 
 def _is_ready() -> bool:
     return readiness.all_ready() and not drain.stopping
 
 
-def _open(settings: Settings) -> Registry:
+def _open(settings: ServerSettings) -> Registry:
     return Registry.open(settings, Metrics())
 
 
-def _look_at(loads: Loads) -> None:
+def _share_cpus_with(loads: WorkerLoads) -> None:
     registry: Registry = app.state.registry
-    registry.look_at(loads)
+    registry.executor.scheduler.share_cpus_with(loads)
 
 
 def _count_with(metrics: RouteMetrics) -> None:
@@ -172,37 +172,37 @@ def _shed(registry: Registry) -> None:
     heard = settings.access_log or settings.api_key is not None or settings.cors_origins
     if not heard and app.state.spans is None:
         metrics: RouteMetrics = app.state.route_metrics
-        BoundedProtocol.shedding = Shedding(
+        BoundedProtocol.shedding = LoadShedder(
             registry.admission,
             "/classify",
             settings.max_body_bytes,
             metrics.count,
-            BoundedProtocol.another_is_idle,
+            BoundedProtocol.has_idle_peer,
         )
 
 
 def _take_no_connections() -> None:
     BoundedProtocol.shedding = None
-    if BoundedProtocol.balance is not None:
-        BoundedProtocol.balance.leave()
+    if BoundedProtocol.balancer is not None:
+        BoundedProtocol.balancer.stop_receiving()
 
 
 def _on_ready(registry: Registry) -> None:
     drain.install(_take_no_connections, registry.admission.stop)
-    reloading = Reloading(registry, readiness)
-    reloading.install()
-    app.state.reloading = reloading
+    reloader = Reloader(registry, readiness)
+    reloader.install()
+    app.state.reloader = reloader
     _shed(registry)
     # What was made until now stays: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()
-    readiness.announce()
-    reloading.catch_up()
+    readiness.mark_warm()
+    reloader.reload_if_replaced()
 
 
 app = create_app(settings, open_registry=_open, on_ready=_on_ready, is_ready=_is_ready)
-restart_workers()
-reload_on_hangup()
+watch_workers_closely()
+reload_on_sighup()
 
 
 def _http_config() -> dict[str, Any]:
@@ -229,7 +229,7 @@ class Pinnace:
     def before_the_workers() -> None:
         """Run once, in the parent: say what is wrong before a worker dies of it again and again."""
         try:
-            for sentence in choose(settings):
+            for sentence in select_runtimes(settings):
                 click.echo(sentence, err=True)
             preflight(settings)
         except PinnaceError as error:

@@ -43,7 +43,7 @@ def _join(paths: tuple[Path, ...]) -> str:
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 
 
-class Settings(BaseSettings):
+class ServerSettings(BaseSettings):
     """What the server is told. Read it with `load_settings`, which answers in one sentence when it is wrong.
 
     Attributes:
@@ -115,18 +115,18 @@ class Settings(BaseSettings):
             values["api_key"] = self.api_key.get_secret_value()
         # A worker that is started later must not see what the file says by then.
         return {
-            **{variable(name): str(value) for name, value in values.items()},
+            **{environment_variable(name): str(value) for name, value in values.items()},
             CONFIG: os.devnull,
         }
 
 
-def variable(name: str) -> str:
+def environment_variable(name: str) -> str:
     """The environment variable of a setting."""
     return f"{PREFIX}{name.upper()}"
 
 
 @dataclass(frozen=True)
-class Told:
+class ResolvedSetting:
     """One setting, and who said so.
 
     Attributes:
@@ -140,7 +140,7 @@ class Told:
     source: str
 
 
-def load_settings(config: Path | None = None, **overrides: object) -> Settings:
+def load_settings(config: Path | None = None, **overrides: object) -> ServerSettings:
     """The settings: what is given here and not None, then the environment, then the TOML file.
 
     Args:
@@ -154,23 +154,24 @@ def load_settings(config: Path | None = None, **overrides: object) -> Settings:
     return _load(config, overrides)[0]
 
 
-def told_settings(config: Path | None = None, **overrides: object) -> list[Told]:
+def resolve_settings(config: Path | None = None, **overrides: object) -> list[ResolvedSetting]:
     """Every setting with its source; arguments and errors as for `load_settings`."""
     settings, sources = _load(config, overrides)
     values = settings.model_dump(mode="json")
-    return [Told(name, value, sources.get(name, "default")) for name, value in values.items()]
+    return [ResolvedSetting(name, value, sources.get(name, "default")) for name, value in values.items()]
 
 
-def _load(config: Path | None, overrides: dict[str, object]) -> tuple[Settings, dict[str, str]]:
+def _load(config: Path | None, overrides: dict[str, object]) -> tuple[ServerSettings, dict[str, str]]:
     given = {name: value for name, value in overrides.items() if value is not None}
     in_environment = {name.upper() for name, value in os.environ.items() if value}
     file, written = _read_config(config)
     sources = dict.fromkeys(written, str(file))
-    sources |= {name: variable(name) for name in Settings.model_fields if variable(name) in in_environment}
+    variables = {name: environment_variable(name) for name in ServerSettings.model_fields}
+    sources |= {name: variable for name, variable in variables.items() if variable in in_environment}
     sources |= dict.fromkeys(given, "option")
     values = {name: value for name, value in written.items() if sources[name] == str(file)}
     try:
-        return Settings(**{**values, **given}), sources  # type: ignore[arg-type]
+        return ServerSettings(**{**values, **given}), sources  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "unknown"
@@ -197,8 +198,8 @@ def _read_config(config: Path | None) -> tuple[Path | None, dict[str, object]]:
             return None, {}
     data = read_toml(path, "settings")
     for key in data:
-        if key not in Settings.model_fields:
-            close = difflib.get_close_matches(key, Settings.model_fields, n=1)
+        if key not in ServerSettings.model_fields:
+            close = difflib.get_close_matches(key, ServerSettings.model_fields, n=1)
             raise UsageError(
                 f"{path} has a setting that there is not: {key}",
                 hint=f"did you mean {close[0]}?" if close else "pinnace serve --print-settings lists them",

@@ -76,9 +76,9 @@ def serve(
     if json and not print_settings:
         raise UsageError("--json has a meaning only with --print-settings")
     if print_settings:
-        from pinnace.serving.settings import told_settings
+        from pinnace.serving.settings import resolve_settings
 
-        told = told_settings(
+        told = resolve_settings(
             config,
             bundle=tuple(bundle) if bundle else None,
             variant=variant,
@@ -132,7 +132,7 @@ def run(
     """Serve bundles until SIGTERM or SIGINT; requests in flight are finished first.
 
     What is None comes from the environment (`PINNACE_PORT` and so on), then from the TOML file `config`, then
-    from the defaults; see `pinnace.serving.settings.Settings`, which says what each means.
+    from the defaults; see `pinnace.serving.settings.ServerSettings`, which says what each means.
 
     Raises:
         UsageError: a setting is not valid, the port is taken, or two bundles have the same name.
@@ -147,7 +147,7 @@ def run(
             )
     # These modules need nothing of the extra `serve`, but read well only after the line above.
     from pinnace.serving.inference.layout import plan
-    from pinnace.serving.inference.registry import by_name, preflight
+    from pinnace.serving.inference.registry import bundles_by_name, preflight
     from pinnace.serving.settings import load_settings
 
     settings = load_settings(
@@ -169,7 +169,7 @@ def run(
 
     layout = plan(settings)
     url = _url(settings.host, settings.port)
-    names = list(by_name(settings.bundle))
+    names = list(bundles_by_name(settings.bundle))
     line = (
         f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} ready on {url} "
         f"({layout.workers} x {layout.share} images at once): curl -F image=@cat.jpg {url}/classify"

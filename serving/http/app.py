@@ -16,21 +16,28 @@ from starlette.routing import Mount, Route
 from pinnace.models.answer import Answer
 from pinnace.models.errors import PinnaceError
 from pinnace.serving.errors import error_data, http_exception
-from pinnace.serving.http.endpoint import answered, answering, in_time, rounded, served, tell_times
+from pinnace.serving.http.endpoint import (
+    answering,
+    receive_within,
+    record_timing,
+    rounded,
+    served,
+    wait_for_answer,
+)
 from pinnace.serving.http.model_info import index_body, models_body
-from pinnace.serving.http.request_body import Limits, read_batch, read_upload
+from pinnace.serving.http.request_body import BodyLimits, read_batch, read_upload
 from pinnace.serving.http.static import PageFiles, wants_page
 from pinnace.serving.http.v2 import routes
-from pinnace.serving.inference.registry import Registry, Served
+from pinnace.serving.inference.registry import Registry, ServedModel
 from pinnace.serving.observability.metrics import server_timing
-from pinnace.serving.settings import Settings
-from pinnace.serving.workers.reload import Reloading
+from pinnace.serving.settings import ServerSettings
+from pinnace.serving.workers.reload import Reloader
 
 
 def create_app(
-    settings: Settings,
+    settings: ServerSettings,
     *,
-    open_registry: Callable[[Settings], Registry] = Registry.open,
+    open_registry: Callable[[ServerSettings], Registry] = Registry.open,
     on_ready: Callable[[Registry], None] = lambda registry: None,
     is_ready: Callable[[], bool] = lambda: True,
 ) -> Starlette:
@@ -98,38 +105,38 @@ async def models(request: Request) -> Response:
 
 async def classify(request: Request) -> Response:
     """`POST /classify` and `POST /models/{name}/classify`: one image in, named classes out."""
-    settings: Settings = request.app.state.settings
-    model = chosen_model(request)
+    settings: ServerSettings = request.app.state.settings
+    model = requested_model(request)
     admission = served(request).admission
     admission.check()
-    with admission.held() as hold:
-        limits = Limits(settings.max_body_bytes, hold, model.check_top_k)
-        upload = await in_time(read_upload(request, limits), settings.upload_timeout)
-        answer = await answered(request, model.classify(upload), settings.timeout)
-    tell(request, answer)
+    with admission.reserved_memory() as hold:
+        limits = BodyLimits(settings.max_body_bytes, hold, model.engine.check_top_k)
+        upload = await receive_within(read_upload(request, limits), settings.upload_timeout)
+        answer = await wait_for_answer(request, model.classify(upload), settings.timeout)
+    record_answer(request, answer)
     return JSONResponse(answer_body(answer), headers=server_timing(answer.timing_ms))
 
 
 async def classify_batch(request: Request) -> Response:
     """`POST /classify_batch`: several images in, an answer or an error for each, in order."""
-    settings: Settings = request.app.state.settings
-    model = chosen_model(request)
+    settings: ServerSettings = request.app.state.settings
+    model = requested_model(request)
     admission = served(request).admission
     admission.check()
-    with admission.held() as hold:
-        limits = Limits(
+    with admission.reserved_memory() as hold:
+        limits = BodyLimits(
             settings.max_batch_bytes,
             hold,
-            model.check_top_k,
+            model.engine.check_top_k,
             image_bytes=settings.max_body_bytes,
             images=settings.max_batch_images,
         )
-        batch = await in_time(read_batch(request, limits), settings.upload_timeout)
+        batch = await receive_within(read_batch(request, limits), settings.upload_timeout)
         # The engine gives every image the time there is; this is for what should not happen.
-        outcomes = await answered(request, model.classify_batch(batch), 2 * settings.timeout)
+        outcomes = await wait_for_answer(request, model.classify_batch(batch), 2 * settings.timeout)
     for outcome in outcomes:
         if not isinstance(outcome, PinnaceError):
-            tell(request, outcome)
+            record_answer(request, outcome)
     results = [
         error_data(outcome) if isinstance(outcome, PinnaceError) else answer_body(outcome)
         for outcome in outcomes
@@ -139,21 +146,21 @@ async def classify_batch(request: Request) -> Response:
 
 async def reload(request: Request) -> Response:
     """`POST /models/{name}/reload`: answer with the bundle that stands on disk now, in every worker."""
-    reloading: Reloading = request.app.state.reloading
+    reloader: Reloader = request.app.state.reloader
     name = request.path_params["name"]
-    done = await reloading.everywhere(name)
+    done = await reloader.reload_in_all_workers(name)
     return JSONResponse(
         {"model": name, "version": done.version, "previous": done.previous, "workers": done.workers}
     )
 
 
-def tell(request: Request, answer: Answer) -> None:
+def record_answer(request: Request, answer: Answer) -> None:
     """Tell the log and the trace of an answer."""
     names = {name: getattr(answer, name) for name in ("model", "version", "variant", "runtime")}
-    tell_times(request, answer.timing_ms, names)
+    record_timing(request, answer.timing_ms, names)
 
 
-def chosen_model(request: Request) -> Served:
+def requested_model(request: Request) -> ServedModel:
     """The model that the path names; the first, where it names none."""
     return served(request).model(request.path_params.get("name"))
 

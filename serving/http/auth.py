@@ -13,7 +13,7 @@ OPEN_PATHS = ("/", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/heal
 OPEN_FOLDER = "/page/"
 
 
-class ApiKey:
+class ApiKeyMiddleware:
     """Middleware that answers 401 to a request without the key, before its body is read."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:

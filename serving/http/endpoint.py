@@ -20,13 +20,13 @@ from pinnace.serving.errors import (
     SlowRequest,
     error_response,
     http_exception,
-    unforeseen,
+    internal_error,
 )
-from pinnace.serving.http.request_body import discard, whole
+from pinnace.serving.http.request_body import body_was_read, drain_body
 from pinnace.serving.inference.registry import Registry
-from pinnace.serving.observability.request_log import note
+from pinnace.serving.observability.request_log import add_log_fields
 from pinnace.serving.observability.tracing import StageSpans
-from pinnace.serving.settings import Settings
+from pinnace.serving.settings import ServerSettings
 
 logger = logging.getLogger("pinnace.serving")
 
@@ -52,12 +52,12 @@ def answering(handler: Handler) -> Handler:
             return await http_exception(request, error)
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
-            return await refusal(request, unforeseen())
+            return await refusal(request, internal_error())
 
     return endpoint
 
 
-async def in_time(reading: Awaitable[T], seconds: float) -> T:
+async def receive_within(reading: Awaitable[T], seconds: float) -> T:
     """What is read, if it comes in time.
 
     Raises:
@@ -70,7 +70,7 @@ async def in_time(reading: Awaitable[T], seconds: float) -> T:
         raise SlowRequest(f"the request did not arrive within {seconds:g} s") from None
 
 
-async def answered(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
+async def wait_for_answer(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
     """The outcome of the work, which is dropped once it would be late, or the client has gone away.
 
     Raises:
@@ -101,28 +101,28 @@ async def disconnected(request: Request) -> None:
 
 async def refusal(request: Request, error: PinnaceError) -> Response:
     """The answer for an error; a request whose body would come for long is not listened to any further."""
-    note(request.scope, code=error.code)
-    if whole(request):
+    add_log_fields(request.scope, code=error.code)
+    if body_was_read(request):
         return error_response(error, path=request.scope["path"])
-    settings: Settings = request.app.state.settings
+    settings: ServerSettings = request.app.state.settings
     declared = request.headers.get("content-length", "")
     endless = "transfer-encoding" in request.headers or (
         declared.isdecimal() and int(declared) > settings.max_body_bytes
     )
     close = endless or isinstance(error, SlowRequest)
     if endless and isinstance(error, ImageTooLarge):
-        await discard(request)
+        await drain_body(request)
     return error_response(error, close=close, path=request.scope["path"])
 
 
-def tell_times(request: Request, timing: Timing, names: dict[str, str]) -> None:
+def record_timing(request: Request, timing: Timing, names: dict[str, str]) -> None:
     """Tell the log and the trace where the time of an image went, and what answered."""
-    note(request.scope, **names, timing_ms=rounded(timing))
+    add_log_fields(request.scope, **names, timing_ms=rounded(timing))
     spans: StageSpans | None = request.app.state.spans
     if spans is not None:
         trace_id = spans.write(timing, **names)
         if trace_id is not None:
-            note(request.scope, trace_id=trace_id)
+            add_log_fields(request.scope, trace_id=trace_id)
 
 
 def rounded(timing: Timing) -> dict[str, float]:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-class Shortcut:
+class FastPath:
     """Middleware that answers some paths itself; what stands before it is left out for none of them."""
 
     def __init__(self, app: ASGIApp, owner: Starlette, posts: Mapping[str, Endpoint]) -> None:

@@ -34,7 +34,7 @@ _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
-class Limits:
+class BodyLimits:
     """How much is read.
 
     Attributes:
@@ -52,7 +52,7 @@ class Limits:
     images: int = 1
 
 
-async def read_upload(request: Request, limits: Limits) -> Upload:
+async def read_upload(request: Request, limits: BodyLimits) -> Upload:
     """Read the body of a request for one image, by its content type.
 
     Raises:
@@ -79,7 +79,7 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
     raise UnsupportedImage(f"the content type {content_type[:80]} is not accepted", hint=hint)
 
 
-async def read_batch(request: Request, limits: Limits) -> Batch:
+async def read_batch(request: Request, limits: BodyLimits) -> Batch:
     """Read the body of a request for several images, which is a form.
 
     Raises:
@@ -103,14 +103,14 @@ async def _one_of_batch(file: UploadFile, max_bytes: int) -> bytes | PinnaceErro
     return await file.read()
 
 
-def whole(request: Request) -> bool:
+def body_was_read(request: Request) -> bool:
     """Whether the body of a request has been read to its end."""
     return bool(request.scope.get(_WHOLE))
 
 
-async def discard(request: Request, seconds: float = 1.0) -> None:
+async def drain_body(request: Request, seconds: float = 1.0) -> None:
     """Read on for a moment: a connection that is closed on a sender who does not look loses the answer."""
-    if whole(request) or "expect" in request.headers:
+    if body_was_read(request) or "expect" in request.headers:
         return
     with anyio.move_on_after(seconds):
         while (await request.receive()).get("more_body"):
@@ -121,7 +121,7 @@ def _content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _chunks(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
+async def _chunks(request: Request, limits: BodyLimits) -> AsyncGenerator[bytes, None]:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.body_bytes:
         raise _too_large(limits.body_bytes)
@@ -139,7 +139,7 @@ def _too_large(max_bytes: int) -> ImageTooLarge:
     return ImageTooLarge(f"the request body is larger than {max_bytes} bytes", hint=_SMALLER)
 
 
-async def read_body(request: Request, limits: Limits) -> bytes:
+async def read_body(request: Request, limits: BodyLimits) -> bytes:
     """Read a body as it is.
 
     Raises:
@@ -150,7 +150,7 @@ async def read_body(request: Request, limits: Limits) -> bytes:
 
 @contextlib.asynccontextmanager
 async def _form(
-    request: Request, limits: Limits, field: str, top_k: int | None
+    request: Request, limits: BodyLimits, field: str, top_k: int | None
 ) -> AsyncIterator[tuple[FormData, int | None]]:
     """The form, which has the field, and `top_k` where it has that too."""
     # A few more than may come: what is wrong with the form is said better below.
@@ -195,7 +195,7 @@ def _file(value: UploadFile | str, field: str) -> UploadFile:
     return value
 
 
-def _parse_json(body: bytes, top_k: int | None, limits: Limits) -> Upload:
+def _parse_json(body: bytes, top_k: int | None, limits: BodyLimits) -> Upload:
     # Megabytes of brackets and commas would stop everything else for seconds. Base64 has none of them.
     if sum(map(body.count, _JSON_STRUCTURE)) > _MOST_JSON_STRUCTURE:
         raise MalformedBody("the JSON body has too many parts", hint='send {"image": "<base64>"}')
@@ -228,7 +228,7 @@ def _check_fields(where: str, names: list[str], field: str) -> None:
         raise UsageError(f"the {where} has no field {field!r}", hint=known)
 
 
-def _top_k(text: str | None, limits: Limits) -> int | None:
+def _top_k(text: str | None, limits: BodyLimits) -> int | None:
     if text is None:
         return None
     # Stricter than int(), which also reads "1_0", " 5 " and other alphabets' digits.

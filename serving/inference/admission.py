@@ -115,13 +115,13 @@ class Admission:
         if self._on_change is not None:
             self._on_change(self._images)
 
-    def took(self, seconds: float) -> None:
+    def record_duration(self, seconds: float) -> None:
         """An image was in work for so long."""
         with self._lock:
             self._seconds += (seconds - self._seconds) * (_WEIGHT if self._seconds else 1.0)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[Callable[[int], None]]:
+    def reserved_memory(self) -> Iterator[Callable[[int], None]]:
         """Account for the bytes of one body, until the end of the `with` statement.
 
         Yields:

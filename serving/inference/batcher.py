@@ -18,14 +18,14 @@ import numpy.typing as npt
 
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.classifier import Classifier
-from pinnace.serving.settings import Settings
+from pinnace.serving.settings import ServerSettings
 
 Array: TypeAlias = npt.NDArray[np.float32]
 
 _MOST_ON_A_GPU = 16
 
 
-def most_of(classifier: Classifier, settings: Settings) -> int:
+def max_batch_size(classifier: Classifier, settings: ServerSettings) -> int:
     """How many images a model may be given at once: as set, as far as its variant takes them."""
     most = settings.max_batch
     if most == "auto":

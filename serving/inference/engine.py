@@ -26,15 +26,15 @@ from pinnace.models.classifier import Classifier
 from pinnace.models.errors import ImageError, PinnaceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.runtimes.base import RuntimeOptions
-from pinnace.serving.errors import LateAnswer, unforeseen
-from pinnace.serving.inference.batcher import Batcher, most_of
-from pinnace.serving.inference.executor import Slots
+from pinnace.serving.errors import LateAnswer, internal_error
+from pinnace.serving.inference.batcher import Batcher, max_batch_size
+from pinnace.serving.inference.executor import Executor
 from pinnace.serving.inference.inputs import Batch, Upload
 from pinnace.serving.inference.layout import plan
-from pinnace.serving.inference.runtime_selection import to_serve
+from pinnace.serving.inference.runtime_selection import selected_runtime
 from pinnace.serving.inference.self_check import self_check
 from pinnace.serving.observability.metrics import ModelMetrics
-from pinnace.serving.settings import Settings
+from pinnace.serving.settings import ServerSettings
 
 logger = logging.getLogger("pinnace.serving")
 
@@ -47,7 +47,7 @@ _NOT_BLANK = str.maketrans("", "", " \t\r\n")
 
 
 @dataclass(frozen=True)
-class Row:
+class InferenceResult:
     """What the model says of one image, before anybody names it.
 
     Attributes:
@@ -59,33 +59,34 @@ class Row:
     timing_ms: Timing
 
 
-class Engine:
+class InferenceEngine:
     """Classifies images off the event loop, with one version of one model."""
 
-    def __init__(self, classifier: Classifier, settings: Settings, slots: Slots) -> None:
+    def __init__(self, classifier: Classifier, settings: ServerSettings, executor: Executor) -> None:
         """Take over a classifier; `retire` closes it.
 
         Args:
             classifier: an open classifier.
             settings: limits.
-            slots: where images are worked on.
+            executor: where images are worked on.
         """
         self.classifier = classifier
-        self._slots = slots
+        self._executor = executor
         self._settings = settings
         self._metrics: ModelMetrics | None = None
-        if slots.metrics is not None:
+        if executor.metrics is not None:
             names = (classifier.bundle.name, classifier.variant.name, classifier.runtime.name)
-            self._metrics = slots.metrics.of(*names)
+            self._metrics = executor.metrics.for_model(*names)
         # Asked of the classifier each time.
-        self._batcher = Batcher(lambda batch: self.classifier.infer(batch), most_of(classifier, settings))
+        most = max_batch_size(classifier, settings)
+        self._batcher = Batcher(lambda batch: self.classifier.infer(batch), most)
         self._together = self._batcher.most > 1 or not classifier.runtime.concurrent
         self._lock = threading.Lock()
         self._in_work = 0
         self._retired = False
 
     @classmethod
-    def open(cls, settings: Settings, folder: Path, slots: Slots) -> Engine:
+    def open(cls, settings: ServerSettings, folder: Path, executor: Executor) -> InferenceEngine:
         """Load a bundle, compare it with its golden data, and warm up.
 
         Raises:
@@ -96,10 +97,10 @@ class Engine:
         for file in bundle.manifest.files:  # the variant's own is checked when it is opened
             bundle.check_file(file)
         options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
-        classifier = Classifier(bundle, *to_serve(settings, bundle), options)
+        classifier = Classifier(bundle, *selected_runtime(settings, bundle), options)
         try:
             self_check(classifier)
-            engine = cls(classifier, settings, slots)
+            engine = cls(classifier, settings, executor)
             engine.warm_up()
         except BaseException:
             classifier.close()
@@ -139,7 +140,7 @@ class Engine:
             ImageError: the upload is no image that can be read.
         """
         k = self.check_top_k(upload.top_k)
-        self._slots.admission.enter()
+        self._executor.admission.enter()
         return await asyncio.wrap_future(self._submit(self._answer(k), upload.image))
 
     async def classify_batch(self, batch: Batch) -> list[Answer | PinnaceError]:
@@ -153,7 +154,7 @@ class Engine:
             Overloaded: there is no room for all of them.
         """
         k = self.check_top_k(batch.top_k)
-        self._slots.admission.enter(sum(isinstance(image, bytes) for image in batch.images))
+        self._executor.admission.enter(sum(isinstance(image, bytes) for image in batch.images))
         work = self._answer(k)
         items = [
             image if isinstance(image, PinnaceError) else asyncio.wrap_future(self._submit(work, image))
@@ -168,7 +169,7 @@ class Engine:
                 future.cancel()
         return [item if isinstance(item, PinnaceError) else self._outcome(item) for item in items]
 
-    async def infer(self, items: Sequence[Item]) -> list[Row]:
+    async def infer(self, items: Sequence[Item]) -> list[InferenceResult]:
         """Run the model on images or tensors, shared out over the threads.
 
         Raises:
@@ -176,7 +177,7 @@ class Engine:
             LateAnswer: the turn of one came too late.
             ImageError: one is no image that can be read.
         """
-        self._slots.admission.enter(len(items))
+        self._executor.admission.enter(len(items))
         futures = [asyncio.wrap_future(self._submit(self._row, item)) for item in items]
         try:
             await asyncio.wait(futures, timeout=self._settings.timeout, return_when=asyncio.FIRST_EXCEPTION)
@@ -199,7 +200,7 @@ class Engine:
         if isinstance(error, PinnaceError):
             return error
         logger.error("an image of a batch failed", exc_info=error)
-        return unforeseen()
+        return internal_error()
 
     def _late(self) -> LateAnswer:
         return LateAnswer(
@@ -210,7 +211,7 @@ class Engine:
     def _submit(self, work: Callable[[Item, float], Timed], item: Item) -> Future[Timed]:
         with self._lock:
             self._in_work += 1
-        future = self._slots.submit(self._in_time, work, item, time.perf_counter())
+        future = self._executor.submit(self._in_time, work, item, time.perf_counter())
         future.add_done_callback(self._done)
         return future
 
@@ -218,12 +219,12 @@ class Engine:
         started = time.perf_counter()
         timeout = self._settings.timeout
         # At most half of the time: an average that a few huge images have spoilt must be able to mend.
-        if started - submitted > timeout - min(self._slots.admission.seconds, timeout / 2):
+        if started - submitted > timeout - min(self._executor.admission.seconds, timeout / 2):
             raise self._late()
         try:
             return work(item, submitted)
         finally:
-            self._slots.admission.took(time.perf_counter() - started)
+            self._executor.admission.record_duration(time.perf_counter() - started)
 
     def _answer(self, k: int) -> Callable[[Item, float], Answer]:
         def work(item: Item, submitted: float) -> Answer:
@@ -234,7 +235,7 @@ class Engine:
 
         return work
 
-    def _row(self, item: Item, submitted: float) -> Row:
+    def _row(self, item: Item, submitted: float) -> InferenceResult:
         started = decoded = prepared = time.perf_counter()
         if isinstance(item, np.ndarray):
             batch = item
@@ -253,11 +254,11 @@ class Engine:
             infer=1000 * (inferred - prepared),
             total=1000 * (inferred - submitted),
         )
-        return Row(logits, timing)
+        return InferenceResult(logits, timing)
 
     def _done(self, future: Future[Any]) -> None:
         if self._metrics is not None:
-            self._metrics.done(future)
+            self._metrics.record(future)
         with self._lock:
             self._in_work -= 1
             last = self._retired and not self._in_work

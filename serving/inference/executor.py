@@ -9,24 +9,26 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from pinnace.serving.inference.admission import Admission
 from pinnace.serving.inference.layout import Layout
-from pinnace.serving.inference.scheduler import Others, Turns
+from pinnace.serving.inference.scheduler import Scheduler
 from pinnace.serving.observability.metrics import Metrics
-from pinnace.serving.settings import Settings
+from pinnace.serving.settings import ServerSettings
 
 _NICER = 5
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Job: TypeAlias = "tuple[Future[Any], Callable[[], Any]]"
 
-class Slots:
+
+class Executor:
     """A bounded number of threads that all models share; others wait in order, if there is room."""
 
-    def __init__(self, settings: Settings, layout: Layout, metrics: Metrics | None = None) -> None:
+    def __init__(self, settings: ServerSettings, layout: Layout, metrics: Metrics | None = None) -> None:
         """Start no thread yet.
 
         Args:
@@ -45,23 +47,19 @@ class Slots:
             on_change=metrics.in_flight if metrics is not None else None,
         )
         self._pool = ThreadPoolExecutor(layout.concurrency, "pinnace-infer", initializer=_give_way)
-        self._turns: Turns[tuple[Future[Any], Callable[[], Any]]] = Turns(layout.share, layout.workers)
-
-    def look_at(self, others: Others) -> None:
-        """Leave the CPUs to other processes too, from now on."""
-        self._turns.look_at(others)
+        self.scheduler: Scheduler[Job] = Scheduler(layout.share, layout.workers)
 
     def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Do work that `admission` has let in, when its turn comes; done or cancelled, it leaves."""
         future: Future[T] = Future()
         # Also called where the future is cancelled before its turn.
         future.add_done_callback(lambda _: self.admission.leave())
-        self._turns.put((future, functools.partial(work, *args, **kwargs)))
+        self.scheduler.put((future, functools.partial(work, *args, **kwargs)))
         self._pool.submit(self._next)
         return future
 
     def _next(self) -> None:
-        with self._turns.take() as item:
+        with self.scheduler.turn() as item:
             if item is None:
                 return
             future, work = item
@@ -76,7 +74,7 @@ class Slots:
 
     def close(self) -> None:
         """Finish what is in work, drop what waits."""
-        for future, _ in self._turns.close():
+        for future, _ in self.scheduler.close():
             future.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pinnace.models.cpus import available_cpus
-from pinnace.serving.settings import Settings
+from pinnace.serving.settings import ServerSettings
 
 _THREADS_OF_A_WORKER = 2
 
@@ -33,7 +33,7 @@ class Layout:
     share: int
 
 
-def plan(settings: Settings, cpus: int | None = None) -> Layout:
+def plan(settings: ServerSettings, cpus: int | None = None) -> Layout:
     """The layout for these settings on this machine.
 
     Args:

@@ -15,21 +15,20 @@ from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, PinnaceError, UsageError
 from pinnace.serving.errors import ReloadFailed, UnknownModel
 from pinnace.serving.inference.admission import Admission
-from pinnace.serving.inference.engine import Engine, Item, Row
-from pinnace.serving.inference.executor import Slots
+from pinnace.serving.inference.engine import InferenceEngine, InferenceResult, Item
+from pinnace.serving.inference.executor import Executor
 from pinnace.serving.inference.inputs import Batch, Upload
 from pinnace.serving.inference.layout import plan
-from pinnace.serving.inference.scheduler import Others
 from pinnace.serving.observability.metrics import Metrics
-from pinnace.serving.settings import Settings
+from pinnace.serving.settings import ServerSettings
 
 logger = logging.getLogger("pinnace.serving")
 
 
-class Served:
+class ServedModel:
     """A model under its name; which version of its bundle answers may change between two requests."""
 
-    def __init__(self, name: str, folder: Path, engine: Engine) -> None:
+    def __init__(self, name: str, folder: Path, engine: InferenceEngine) -> None:
         """Answer with `engine`, which has the bundle in `folder`, until there is another."""
         self.name = name
         self.folder = folder
@@ -41,24 +40,20 @@ class Served:
         """The version that answers now."""
         return self.engine.classifier.bundle.version
 
-    def check_top_k(self, k: int) -> int:
-        """As `Engine.check_top_k`."""
-        return self.engine.check_top_k(k)
-
     async def classify(self, upload: Upload) -> Answer:
-        """As `Engine.classify`. Between the choice of the engine and its work, nothing else runs here."""
+        """As `InferenceEngine.classify`; a reload cannot come between reading `engine` and calling it."""
         return await self.engine.classify(upload)
 
     async def classify_batch(self, batch: Batch) -> list[Answer | PinnaceError]:
-        """As `Engine.classify_batch`; one version answers for all images."""
+        """As `InferenceEngine.classify_batch`; one version answers for all images."""
         return await self.engine.classify_batch(batch)
 
-    async def infer(self, items: Sequence[Item]) -> tuple[Classifier, list[Row]]:
-        """As `Engine.infer`, with what answered."""
+    async def infer(self, items: Sequence[Item]) -> tuple[Classifier, list[InferenceResult]]:
+        """As `InferenceEngine.infer`, with what answered."""
         engine = self.engine
         return engine.classifier, await engine.infer(items)
 
-    async def reload(self, settings: Settings, slots: Slots) -> bool:
+    async def reload(self, settings: ServerSettings, executor: Executor) -> bool:
         """Answer with what stands on disk, once it has passed the checks that it would have to pass at start.
 
         Returns:
@@ -69,22 +64,22 @@ class Served:
         """
         async with self._lock:
             try:
-                fresh = await anyio.to_thread.run_sync(self._load, settings, slots)
+                fresh = await anyio.to_thread.run_sync(self._load, settings, executor)
             except Exception as error:
                 if not isinstance(error, PinnaceError):
                     logger.exception("%s cannot be reloaded", self.name)
-                if slots.metrics is not None:
-                    slots.metrics.reloaded(self.name, ReloadFailed.code)
+                if executor.metrics is not None:
+                    executor.metrics.reloaded(self.name, ReloadFailed.code)
                 raise self._failed(error) from error
             if fresh is None:
                 return False
             old, self.engine = self.engine, fresh
-            if slots.metrics is not None:
-                slots.metrics.reloaded(self.name, "ok")
+            if executor.metrics is not None:
+                executor.metrics.reloaded(self.name, "ok")
             await anyio.to_thread.run_sync(old.retire)
             return True
 
-    def _load(self, settings: Settings, slots: Slots) -> Engine | None:
+    def _load(self, settings: ServerSettings, executor: Executor) -> InferenceEngine | None:
         bundle = Bundle.open(self.folder)
         if bundle.version == self.version:
             return None
@@ -92,7 +87,7 @@ class Served:
             raise BundleError(
                 "the bundle has another model", expected=self.name, got=bundle.name, hint="restart the server"
             )
-        return Engine.open(settings, self.folder, slots)
+        return InferenceEngine.open(settings, self.folder, executor)
 
     def _failed(self, error: Exception) -> ReloadFailed:
         message = error.message if isinstance(error, PinnaceError) else f"{type(error).__name__}: {error}"
@@ -107,15 +102,15 @@ class Served:
 class Registry:
     """All models, and what they share."""
 
-    def __init__(self, models: list[Served], settings: Settings, slots: Slots) -> None:
+    def __init__(self, models: list[ServedModel], settings: ServerSettings, executor: Executor) -> None:
         """Serve some models; the first is asked where a request names none."""
         self._models = {model.name: model for model in models}
         self._default = models[0]
         self._settings = settings
-        self._slots = slots
+        self.executor = executor
 
     @classmethod
-    def open(cls, settings: Settings, metrics: Metrics | None = None) -> Registry:
+    def open(cls, settings: ServerSettings, metrics: Metrics | None = None) -> Registry:
         """Load every bundle, compare it with its golden data, and warm it up.
 
         Args:
@@ -124,32 +119,28 @@ class Registry:
 
         Raises:
             UsageError: two bundles have the same name.
-            PinnaceError: a bundle cannot be served here; see `Engine.open`.
+            PinnaceError: a bundle cannot be served here; see `InferenceEngine.open`.
         """
-        folders = by_name(settings.bundle)
-        slots = Slots(settings, plan(settings), metrics)
-        models: list[Served] = []
+        folders = bundles_by_name(settings.bundle)
+        executor = Executor(settings, plan(settings), metrics)
+        models: list[ServedModel] = []
         try:
             for name, folder in folders.items():
-                models.append(Served(name, folder, Engine.open(settings, folder, slots)))
+                models.append(ServedModel(name, folder, InferenceEngine.open(settings, folder, executor)))
         except BaseException:
             for model in models:
                 model.engine.retire()
-            slots.close()
+            executor.close()
             raise
-        return cls(models, settings, slots)
-
-    def look_at(self, others: Others) -> None:
-        """Leave the CPUs to other processes of the server too, from now on."""
-        self._slots.look_at(others)
+        return cls(models, settings, executor)
 
     @property
     def admission(self) -> Admission:
         """Who is let in; one for all models."""
-        return self._slots.admission
+        return self.executor.admission
 
     @property
-    def models(self) -> list[Served]:
+    def models(self) -> list[ServedModel]:
         """All of them, the default one first."""
         return list(self._models.values())
 
@@ -158,7 +149,7 @@ class Registry:
         """What answers now, the default model's first."""
         return [model.engine.classifier for model in self._models.values()]
 
-    def model(self, name: str | None = None) -> Served:
+    def model(self, name: str | None = None) -> ServedModel:
         """A model by name; the default one where there is none.
 
         Raises:
@@ -174,17 +165,17 @@ class Registry:
             ) from None
 
     async def reload(self, name: str) -> bool:
-        """Reload a model in this process; see `Served.reload`."""
-        return await self.model(name).reload(self._settings, self._slots)
+        """Reload a model in this process; see `ServedModel.reload`."""
+        return await self.model(name).reload(self._settings, self.executor)
 
     def close(self) -> None:
         """Finish what is in work, drop what waits, free the models."""
-        self._slots.close()
+        self.executor.close()
         for model in self._models.values():
             model.engine.retire()
 
 
-def by_name(folders: tuple[Path, ...]) -> dict[str, Path]:
+def bundles_by_name(folders: tuple[Path, ...]) -> dict[str, Path]:
     """The folders of bundles by the names of their models, in order.
 
     Raises:
@@ -204,7 +195,7 @@ def by_name(folders: tuple[Path, ...]) -> dict[str, Path]:
 
 
 @cache
-def preflight(settings: Settings) -> None:
+def preflight(settings: ServerSettings) -> None:
     """Open the models and close them again, so that what is wrong is said once, before any worker is started.
 
     Raises:

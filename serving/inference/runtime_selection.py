@@ -20,7 +20,7 @@ from pinnace.models.runtimes import in_order, readers_for, variant_for
 from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.self_check import self_check
-from pinnace.serving.settings import Settings
+from pinnace.serving.settings import ServerSettings
 
 VARIABLE = "PINNACE_CHOSEN_RUNTIMES"
 
@@ -31,7 +31,7 @@ _CLEARLY = 0.9
 Timer = Callable[[list[Classifier]], list[float]]
 
 
-def choose(settings: Settings) -> list[str]:
+def select_runtimes(settings: ServerSettings) -> list[str]:
     """Measure for every bundle, and tell this process and those that it starts.
 
     Returns:
@@ -43,14 +43,14 @@ def choose(settings: Settings) -> list[str]:
             # What is wrong with a bundle is said when it is opened to be served.
             with contextlib.suppress(PinnaceError):
                 bundle = Bundle.open(folder)
-                if (choice := fastest(settings, bundle)) is not None:
+                if (choice := fastest_runtime(settings, bundle)) is not None:
                     chosen[str(bundle.folder)], sentence = choice
                     sentences.append(sentence)
     os.environ[VARIABLE] = json.dumps(chosen)
     return sentences
 
 
-def to_serve(settings: Settings, bundle: Bundle) -> tuple[str | None, str | None]:
+def selected_runtime(settings: ServerSettings, bundle: Bundle) -> tuple[str | None, str | None]:
     """The variant and the runtime that are asked for or were chosen; None stands for the first that works."""
     name = json.loads(os.environ.get(VARIABLE, "{}")).get(str(bundle.folder))
     if settings.runtime is not None or name is None:
@@ -60,7 +60,9 @@ def to_serve(settings: Settings, bundle: Bundle) -> tuple[str | None, str | None
     return (variant.name, name) if readable else (settings.variant, None)
 
 
-def fastest(settings: Settings, bundle: Bundle, timer: Timer | None = None) -> tuple[str, str] | None:
+def fastest_runtime(
+    settings: ServerSettings, bundle: Bundle, timer: Timer | None = None
+) -> tuple[str, str] | None:
     """The runtime that answers fastest, of those that run the bundle's variant on this machine's CPU.
 
     Args:
@@ -78,7 +80,7 @@ def fastest(settings: Settings, bundle: Bundle, timer: Timer | None = None) -> t
     try:
         if len(classifiers) < 2:
             return None
-        times = (timer or milliseconds)(classifiers)
+        times = (timer or measure_milliseconds)(classifiers)
         names = [classifier.runtime.name for classifier in classifiers]
     finally:
         for classifier in classifiers:
@@ -88,7 +90,7 @@ def fastest(settings: Settings, bundle: Bundle, timer: Timer | None = None) -> t
     return best, f"{bundle.name} runs in {best}; milliseconds of a call: {measured}"
 
 
-def _candidates(settings: Settings, bundle: Bundle) -> list[Classifier]:
+def _candidates(settings: ServerSettings, bundle: Bundle) -> list[Classifier]:
     layout = plan(settings)
     options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
     variant = variant_for(bundle, settings.variant)
@@ -114,7 +116,7 @@ def _opened(bundle: Bundle, variant: str, runtime: str, options: RuntimeOptions)
     return classifier
 
 
-def milliseconds(classifiers: list[Classifier]) -> list[float]:
+def measure_milliseconds(classifiers: list[Classifier]) -> list[float]:
     """The shortest call of each, in turns, so that what else goes on hits all alike."""
     best = [math.inf] * len(classifiers)
     for classifier in classifiers:

@@ -19,17 +19,17 @@ Item = TypeVar("Item")
 _LOOK_SECONDS = 0.01
 
 
-class Others(Protocol):
+class PeerLoads(Protocol):
     """What the processes of the server tell each other."""
 
-    def images(self, count: int) -> None:
+    def set_images(self, count: int) -> None:
         """This process needs so many CPUs for its images."""
 
-    def images_of_others(self) -> int:
+    def images_of_peers(self) -> int:
         """How many the others need together."""
 
 
-class Turns(Generic[Item]):
+class Scheduler(Generic[Item]):
     """A queue for threads: each that takes an item waits for its turn to work at it."""
 
     def __init__(self, share: int, processes: int = 1) -> None:
@@ -41,16 +41,16 @@ class Turns(Generic[Item]):
         """
         self._share = share
         self._all = share * processes
-        self._others: Others | None = None
+        self._peers: PeerLoads | None = None
         self._changed = threading.Condition()
         self._items: deque[Item] = deque()
         self._in_work = 0
         self._looking = 0
         self._closed = False
 
-    def look_at(self, others: Others) -> None:
+    def share_cpus_with(self, peers: PeerLoads) -> None:
         """Leave the CPUs to other processes too, from now on."""
-        self._others = others
+        self._peers = peers
 
     def put(self, item: Item) -> None:
         """Append an item; for each, one thread must call `take`."""
@@ -59,7 +59,7 @@ class Turns(Generic[Item]):
             self._tell()
 
     @contextlib.contextmanager
-    def take(self) -> Iterator[Item | None]:
+    def turn(self) -> Iterator[Item | None]:
         """Wait for a turn, which lasts to the end of the `with` statement.
 
         Yields:
@@ -94,12 +94,12 @@ class Turns(Generic[Item]):
             return list(self._items)
 
     def _may_begin(self) -> bool:
-        if self._closed or self._in_work < self._share or self._others is None:
+        if self._closed or self._in_work < self._share or self._peers is None:
             return True
-        return self._in_work + self._others.images_of_others() < self._all
+        return self._in_work + self._peers.images_of_peers() < self._all
 
     def _tell(self) -> None:
         # What waits counts, up to the share: the moment between two images does not look like a free CPU.
-        if self._others is not None:
+        if self._peers is not None:
             demand = self._in_work + len(self._items)
-            self._others.images(max(self._in_work, min(self._share, demand)))
+            self._peers.set_images(max(self._in_work, min(self._share, demand)))

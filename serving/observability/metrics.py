@@ -68,7 +68,7 @@ class Metrics:
         """A bundle was taken up (`ok`) or not (the code of the error)."""
         self._reloads.labels(model, outcome).inc()
 
-    def of(self, model: str, variant: str, runtime: str) -> ModelMetrics:
+    def for_model(self, model: str, variant: str, runtime: str) -> ModelMetrics:
         """The metrics of one model."""
         names = (model, variant, runtime)
         return ModelMetrics(self._images, self._stage, self._total, names)
@@ -85,7 +85,7 @@ class ModelMetrics:
         self._stages = [stage.labels(*names, one) for one in STAGES]
         self._total = total.labels(*names)
 
-    def done(self, future: Future[Any]) -> None:
+    def record(self, future: Future[Any]) -> None:
         """Count an image by what became of it; where that is an answer, it has `timing_ms`."""
         try:
             error = future.exception()

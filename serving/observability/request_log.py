@@ -47,7 +47,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        name = _clean(scope) or new_id()
+        name = _clean(scope) or new_request_id()
         _id.set(name)
         facts = scope[FACTS] = {}
         status, size = 0, 0
@@ -72,12 +72,12 @@ class RequestLog:
                 )
 
 
-def new_id() -> str:
+def new_request_id() -> str:
     """A name for a request that has none."""
     return f"{_random.getrandbits(64):016x}"
 
 
-def note(scope: Scope, **facts: Any) -> None:
+def add_log_fields(scope: Scope, **facts: Any) -> None:
     """Facts that shall stand in the line of a request."""
     scope.get(FACTS, {}).update(facts)
 
@@ -133,7 +133,7 @@ class _Naming(logging.Filter):
         return True
 
 
-def write_log(handlers: list[logging.Handler], *, lines: bool) -> None:
+def configure_logging(handlers: list[logging.Handler], *, lines: bool) -> None:
     """Let handlers name the request; and write JSON, where each request has a line."""
     for handler in handlers:
         if lines:

@@ -15,7 +15,7 @@ from pinnace.serving.workers.reload import signal_workers, write_request
 _CHECK_MILLISECONDS = 500
 
 
-def restart_workers() -> None:
+def watch_workers_closely() -> None:
     """Let BentoML look after its workers twice a second, wherever it runs.
 
     It looks every ten seconds, so a lone worker that was killed would be missed for as long. In a container
@@ -34,7 +34,7 @@ def restart_workers() -> None:
     circus.Arbiter.start = start_watchful  # type: ignore[method-assign]
 
 
-def reload_on_hangup() -> None:
+def reload_on_sighup() -> None:
     """Let SIGHUP to the parent reload the bundles; it would restart the workers otherwise."""
 
     def handle_hup(self: object) -> None:

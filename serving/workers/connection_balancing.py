@@ -36,7 +36,7 @@ _SPARE_ROWS = 4
 
 
 @dataclass(frozen=True)
-class Load:
+class WorkerLoad:
     """What one worker has to do.
 
     Attributes:
@@ -57,7 +57,7 @@ class Load:
         return self.connections + self.requests
 
 
-class Loads:
+class WorkerLoads:
     """A row of numbers for each worker, in a file that all of them map."""
 
     def __init__(self, folder: Path, workers: int) -> None:
@@ -73,51 +73,51 @@ class Loads:
             self._own = next(free, 0) * _COLUMNS
             for column in range(_COLUMNS):
                 self._numbers[self._own + column] = 0
-            self.beat()
+            self.heartbeat()
             self._numbers[self._own + _PID] = os.getpid()
             self._rows = range(0, rows * _COLUMNS, _COLUMNS)
             fcntl.flock(file, fcntl.LOCK_UN)  # the map keeps the file open
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """This worker lives."""
         self._numbers[self._own + _BEAT] = time.monotonic_ns()
 
-    def connections(self, count: int) -> None:
+    def set_connections(self, count: int) -> None:
         """This worker has so many connections."""
         self._numbers[self._own + _CONNECTIONS] = count
 
-    def requests(self, count: int) -> None:
+    def set_requests(self, count: int) -> None:
         """This worker has so many requests in progress."""
         if self._numbers[self._own + _REQUESTS] != count:
             self._numbers[self._own + _REQUESTS] = count
             self._numbers[self._own + _SINCE] = time.monotonic_ns()
 
-    def images(self, count: int) -> None:
+    def set_images(self, count: int) -> None:
         """This worker needs so many CPUs for its images; called by any thread."""
         self._numbers[self._own + _IMAGES] = count
 
-    def images_of_others(self) -> int:
+    def images_of_peers(self) -> int:
         """How many the other workers need together, as far as they live."""
         numbers = self._numbers
         alive = time.monotonic_ns() - int(_DEAD_SECONDS * 1e9)
         others = (row for row in self._rows if row != self._own and numbers[row + _BEAT] > alive)
         return sum(numbers[row + _IMAGES] for row in others)
 
-    def leave(self) -> None:
+    def withdraw(self) -> None:
         """This worker wants no more connections of others."""
         self._numbers[self._own + _PID] = 0
 
-    def others(self) -> list[Load]:
+    def peers(self) -> list[WorkerLoad]:
         """What the other workers have to do, as far as they live."""
         numbers = self._numbers.tolist()
         alive = time.monotonic_ns() - int(_DEAD_SECONDS * 1e9)
         return [
-            Load(*numbers[row : row + _BEAT])
+            WorkerLoad(*numbers[row : row + _BEAT])
             for row in self._rows
             if row != self._own and numbers[row + _PID] and numbers[row + _BEAT] > alive
         ]
 
-    def has_idle(self) -> bool:
+    def has_idle_peer(self) -> bool:
         """Whether another worker has had nothing to do for a while; asked with every request."""
         numbers = self._numbers
         now = time.monotonic_ns()
@@ -129,20 +129,20 @@ class Loads:
                 return True
         return False
 
-    def given(self, pid: int) -> None:
+    def count_sent_connection(self, pid: int) -> None:
         """A connection is on its way to another worker, which will count it itself when it has it."""
         for row in self._rows:
             if self._numbers[row + _PID] == pid:
                 self._numbers[row + _CONNECTIONS] += 1
 
-    def forget(self, pid: int) -> None:
+    def remove(self, pid: int) -> None:
         """Another worker is dead."""
         for row in self._rows:
             if self._numbers[row + _PID] == pid:
                 self._numbers[row + _PID] = 0
 
 
-class Balance:
+class ConnectionBalancer:
     """Gives connections away, and takes those that others give."""
 
     def __init__(
@@ -171,15 +171,15 @@ class Balance:
         self._path.unlink(missing_ok=True)
         self._socket.bind(str(self._path))
         self._loop.add_reader(self._socket, self._take)
-        self.loads = Loads(folder, workers)
+        self.loads = WorkerLoads(folder, workers)
         self._beat()
 
     def _beat(self) -> None:
-        self.loads.beat()
-        self.loads.requests(self._requests())
+        self.loads.heartbeat()
+        self.loads.set_requests(self._requests())
         self._timer = self._loop.call_later(_BEAT_SECONDS, self._beat)
 
-    def give(self, connection: int, connections: int, requests: int) -> bool:
+    def hand_over(self, connection: int, connections: int, requests: int) -> bool:
         """Send a connection to another worker, if one has less to do than this.
 
         Args:
@@ -190,7 +190,7 @@ class Balance:
         Returns:
             Whether it was sent: the caller must then close its own descriptor, and forget it.
         """
-        least = min(self.loads.others(), key=lambda load: load.total, default=None)
+        least = min(self.loads.peers(), key=lambda load: load.total, default=None)
         if least is None or least.total + 1 >= connections + requests:
             return False
         try:
@@ -200,18 +200,18 @@ class Balance:
         except BlockingIOError:  # it has not yet taken what it was given
             return False
         except OSError:
-            self.loads.forget(least.pid)
+            self.loads.remove(least.pid)
             return False
-        self.loads.given(least.pid)
+        self.loads.count_sent_connection(least.pid)
         return True
 
-    def leave(self) -> None:
+    def stop_receiving(self) -> None:
         """Be given nothing any more; what is on its way is still taken."""
-        self.loads.leave()
+        self.loads.withdraw()
 
     def close(self) -> None:
         """Take nothing any more."""
-        self.leave()
+        self.stop_receiving()
         self._timer.cancel()
         self._loop.remove_reader(self._socket)
         self._socket.close()

@@ -16,20 +16,20 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from pinnace.models.errors import PinnaceError
 from pinnace.serving.errors import HeadersTooLarge, MalformedRequest, Overloaded, SlowRequest
-from pinnace.serving.settings import Settings
-from pinnace.serving.workers.connection_balancing import Balance, Loads
-from pinnace.serving.workers.load_shedding import Shedding
+from pinnace.serving.settings import ServerSettings
+from pinnace.serving.workers.connection_balancing import ConnectionBalancer, WorkerLoads
+from pinnace.serving.workers.load_shedding import LoadShedder
 
 logger = logging.getLogger("pinnace.serving")
 
 
-def use_bounded_protocol(settings: Settings) -> None:
+def use_bounded_protocol(settings: ServerSettings) -> None:
     """Let uvicorn in this process speak HTTP within these settings."""
     BoundedProtocol.settings = settings
     uvicorn.config.HTTP_PROTOCOLS["auto"] = "pinnace.serving.workers.http_protocol:BoundedProtocol"
 
 
-def share_connections(folder: Path, workers: int, on_shared: Callable[[Loads], None]) -> None:
+def share_connections(folder: Path, workers: int, on_shared: Callable[[WorkerLoads], None]) -> None:
     """Let the server of this process share its connections with those of the folder, once it has started.
 
     Args:
@@ -44,7 +44,7 @@ def share_connections(folder: Path, workers: int, on_shared: Callable[[Loads], N
 
         def protocol() -> BoundedProtocol:
             made = BoundedProtocol(server.config, server.server_state, server.lifespan.state)
-            made.may_give = False
+            made.may_hand_over = False
             return made
 
         def requests() -> int:
@@ -53,11 +53,11 @@ def share_connections(folder: Path, workers: int, on_shared: Callable[[Loads], N
         if server.config.ssl is not None:  # what is encrypted cannot be handed on
             return
         try:
-            BoundedProtocol.balance = Balance(folder, workers, protocol, requests)
+            BoundedProtocol.balancer = ConnectionBalancer(folder, workers, protocol, requests)
         except OSError:
             logger.warning("connections are not shared out over the workers", exc_info=True)
             return
-        on_shared(BoundedProtocol.balance.loads)
+        on_shared(BoundedProtocol.balancer.loads)
 
     uvicorn.Server.startup = started  # type: ignore[method-assign, assignment]
 
@@ -66,18 +66,18 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection. Its headers come in time and are of a sane length, or it is closed with an answer.
 
     Attributes:
-        may_give: whether another worker may have it; what was given is kept.
+        may_hand_over: whether another worker may have it; what was given is kept.
     """
 
-    may_give = True
-    settings: ClassVar[Settings]
-    balance: ClassVar[Balance | None] = None
-    shedding: ClassVar[Shedding | None] = None
+    may_hand_over = True
+    settings: ClassVar[ServerSettings]
+    balancer: ClassVar[ConnectionBalancer | None] = None
+    shedding: ClassVar[LoadShedder | None] = None
 
     @classmethod
-    def another_is_idle(cls) -> bool:
+    def has_idle_peer(cls) -> bool:
         """Whether another worker has nothing to do."""
-        return cls.balance is not None and cls.balance.loads.has_idle()
+        return cls.balancer is not None and cls.balancer.loads.has_idle_peer()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, if there is room for it and no other worker has less to do."""
@@ -129,9 +129,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_headers = False
         self._cancel_timer()
         super().on_headers_complete()
-        if self.balance is not None:
-            self.balance.loads.requests(len(self.tasks))
-            if len(self.tasks) > 1 and self.another_is_idle():
+        if self.balancer is not None:
+            self.balancer.loads.set_requests(len(self.tasks))
+            if len(self.tasks) > 1 and self.has_idle_peer():
                 self.cycle.keep_alive = False  # the client's next connection goes to a worker that is idle
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -152,8 +152,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The answer is written; its task is about to end."""
         super().on_response_complete()
-        if self.balance is not None:
-            self.balance.loads.requests(len(self.tasks) - 1)
+        if self.balancer is not None:
+            self.balancer.loads.set_requests(len(self.tasks) - 1)
 
     def on_message_complete(self) -> None:
         """The body is there; another request may follow."""
@@ -167,14 +167,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _give(self, transport: asyncio.Transport) -> bool:
         """Give a new connection to another worker, if one has less to do."""
-        if self.balance is None or not self.may_give:
+        if self.balancer is None or not self.may_hand_over:
             return False
         descriptor = transport.get_extra_info("socket").fileno()
-        return self.balance.give(descriptor, len(self.connections) + 1, len(self.tasks))
+        return self.balancer.hand_over(descriptor, len(self.connections) + 1, len(self.tasks))
 
     def _tell(self) -> None:
-        if self.balance is not None:
-            self.balance.loads.connections(len(self.connections))
+        if self.balancer is not None:
+            self.balancer.loads.set_connections(len(self.connections))
 
     def _wait_for_headers(self) -> None:
         self._timer = self.loop.call_later(self.settings.header_timeout, self._late)

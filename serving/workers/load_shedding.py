@@ -15,13 +15,13 @@ from starlette.types import Scope
 
 from pinnace.serving.errors import Overloaded, error_response
 from pinnace.serving.inference.admission import Admission
-from pinnace.serving.observability.request_log import HEADER, new_id
+from pinnace.serving.observability.request_log import HEADER, new_request_id
 
 # What of a request the application would look at before it refuses it, or answers to.
 _OUT_OF_THE_ORDINARY = frozenset((b"transfer-encoding", b"expect", HEADER.lower().encode()))
 
 
-class Shedding:
+class LoadShedder:
     """Says which requests are refused, and how."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Shedding:
             if self._elsewhere() or not self._is_ordinary(scope):
                 return None
             response = error_response(error, path=self._path)
-            response.headers[HEADER] = new_id()
+            response.headers[HEADER] = new_request_id()
             self._count(self._path, response.status_code, time.perf_counter() - started)
             return response
         return None

@@ -44,7 +44,7 @@ class Readiness:
         self._announced = False
         self._own: int | None = None
 
-    def announce(self) -> None:
+    def mark_warm(self) -> None:
         """This worker has warmed up; its lock on its file ends with it, however it ends."""
         self._announced = True
         if self._folder is not None and self._folder.is_dir():
@@ -55,7 +55,7 @@ class Readiness:
         """Whether every worker has warmed up, and lives."""
         return self._announced and self._warm_workers() >= self._workers
 
-    def others(self) -> list[int]:
+    def other_workers(self) -> list[int]:
         """The process ids of the other workers that have warmed up."""
         if self._folder is None or not self._folder.is_dir():
             return []

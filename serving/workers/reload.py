@@ -32,7 +32,7 @@ _ASKED = ".asked"
 
 
 @dataclass(frozen=True)
-class Reloaded:
+class ReloadResult:
     """What a reload came to.
 
     Attributes:
@@ -46,7 +46,7 @@ class Reloaded:
     workers: int
 
 
-class Reloading:
+class Reloader:
     """Reloads in this worker and, where it was asked first, in the others."""
 
     def __init__(self, registry: Registry, readiness: Readiness) -> None:
@@ -60,11 +60,11 @@ class Reloading:
         """Answer to SIGHUP."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._start)
 
-    def catch_up(self) -> None:
+    def reload_if_replaced(self) -> None:
         """Take up what was replaced while this worker was loading and did not hear of it."""
         self._run(None)
 
-    async def everywhere(self, name: str) -> Reloaded:
+    async def reload_in_all_workers(self, name: str) -> ReloadResult:
         """Reload a model in this worker, then in the others.
 
         Raises:
@@ -75,10 +75,10 @@ class Reloading:
         model = self._registry.model(name)
         previous = model.version
         await self._registry.reload(name)
-        others = self._readiness.others()
+        others = self._readiness.other_workers()
         if others:
             await self._ask(others, name)
-        return Reloaded(model.version, previous, 1 + len(others))
+        return ReloadResult(model.version, previous, 1 + len(others))
 
     async def _ask(self, others: list[int], name: str) -> None:
         folder = shared_folder()

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _POLL_SECONDS = 0.05
 
 
-class Drain:
+class GracefulShutdown:
     """Whether this worker is stopping, and how many requests are still to be answered."""
 
     def __init__(self, seconds: float, grace: float) -> None:
@@ -65,10 +65,10 @@ class Drain:
         signal.signal(signal.SIGTERM, begin)
 
 
-class Draining:
+class ShutdownMiddleware:
     """Middleware that counts requests and, while the worker stops, ends each connection with its answer."""
 
-    def __init__(self, app: ASGIApp, drain: Drain) -> None:
+    def __init__(self, app: ASGIApp, drain: GracefulShutdown) -> None:
         """Count for `drain` what `app` answers."""
         self._app = app
         self._drain = drain

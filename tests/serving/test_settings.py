@@ -10,13 +10,13 @@ import pytest
 from pinnace.cli.main import run
 from pinnace.models.errors import UsageError
 from pinnace.serving.inference.layout import Layout, plan
-from pinnace.serving.settings import Settings, load_settings, told_settings
+from pinnace.serving.settings import ServerSettings, load_settings, resolve_settings
 
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PINNACE_CONFIG", raising=False)
-    for name in Settings.model_fields:
+    for name in ServerSettings.model_fields:
         monkeypatch.delenv(f"PINNACE_{name.upper()}", raising=False)
 
 
@@ -83,7 +83,7 @@ def test_the_order_is_option_environment_file_default(
     settings = load_settings(file, port=3)
     assert (settings.port, settings.queue, settings.threads, settings.grace) == (3, 2, 1, 30)
     assert settings.bundle == (tmp_path / "x.bundle",)
-    told = {one.name: (one.value, one.source) for one in told_settings(file, port=3)}
+    told = {one.name: (one.value, one.source) for one in resolve_settings(file, port=3)}
     assert told["port"] == (3, "option")
     assert told["queue"] == (2, "PINNACE_QUEUE")
     assert told["threads"] == (1, str(file))
@@ -153,7 +153,7 @@ def test_print_settings_shows_values_and_sources_but_no_secret(
     monkeypatch.setenv("PINNACE_API_KEY", "secret")
     assert run(["serve", "x.bundle", "--print-settings", "--port", "3005", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert list(shown) == list(Settings.model_fields)
+    assert list(shown) == list(ServerSettings.model_fields)
     assert shown["port"] == {"value": 3005, "source": "option"}
     assert shown["api_key"] == {"value": "**********", "source": "PINNACE_API_KEY"}
     assert run(["serve", "--print-settings"]) == 0

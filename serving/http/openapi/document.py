@@ -9,7 +9,7 @@ from pinnace.serving.http.openapi.responses import RESPONSES
 from pinnace.serving.http.openapi.schemas import SCHEMAS, Json
 from pinnace.serving.http.v2.openapi import TENSOR_SCHEMAS, TENSORS, tensor_paths
 from pinnace.serving.inference.registry import Registry
-from pinnace.serving.settings import Settings
+from pinnace.serving.settings import ServerSettings
 
 _TAGS = {
     CLASSIFY: "Images in, named classes out.",
@@ -31,7 +31,7 @@ class Document(dict[str, object]):
         return dict(self)
 
 
-def describe(settings: Settings, registry: Registry | None) -> Document:
+def describe(settings: ServerSettings, registry: Registry | None) -> Document:
     """The description of a server.
 
     Args:
@@ -60,7 +60,7 @@ def describe(settings: Settings, registry: Registry | None) -> Document:
     return Document(document)
 
 
-def _facts(settings: Settings, registry: Registry | None) -> Facts:
+def _facts(settings: ServerSettings, registry: Registry | None) -> Facts:
     classifiers = [] if registry is None else registry.classifiers
     classes = [len(one.labels) for one in classifiers]
     most = [count if settings.max_top_k is None else min(count, settings.max_top_k) for count in classes]

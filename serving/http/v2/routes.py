@@ -15,8 +15,15 @@ from starlette.routing import Route
 from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import UsageError
 from pinnace.serving.errors import OPEN_PROTOCOL, MalformedBody, UnknownModel, UnsupportedEncoding
-from pinnace.serving.http.endpoint import Handler, answered, answering, in_time, served, tell_times
-from pinnace.serving.http.request_body import Limits, read_body
+from pinnace.serving.http.endpoint import (
+    Handler,
+    answering,
+    receive_within,
+    record_timing,
+    served,
+    wait_for_answer,
+)
+from pinnace.serving.http.request_body import BodyLimits, read_body
 from pinnace.serving.http.v2.tensors import (
     DATATYPES,
     InferRequest,
@@ -25,10 +32,10 @@ from pinnace.serving.http.v2.tensors import (
     parse_request,
     read_items,
 )
-from pinnace.serving.inference.engine import Row
-from pinnace.serving.inference.registry import Served
+from pinnace.serving.inference.engine import InferenceResult
+from pinnace.serving.inference.registry import ServedModel
 from pinnace.serving.observability.metrics import server_timing
-from pinnace.serving.settings import Settings
+from pinnace.serving.settings import ServerSettings
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 EXTENSIONS = ["binary_tensor_data", "classification"]
@@ -98,7 +105,7 @@ def _described(spec: TensorSpec, datatype: str | None = None) -> dict[str, Any]:
 
 async def infer(request: Request) -> Response:
     """`POST /v2/models/{name}/infer`: tensors or images in, logits out."""
-    settings: Settings = request.app.state.settings
+    settings: ServerSettings = request.app.state.settings
     model = _model(request)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedEncoding("the body is compressed", hint="send it as it is")
@@ -109,10 +116,10 @@ async def infer(request: Request) -> Response:
         classifier.bundle.manifest.signature.inputs[0], settings.max_batch_images, settings.max_body_bytes
     )
     length = _header_length(request)
-    with admission.held() as hold:
+    with admission.reserved_memory() as hold:
         # JSON is read in one go, while everything else waits: no more of it than of one image.
         most = settings.max_body_bytes if length is None else settings.max_batch_bytes
-        body = await in_time(read_body(request, Limits(most, hold)), settings.upload_timeout)
+        body = await receive_within(read_body(request, BodyLimits(most, hold)), settings.upload_timeout)
         text, binary = _split(body, length, settings.max_body_bytes)
         asked = parse_request(text, limits)
         wanted = _wanted(asked, classifier.bundle.manifest.signature.outputs[0].name)
@@ -120,7 +127,7 @@ async def infer(request: Request) -> Response:
             wanted.classes = model.engine.check_top_k(wanted.classes)
         items = read_items(asked, binary, limits)
         # Meanwhile, another version may have come to answer.
-        classifier, rows = await answered(request, model.infer(items), 2 * settings.timeout)
+        classifier, rows = await wait_for_answer(request, model.infer(items), 2 * settings.timeout)
     output = Output(wanted.name, wanted.values(rows, classifier.labels), wanted.binary)
     described, raw = output.encode()
     answer: dict[str, Any] = {"model_name": model.name, "model_version": classifier.bundle.version}
@@ -135,7 +142,7 @@ async def infer(request: Request) -> Response:
     }
     by_time = sorted(rows, key=lambda row: row.timing_ms.total)
     for row in by_time:
-        tell_times(request, row.timing_ms, names)
+        record_timing(request, row.timing_ms, names)
     headers = server_timing(by_time[-1].timing_ms)
     if not wanted.binary:
         return JSONResponse(answer, headers=headers)
@@ -152,7 +159,7 @@ class _Wanted:
         self.binary = binary
         self.classes = classes
 
-    def values(self, rows: list[Row], labels: tuple[str, ...]) -> Any:
+    def values(self, rows: list[InferenceResult], labels: tuple[str, ...]) -> Any:
         """The logits; or, where classes are asked for, texts of the greatest, as Triton writes them."""
         if not self.classes:
             return np.stack([row.logits for row in rows])
@@ -197,7 +204,7 @@ def _split(body: bytes, length: int | None, most: int) -> tuple[bytes, memoryvie
     return body[:length], memoryview(body)[length:]
 
 
-def _model(request: Request) -> Served:
+def _model(request: Request) -> ServedModel:
     model = served(request).model(request.path_params["name"])
     wanted = request.path_params.get("version")
     if wanted is not None and wanted != model.version:

@@ -26,6 +26,7 @@ class FakeRegistry:
     def __init__(self, act: Callable[[Upload], Awaitable[Answer]]) -> None:
         self.act = act
         self.closed = False
+        self.engine = self
         self.admission = Admission(slots=1, queue=9, timeout=9, max_bytes=9_000_000)
 
     def model(self, name: str | None) -> FakeRegistry:

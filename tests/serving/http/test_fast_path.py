@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from pinnace.serving.http.fast_path import Shortcut
+from pinnace.serving.http.fast_path import FastPath
 
 Tools = dict[str, Callable[..., Any]]
 
@@ -29,7 +29,7 @@ def short() -> TestClient:
     async def rest(scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse("rest")(scope, receive, send)
 
-    return TestClient(Shortcut(rest, owner, {"/classify": endpoint}))
+    return TestClient(FastPath(rest, owner, {"/classify": endpoint}))
 
 
 def test_a_post_to_the_path_is_answered_in_the_name_of_the_application(short: TestClient) -> None:

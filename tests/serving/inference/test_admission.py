@@ -43,7 +43,7 @@ def test_a_lot_comes_in_whole_or_not_at_all() -> None:
 
 def test_what_would_be_late_is_refused_and_told_when_to_come_again() -> None:
     room = admission(queue=100)
-    room.took(2.0)
+    room.record_duration(2.0)
     room.enter(9)
     room.enter()  # the tenth is done after five rounds of two seconds
     with pytest.raises(Overloaded) as caught:
@@ -54,7 +54,7 @@ def test_what_would_be_late_is_refused_and_told_when_to_come_again() -> None:
 
 def test_slow_images_do_not_shut_the_door_for_good() -> None:
     room = admission()
-    room.took(1000.0)
+    room.record_duration(1000.0)
     room.check()
     room.enter()
     with pytest.raises(Overloaded) as caught:
@@ -64,13 +64,13 @@ def test_slow_images_do_not_shut_the_door_for_good() -> None:
 
 def test_bytes_are_held_until_the_end() -> None:
     room = admission()
-    with room.held() as hold, room.held() as other:
+    with room.reserved_memory() as hold, room.reserved_memory() as other:
         hold(60)
         other(40)
         with pytest.raises(Overloaded, match="other requests fill the memory"):
             hold(1)
     assert room.bytes == 0
-    with room.held() as hold:
+    with room.reserved_memory() as hold:
         hold(100)
 
 

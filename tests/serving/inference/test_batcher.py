@@ -16,10 +16,10 @@ import pytest
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import ImageError, UsageError
 from pinnace.serving.http.request_body import Upload
-from pinnace.serving.inference.batcher import Batcher, most_of
-from pinnace.serving.inference.engine import Engine
+from pinnace.serving.inference.batcher import Batcher, max_batch_size
+from pinnace.serving.inference.engine import InferenceEngine
 from pinnace.serving.inference.registry import Registry
-from pinnace.serving.settings import Settings, load_settings
+from pinnace.serving.settings import ServerSettings, load_settings
 
 Tools = dict[str, Callable[..., Any]]
 
@@ -130,8 +130,8 @@ def test_served_images_go_to_the_model_together(
 def test_on_a_cpu_each_image_has_its_own_call(bundle: Path) -> None:
     for settings, most in (({}, 1), ({"max_batch": 8}, 8)):
         registry = Registry.open(load_settings(bundle=bundle, **settings))
-        engine: Engine = registry.model().engine
-        assert most_of(engine.classifier, load_settings(bundle=bundle, **settings)) == most
+        engine: InferenceEngine = registry.model().engine
+        assert max_batch_size(engine.classifier, load_settings(bundle=bundle, **settings)) == most
         registry.close()
 
 
@@ -142,13 +142,13 @@ def test_a_gpu_has_batches_within_what_its_engine_takes(bundle: Path) -> None:
     class Engines:
         batch = (1, 4)
 
-    settings = Settings(bundle=(bundle,))
+    settings = ServerSettings(bundle=(bundle,))
     registry = Registry.open(settings)
     classifier = registry.model().engine.classifier
     fake: Any = type(
         "Fake", (), {"runtime": OnGpu, "bundle": classifier.bundle, "variant": classifier.variant}
     )
-    assert most_of(fake, settings) == 16
+    assert max_batch_size(fake, settings) == 16
     fake.variant = type("Variant", (), {"engine": Engines})
-    assert most_of(fake, settings) == 4
+    assert max_batch_size(fake, settings) == 4
     registry.close()

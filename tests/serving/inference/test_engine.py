@@ -21,7 +21,7 @@ from pinnace.models.classifier import Classifier
 from pinnace.models.errors import CheckFailed
 from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.serving.http.request_body import Upload
-from pinnace.serving.inference.executor import Slots
+from pinnace.serving.inference.executor import Executor
 from pinnace.serving.inference.layout import Layout
 from pinnace.serving.inference.registry import Registry
 from pinnace.serving.inference.self_check import self_check
@@ -109,7 +109,7 @@ def test_ready_counts_the_living(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv(readiness.VARIABLE, str(tmp_path))
     first = readiness.Readiness(2)
     assert not first.all_ready()
-    first.announce()
+    first.mark_warm()
     assert [file.name for file in tmp_path.iterdir()] == [str(os.getpid())]
     assert not first.all_ready()
     (tmp_path / str(os.getppid())).touch()  # a living process, which does not hold the lock
@@ -118,7 +118,7 @@ def test_ready_counts_the_living(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         [
             sys.executable,
             "-c",
-            "import sys; from pinnace.serving.workers.readiness import Readiness; Readiness(2).announce();"
+            "import sys; from pinnace.serving.workers.readiness import Readiness; Readiness(2).mark_warm();"
             "print('locked', flush=True); sys.stdin.read()",
         ],
         stdin=subprocess.PIPE,
@@ -137,7 +137,7 @@ def test_without_a_parent_a_worker_is_ready_for_itself(monkeypatch: pytest.Monke
     monkeypatch.delenv(readiness.VARIABLE, raising=False)
     alone = readiness.Readiness(2)
     assert not alone.all_ready()
-    alone.announce()
+    alone.mark_warm()
     assert alone.all_ready()
 
 
@@ -146,6 +146,6 @@ def test_the_event_loop_goes_before_the_threads(bundle: Path) -> None:
     def priority() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    slots = Slots(load_settings(bundle=bundle), Layout(1, 2, 1, 2))
-    assert slots.submit(priority).result(10) == min(19, priority() + 5)
-    slots.close()
+    executor = Executor(load_settings(bundle=bundle), Layout(1, 2, 1, 2))
+    assert executor.submit(priority).result(10) == min(19, priority() + 5)
+    executor.close()

@@ -13,8 +13,14 @@ from pinnace.models.errors import CheckFailed
 from pinnace.models.runtimes.openvino import OpenVino
 from pinnace.serving.inference import runtime_selection
 from pinnace.serving.inference.registry import Registry
-from pinnace.serving.inference.runtime_selection import VARIABLE, choose, fastest, milliseconds, to_serve
-from pinnace.serving.settings import Settings, load_settings
+from pinnace.serving.inference.runtime_selection import (
+    VARIABLE,
+    fastest_runtime,
+    measure_milliseconds,
+    select_runtimes,
+    selected_runtime,
+)
+from pinnace.serving.settings import ServerSettings, load_settings
 
 pytestmark = pytest.mark.skipif(
     OpenVino.unavailable_reason() is not None,
@@ -28,7 +34,7 @@ def _nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settings(bundle: Path) -> Settings:
+def settings(bundle: Path) -> ServerSettings:
     return load_settings(bundle=bundle)
 
 
@@ -38,7 +44,7 @@ def settings(bundle: Path) -> Settings:
     ids=["clearly faster", "hardly faster", "slower"],
 )
 def test_another_than_the_first_is_taken_where_it_is_clearly_faster(
-    settings: Settings, times: list[float], best: str
+    settings: ServerSettings, times: list[float], best: str
 ) -> None:
     asked: list[str] = []
 
@@ -46,7 +52,7 @@ def test_another_than_the_first_is_taken_where_it_is_clearly_faster(
         asked.extend(classifier.runtime.name for classifier in classifiers)
         return times
 
-    name, sentence = fastest(settings, Bundle.open(settings.bundle[0]), timer) or ("", "")
+    name, sentence = fastest_runtime(settings, Bundle.open(settings.bundle[0]), timer) or ("", "")
     assert name == best
     assert sentence == (
         f"tiny runs in {best}; milliseconds of a call: onnxruntime {times[0]:.2f}, openvino {times[1]:.2f}"
@@ -54,52 +60,54 @@ def test_another_than_the_first_is_taken_where_it_is_clearly_faster(
     assert asked == ["onnxruntime", "openvino"]
 
 
-def test_one_that_answers_wrongly_is_no_choice(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_answers_wrongly_is_left_out(
+    settings: ServerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def check(classifier: Any) -> float:
         if classifier.runtime.name == "openvino":
             raise CheckFailed("wrong")
         return 0.0
 
     monkeypatch.setattr(runtime_selection, "self_check", check)
-    assert fastest(settings, Bundle.open(settings.bundle[0]), lambda _: [10.0, 1.0]) is None
+    assert fastest_runtime(settings, Bundle.open(settings.bundle[0]), lambda _: [10.0, 1.0]) is None
 
 
-def test_they_are_measured_for_real(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_are_measured_for_real(settings: ServerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[list[float]] = []
 
     def timer(classifiers: Any) -> list[float]:
-        measured.append(milliseconds(classifiers))
+        measured.append(measure_milliseconds(classifiers))
         return measured[0]
 
-    name, _ = fastest(settings, Bundle.open(settings.bundle[0]), timer) or ("", "")
+    name, _ = fastest_runtime(settings, Bundle.open(settings.bundle[0]), timer) or ("", "")
     assert name in ("onnxruntime", "openvino")
     assert [0 < each < 1000 for each in measured[0]] == [True, True]
 
 
 @pytest.mark.parametrize("asked", ["onnxruntime", "openvino"])
 def test_what_is_asked_for_is_not_measured(bundle: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
-    monkeypatch.setattr(runtime_selection, "milliseconds", lambda classifiers: pytest.fail("measured"))
-    choose(load_settings(bundle=bundle, runtime=asked))
+    monkeypatch.setattr(runtime_selection, "measure_milliseconds", lambda _: pytest.fail("measured"))
+    select_runtimes(load_settings(bundle=bundle, runtime=asked))
     assert served(load_settings(bundle=bundle, runtime=asked)) == asked
 
 
-def test_what_was_chosen_is_served(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime_selection, "milliseconds", lambda classifiers: [10.0, 5.0])
+def test_what_was_chosen_is_served(settings: ServerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_selection, "measure_milliseconds", lambda classifiers: [10.0, 5.0])
     assert served(settings) == "onnxruntime"
-    choose(settings)
+    select_runtimes(settings)
     assert served(settings) == "openvino"
     assert served(settings.model_copy(update={"runtime": "onnxruntime"})) == "onnxruntime"
 
 
 def test_a_choice_that_no_longer_fits_the_bundle_is_forgotten(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: ServerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = Bundle.open(settings.bundle[0])
     monkeypatch.setenv(VARIABLE, json.dumps({str(bundle.folder): "torchscript"}))
-    assert to_serve(settings, bundle) == (None, None)
+    assert selected_runtime(settings, bundle) == (None, None)
 
 
-def served(settings: Settings) -> str:
+def served(settings: ServerSettings) -> str:
     registry = Registry.open(settings)
     try:
         return registry.model().engine.classifier.runtime.name

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pinnace.serving.inference.scheduler import Turns
+from pinnace.serving.inference.scheduler import Scheduler
 
 
 class Neighbours:
@@ -18,18 +18,18 @@ class Neighbours:
         self.needed = needed
         self.told: list[int] = []
 
-    def images(self, count: int) -> None:
+    def set_images(self, count: int) -> None:
         self.told.append(count)
 
-    def images_of_others(self) -> int:
+    def images_of_peers(self) -> int:
         return self.needed
 
 
 class Workers:
     """Threads that take an item each, and keep it until they are told."""
 
-    def __init__(self, turns: Turns[int]) -> None:
-        self.turns = turns
+    def __init__(self, scheduler: Scheduler[int]) -> None:
+        self.scheduler = scheduler
         self.begun: list[int | None] = []
         self.done = threading.Semaphore(0)
         self.threads: list[threading.Thread] = []
@@ -41,7 +41,7 @@ class Workers:
             self.threads.append(thread)
 
     def _work(self) -> None:
-        with self.turns.take() as item:
+        with self.scheduler.turn() as item:
             self.begun.append(item)
             self.done.acquire(timeout=10)
 
@@ -55,20 +55,22 @@ class Workers:
 
 
 @pytest.fixture
-def filled() -> Callable[..., tuple[Turns[int], Workers]]:
-    def fill(share: int, processes: int, neighbours: Neighbours | None) -> tuple[Turns[int], Workers]:
-        turns: Turns[int] = Turns(share, processes)
+def filled() -> Callable[..., tuple[Scheduler[int], Workers]]:
+    def fill(share: int, processes: int, neighbours: Neighbours | None) -> tuple[Scheduler[int], Workers]:
+        scheduler: Scheduler[int] = Scheduler(share, processes)
         if neighbours is not None:
-            turns.look_at(neighbours)
+            scheduler.share_cpus_with(neighbours)
         for item in range(4):
-            turns.put(item)
-        workers = Workers(turns)
-        return turns, workers
+            scheduler.put(item)
+        workers = Workers(scheduler)
+        return scheduler, workers
 
     return fill
 
 
-def test_without_neighbours_every_thread_begins(filled: Callable[..., tuple[Turns[int], Workers]]) -> None:
+def test_without_neighbours_every_thread_begins(
+    filled: Callable[..., tuple[Scheduler[int], Workers]],
+) -> None:
     _, workers = filled(1, 2, None)
     for count in range(1, 4):
         workers.start(1)
@@ -77,7 +79,7 @@ def test_without_neighbours_every_thread_begins(filled: Callable[..., tuple[Turn
 
 
 def test_beside_busy_neighbours_only_the_share_is_in_work(
-    filled: Callable[..., tuple[Turns[int], Workers]],
+    filled: Callable[..., tuple[Scheduler[int], Workers]],
 ) -> None:
     neighbours = Neighbours(needed=1)
     _, workers = filled(1, 2, neighbours)
@@ -97,7 +99,7 @@ def test_beside_busy_neighbours_only_the_share_is_in_work(
 
 
 def test_idle_neighbours_lend_no_more_than_they_have(
-    filled: Callable[..., tuple[Turns[int], Workers]],
+    filled: Callable[..., tuple[Scheduler[int], Workers]],
 ) -> None:
     _, workers = filled(1, 2, Neighbours(needed=0))
     workers.start(1)
@@ -110,14 +112,14 @@ def test_idle_neighbours_lend_no_more_than_they_have(
 
 
 def test_a_thread_that_waits_is_woken_when_the_last_turn_ends(
-    filled: Callable[..., tuple[Turns[int], Workers]], monkeypatch: pytest.MonkeyPatch
+    filled: Callable[..., tuple[Scheduler[int], Workers]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pinnace.serving.inference.scheduler._LOOK_SECONDS", 60)
-    turns: Turns[int] = Turns(1, 2)
-    turns.look_at(Neighbours(needed=1))
-    turns.put(0)
-    turns.put(1)
-    workers = Workers(turns)
+    scheduler: Scheduler[int] = Scheduler(1, 2)
+    scheduler.share_cpus_with(Neighbours(needed=1))
+    scheduler.put(0)
+    scheduler.put(1)
+    workers = Workers(scheduler)
     workers.start(1)
     assert workers.has(0)
     workers.start(1)
@@ -129,25 +131,25 @@ def test_a_thread_that_waits_is_woken_when_the_last_turn_ends(
 
 def test_neighbours_are_told_of_what_waits_up_to_the_share() -> None:
     neighbours = Neighbours(needed=0)
-    turns: Turns[int] = Turns(1, 3)
-    turns.look_at(neighbours)
+    scheduler: Scheduler[int] = Scheduler(1, 3)
+    scheduler.share_cpus_with(neighbours)
     for item in range(3):
-        turns.put(item)
+        scheduler.put(item)
     assert neighbours.told == [1, 1, 1]
-    with turns.take(), turns.take():
+    with scheduler.turn(), scheduler.turn():
         assert neighbours.told[-1] == 2
     assert neighbours.told[-1] == 1  # the moment between two images is no free CPU
-    with turns.take():
+    with scheduler.turn():
         pass
     assert neighbours.told[-1] == 0
 
 
-def test_after_the_end_nothing_begins(filled: Callable[..., tuple[Turns[int], Workers]]) -> None:
-    turns, workers = filled(1, 2, Neighbours(needed=1))
+def test_after_the_end_nothing_begins(filled: Callable[..., tuple[Scheduler[int], Workers]]) -> None:
+    scheduler, workers = filled(1, 2, Neighbours(needed=1))
     workers.start(1)
     assert workers.has(0)
     workers.start(1)
     assert workers.has(0)
-    assert turns.close() == [1, 2, 3]
+    assert scheduler.close() == [1, 2, 3]
     assert workers.has(0, None)
     workers.done.release(2)

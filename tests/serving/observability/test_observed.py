@@ -161,12 +161,12 @@ def test_without_lines_an_error_still_names_its_request(
     import asyncio
     import logging
 
-    from pinnace.serving.observability.request_log import RequestLog, write_log
+    from pinnace.serving.observability.request_log import RequestLog, configure_logging
 
     handler = logging.StreamHandler()
     logger = logging.getLogger("pinnace.test")
     logger.addHandler(handler)
-    write_log([handler], lines=False)
+    configure_logging([handler], lines=False)
 
     async def app(*_: Any) -> None:
         logger.error("%s failed", "it")

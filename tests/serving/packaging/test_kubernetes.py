@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pinnace.serving.http.openapi.document import describe
-from pinnace.serving.settings import Settings, load_settings, variable
+from pinnace.serving.settings import ServerSettings, environment_variable, load_settings
 
 REPOSITORY = Path(__file__).parents[3]
 FILE = REPOSITORY / "examples" / "kubernetes" / "pinnace.yaml"
@@ -52,8 +52,8 @@ def test_it_asks_for_routes_and_settings_that_there_are(
         assert container[probe]["httpGet"]["path"] in described
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
-    assert [port["containerPort"] for port in container["ports"]] == [Settings().port]
-    known = {variable(name) for name in Settings.model_fields}
+    assert [port["containerPort"] for port in container["ports"]] == [ServerSettings().port]
+    known = {environment_variable(name) for name in ServerSettings.model_fields}
     names = [one["name"] for one in container["env"]]
     assert {name for name in names if name.startswith("PINNACE_")} <= known
     (metric,) = objects["HorizontalPodAutoscaler"]["spec"]["metrics"]
@@ -65,7 +65,7 @@ def test_it_asks_for_routes_and_settings_that_there_are(
 
 def test_there_is_time_to_stop(objects: dict[str, Any], container: dict[str, Any]) -> None:
     values = {one["name"]: one.get("value") for one in container["env"]}
-    settings = Settings(drain=float(values["PINNACE_DRAIN"]))
+    settings = ServerSettings(drain=float(values["PINNACE_DRAIN"]))
     pod = objects["Deployment"]["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] > settings.drain + settings.grace
 

@@ -21,21 +21,21 @@ import psutil
 import pytest
 
 from pinnace.models.cpus import available_cpus
-from pinnace.serving.workers.connection_balancing import Balance, Load, Loads
+from pinnace.serving.workers.connection_balancing import ConnectionBalancer, WorkerLoad, WorkerLoads
 
 Tools = dict[str, Callable[..., Any]]
 
 OTHER = """
 import sys, time
 from pathlib import Path
-from pinnace.serving.workers.connection_balancing import Loads
+from pinnace.serving.workers.connection_balancing import WorkerLoads
 
-loads = Loads(Path(sys.argv[1]), 2)
-loads.connections(int(sys.argv[2]))
-loads.requests(int(sys.argv[3]))
+loads = WorkerLoads(Path(sys.argv[1]), 2)
+loads.set_connections(int(sys.argv[2]))
+loads.set_requests(int(sys.argv[3]))
 print("there", flush=True)
 while True:
-    loads.beat()
+    loads.heartbeat()
     time.sleep(0.1)
 """
 
@@ -62,36 +62,36 @@ def other_worker(folder: Path, connections: int, requests: int) -> Iterator[subp
         process.stdout.close()
 
 
-def balancing(folder: Path) -> contextlib.closing[Balance]:
+def balancing(folder: Path) -> contextlib.closing[ConnectionBalancer]:
     """This process as a worker with nothing in progress; inside of an event loop."""
-    return contextlib.closing(Balance(folder, 2, asyncio.Protocol, lambda: 0))
+    return contextlib.closing(ConnectionBalancer(folder, 2, asyncio.Protocol, lambda: 0))
 
 
 def test_each_worker_sees_what_the_others_have_to_do(folder: Path) -> None:
-    own = Loads(folder, 2)
-    assert own.others() == []
+    own = WorkerLoads(folder, 2)
+    assert own.peers() == []
     with other_worker(folder, 7, 3) as process:
-        (load,) = own.others()
-        assert load == Load(process.pid, 7, 3, load.since)
+        (load,) = own.peers()
+        assert load == WorkerLoad(process.pid, 7, 3, load.since)
         assert load.total == 10
-        own.given(process.pid)
-        assert own.others()[0].connections == 8
+        own.count_sent_connection(process.pid)
+        assert own.peers()[0].connections == 8
         process.send_signal(signal.SIGSTOP)
         time.sleep(3.1)
-        assert own.others() == []  # it lives, and does nothing
+        assert own.peers() == []  # it lives, and does nothing
         process.send_signal(signal.SIGCONT)
         time.sleep(0.3)
-        assert len(own.others()) == 1
-    own.forget(process.pid)
-    assert own.others() == []
+        assert len(own.peers()) == 1
+    own.remove(process.pid)
+    assert own.peers() == []
 
 
 def test_the_row_of_a_dead_worker_is_used_again(folder: Path) -> None:
-    own = Loads(folder, 2)
+    own = WorkerLoads(folder, 2)
     for connections in range(20):  # far more than there are rows
         with other_worker(folder, connections, 0) as process:
-            assert [load.pid for load in own.others()] == [process.pid]
-        own.forget(process.pid)
+            assert [load.pid for load in own.peers()] == [process.pid]
+        own.remove(process.pid)
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,11 @@ def test_a_connection_goes_where_there_is_less_to_do(
     """To a worker with nothing to do; from one that has this connection, and perhaps others."""
 
     async def try_it() -> bool:
-        with balancing(folder) as balance, other_worker(folder, 0, 0) as process:
+        with balancing(folder) as balancer, other_worker(folder, 0, 0) as process:
             waiting = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             waiting.bind(str(folder / f"{process.pid}.socket"))
             one, two = socket.socketpair()
-            was_given = balance.give(one.fileno(), connections, requests)
+            was_given = balancer.hand_over(one.fileno(), connections, requests)
             if was_given:
                 _, (descriptor,), _, _ = socket.recv_fds(waiting, 16, 1)
                 with socket.socket(fileno=descriptor) as received:
@@ -123,12 +123,12 @@ def test_a_connection_goes_where_there_is_less_to_do(
 
 def test_what_a_dead_worker_cannot_take_is_kept(folder: Path) -> None:
     async def try_it() -> bool:
-        with balancing(folder) as balance, other_worker(folder, 0, 0):  # and no socket
+        with balancing(folder) as balancer, other_worker(folder, 0, 0):  # and no socket
             one, two = socket.socketpair()
-            given = balance.give(one.fileno(), 5, 5)
+            given = balancer.hand_over(one.fileno(), 5, 5)
             one.close()
             two.close()
-            assert balance.loads.others() == []
+            assert balancer.loads.peers() == []
         return given
 
     assert asyncio.run(try_it()) is False
@@ -205,18 +205,18 @@ def test_a_killed_worker_is_replaced_and_has_its_share_again(pair: Any, tools: T
 
 
 def test_whether_another_worker_is_idle(folder: Path) -> None:
-    own = Loads(folder, 2)
-    assert not own.has_idle()
+    own = WorkerLoads(folder, 2)
+    assert not own.has_idle_peer()
     with other_worker(folder, 1, 0) as idle:
         time.sleep(0.2)  # not only for a moment
-        assert own.has_idle()
+        assert own.has_idle_peer()
         idle.send_signal(signal.SIGSTOP)
         time.sleep(3.1)
-        assert not own.has_idle()  # it does nothing because it cannot
-    own.forget(idle.pid)
+        assert not own.has_idle_peer()  # it does nothing because it cannot
+    own.remove(idle.pid)
     with other_worker(folder, 1, 1):
         time.sleep(0.2)
-        assert not own.has_idle()
+        assert not own.has_idle_peer()
 
 
 def test_busy_connections_move_to_an_idle_worker(pair: Any, tools: Tools) -> None:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from pinnace.serving.inference.admission import Admission
-from pinnace.serving.workers.load_shedding import Shedding
+from pinnace.serving.workers.load_shedding import LoadShedder
 
 Tools = dict[str, Callable[..., Any]]
 
@@ -170,7 +170,9 @@ def scope(path: str = "/classify", method: str = "POST", **headers: str) -> dict
 def test_what_is_out_of_the_ordinary_goes_to_the_application() -> None:
     counted: list[tuple[str, int]] = []
     admission = Admission(slots=1, queue=1, timeout=30, max_bytes=1000)
-    shedding = Shedding(admission, "/classify", 100, lambda path, status, _: counted.append((path, status)))
+    shedding = LoadShedder(
+        admission, "/classify", 100, lambda path, status, _: counted.append((path, status))
+    )
     assert shedding(scope()) is None  # there is room
     admission.enter(2)
     refusal = shedding(scope())
