@@ -8,19 +8,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pinnace.export.calibration_images import PreparedImages
-from pinnace.export.formats import split
+from pinnace.export.formats import conversion_of, format_of
 from pinnace.export.precision.base import DEFAULT_METHOD, ConversionInput
-from pinnace.export.request import ExportedFiles
-from pinnace.export.validation.validator import REFERENCE, is_fixed
+from pinnace.export.request import REFERENCE, ExportedFiles
+from pinnace.export.validation.validator import is_fixed
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import UsageError
+from pinnace.models.variant_name import VariantName
 
 
 def convert(
     folder: Path,
     exported: ExportedFiles,
-    names: tuple[str, ...],
+    names: tuple[VariantName, ...],
     calibration: PreparedImages | None,
     step: Callable[[str], None],
     *,
@@ -43,12 +44,12 @@ def convert(
         UsageError: the model cannot be converted.
         CheckFailed: a graph cannot be.
     """
-    wanted = [name for name in names if is_conversion(name)]
+    wanted = {name: made for name in names if (made := conversion_of(name)) is not None}
     if not wanted:
         return exported
     if exported.signature.batch not in (BATCH, 1):
         raise UsageError(
-            f"{wanted[0]} is made only of a model that takes one sample at a time, or any number",
+            f"{next(iter(wanted))} is made only of a model that takes one sample at a time, or any number",
             got=f"a model that takes {exported.signature.batch or 'no batch'}",
         )
     inputs, _ = golden.read(folder / golden.FILE)
@@ -62,21 +63,12 @@ def convert(
         step=step,
     )
     files, notes, tools = dict(exported.files), list(exported.notes), dict(exported.tools)
-    for name in wanted:
-        format, kind = split(name)
+    for name, conversion in wanted.items():
         step(f"writing {name}")
-        files[name] = name + format.suffix
-        notes += format.conversions[kind].convert(material, folder / files[name])
-        tools |= {
-            package: version(package) for package in format.conversions[kind].packages if _known(package)
-        }
+        files[name] = f"{name}{format_of(name).suffix}"
+        notes += conversion.convert(material, folder / files[name])
+        tools |= {package: version(package) for package in conversion.packages if _known(package)}
     return dataclasses.replace(exported, files=files, notes=tuple(notes), tools=tools)
-
-
-def is_conversion(name: str) -> bool:
-    """Whether a variant is made of the fp32 file, rather than of the network."""
-    format, kind = split(name)
-    return kind in format.conversions
 
 
 def _known(package: str) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pinnace.export import model_card
 from pinnace.export.calibration_images import PreparedImages, prepare_folder
-from pinnace.export.convert import convert, is_conversion
+from pinnace.export.convert import convert
+from pinnace.export.formats import conversion_of
 from pinnace.export.image_folder import order_note
 from pinnace.export.precision.base import DEFAULT_METHOD, METHODS
 from pinnace.export.reproduce.script import Script, script_path
@@ -92,7 +93,7 @@ def export_bundle(
     log = out.parent / f"{model}.bundle.log"  # never NAME.log, which may well be the user's own
     script = Script(script_path(out), request)
     with new_folder(out, marker=manifest.FILE_NAME) as folder, script.written_on_failure(folder, log):
-        written = tuple(name for name in request.variants if not is_conversion(name))
+        written = tuple(name for name in request.variants if conversion_of(name) is None)
         try:
             exported = run_worker(
                 replace(request, variants=written), folder, log, script.follow(step), timeout=timeout

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from pinnace.export.preprocessing import Changes
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.variant_name import VariantName
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ExportRequest:
     """
 
     source: str
-    variants: tuple[str, ...]
+    variants: tuple[VariantName, ...]
     opset: int
     arch: str | None = None
     num_classes: int | None = None
@@ -53,11 +54,11 @@ class ExportedFiles:
         preprocess: the preprocessing, or None.
         labels: class names, or None.
         is_classifier: the model takes one image and gives one row of logits.
-        files: variant name to file name.
+        files: file name of each variant.
         photographs: file name to sample index of the golden inputs.
         samples: number of golden samples.
         tools: versions of the tools that wrote the files.
-        warnings: variant name to what its writer warned of.
+        warnings: what the writer of each variant warned of.
         notes: sentences for the user.
     """
 
@@ -65,13 +66,16 @@ class ExportedFiles:
     preprocess: Preprocess | None
     labels: tuple[str, ...] | None
     is_classifier: bool
-    files: dict[str, str]
+    files: dict[VariantName, str]
     photographs: dict[str, int]
     samples: int
     tools: dict[str, str]
-    warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: dict[VariantName, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
 
+
+# What conversions are made of and compared with, and the only variant of a source that is ONNX already.
+REFERENCE = VariantName("onnx", "fp32")
 
 REQUEST = TypeAdapter(ExportRequest)
 FILES = TypeAdapter(ExportedFiles)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pinnace.export.formats import all_formats, precision_of, split
+from pinnace.export.formats import all_formats, conversion_of, precision_of
 from pinnace.export.targets import Target
 from pinnace.models.errors import UsageError
+from pinnace.models.variant_name import VariantName
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Selection:
         notes: a sentence for each variant that was left out or added.
     """
 
-    variants: tuple[str, ...]
+    variants: tuple[VariantName, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -46,8 +47,8 @@ def select(
     chosen = _named(target, formats, precisions) if formats or precisions else list(target.variants)
     notes = []
     for name in list(chosen):
-        format, kind = split(name)
-        if calibrated or kind not in format.conversions or not format.conversions[kind].needs_images:
+        conversion = conversion_of(name)
+        if calibrated or conversion is None or not conversion.needs_images:
             continue
         if precisions:
             raise UsageError(
@@ -61,15 +62,14 @@ def select(
             "no variant is left", expected="--calibrate DIR", hint="pinnace targets lists what needs it"
         )
     for name in list(chosen):
-        format, kind = split(name)
-        base = f"{format.name}-fp32"
-        if kind in format.conversions and base not in chosen:
+        base = VariantName(name.format, "fp32")
+        if conversion_of(name) is not None and base not in chosen:
             chosen.append(base)
             notes.append(f"{base} comes along, because {name} is made of it and compared with it")
     return Selection(tuple(chosen), tuple(notes))
 
 
-def _named(target: Target, formats: Sequence[str], precisions: Sequence[str]) -> list[str]:
+def _named(target: Target, formats: Sequence[str], precisions: Sequence[str]) -> list[VariantName]:
     known = all_formats()
     for name in formats:
         if name not in known:
@@ -79,19 +79,19 @@ def _named(target: Target, formats: Sequence[str], precisions: Sequence[str]) ->
         if kind not in kinds:
             raise UsageError(f"there is no precision {kind}", expected="one of " + ", ".join(kinds), got=kind)
     if not precisions:
-        of_target = [name for name in target.variants if split(name)[0].name in formats]
-        added = [f"{name}-fp32" for name in formats if not any(split(v)[0].name == name for v in of_target)]
-        return [*of_target, *added]
-    wanted = formats or list({split(name)[0].name: None for name in target.variants})
-    chosen: dict[str, None] = {}
+        of_target = [name for name in target.variants if name.format in formats]
+        held = {name.format for name in of_target}
+        return [*of_target, *(VariantName(name, "fp32") for name in formats if name not in held)]
+    wanted = formats or list({name.format: None for name in target.variants})
+    chosen: dict[VariantName, None] = {}
     for kind in precisions:
         same = [
             name
             for name in target.variants
-            if split(name)[0].name in wanted and kind in (precision_of(name), split(name)[1])
+            if name.format in wanted and kind in (precision_of(name), name.precision)
         ]
-        covered = {split(name)[0].name for name in same}
-        added = [f"{n}-{kind}" for n in wanted if kind in known[n].kinds and n not in covered]
+        covered = {name.format for name in same}
+        added = [VariantName(n, kind) for n in wanted if kind in known[n].kinds and n not in covered]
         chosen |= dict.fromkeys([*same, *(added if formats else added[: 0 if same else 1])])
     if not chosen:
         raise UsageError(

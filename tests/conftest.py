@@ -84,6 +84,7 @@ def tiny_request(workshop: Path) -> ExportRequest:
     from pinnace.export.request import ExportRequest
     from pinnace.models.loaders.base import imagenet_preprocess
     from pinnace.models.runtimes import runtimes_for
+    from pinnace.models.variant_name import VariantName
 
     formats = [
         format.name
@@ -93,7 +94,7 @@ def tiny_request(workshop: Path) -> ExportRequest:
     ]
     return ExportRequest(
         source="file:tiny.pt",
-        variants=tuple(f"{name}-fp32" for name in formats),
+        variants=tuple(VariantName(name, "fp32") for name in formats),
         opset=18,
         arch="sample_networks:Tiny",
         preprocess=read_changes(workshop / "preprocess.toml").apply(imagenet_preprocess()),

@@ -10,6 +10,7 @@ from pinnace.latency.suites.suite import Row, Suite
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import MissingDependency
 from pinnace.models.photographs import photographs
+from pinnace.models.variant_name import VariantName
 
 
 def export_row(row: Row, suite: Suite, variants: Sequence[str], path: Path, step: Step) -> Bundle:
@@ -30,10 +31,10 @@ def export_row(row: Row, suite: Suite, variants: Sequence[str], path: Path, step
         ) from None
     target = targets.read(suite.target)
     # Random weights have no ranges worth finding; the package's own photographs do for them.
-    chosen: dict[str, None] = {}
+    chosen: dict[VariantName, None] = {}
     for name in variants:
-        format, _, kind = name.rpartition("-")
-        chosen |= dict.fromkeys(select(target, [format], [kind], calibrated=True).variants)
+        wanted = VariantName.parse(name)
+        chosen |= dict.fromkeys(select(target, [wanted.format], [wanted.precision], calibrated=True).variants)
     request = ExportRequest(
         source=row.source,
         variants=tuple(chosen),
@@ -41,5 +42,9 @@ def export_row(row: Row, suite: Suite, variants: Sequence[str], path: Path, step
         input_size=row.edges,
         folder=str(suite.folder),
     )
-    evidence = Evidence(calibrate=photographs()[0].parent) if any("int8" in name for name in chosen) else None
+    evidence = (
+        Evidence(calibrate=photographs()[0].parent)
+        if any("int8" in name.precision for name in chosen)
+        else None
+    )
     return export_bundle(request, target, path, evidence=evidence, step=step)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from pinnace.cli.options import Json
 
 
@@ -16,14 +14,14 @@ def targets(json: Json = False) -> None:
 
     found = {name: read(name) for name in names()}
     if json:
-        print_json([{"name": name, **asdict(target)} for name, target in found.items()])
+        print_json([{"name": name, **target.to_dict()} for name, target in found.items()])
         return
     table = Table("target", "what", "variants", "opset", "batch", "runtimes")
     for name, target in found.items():
         table.add_row(
             name,
             target.description,
-            "\n".join(target.variants),
+            "\n".join(map(str, target.variants)),
             str(target.opset),
             "{} to {}".format(*target.batch),
             "\n".join(target.runtimes),

@@ -7,7 +7,9 @@ import pkgutil
 from functools import cache
 
 from pinnace.export.formats.base import Format
+from pinnace.export.precision.base import Conversion
 from pinnace.models.errors import UsageError
+from pinnace.models.variant_name import VariantName
 
 
 @cache
@@ -18,25 +20,34 @@ def all_formats() -> dict[str, Format]:
     return {format.name: format for format in formats}
 
 
-def split(variant: str) -> tuple[Format, str]:
-    """The format of a variant's name, and what stands after the dash.
+def format_of(variant: VariantName) -> Format:
+    """The format that writes a variant.
 
     Raises:
         UsageError: no format writes it.
     """
-    name, _, kind = variant.rpartition("-")
-    format = all_formats().get(name)
-    if format is None or kind not in format.kinds:
+    format = all_formats().get(variant.format)
+    if format is None or variant.precision not in format.kinds:
         known = [f"{f.name}-{kind}" for f in all_formats().values() for kind in f.kinds]
-        raise UsageError(f"no format writes {variant!r}", expected="one of " + ", ".join(known), got=variant)
-    return format, kind
+        raise UsageError(
+            f"no format writes {str(variant)!r}", expected="one of " + ", ".join(known), got=str(variant)
+        )
+    return format
 
 
-def precision_of(variant: str) -> str:
-    """The precision of a variant, such as `int8` for `onnx-int8sym`.
+def conversion_of(variant: VariantName) -> Conversion | None:
+    """What makes a variant from its format's fp32 file; None for one that is written from the network.
 
     Raises:
-        UsageError: as `split`.
+        UsageError: as `format_of`.
     """
-    format, kind = split(variant)
-    return format.kinds[kind]
+    return format_of(variant).conversions.get(variant.precision)
+
+
+def precision_of(variant: VariantName) -> str:
+    """The precision that a variant computes in, such as `int8` for `onnx-int8sym`, `fp32` for `pt2-aoti`.
+
+    Raises:
+        UsageError: as `format_of`.
+    """
+    return format_of(variant).kinds[variant.precision]

@@ -23,14 +23,14 @@ class Graph:
         example: one tensor per input, batch 2 where there is a batch.
         signature: names, dtypes and shapes.
         opset: ONNX opset.
-        kind: what stands after the dash in the variant's name: the precision, or a way of compiling.
+        precision: of the variant's name: fp32, ... or a way of compiling.
     """
 
     module: torch.nn.Module
     example: tuple[torch.Tensor, ...]
     signature: Signature
     opset: int
-    kind: str = "fp32"
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Format:
         packages: distributions whose versions go into the manifest.
         write: writes the graph to a file.
         compiled: ways of compiling that may stand where the precision does, and the precision of the result.
-        conversions: what is made of the file in fp32, by what stands after the dash.
+        conversions: what is made of the file in fp32, by the precision in the variant's name.
+        devices: the device that a precision can only be run on, where it is not any.
     """
 
     name: str
@@ -54,10 +55,11 @@ class Format:
     write: Callable[[Graph, Path], None]
     compiled: Mapping[str, str] = field(default_factory=dict)
     conversions: Mapping[str, Conversion] = field(default_factory=dict)
+    devices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kinds(self) -> dict[str, str]:
-        """Everything that may stand after the dash, and the precision that it is."""
+        """Every precision that a variant's name may have, and the one that the variant computes in."""
         written = {precision: precision for precision in self.precisions}
         converted = {kind: conversion.precision for kind, conversion in self.conversions.items()}
         return {**written, **self.compiled, **converted}

@@ -24,7 +24,7 @@ def write(graph: Graph, path: Path) -> None:
     import torch
 
     compiler = os.environ.get("CXX", "g++")
-    if graph.kind == AOTI and shutil.which(compiler) is None:
+    if graph.precision == AOTI and shutil.which(compiler) is None:
         raise MissingDependency(
             f"pt2-aoti needs a C++ compiler, and there is no {compiler}", hint="apt-get install g++"
         )
@@ -35,7 +35,7 @@ def write(graph: Graph, path: Path) -> None:
                 graph.example,
                 dynamic_shapes=({"inputs": tuple(_dynamic(spec, torch) for spec in graph.signature.inputs)}),
             )
-            if graph.kind == AOTI:
+            if graph.precision == AOTI:
                 from torch._inductor import aoti_compile_and_package
 
                 aoti_compile_and_package(program, package_path=str(path))
@@ -43,7 +43,7 @@ def write(graph: Graph, path: Path) -> None:
                 torch.export.save(program, path)
     except Exception as error:  # torch.export and the compiler raise classes of their own, dozens of them
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        what = "AOTInductor cannot compile" if graph.kind == AOTI else "torch.export cannot export"
+        what = "AOTInductor cannot compile" if graph.precision == AOTI else "torch.export cannot export"
         raise CheckFailed(
             f"{what} the network: {lines[0]}", hint="leave it out with --format onnx"
         ) from error

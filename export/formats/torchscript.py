@@ -28,7 +28,7 @@ def write(graph: Graph, path: Path) -> None:
     import torch
 
     module, example = graph.module, graph.example
-    if graph.kind == "fp16":
+    if graph.precision == "fp16":
         if not torch.cuda.is_available():
             raise MissingDependency(
                 "torchscript-fp16 is traced and run on a GPU, and this torch sees no CUDA device",
@@ -64,4 +64,4 @@ def _half(module: torch.nn.Module) -> torch.nn.Module:
     return Half().eval()
 
 
-FORMAT = Format("torchscript", ".pt", ("fp32", "fp16"), ("torch",), write)
+FORMAT = Format("torchscript", ".pt", ("fp32", "fp16"), ("torch",), write, devices={"fp16": "cuda"})

@@ -18,6 +18,7 @@ from pinnace.models.cpus import saturates
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError
 from pinnace.models.files import write_atomic
 from pinnace.models.source import Source
+from pinnace.models.variant_name import VariantName
 
 _FIRST_LINE = '"""A step of `pinnace export` that failed, without Pinnace.'
 
@@ -169,7 +170,8 @@ class Script:
 
     def _write(self, folder: Path, error: PinnaceError) -> None:
         stage, variant, runtime = self._stage
-        format, _, kind = variant.rpartition("-")
+        name = VariantName.parse(variant) if variant else VariantName("", "")
+        format, kind = name.format, name.precision
         converted = format == "onnx" and kind != "fp32"
         message = str(error).replace("\\", "/").replace('"""', "'''")
         parts = [f'{_FIRST_LINE}\n\n{message}\n"""\n\nfrom pathlib import Path\n\nimport numpy\n']

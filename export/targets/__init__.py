@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from pinnace.export.formats import all_formats, split
+from pinnace.export.formats import all_formats, format_of
 from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.errors import UsageError
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.toml import read_toml
+from pinnace.models.variant_name import VariantName
 
 _FOLDER = Path(__file__).parent
 DEFAULT = "cpu"
@@ -26,7 +27,7 @@ class Target:
     Attributes:
         description: one line for people.
         opset: ONNX opset of the graphs.
-        variants: names of the variants to write, `FORMAT-PRECISION`, in the order of preference.
+        variants: the variants to write, in the order of preference.
         tolerance: what a variant of each precision has to keep.
         batch: smallest and largest batch.
         runtimes: names of runtimes in the order of preference.
@@ -34,12 +35,17 @@ class Target:
 
     description: str
     opset: Annotated[int, Field(ge=17, le=20)]
-    variants: Annotated[tuple[str, ...], Field(min_length=1)]
+    variants: Annotated[tuple[VariantName, ...], Field(min_length=1)]
     tolerance: dict[str, Tolerance]
     batch: tuple[int, int] = (1, 16)
     runtimes: tuple[str, ...] = ()
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The target as plain data, as its file has it."""
+        plain: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
+        return plain
 
 
 _ADAPTER = TypeAdapter(Target)
@@ -80,7 +86,7 @@ def read(name: str) -> Target:
                     f"{path}: {what}: there is no {word}", expected="one of " + ", ".join(known), got=word
                 )
     for variant in target.variants:
-        split(variant)
+        format_of(variant)
     if not 1 <= target.batch[0] <= target.batch[1]:
         raise UsageError(
             f"{path}: batch: no range",

@@ -12,7 +12,6 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pinnace.export.formats import split
 from pinnace.export.image_folder import LabelledImage, order_note, read_image_folder
 from pinnace.export.request import ExportedFiles
 from pinnace.export.validation import photographs
@@ -24,6 +23,7 @@ from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.predictions import DEFAULT_TOP_K
 from pinnace.models.runtimes import open_variant, readers_for, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
+from pinnace.models.variant_name import VariantName
 
 # Two-sided 95 % of the normal distribution.
 _Z = 1.959963984540054
@@ -220,7 +220,7 @@ def check_accuracy(
     folder: Path,
     exported: ExportedFiles,
     labels: Sequence[str],
-    names: Sequence[str],
+    names: Sequence[VariantName],
     images: Path,
     most: float,
     step: Callable[[str], None],
@@ -245,32 +245,28 @@ def check_accuracy(
     found = read_image_folder(images, labels)
     with contextlib.ExitStack() as stack:
         fp32 = open_reference(folder, exported)
-        runtimes = {"fp32": stack.enter_context(fp32)}
+        runtimes: dict[str, Runtime] = {"fp32": stack.enter_context(fp32)}
         for name in names:
             runtime_class = next(
-                (
-                    r
-                    for r in runtimes_for(split(name)[0].name)
-                    if not r.opt_in and r.unavailable_reason() is None
-                ),
+                (r for r in runtimes_for(name.format) if not r.opt_in and r.unavailable_reason() is None),
                 None,
             )
             path = folder / exported.files[name]
             if runtime_class is not None and path != fp32.path:
                 opened = runtime_class(path, exported.signature, options(name))
-                runtimes[name] = stack.enter_context(opened)
+                runtimes[str(name)] = stack.enter_context(opened)
         result = evaluate(
             runtimes,
             found,
             exported.preprocess,
             lambda done, total: step(f"counting right answers, image {done} of {total}"),
         )
-        for name, accuracy in result.accuracies.items():
+        for variant, accuracy in result.accuracies.items():
             try:
-                check_drop(name, accuracy, result.accuracies["fp32"], most)
+                check_drop(variant, accuracy, result.accuracies["fp32"], most)
             except CheckFailed:
-                step(f"comparing {name} in {runtimes[name].name} with fp32 on labelled images")
-                _keep_lost(folder, fp32, runtimes[name], found, exported.preprocess)
+                step(f"comparing {variant} in {runtimes[variant].name} with fp32 on labelled images")
+                _keep_lost(folder, fp32, runtimes[variant], found, exported.preprocess)
                 raise
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pinnace.export.calibration_images import PreparedImages
-from pinnace.export.formats import precision_of, split
-from pinnace.export.request import ExportedFiles
+from pinnace.export.formats import conversion_of, format_of, precision_of
+from pinnace.export.request import REFERENCE, ExportedFiles
 from pinnace.export.validation import divergence, parity, photographs
 from pinnace.export.validation.parity import Arrays
 from pinnace.export.validation.photographs import Photographs, pick
@@ -20,8 +20,7 @@ from pinnace.models.errors import CheckFailed, MissingDependency
 from pinnace.models.files import sha256
 from pinnace.models.runtimes import runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
-
-REFERENCE = "onnx-fp32"
+from pinnace.models.variant_name import VariantName
 
 # Samples on which a variant failed, in the form of the golden data.
 FAILING = "failing.npz"
@@ -45,7 +44,7 @@ class Validator:
     photographs: Photographs | None
     step: Callable[[str], None]
 
-    def validate(self, name: str, file: str) -> Variant:
+    def validate(self, name: VariantName, file: str) -> Variant:
         """Run a variant in every runtime of this machine that reads it and need not be asked for by name.
 
         Args:
@@ -57,12 +56,11 @@ class Validator:
                 may be.
             MissingDependency: no runtime here reads it.
         """
-        format, kind = split(name)
         path = self.folder / file
-        conversion = format.conversions.get(kind)
+        conversion = conversion_of(name)
         variant = Variant(
-            name=name,
-            format=format.name,
+            name=str(name),
+            format=name.format,
             precision=precision_of(name),
             file=file,
             sha256=sha256(path),
@@ -71,23 +69,25 @@ class Validator:
             tolerance=self.tolerance.get(precision_of(name), Tolerance()),
             activations=None if conversion is None else conversion.activations,
         )
-        for runtime_class in runtimes_for(format.name):
+        for runtime_class in runtimes_for(name.format):
             if runtime_class.opt_in or runtime_class.unavailable_reason() is not None:
                 continue
             self.step(f"comparing {name} in {runtime_class.name} with the eager model")
             with runtime_class(path, self.exported.signature, options(name)) as runtime:
-                measured = self._golden(variant, runtime)
+                measured = self._golden(name, variant, runtime)
                 if variant.parity is None:
-                    variant = replace(variant, parity=measured, proof=self._photographs(variant, runtime))
+                    variant = replace(
+                        variant, parity=measured, proof=self._photographs(name, variant, runtime)
+                    )
         if variant.parity is None:
-            hints = [hint for reader in runtimes_for(format.name) if (hint := reader.install_hint())]
+            hints = [hint for reader in runtimes_for(name.format) if (hint := reader.install_hint())]
             raise MissingDependency(
                 f"{name} cannot be proved here: no runtime that reads it is installed",
                 hint=" or ".join(hints) or None,
             )
         return variant
 
-    def _golden(self, variant: Variant, runtime: Runtime) -> Parity:
+    def _golden(self, name: VariantName, variant: Variant, runtime: Runtime) -> Parity:
         inputs, outputs, tolerance = photographs.judged(
             stored_golden(self.exported), *golden.read(self.folder / golden.FILE), runtime.tolerance(variant)
         )
@@ -95,10 +95,10 @@ class Validator:
         broken = parity.excess(result, tolerance)
         if broken is not None:
             save_failing_samples(self.folder, inputs, outputs)
-        self._judge(variant, runtime, broken, "answer like the eager model")
+        self._judge(name, runtime, broken, "answer like the eager model")
         return result
 
-    def _photographs(self, variant: Variant, runtime: Runtime) -> Proof | None:
+    def _photographs(self, name: VariantName, variant: Variant, runtime: Runtime) -> Proof | None:
         if self.photographs is None:
             return None
         inputs, outputs = self.photographs.inputs, self.photographs.outputs
@@ -110,33 +110,33 @@ class Validator:
         if broken is not None:
             worst = photographs.worst_first(outputs, answers)[: divergence.SAMPLES]
             save_failing_samples(self.folder, pick(inputs, worst), pick(outputs, worst))
-        self._judge(variant, runtime, broken, f"answer like fp32 on {result.images} photographs")
+        self._judge(name, runtime, broken, f"answer like fp32 on {result.images} photographs")
         return result
 
-    def _judge(self, variant: Variant, runtime: Runtime, broken: tuple[str, str] | None, what: str) -> None:
+    def _judge(self, name: VariantName, runtime: Runtime, broken: tuple[str, str] | None, what: str) -> None:
         if broken is None:
             return
         expected, got = broken
         raise CheckFailed(
-            f"{variant.name} in {runtime.name} does not {what}; no bundle was written",
+            f"{name} in {runtime.name} does not {what}; no bundle was written",
             expected=expected,
             got=got,
-            hint=self._why(variant),
+            hint=self._why(name),
         )
 
-    def _why(self, variant: Variant) -> str | None:
+    def _why(self, name: VariantName) -> str | None:
         """The first node where a converted graph parts from the fp32 one, or what tracing warned of."""
-        if split(variant.name)[1] in split(variant.name)[0].conversions:
-            self.step(f"looking for the node where {variant.name} parts from {REFERENCE}")
+        if conversion_of(name) is not None:
+            self.step(f"looking for the node where {name} parts from {REFERENCE}")
             feeds, _ = golden.read(self.folder / FAILING)
             found = divergence.first_divergence(
                 self.folder / self.exported.files[REFERENCE],
-                self.folder / variant.file,
+                self.folder / self.exported.files[name],
                 feeds,
                 one_by_one=is_fixed(self.exported),
             )
             return None if found is None else f"it parts from {REFERENCE} at {found}"
-        warned = self.exported.warnings.get(variant.name, ())
+        warned = self.exported.warnings.get(name, ())
         if not warned:
             return None
         return (
@@ -156,9 +156,9 @@ def save_failing_samples(folder: Path, inputs: Arrays, outputs: Arrays) -> None:
     golden.write(folder / FAILING, dict(inputs), dict(outputs))
 
 
-def options(variant: str) -> RuntimeOptions:
-    """How a variant is run while it is proved: half precision of TorchScript is for GPUs."""
-    return RuntimeOptions(device="cuda" if variant == "torchscript-fp16" else None)
+def options(variant: VariantName) -> RuntimeOptions:
+    """How a variant is run while it is proved: on the device that it needs, if it needs one."""
+    return RuntimeOptions(device=format_of(variant).devices.get(variant.precision))
 
 
 def is_fixed(exported: ExportedFiles) -> bool:
@@ -210,7 +210,7 @@ def open_reference(folder: Path, exported: ExportedFiles) -> Runtime:
         (name for name in exported.files if precision_of(name) == "fp32"), key=lambda name: name != REFERENCE
     )
     for name in names:
-        for runtime_class in runtimes_for(split(name)[0].name):
+        for runtime_class in runtimes_for(name.format):
             if not runtime_class.opt_in and runtime_class.unavailable_reason() is None:
                 return runtime_class(folder / exported.files[name], exported.signature, RuntimeOptions())
     raise MissingDependency("no fp32 variant can be run here", hint="pip install 'pinnace[cpu]'")

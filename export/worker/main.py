@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pinnace.export.formats import split
+from pinnace.export.formats import format_of
 from pinnace.export.formats.base import Graph
 from pinnace.export.formats.onnx.file import require_room
-from pinnace.export.request import FILES, REQUEST, ExportedFiles, ExportRequest
+from pinnace.export.request import FILES, REFERENCE, REQUEST, ExportedFiles, ExportRequest
 from pinnace.export.worker import eager_model
 from pinnace.export.worker.inspect_model import InspectedModel, ModelInspection, inspect_model
 from pinnace.export.worker.onnx_source import OnnxSource
@@ -33,6 +33,7 @@ from pinnace.models.loaders.base import LoadedModel, LoadRequest, OnnxFile
 from pinnace.models.loaders.foreign import parse_arguments
 from pinnace.models.photographs import photographs
 from pinnace.models.source import Source
+from pinnace.models.variant_name import VariantName
 
 Step = Callable[[str], None]
 
@@ -67,7 +68,7 @@ def export_files(request: ExportRequest, folder: Path, step: Step) -> ExportedFi
 def _export_module(loaded: LoadedModel, request: ExportRequest, folder: Path, step: Step) -> ExportedFiles:
     import torch
 
-    if any(split(name)[0].name == "onnx" for name in request.variants):
+    if any(name.format == "onnx" for name in request.variants):
         # Known now, and not only after the many minutes that such a network takes.
         require_room(sum(tensor.nbytes for tensor in loaded.module.state_dict().values()))
     step("running the eager model on the golden inputs")
@@ -85,15 +86,15 @@ def _export_module(loaded: LoadedModel, request: ExportRequest, folder: Path, st
         # Its control flow survives: tracing a script within a network keeps it as it is.
         module = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
     graph = Graph(module, example, inspection.signature, request.opset)
-    files: dict[str, str] = {}
-    warned: dict[str, tuple[str, ...]] = {}
+    files: dict[VariantName, str] = {}
+    warned: dict[VariantName, tuple[str, ...]] = {}
     for name in request.variants:
         step(f"writing {name}")
-        format, kind = split(name)
-        files[name] = name + format.suffix
+        format = format_of(name)
+        files[name] = f"{name}{format.suffix}"
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            format.write(replace(graph, kind=kind), folder / files[name])
+            format.write(replace(graph, precision=name.precision), folder / files[name])
         warned[name] = tuple(_trace_warnings(caught))
     return _finish(inspection, loaded.labels, loaded.notes, folder, files, warned)
 
@@ -109,16 +110,16 @@ def _example(inspection: ModelInspection) -> Arrays:
 
 def _export_onnx(source: OnnxSource, request: ExportRequest, folder: Path, step: Step) -> ExportedFiles:
     step("running the ONNX file on the golden inputs")
-    if "onnx-fp32" not in request.variants:
+    if REFERENCE not in request.variants:
         raise UsageError(
-            f"{request.source} is ONNX already, and becomes nothing else", expected="the variant onnx-fp32"
+            f"{request.source} is ONNX already, and becomes nothing else", expected=f"the variant {REFERENCE}"
         )
-    left_out = [name for name in request.variants if name != "onnx-fp32"]
+    left_out = [str(name) for name in request.variants if name != REFERENCE]
     notes = (f"an ONNX file becomes no other format: {', '.join(left_out)} was left out",) if left_out else ()
     inspection = inspect_model(InspectedModel(source.run, source.inputs, exported=True), request)
-    step("writing onnx-fp32")
-    source.write(folder / "onnx-fp32.onnx")
-    files = {"onnx-fp32": "onnx-fp32.onnx"}
+    step(f"writing {REFERENCE}")
+    files = {REFERENCE: f"{REFERENCE}{format_of(REFERENCE).suffix}"}
+    source.write(folder / files[REFERENCE])
     return _finish(inspection, None, (*source.notes, *notes), folder, files, {})
 
 
@@ -127,15 +128,15 @@ def _finish(
     labels: tuple[str, ...] | None,
     notes: tuple[str, ...],
     folder: Path,
-    files: dict[str, str],
-    warned: dict[str, tuple[str, ...]],
+    files: dict[VariantName, str],
+    warned: dict[VariantName, tuple[str, ...]],
 ) -> ExportedFiles:
     golden.write(folder / golden.FILE, inspection.inputs, inspection.outputs)
     named = {}
     for index, photograph in enumerate(photographs()[: inspection.photographs]):
         (folder / "golden" / photograph.name).write_bytes(photograph.read_bytes())
         named[f"golden/{photograph.name}"] = index
-    packages = sorted({package for name in files for package in split(name)[0].packages})
+    packages = sorted({package for name in files for package in format_of(name).packages})
     tools = {"pinnace": version("pinnace"), "python": sys.version.split()[0]}
     return ExportedFiles(
         signature=inspection.signature,

@@ -14,6 +14,7 @@ from pinnace.latency.report import Stages
 from pinnace.latency.subjects.base import Facts
 from pinnace.models.errors import ServerError, UsageError
 from pinnace.models.photographs import photographs
+from pinnace.models.variant_name import VariantName
 
 # So many requests may be on their way; more wait here, and their waiting counts.
 MOST_CONNECTIONS = 512
@@ -57,7 +58,7 @@ class Served:
             variant=variant,
             runtime=str(answer.get("runtime", "")),
             provider="",
-            precision=variant.partition("-")[2],
+            precision=VariantName.parse(variant).precision if "-" in variant else "",
             device="remote",
             threads=None,
             timed="http",

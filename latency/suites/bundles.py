@@ -11,7 +11,10 @@ from pinnace.latency.suites.suite import Row, Suite
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, PinnaceError
 from pinnace.models.files import sha256, write_atomic
+from pinnace.models.runtimes import runtimes_for
+from pinnace.models.runtimes.tensorrt import TensorRt
 from pinnace.models.source import NO_WEIGHTS, Source
+from pinnace.models.variant_name import VariantName
 
 Step = Callable[[str], None]
 
@@ -43,9 +46,9 @@ def bundle_of(
     path = folder / f"{row.name}.bundle"
     noted = folder / f"{row.name}.recipe.json"
     recipe = recipe_of(row, suite)
-    wanted = [name for name in variants if not _is_engine(name)] or [_FOR_ENGINES]
+    wanted = [name for name in variants if not _is_engine(VariantName.parse(name))] or [_FOR_ENGINES]
     if (kept := _kept(path, noted, recipe)) is not None:
-        held = [variant.name for variant in kept.manifest.variants if not _is_engine(variant.name)]
+        held = [variant.name for variant in kept.manifest.variants if variant.engine is None]
         if set(wanted) <= set(held):
             return kept
         # What was exported before comes along, so that asking in turns does not export each time.
@@ -70,8 +73,8 @@ def recipe_of(row: Row, suite: Suite) -> dict[str, Any]:
     return recipe
 
 
-def _is_engine(variant: str) -> bool:
-    return variant.startswith("tensorrt")
+def _is_engine(variant: VariantName) -> bool:
+    return any(issubclass(runtime, TensorRt) for runtime in runtimes_for(variant.format))
 
 
 def _kept(path: Path, noted: Path, recipe: dict[str, Any]) -> Bundle | None:

@@ -27,6 +27,7 @@ from pinnace.models.files import sha256
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders.base import imagenet_preprocess
 from pinnace.models.runtimes import open_variant, readers_for, runtimes_for
+from pinnace.models.variant_name import VariantName
 
 CPU = targets.read("cpu")
 
@@ -56,7 +57,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def torchscript(tiny_request: ExportRequest) -> ExportRequest:
-    return dataclasses.replace(tiny_request, variants=("torchscript-fp32",))
+    return dataclasses.replace(tiny_request, variants=(VariantName("torchscript", "fp32"),))
 
 
 # One real export, through a child interpreter.
@@ -65,8 +66,8 @@ def torchscript(tiny_request: ExportRequest) -> ExportRequest:
 def test_a_bundle_holds_its_variants_labels_golden_data_and_nothing_else(
     exported: Bundle, tiny_request: ExportRequest
 ) -> None:
-    assert {variant.name for variant in exported.manifest.variants} == set(tiny_request.variants)
-    assert {"onnx-fp32", "torchscript-fp32"} <= set(tiny_request.variants)
+    assert {variant.name for variant in exported.manifest.variants} == set(map(str, tiny_request.variants))
+    assert {"onnx-fp32", "torchscript-fp32"} <= set(map(str, tiny_request.variants))
     assert files(exported.folder) == {
         "manifest.json",
         "README.md",
@@ -150,7 +151,7 @@ def test_no_file_names_the_machine_it_was_made_on(exported: Bundle, workshop: Pa
 def test_the_same_model_gives_the_same_bytes_in_another_process_and_folder(
     exported: Bundle, tiny_request: ExportRequest, tmp_path: Path, here: None
 ) -> None:
-    request = dataclasses.replace(tiny_request, variants=("onnx-fp32",))
+    request = dataclasses.replace(tiny_request, variants=(VariantName("onnx", "fp32"),))
     again = export_bundle(request, CPU, tmp_path / "again.bundle")
     assert again.variant("onnx-fp32").sha256 == exported.variant("onnx-fp32").sha256
     others = {file: sha for file, sha in again.manifest.files.items() if file != "README.md"}
@@ -272,7 +273,9 @@ def test_a_variant_that_no_runtime_here_can_prove(
 def test_a_decision_that_depends_on_the_data_cannot_be_written_as_onnx(
     tiny_request: ExportRequest, tmp_path: Path, here: None
 ) -> None:
-    request = dataclasses.replace(tiny_request, arch="sample_networks:Branching", variants=("onnx-fp32",))
+    request = dataclasses.replace(
+        tiny_request, arch="sample_networks:Branching", variants=(VariantName("onnx", "fp32"),)
+    )
     message = refusal(CheckFailed, lambda: export_bundle(request, CPU, tmp_path / "out.bundle"))
     sentence, *rest = message.splitlines()
     assert sentence.startswith("torch.onnx.export cannot export the network: ")
@@ -306,7 +309,7 @@ def test_a_log_of_the_user_is_never_overwritten(
 
 
 def test_a_variant_that_no_format_writes(tiny_request: ExportRequest, tmp_path: Path, here: None) -> None:
-    request = dataclasses.replace(tiny_request, variants=("tflite-fp32",))
+    request = dataclasses.replace(tiny_request, variants=(VariantName("tflite", "fp32"),))
     message = refusal(UsageError, lambda: export_bundle(request, CPU, tmp_path / "out.bundle"))
     assert message.startswith("no format writes 'tflite-fp32'\n  expected: one of onnx-fp32, ")
     assert message.endswith("\n  got: tflite-fp32")
@@ -383,7 +386,7 @@ def test_the_same_through_a_loader_and_the_child(
         arch=None,
         preprocess=None,
         changes=read_changes(path),
-        variants=("torchscript-fp32",),
+        variants=(VariantName("torchscript", "fp32"),),
         arguments=("img_size=32",),
     )
     preprocess = export_bundle(request, CPU, tmp_path / "out.bundle").manifest.preprocess
@@ -444,7 +447,7 @@ def test_every_runtime_that_works_here_took_part_in_the_proof(
     tiny_request: ExportRequest, tmp_path: Path, here: None
 ) -> None:
     steps: list[str] = []
-    request = dataclasses.replace(tiny_request, variants=("onnx-fp32",))
+    request = dataclasses.replace(tiny_request, variants=(VariantName("onnx", "fp32"),))
     export_bundle(request, CPU, tmp_path / "out.bundle", step=steps.append)
     working = [reader.name for reader in readers_for("onnx") if reader.unavailable_reason() is None]
     assert [step for step in steps if step.startswith("comparing")] == [

@@ -11,7 +11,7 @@ import pytest
 
 from pinnace.cli import main
 from pinnace.export import targets
-from pinnace.export.formats import precision_of, split
+from pinnace.export.formats import precision_of
 from pinnace.export.targets import Target, combine, parse_batch, words
 from pinnace.export.variant_selection import select
 from pinnace.models.bundle.manifest import Tolerance
@@ -40,7 +40,7 @@ def test_a_target_names_what_there_is(name: str) -> None:
     assert {precision_of(variant) for variant in target.variants} <= set(target.tolerance)
     assert set(target.runtimes) <= set(all_runtimes())
     formats = {format for runtime in target.runtimes for format in all_runtimes()[runtime].formats}
-    assert {split(variant)[0].name for variant in target.variants} <= formats
+    assert {variant.format for variant in target.variants} <= formats
 
 
 @each_target
@@ -60,7 +60,7 @@ def test_every_tolerance_has_its_reason(name: str) -> None:
 
 def test_targets_for_tensorrt_have_the_int8_that_it_takes() -> None:
     for name in NAMES:
-        kinds = {split(variant)[1] for variant in targets.read(name).variants}
+        kinds = {variant.precision for variant in targets.read(name).variants}
         if any(runtime.startswith("tensorrt") for runtime in targets.read(name).runtimes):
             assert "int8" not in kinds, name
         else:
@@ -140,7 +140,7 @@ def test_pinnace_targets_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["targets", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [target["name"] for target in listed] == NAMES
-    assert listed[0]["variants"] == list(targets.read("cpu").variants)
+    assert listed[0]["variants"] == list(map(str, targets.read("cpu").variants))
     assert main.run(["targets"]) == 0
     shown = capsys.readouterr().out
     assert all(re.search(rf"│ {name} +│", shown) for name in NAMES)
@@ -175,12 +175,12 @@ def test_formats_and_precisions_choose_and_add(
     target: Target, formats: str, precisions: str, variants: str
 ) -> None:
     chosen = select(target, words([formats]), words([precisions]), calibrated=True)
-    assert chosen.variants == tuple(variants.split())
+    assert list(map(str, chosen.variants)) == variants.split()
 
 
 def test_what_needs_images_is_left_out_and_said_so() -> None:
     chosen = select(CPU, [], [], calibrated=False)
-    assert chosen.variants == ("onnx-fp32", "torchscript-fp32")
+    assert list(map(str, chosen.variants)) == ["onnx-fp32", "torchscript-fp32"]
     assert chosen.notes == ("onnx-int8 is left out, because it needs images: --calibrate DIR",)
 
 

@@ -18,7 +18,7 @@ from onnx import TensorProto, numpy_helper
 from pinnace.cli import main
 from pinnace.export import targets
 from pinnace.export.exporter import Evidence, export_bundle
-from pinnace.export.formats import all_formats, split
+from pinnace.export.formats import all_formats, conversion_of, precision_of
 from pinnace.export.precision.base import METHODS, ConversionInput
 from pinnace.export.request import ExportRequest
 from pinnace.export.validation.verify import passed, verify_bundle
@@ -27,13 +27,14 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.errors import CheckFailed, PinnaceError, UsageError
 from pinnace.models.files import sha256
+from pinnace.models.variant_name import VariantName
 
 CPU = targets.read("cpu")
 # The logits of a network with random weights lie close together, so its int8 is allowed more.
 LOOSE = dataclasses.replace(CPU.tolerance["int8"], max_mean_rel=0.2)
 CPU = dataclasses.replace(CPU, tolerance=CPU.tolerance | {"int8": LOOSE})
 CONVERSIONS = all_formats()["onnx"].conversions
-VARIANTS = ("onnx-fp32", *(f"onnx-{kind}" for kind in CONVERSIONS))
+VARIANTS = tuple(VariantName("onnx", kind) for kind in ("fp32", *CONVERSIONS))
 
 
 def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
@@ -60,7 +61,7 @@ def graph(bundle: Bundle, name: str) -> onnx.ModelProto:
 
 def test_the_manifest_says_what_was_measured(converted: Bundle, pictures: Path) -> None:
     manifest = converted.manifest
-    assert [variant.name for variant in manifest.variants] == list(VARIANTS)
+    assert [variant.name for variant in manifest.variants] == list(map(str, VARIANTS))
     for variant in manifest.variants:
         assert variant.tolerance == CPU.tolerance[variant.precision]
         assert variant.proof is not None
@@ -120,7 +121,7 @@ def test_the_card_is_hashed_and_has_a_row_for_each_variant(converted: Bundle) ->
     assert "- Onnx-int8 was calibrated with 24 images, method minmax." in text
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", map(str, VARIANTS))
 def test_inputs_and_outputs_stay_float32(converted: Bundle, name: str) -> None:
     model = graph(converted, name)
     onnx.checker.check_model(model, full_check=True)
@@ -230,7 +231,9 @@ def test_each_bound_on_photographs_is_kept(
     tiny_request: ExportRequest, pictures: Path, tmp_path: Path, bound: dict[str, float], expected: str
 ) -> None:
     strict = dataclasses.replace(CPU, tolerance={"fp16": Tolerance(photographs_only=True, **bound)})
-    request = dataclasses.replace(tiny_request, variants=("onnx-fp32", "onnx-fp16"))
+    request = dataclasses.replace(
+        tiny_request, variants=(VariantName("onnx", "fp32"), VariantName("onnx", "fp16"))
+    )
     message = refusal(
         CheckFailed,
         lambda: export_bundle(request, strict, tmp_path / "out.bundle", evidence=Evidence(images=pictures)),
@@ -271,9 +274,8 @@ def test_evidence_that_makes_no_sense(evidence: dict[str, object], message: str)
 
 def test_every_conversion_is_named_by_its_format() -> None:
     for kind, conversion in CONVERSIONS.items():
-        format, found = split(f"onnx-{kind}")
-        assert (format.name, found) == ("onnx", kind)
-        assert format.kinds[kind] == conversion.precision
+        assert conversion_of(VariantName("onnx", kind)) is conversion
+        assert precision_of(VariantName("onnx", kind)) == conversion.precision
 
 
 def test_a_model_whose_golden_data_was_read_can_be_converted_without_images(

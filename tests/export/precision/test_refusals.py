@@ -25,6 +25,7 @@ from pinnace.export.request import ExportRequest
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import CheckFailed, PinnaceError
+from pinnace.models.variant_name import VariantName
 
 Export = Callable[..., tuple[int, str]]
 Floats = npt.NDArray[np.float32]
@@ -110,7 +111,9 @@ def test_a_wrong_scale_is_refused_and_the_node_that_has_it_is_named(
 def test_a_quantisation_calibrated_on_black_is_refused(
     tiny_request: ExportRequest, pictures: Path, black: Path, tmp_path: Path
 ) -> None:
-    request = dataclasses.replace(tiny_request, variants=("onnx-fp32", "onnx-int8"))
+    request = dataclasses.replace(
+        tiny_request, variants=(VariantName("onnx", "fp32"), VariantName("onnx", "int8"))
+    )
     evidence = Evidence(calibrate=black, images=pictures)
     message = refusal(
         CheckFailed, lambda: export_bundle(request, CPU, tmp_path / "out.bundle", evidence=evidence)
@@ -140,7 +143,9 @@ def test_the_script_shows_a_failure_on_the_golden_photographs_without_pinnace(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    request = dataclasses.replace(tiny_request, variants=("onnx-fp32", "onnx-int8"))
+    request = dataclasses.replace(
+        tiny_request, variants=(VariantName("onnx", "fp32"), VariantName("onnx", "int8"))
+    )
     message = refusal(
         CheckFailed,
         lambda: export_bundle(request, CPU, tmp_path / "out.bundle", evidence=Evidence(calibrate=black)),

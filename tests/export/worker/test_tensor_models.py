@@ -27,10 +27,11 @@ from pinnace.models.errors import PinnaceError, SourceError, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.runtimes import open_variant
+from pinnace.models.variant_name import VariantName
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
-VARIANTS = ("onnx-fp32", "torchscript-fp32")
+VARIANTS = (VariantName("onnx", "fp32"), VariantName("torchscript", "fp32"))
 CPU = dataclasses.replace(targets.read("cpu"), variants=VARIANTS)
 NETWORKS = """
 import torch
@@ -143,7 +144,7 @@ def test_inputs_and_outputs_that_know_no_batch(words: Callable[..., Bundle]) -> 
 
 
 def test_a_model_that_is_wrong_is_seen_without_a_batch_too(words: Callable[..., Bundle]) -> None:
-    bundle = words("Mixed", "x=float32[3,8]", "scale=float32[]", variants=("onnx-fp32",))
+    bundle = words("Mixed", "x=float32[3,8]", "scale=float32[]", variants=(VariantName("onnx", "fp32"),))
     path = bundle.path("onnx-fp32.onnx")
     model = onnx.load(path)
     for tensor in model.graph.initializer:
@@ -290,9 +291,9 @@ def test_the_size_that_a_file_takes_is_kept_unless_another_is_asked_for(
 
 
 def test_what_means_nothing_for_onnx(from_onnx: Callable[..., Bundle]) -> None:
-    assert refusal(UsageError, lambda: from_onnx("any.onnx", variants=("torchscript-fp32",))) == (
-        "file:any.onnx is ONNX already, and becomes nothing else\n  expected: the variant onnx-fp32"
-    )
+    assert refusal(
+        UsageError, lambda: from_onnx("any.onnx", variants=(VariantName("torchscript", "fp32"),))
+    ) == ("file:any.onnx is ONNX already, and becomes nothing else\n  expected: the variant onnx-fp32")
     assert refusal(UsageError, lambda: from_onnx("any.onnx", inputs=parse_inputs(["x=int8[3]"]))) == (
         "--input does not apply to file:any.onnx: the file says what it takes\n"
         "  expected: image=float32[batch,3,16,16]"
