@@ -339,7 +339,7 @@ def test_a_target_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(TARGET)
     low = {precision: targets.read("cpu").tolerance[precision] for precision in ("fp16", "int8")}
     assert targets.read(str(tmp_path / "mine.toml")) == Target(
-        "mine", 17, ("onnx-fp32",), {"fp32": Tolerance(max_rel=0.5), **low}
+        "mine", 17, (VariantName("onnx", "fp32"),), {"fp32": Tolerance(max_rel=0.5), **low}
     )
 
 

@@ -17,6 +17,7 @@ from pinnace.export.variant_selection import select
 from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.errors import UsageError
 from pinnace.models.runtimes import all_runtimes
+from pinnace.models.variant_name import VariantName
 
 NAMES = ["cpu", "cuda", "jetson-nano", "jetson-orin", "raspberry-pi", "rtx"]
 FILES = Path(targets.__file__).parent
@@ -69,12 +70,12 @@ def test_targets_for_tensorrt_have_the_int8_that_it_takes() -> None:
 
 def test_several_targets_make_one_that_suits_them_all() -> None:
     one = Target(
-        "one", 18, ("onnx-fp32", "onnx-fp16"),
+        "one", 18, (VariantName("onnx", "fp32"), VariantName("onnx", "fp16")),
         {"fp32": Tolerance(max_rel=1e-3, min_cosine=0.9), "fp16": Tolerance(photographs_only=True)},
         (1, 16), ("onnxruntime",),
     )  # fmt: skip
     other = Target(
-        "other", 17, ("onnx-fp16", "onnx-int8"),
+        "other", 17, (VariantName("onnx", "fp16"), VariantName("onnx", "int8")),
         {
             "fp32": Tolerance(max_rel=1e-2, min_cosine=0.99, photographs_only=True),
             "fp16": Tolerance(max_rel=0.1, min_top5_overlap=0.5, photographs_only=True),
@@ -82,7 +83,7 @@ def test_several_targets_make_one_that_suits_them_all() -> None:
         (2, 8), ("tensorrt", "onnxruntime"),
     )  # fmt: skip
     assert combine([one, other]) == Target(
-        "one; other", 17, ("onnx-fp32", "onnx-fp16", "onnx-int8"),
+        "one; other", 17, (VariantName("onnx", "fp32"), VariantName("onnx", "fp16"), VariantName("onnx", "int8")),
         {
             "fp32": Tolerance(max_rel=1e-3, min_cosine=0.99),
             "fp16": Tolerance(max_rel=0.1, min_top5_overlap=0.5, photographs_only=True),
