@@ -83,7 +83,7 @@ def test_several_targets_make_one_that_suits_them_all() -> None:
         (2, 8), ("tensorrt", "onnxruntime"),
     )  # fmt: skip
     assert combine([one, other]) == Target(
-        "one; other", 17, (VariantName("onnx", "fp32"), VariantName("onnx", "fp16"), VariantName("onnx", "int8")),
+        "one; other", 17, tuple(VariantName("onnx", precision) for precision in ("fp32", "fp16", "int8")),
         {
             "fp32": Tolerance(max_rel=1e-3, min_cosine=0.99),
             "fp16": Tolerance(max_rel=0.1, min_top5_overlap=0.5, photographs_only=True),
