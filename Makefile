@@ -50,7 +50,7 @@ lint: $(VENV)/.installed-dev  ## ruff and the import rules
 	$(BIN)/lint-imports
 
 types: $(VENV)/.installed-dev  ## mypy, through the links in .typing
-	MYPYPATH=.typing $(BIN)/mypy -p pinnace
+	MYPYPATH=.typing:tests $(BIN)/mypy -p pinnace -p support
 
 unit: $(VENV)/.installed-dev programs  ## pytest
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile

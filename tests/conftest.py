@@ -1,14 +1,19 @@
-"""A tiny network of a user, and one real export of it; tests that only read share it."""
+"""What tests of every folder are given: real exports, a real server, the command line. Read only."""
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
+
+from support.colours import export_project, make_project
+from support.command_line import PINNACE, CommandLine
+from support.ports import free_port
+from support.server import Server, clean_environment
+from support.stub_server import Stub, run_stub
 
 if TYPE_CHECKING:
     import torch
@@ -16,8 +21,6 @@ if TYPE_CHECKING:
     from pinnace.export.request import ExportRequest
     from pinnace.models.bundle.bundle import Bundle
 
-NETWORKS = Path(__file__).parent / "support" / "sample_networks.py"
-IMITATION_GPU = Path(__file__).parent / "support" / "imitation_gpu.py"
 PREPROCESS = """
 resize = [16, 16]
 crop = [16, 16]
@@ -26,34 +29,14 @@ std = [0.2, 0.3, 0.4]
 """
 
 
-def load(path: Path) -> ModuleType:
-    """A module of the tests that is no test itself."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
-def networks() -> ModuleType:
-    """`sample_networks.py`, imported."""
-    return load(NETWORKS)
-
-
-@pytest.fixture(scope="session")
-def imitation_gpu() -> ModuleType:
-    """`imitation_gpu.py`, imported."""
-    return load(IMITATION_GPU)
-
-
-@pytest.fixture(scope="session")
-def tiny(networks: ModuleType) -> torch.nn.Module:
+def tiny() -> torch.nn.Module:
     """The tiny network in eval mode, with statistics that make train mode answer otherwise."""
     import torch
 
-    network: torch.nn.Module = networks.Tiny()
+    from support.sample_networks import Tiny
+
+    network = Tiny()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for tensor in network.state_dict().values():
@@ -69,8 +52,10 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, tiny: torch.nn.Module) ->
     """A user's folder: `sample_networks.py`, its checkpoint `tiny.pt` and `preprocess.toml`. Read only."""
     import torch
 
+    from support import sample_networks
+
     folder = tmp_path_factory.mktemp("workshop")
-    shutil.copy(NETWORKS, folder)
+    shutil.copy(sample_networks.__file__, folder)
     torch.save(tiny.state_dict(), folder / "tiny.pt")
     (folder / "preprocess.toml").write_text(PREPROCESS)
     return folder
@@ -163,3 +148,48 @@ def precisions(exported: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bu
     manifest = dataclasses.replace(exported.manifest, variants=(*exported.manifest.variants, *added))
     (folder / "manifest.json").write_bytes(manifest.to_json())
     return Bundle.open(folder)
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder: a network of five colours, its checkpoint, labels. Read only."""
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def bundle(project: Path) -> Path:
+    """The project's bundle, with every variant that is exported by default. Read only."""
+    return export_project(project)
+
+
+@pytest.fixture(scope="session")
+def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server of that bundle, with the settings that it has by default."""
+    home = tmp_path_factory.mktemp("server")
+    port = free_port()
+    command = [*PINNACE, "serve", str(bundle), "--port", str(port)]
+    server = Server.start(command, port, home / "log", env=clean_environment(home / "bentoml"))
+    try:
+        server.wait_until_ready(90)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    """A server that answers what the test tells it to."""
+    with run_stub() as stub:
+        yield stub
+
+
+@pytest.fixture
+def nobody() -> str:
+    """The URL of a port that nothing listens on."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+@pytest.fixture
+def pinnace(capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Run the command line in this process."""
+    return CommandLine(capsys)

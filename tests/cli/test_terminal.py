@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from support.command_line import PINNACE
+
 CAT = Path(__file__).parents[2] / "models" / "photographs" / "cat.jpg"
-PINNACE = [sys.executable, "-m", "pinnace.cli.main"]
 VERBS = {"export", "verify", "serve", "classify", "inspect", "models", "doctor"}
 COLOUR = re.compile(r"\x1b\[(?:3[0-7]|9[0-7])")  # as codes of their own, not as part of bold
 

@@ -24,6 +24,8 @@ from pinnace.clients import (
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import ImageError, UsageError
+from support.server import Server
+from support.stub_server import Stub
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "models" / "photographs"
 CAT = PHOTOGRAPHS / "cat.jpg"
@@ -65,11 +67,13 @@ def expected(bundle: Path) -> Answer:
         return classifier.classify(CAT, 3)
 
 
-def test_an_image_in_every_form_gets_the_classifiers_answer(ask: Ask, server: str, expected: Answer) -> None:
+def test_an_image_in_every_form_gets_the_classifiers_answer(
+    ask: Ask, server: Server, expected: Answer
+) -> None:
     pixels = Image.open(CAT)
     forms = [CAT, str(CAT), CAT.read_bytes(), bytearray(CAT.read_bytes()), pixels, np.asarray(pixels)]
     for form in forms:
-        answer = ask("classify", server, form, 3)
+        answer = ask("classify", server.url, form, 3)
         assert isinstance(answer, Answer)
         assert (answer.model, answer.variant) == ("colours", "onnx-fp32")
         assert [p.label for p in answer.predictions] == [p.label for p in expected.predictions]
@@ -78,18 +82,18 @@ def test_an_image_in_every_form_gets_the_classifiers_answer(ask: Ask, server: st
         assert answer.timing_ms.total > 0
 
 
-def test_models_and_ready(ask: Ask, server: str, bundle: Path, nobody: str) -> None:
-    (model,) = ask("models", server)
+def test_models_and_ready(ask: Ask, server: Server, bundle: Path, nobody: str) -> None:
+    (model,) = ask("models", server.url)
     assert (model.name, model.variant, model.runtime) == ("colours", "onnx-fp32", "onnxruntime")
     assert model.labels == Bundle.open(bundle).labels
-    assert ask("classify", server, CAT, model="colours").model == "colours"
-    assert ask("ready", server) is True
+    assert ask("classify", server.url, CAT, model="colours").model == "colours"
+    assert ask("ready", server.url) is True
     assert ask("ready", nobody) is False
 
 
-def test_many_images_come_back_in_order_with_their_errors(ask: Ask, server: str, expected: Answer) -> None:
+def test_many_images_come_back_in_order_with_their_errors(ask: Ask, server: Server, expected: Answer) -> None:
     images = [CAT, b"no image", COFFEE, Path("not-there.jpg"), *[CAT] * 8]
-    outcomes = ask("classify_many", server, (image for image in images), 3, concurrency=3)
+    outcomes = ask("classify_many", server.url, (image for image in images), 3, concurrency=3)
     assert len(outcomes) == len(images)
     for number in (0, *range(4, 12)):
         assert outcomes[number].predictions[0].label == expected.predictions[0].label
@@ -97,25 +101,25 @@ def test_many_images_come_back_in_order_with_their_errors(ask: Ask, server: str,
     assert outcomes[1].code == "unsupported_image_type"
     assert isinstance(outcomes[3], ImageError)
     assert str(outcomes[3]) == "there is no file not-there.jpg"
-    assert ask("classify_many", server, []) == []
+    assert ask("classify_many", server.url, []) == []
     with pytest.raises(UsageError, match="concurrency must be at least 1"):
-        ask("classify_many", server, [CAT], concurrency=0)
+        ask("classify_many", server.url, [CAT], concurrency=0)
 
 
 def test_a_batch_is_one_request_with_an_outcome_for_each_image(
-    ask: Ask, server: str, expected: Answer, stub: Any
+    ask: Ask, server: Server, expected: Answer, stub: Stub
 ) -> None:
     images = [CAT, b"no image", COFFEE, Path("not-there.jpg"), Image.open(CAT)]
-    outcomes = ask("classify_batch", server, (image for image in images), 3)
+    outcomes = ask("classify_batch", server.url, (image for image in images), 3)
     assert [type(outcome) for outcome in outcomes] == [Answer, Refused, Answer, ImageError, Answer]
     for number in (0, 4):
         got = [p.label for p in outcomes[number].predictions]
         assert got == [p.label for p in expected.predictions]
     assert (outcomes[1].code, outcomes[1].status) == ("unsupported_image_type", None)
     assert outcomes[1].is_about_the_image
-    assert ask("classify_batch", server, []) == []
+    assert ask("classify_batch", server.url, []) == []
     with pytest.raises(Refused) as caught:
-        ask("classify_batch", server, [CAT.read_bytes()] * 65)
+        ask("classify_batch", server.url, [CAT.read_bytes()] * 65)
     assert (caught.value.status, caught.value.code) == (413, "batch_too_large")
     stub.plan(stub.refuse(503, "full", "full"), stub.say(200, {"results": []}))
     with pytest.raises(BadAnswer):  # one image, no result
@@ -125,19 +129,19 @@ def test_a_batch_is_one_request_with_an_outcome_for_each_image(
     assert b"image" in stub.bodies[0]
 
 
-def test_the_servers_own_words_are_kept(ask: Ask, server: str) -> None:
+def test_the_servers_own_words_are_kept(ask: Ask, server: Server) -> None:
     with pytest.raises(Refused) as caught:
-        ask("classify", server, CAT, 9)
+        ask("classify", server.url, CAT, 9)
     error = caught.value
     assert isinstance(error, ServerError)
     assert (error.status, error.code) == (422, "invalid_parameter")
     assert error.message == "top_k must be between 1 and 5, the number of classes"
     with pytest.raises(Refused) as caught:
-        ask("classify", server, CAT, model="no/such")
+        ask("classify", server.url, CAT, model="no/such")
     assert (caught.value.status, caught.value.code) == (404, "unknown_model")
 
 
-def test_a_full_server_is_asked_again(ask: Ask, stub: Any) -> None:
+def test_a_full_server_is_asked_again(ask: Ask, stub: Stub) -> None:
     stub.plan(stub.refuse(503, "full", "full", Retry_After="0"), stub.say(429, b"slow down"))
     answer = ask("classify", stub.url, b"image", 2)
     assert answer.predictions[0].label == "red"
@@ -145,13 +149,13 @@ def test_a_full_server_is_asked_again(ask: Ask, stub: Any) -> None:
     assert stub.bodies == [b"image"] * 3
 
 
-def test_a_cut_connection_is_asked_again(ask: Ask, stub: Any) -> None:
+def test_a_cut_connection_is_asked_again(ask: Ask, stub: Stub) -> None:
     stub.plan(stub.cut, stub.half)
     assert ask("classify", stub.url, b"image").model == "stub"
     assert len(stub.requests) == 3
 
 
-def test_a_server_that_stays_full_is_given_up(ask: Ask, stub: Any) -> None:
+def test_a_server_that_stays_full_is_given_up(ask: Ask, stub: Stub) -> None:
     stub.plan(*[stub.refuse(503, "full", "the queue is full", "come back later")] * 2)
     with pytest.raises(Refused) as caught:
         ask("classify", stub.url, b"image", retries=1)
@@ -160,14 +164,14 @@ def test_a_server_that_stays_full_is_given_up(ask: Ask, stub: Any) -> None:
     assert len(stub.requests) == 2
 
 
-def test_a_server_that_asks_for_an_hour_is_not_waited_for(ask: Ask, stub: Any) -> None:
+def test_a_server_that_asks_for_an_hour_is_not_waited_for(ask: Ask, stub: Stub) -> None:
     stub.plan(stub.refuse(429, "quota", "no more today", Retry_After="3600"))
     with pytest.raises(Refused) as caught:
         ask("classify", stub.url, b"image")
     assert str(caught.value) == "no more today\n  help: the server asks to be left alone for 3600 seconds"
 
 
-def test_a_connection_that_is_always_cut(ask: Ask, stub: Any) -> None:
+def test_a_connection_that_is_always_cut(ask: Ask, stub: Stub) -> None:
     stub.plan(*[stub.cut] * 2)
     with pytest.raises(NoAnswer) as caught:
         ask("classify", stub.url, b"image", retries=1)
@@ -177,7 +181,7 @@ def test_a_connection_that_is_always_cut(ask: Ask, stub: Any) -> None:
     assert len(stub.requests) == 2
 
 
-def test_a_silent_server_is_asked_once(ask: Ask, stub: Any) -> None:
+def test_a_silent_server_is_asked_once(ask: Ask, stub: Stub) -> None:
     stub.plan(stub.hang)
     with pytest.raises(NoAnswer) as caught:
         ask("classify", stub.url, b"image", timeout=0.2)
@@ -192,7 +196,7 @@ def test_a_silent_server_is_asked_once(ask: Ask, stub: Any) -> None:
     "body",
     [b"<html>Welcome!</html>", b"", b"[]", b'{"model": "x"}', b"\xff\xfe", b'{"predictions": 3}'],
 )
-def test_nonsense_is_told_from_an_answer(ask: Ask, stub: Any, body: bytes) -> None:
+def test_nonsense_is_told_from_an_answer(ask: Ask, stub: Stub, body: bytes) -> None:
     for method in ("classify", "models"):
         stub.plan(stub.say(200, body))
         with pytest.raises(BadAnswer) as caught:
@@ -200,14 +204,14 @@ def test_nonsense_is_told_from_an_answer(ask: Ask, stub: Any, body: bytes) -> No
         assert str(caught.value) == f"{stub.url} answers, but not as a pinnace server does"
 
 
-def test_bytes_that_are_no_gzip_are_nonsense_too(ask: Ask, stub: Any) -> None:
+def test_bytes_that_are_no_gzip_are_nonsense_too(ask: Ask, stub: Stub) -> None:
     stub.plan(stub.say(200, b"not gzip", Content_Encoding="gzip"))
     with pytest.raises(BadAnswer):
         ask("classify", stub.url, b"image")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"error": "no"}', b"null"])
-def test_an_error_without_our_words(ask: Ask, stub: Any, body: bytes) -> None:
+def test_an_error_without_our_words(ask: Ask, stub: Stub, body: bytes) -> None:
     stub.plan(stub.say(500, body))
     with pytest.raises(Refused) as caught:
         ask("classify", stub.url, b"image")
@@ -215,7 +219,7 @@ def test_an_error_without_our_words(ask: Ask, stub: Any, body: bytes) -> None:
     assert (caught.value.status, caught.value.code) == (500, "http_error")
 
 
-def test_a_redirect_says_where_to(ask: Ask, stub: Any) -> None:
+def test_a_redirect_says_where_to(ask: Ask, stub: Stub) -> None:
     stub.plan(stub.say(308, Location="https://elsewhere/classify"))
     with pytest.raises(BadAnswer) as caught:
         ask("classify", stub.url, b"image")
@@ -233,7 +237,7 @@ def test_nobody_there(ask: Ask, nobody: str) -> None:
     assert str(caught.value).endswith("\n  help: is it running? `pinnace serve BUNDLE` starts one")
 
 
-def test_ready_asks_once_and_tells_a_server_that_is_not_ours(ask: Ask, stub: Any) -> None:
+def test_ready_asks_once_and_tells_a_server_that_is_not_ours(ask: Ask, stub: Stub) -> None:
     stub.plan(stub.refuse(503, "service_unavailable", "not yet"), stub.cut, stub.say(404, b"what?"))
     assert ask("ready", stub.url) is False
     assert ask("ready", stub.url) is False
@@ -268,7 +272,7 @@ def test_wrong_arguments(ask: Ask, url: str, options: dict[str, Any], message: s
     assert str(caught.value) == message
 
 
-def test_a_password_in_the_url_is_used_and_not_shown(ask: Ask, stub: Any) -> None:
+def test_a_password_in_the_url_is_used_and_not_shown(ask: Ask, stub: Stub) -> None:
     url = stub.url.replace("http://", "http://me:secret@")
     stub.plan(stub.say(500, b""))
     with pytest.raises(Refused) as caught:
@@ -276,12 +280,12 @@ def test_a_password_in_the_url_is_used_and_not_shown(ask: Ask, stub: Any) -> Non
     assert str(caught.value) == f"{stub.url} answered with status 500 and no explanation"
 
 
-def test_a_server_behind_a_path(ask: Ask, stub: Any) -> None:
+def test_a_server_behind_a_path(ask: Ask, stub: Stub) -> None:
     assert ask("classify", f"{stub.url}/models/", b"image").model == "stub"
     assert stub.requests == ["POST /models/classify"]
 
 
-def test_a_key_is_sent_where_there_is_one(ask: Ask, stub: Any) -> None:
+def test_a_key_is_sent_where_there_is_one(ask: Ask, stub: Stub) -> None:
     ask("classify", stub.url, b"image")
     ask("classify", stub.url, b"image", api_key="s3cret")
     ask("ready", stub.url, api_key="s3cret")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pinnace.clients
+from support.stub_server import Stub
 
 BLOCKED = ("numpy", "PIL", "torch", "typer", "rich", "click", "pygments", "psutil", "pydantic_settings")
 
@@ -33,7 +34,7 @@ print(sorted(m for m in sys.modules if m.startswith("pinnace.models.")))
 """
 
 
-def test_the_clients_need_httpx_and_pydantic_alone(stub) -> None:
+def test_the_clients_need_httpx_and_pydantic_alone(stub: Stub) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ALONE, stub.url], capture_output=True, text=True, check=False, timeout=60
     )

@@ -2,57 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from pinnace.models.toml import read_toml
+from support.server import Server
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients" / "js"
-
-
-@pytest.fixture(scope="module")
-def url(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server that serves the colours bundle."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home = tmp_path_factory.mktemp("server")
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PINNACE_", "BENTOML_"))}
-    command = [sys.executable, "-m", "pinnace.cli.main", "serve", str(bundle), "--port", str(port)]
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--workers", "1"],
-            env={**clean, "BENTOML_HOME": str(home)},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None:
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{address}/readyz", timeout=2).status_code == 200:
-                    break
-            time.sleep(0.1)
-        else:
-            pytest.fail((home / "log").read_text(encoding="utf-8"))
-        yield address
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +30,11 @@ def node() -> str:
     return program
 
 
-def test_its_own_tests_pass_and_none_is_left_out(node: str, url: str) -> None:
+def test_its_own_tests_pass_and_none_is_left_out(node: str, server: Server) -> None:
     done = subprocess.run(
         [node, "--test", "--test-reporter=tap"],
         cwd=PACKAGE,
-        env={**os.environ, "PINNACE_URL": url},
+        env={**os.environ, "PINNACE_URL": server.url},
         capture_output=True,
         text=True,
         timeout=120,
@@ -115,13 +78,13 @@ def test_the_package_says_what_the_project_says() -> None:
     assert all((PACKAGE / name).is_file() for name in named)
 
 
-def test_the_example_in_its_readme_works(node: str, url: str, tmp_path: Path) -> None:
+def test_the_example_in_its_readme_works(node: str, server: Server, tmp_path: Path) -> None:
     readme = (PACKAGE / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```js\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
     assert "http://localhost:3000" in example
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules" / "pinnace-client").symlink_to(PACKAGE)
-    (tmp_path / "example.mjs").write_text(example.replace("http://localhost:3000", url))
+    (tmp_path / "example.mjs").write_text(example.replace("http://localhost:3000", server.url))
     shutil.copy(ROOT / "models" / "photographs" / "cat.jpg", tmp_path)
     done = subprocess.run(
         [node, "example.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False

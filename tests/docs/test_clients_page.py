@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -12,22 +11,23 @@ from typing import Any
 
 import pytest
 
+from support import pages
+
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / "docs" / "clients.md"
-PAGE = runpy.run_path(str(ROOT / "tests" / "support" / "page.py"))
 
 
 @pytest.fixture(scope="module")
 def served(reader: Any) -> Any:
     """The reader, once the page's first command has started the server."""
-    serve, *_ = PAGE["commands"](CLIENTS)
+    serve, *_ = pages.commands(CLIENTS)
     reader.type(serve)
     return reader
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page uses curl")
 def test_what_is_typed_works(served: Any) -> None:
-    _, *typed = PAGE["commands"](CLIENTS)
+    _, *typed = pages.commands(CLIENTS)
     assert len(typed) == 10
     for command in typed:
         printed = served.type(command)
@@ -54,7 +54,7 @@ def test_the_python_works(served: Any) -> None:
     )
     printed = []
     for block in blocks:
-        done = served.run([sys.executable, "-c", block.replace(PAGE["DOCUMENTED"], served.url)])
+        done = served.run([sys.executable, "-c", block.replace(pages.DOCUMENTED, served.url)])
         assert done.returncode == 0, done.stderr
         printed.append(done.stdout.splitlines())
     first, second, third = printed

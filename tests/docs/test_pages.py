@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import runpy
 import shlex
 from pathlib import Path
 
@@ -16,9 +15,9 @@ from pydantic import TypeAdapter
 from pinnace.cli.main import app
 from pinnace.models.bundle.manifest import Manifest, Parity, Variant
 from pinnace.models.toml import read_toml
+from support import pages
 
 ROOT = Path(__file__).parents[2]
-PAGE = runpy.run_path(str(ROOT / "tests" / "support" / "page.py"))
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -42,7 +41,7 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 def test_every_command_is_spelt_as_the_command_line_knows_it(page: Path) -> None:
     inline = re.findall(r"`(pinnace [a-z]+ [^`]+)`", page.read_text(encoding="utf-8"))
     verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    for command in [*PAGE["commands"](page), *inline]:
+    for command in [*pages.commands(page), *inline]:
         words = shlex.split(command)
         if words[0] == "pinnace":
             assert words[1] in verbs, command

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from support import pages
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGE = runpy.run_path(str(ROOT / "tests" / "support" / "page.py"))
 
 # Not typed: what installs, and the export of the default model, which takes half a minute. That their words
 # are right is checked below and in test_pages.py.
@@ -23,7 +23,7 @@ NOT_TYPED = ("make ", "source ", "pinnace export ")
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the README uses curl")
 def test_what_is_typed_works(reader: Any) -> None:
-    typed = [command for command in PAGE["commands"](README) if not command.startswith(NOT_TYPED)]
+    typed = [command for command in pages.commands(README) if not command.startswith(NOT_TYPED)]
     assert len(typed) == 8
     for command in typed:
         printed = reader.type(command)
@@ -31,18 +31,18 @@ def test_what_is_typed_works(reader: Any) -> None:
             assert len(json.loads(printed)["predictions"]) == 1
     page = README.read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    done = reader.run([sys.executable, "-c", code.replace(PAGE["DOCUMENTED"], reader.url)])
+    done = reader.run([sys.executable, "-c", code.replace(pages.DOCUMENTED, reader.url)])
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in map(str, range(10))
 
 
 def test_the_first_commands_are_the_two_that_a_fresh_machine_needs() -> None:
-    assert PAGE["commands"](README)[:2] == ["make serve", "make test"]
+    assert pages.commands(README)[:2] == ["make serve", "make test"]
 
 
 def test_make_has_the_targets() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = [command.split()[1] for command in PAGE["commands"](README) if command.startswith("make ")]
+    targets = [command.split()[1] for command in pages.commands(README) if command.startswith("make ")]
     assert targets
     for target in targets:
         assert re.search(rf"^{target}:.*##", makefile, re.MULTILINE), target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 import shlex
 import shutil
 import sys
@@ -18,12 +17,12 @@ from pinnace.export import exporter
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.worker.main import export_files
 from pinnace.models.bundle.bundle import Bundle
+from support import pages
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 ROOT = Path(__file__).parents[2]
-PAGE = runpy.run_path(str(ROOT / "tests" / "support" / "page.py"))
-COMMANDS = PAGE["commands"](ROOT / "docs" / "sources.md")
+COMMANDS = pages.commands(ROOT / "docs" / "sources.md")
 TYPED = [command for command in COMMANDS if command.startswith("pinnace export")]
 
 # They download weights or code; that they fail in one sentence is tested with their loaders. The default

@@ -22,21 +22,15 @@ from pinnace.export.worker.main import export_files
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Tolerance
-from pinnace.models.errors import CheckFailed, MissingDependency, PinnaceError, UsageError
+from pinnace.models.errors import CheckFailed, MissingDependency, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders.base import imagenet_preprocess
 from pinnace.models.runtimes import open_variant, readers_for, runtimes_for
 from pinnace.models.variant_name import VariantName
+from support.errors import refusal
 
 CPU = targets.read("cpu")
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 def files(folder: Path) -> set[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 
@@ -16,14 +15,9 @@ from pinnace.models.errors import UsageError
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders.base import imagenet_preprocess
 from pinnace.models.loaders.foreign import parse_arguments
+from support.errors import refusal
 
 BASE = imagenet_preprocess()
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(UsageError) as caught:
-        act()
-    return str(caught.value)
 
 
 def changed(**options: str) -> Preprocess:
@@ -42,19 +36,19 @@ def test_inputs() -> None:
     "text", ["", "x", "x=float32", "x=[3]", "x=float32[0]", "x=float32[3,]", "1=int8[2]"]
 )
 def test_what_is_no_input(text: str) -> None:
-    assert refusal(lambda: parse_inputs([text])) == (
+    assert refusal(UsageError, lambda: parse_inputs([text])) == (
         f"--input {text!r} is no input\n"
         "  expected: name=dtype[dimensions], such as image=float32[batch,3,224,224]"
     )
 
 
 def test_an_unknown_dtype_and_a_name_twice() -> None:
-    assert refusal(lambda: parse_inputs(["x=bfloat16[2]"])) == (
+    assert refusal(UsageError, lambda: parse_inputs(["x=bfloat16[2]"])) == (
         "--input 'x=bfloat16[2]' has an unknown dtype\n"
         "  expected: one of float32, float64, float16, int64, int32, int16, int8, uint8, bool\n"
         "  got: bfloat16"
     )
-    assert refusal(lambda: parse_inputs(["x=int8[2]", "x=int8[3]"])) == "--input x is given twice"
+    assert refusal(UsageError, lambda: parse_inputs(["x=int8[2]", "x=int8[3]"])) == "--input x is given twice"
 
 
 def test_arguments_are_python_literals_or_else_text() -> None:
@@ -63,11 +57,11 @@ def test_arguments_are_python_literals_or_else_text() -> None:
         **{"a": 3, "b": 0.5, "c": True, "d": None, "e": (1, 2)},
         **{"f": "small", "g": "", "h": "x=y", "i": "7", "j": "1+"},
     }
-    assert refusal(lambda: parse_arguments(["width"])) == (
+    assert refusal(UsageError, lambda: parse_arguments(["width"])) == (
         "--arg 'width' is no argument\n  expected: name=value, such as width=0.5"
     )
-    assert refusal(lambda: parse_arguments(["a-b=3"])).startswith("--arg 'a-b=3' is no argument")
-    assert refusal(lambda: parse_arguments(["a=1", "a=2"])) == "--arg a is given twice"
+    assert refusal(UsageError, lambda: parse_arguments(["a-b=3"])).startswith("--arg 'a-b=3' is no argument")
+    assert refusal(UsageError, lambda: parse_arguments(["a=1", "a=2"])) == "--arg a is given twice"
 
 
 def test_the_help_of_export_fits_a_page() -> None:
@@ -125,4 +119,4 @@ def test_a_colour_alone_means_mean_0_and_std_1() -> None:
     ],
 )
 def test_wrong_options(options: dict[str, str], message: str) -> None:
-    assert refusal(lambda: changed(**options)).startswith(message)
+    assert refusal(UsageError, lambda: changed(**options)).startswith(message)

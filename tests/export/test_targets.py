@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,16 +17,11 @@ from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.errors import UsageError
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.variant_name import VariantName
+from support.errors import refusal
 
 NAMES = ["cpu", "cuda", "jetson-nano", "jetson-orin", "raspberry-pi", "rtx"]
 FILES = Path(targets.__file__).parent
 each_target = pytest.mark.parametrize("name", NAMES)
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(UsageError) as caught:
-        act()
-    return str(caught.value)
 
 
 def test_these_targets_come_with_the_package() -> None:
@@ -97,7 +91,7 @@ def test_batch_ranges() -> None:
     assert parse_batch("1:64") == (1, 64)
     assert parse_batch("8") == (8, 8)
     for text in ("0:4", "4:1", "a:b", "", ":3", "-1:3"):
-        assert refusal(lambda text=text: parse_batch(text)) == (
+        assert refusal(UsageError, lambda text=text: parse_batch(text)) == (
             f"{text!r} is no range of batch sizes\n  expected: MIN:MAX, such as 1:64\n  got: {text}"
         )
 
@@ -105,7 +99,7 @@ def test_batch_ranges() -> None:
 def test_a_target_with_a_batch_that_is_no_range(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('description = "x"\nopset = 18\nvariants = ["onnx-fp32"]\nbatch = [4, 1]\n[tolerance]\n')
-    assert refusal(lambda: targets.read(str(path))) == (
+    assert refusal(UsageError, lambda: targets.read(str(path))) == (
         f"{path}: batch: no range\n  expected: [smallest, largest], at least 1\n  got: [4, 1]"
     )
 
@@ -124,7 +118,7 @@ def test_a_target_with_a_slip_of_the_pen(tmp_path: Path, line: str, message: str
     path.write_text(
         f'description = "x"\nvariants = ["onnx-fp32"]\n{opset}{line}\ntolerance.fp32.max_rel = 1\n'
     )
-    assert refusal(lambda: targets.read(str(path))).startswith(f"{path}: {message}")
+    assert refusal(UsageError, lambda: targets.read(str(path))).startswith(f"{path}: {message}")
 
 
 def test_a_precision_of_which_a_target_says_nothing_has_to_keep_what_it_has_for_cpus(tmp_path: Path) -> None:
@@ -218,4 +212,4 @@ def test_what_another_is_made_of_comes_along_and_said_so() -> None:
     ],
 )
 def test_what_cannot_be_chosen(formats: list[str], precisions: list[str], message: str) -> None:
-    assert refusal(lambda: select(CPU, formats, precisions, calibrated=False)) == message
+    assert refusal(UsageError, lambda: select(CPU, formats, precisions, calibrated=False)) == message

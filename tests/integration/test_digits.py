@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 
 from pinnace.models.toml import read_toml
+from support import pages
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "digits"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
-PAGE = runpy.run_path(str(ROOT / "tests" / "support" / "page.py"))
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the tutorial uses curl")
 
@@ -31,9 +31,9 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, dict[
     home = tmp_path_factory.mktemp("tutorial")
     written = ("digits.pt", "labels.txt", "heldout", "calibrate", "*.bundle", "__pycache__")
     shutil.copytree(EXAMPLE, home / "digits", ignore=shutil.ignore_patterns(*written))
-    reader = PAGE["Reader"](home / "digits", home)
+    reader = pages.Reader(home / "digits", home)
     try:
-        yield reader, {command: reader.type(command) for command in PAGE["commands"](TUTORIAL)[1:]}
+        yield reader, {command: reader.type(command) for command in pages.commands(TUTORIAL)[1:]}
     finally:
         reader.leave()
 
@@ -60,7 +60,7 @@ def eager(typed: tuple[Any, dict[str, str]], images: list[Path]) -> list[int]:
 
 
 def test_the_tutorial_changes_into_the_example() -> None:
-    assert PAGE["commands"](TUTORIAL)[0] == f"cd {EXAMPLE.relative_to(ROOT)}"
+    assert pages.commands(TUTORIAL)[0] == f"cd {EXAMPLE.relative_to(ROOT)}"
 
 
 def test_the_tutorial_has_every_step(typed: tuple[Any, dict[str, str]]) -> None:
@@ -133,6 +133,6 @@ def test_the_server_gives_the_same_classes(
 def test_the_python_of_the_tutorial_asks_the_server(typed: tuple[Any, dict[str, str]]) -> None:
     reader, _ = typed
     (code,) = re.findall(r"```python\n(.*?)```", TUTORIAL.read_text(encoding="utf-8"), re.DOTALL)
-    done = reader.run(["python", "-c", code.replace(PAGE["DOCUMENTED"], reader.url)])
+    done = reader.run(["python", "-c", code.replace(pages.DOCUMENTED, reader.url)])
     assert done.returncode == 0, done.stderr
     assert f"It prints `{done.stdout.strip()}`." in TUTORIAL.read_text(encoding="utf-8")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import runpy
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pinnace.latency import caveats
 from pinnace.latency.device.types import BoardInfo, CpuInfo, DeviceInfo, DeviceSample
+from support import reports
 
-MAKE = runpy.run_path(str(Path(__file__).parents[1] / "support" / "make_report.py"))
 CPU = CpuInfo("Model", cpus=4, available=2, governor="performance")
 INFO = DeviceInfo("Model", "Linux", "3.11", CPU)
 
@@ -97,7 +95,7 @@ def test_other_load() -> None:
 
 
 def test_a_row() -> None:
-    row = MAKE["result"]()
+    row = reports.result()
     steady = replace(row, cv=0.05, threads=2)
     assert caveats.of_result(INFO, steady, "cpu") == ()
     (caveat,) = caveats.of_result(INFO, replace(steady, cv=0.0501))

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
 
+import make_report_schema
 import pytest
 
 from pinnace.latency import report
 from pinnace.models.errors import UsageError
+from support import reports
 
 ROOT = Path(__file__).parents[2]
-MADE = runpy.run_path(str(ROOT / "tests" / "support" / "make_report.py"))
 
 
 @pytest.fixture
 def whole() -> report.LatencyReport:
-    return MADE["report"](MADE["result"](), MADE["result"](scenario="server"))
+    return reports.report(reports.result(), reports.result(scenario="server"))
 
 
 def test_a_report_comes_back_from_its_file(whole: report.LatencyReport, tmp_path: Path) -> None:
@@ -70,6 +70,5 @@ def test_a_report_that_cannot_be_read_or_written_is_one_sentence(
 
 
 def test_the_published_schema_is_that_of_the_types() -> None:
-    script = runpy.run_path(str(ROOT / "docs" / "make_report_schema.py"))
     written = (ROOT / "docs" / "latency-report.schema.json").read_text(encoding="utf-8")
-    assert written == script["render"](), "run: python docs/make_report_schema.py"
+    assert written == make_report_schema.render(), "run: python docs/make_report_schema.py"

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from pinnace.latency import report
+from support.command_line import PINNACE
+from support.processes import interruptible
 
 BRIEF = ("--duration", "0.2", "--min-queries", "5", "--rounds", "2")
 
@@ -126,10 +128,11 @@ def test_another_process_at_work_raises_its_warning(pinnace, bundle: Path) -> No
 @pytest.mark.parametrize("scenario", ["single-stream", "server"])
 def test_ctrl_c_ends_it_without_a_crash(bundle: Path, scenario: str) -> None:
     # A load that raised through LoadGen's own code would end in a segmentation fault.
-    command = [sys.executable, "-m", "pinnace.cli.main", "bench", str(bundle), "--scenario", scenario]
-    process = subprocess.Popen(
-        [*command, "--duration", "4", "--progress"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    command = [*PINNACE, "bench", str(bundle), "--scenario", scenario]
+    with interruptible():
+        process = subprocess.Popen(
+            [*command, "--duration", "4", "--progress"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
     assert process.stderr is not None
     shown = b""
     while f"{scenario}:".encode() not in shown:

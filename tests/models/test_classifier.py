@@ -14,10 +14,11 @@ from PIL import Image
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Manifest
 from pinnace.models.classifier import Classifier
-from pinnace.models.errors import BundleError, CheckFailed, ImageError, PinnaceError, UsageError
+from pinnace.models.errors import BundleError, CheckFailed, ImageError, UsageError
 from pinnace.models.photographs import photographs
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.runtimes.base import RuntimeOptions
+from support.errors import refusal
 
 CAT = photographs()[0]
 
@@ -26,13 +27,6 @@ def rewrite(bundle: Bundle, **changes: object) -> Bundle:
     document: Manifest = dataclasses.replace(bundle.manifest, **changes)  # type: ignore[arg-type]
     (bundle.folder / "manifest.json").write_bytes(document.to_json())
     return Bundle.open(bundle.folder)
-
-
-def refusal(kind: type[PinnaceError], bundle: Bundle, *arguments: str) -> str:
-    with pytest.raises(kind) as caught:
-        Classifier(bundle, *arguments)
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 def expected_probabilities(tiny: torch.nn.Module) -> np.ndarray:
@@ -118,19 +112,21 @@ def test_every_variant_gives_the_same_classes(exported: Bundle) -> None:
 
 def test_a_model_without_labels_cannot_classify(own_copy: Bundle) -> None:
     bundle = rewrite(own_copy, labels=None)
-    assert refusal(UsageError, bundle) == "tiny has no labels, so it cannot classify"
+    assert refusal(UsageError, Classifier, bundle) == "tiny has no labels, so it cannot classify"
 
 
 def test_a_model_that_takes_no_image_cannot_classify(own_copy: Bundle) -> None:
     bundle = rewrite(own_copy, preprocess=None)
-    assert refusal(UsageError, bundle) == "tiny takes no image, so it cannot classify one"
+    assert refusal(UsageError, Classifier, bundle) == "tiny takes no image, so it cannot classify one"
 
 
 def test_a_variant_that_has_changed_is_not_loaded(own_copy: Bundle) -> None:
     variant = own_copy.manifest.variants[0]
     path = own_copy.path(variant.file)
     path.write_bytes(path.read_bytes() + b"\0")
-    assert refusal(CheckFailed, own_copy).startswith(f"{path} has changed since it was exported\n")
+    assert refusal(CheckFailed, Classifier, own_copy).startswith(
+        f"{path} has changed since it was exported\n"
+    )
 
 
 def test_labels_of_another_model_are_found_at_the_first_answer(own_copy: Bundle) -> None:
@@ -144,7 +140,7 @@ def test_labels_of_another_model_are_found_at_the_first_answer(own_copy: Bundle)
 
 def test_an_unknown_variant_and_an_unknown_runtime(exported: Bundle) -> None:
     known = ", ".join(variant.name for variant in exported.manifest.variants)
-    assert refusal(UsageError, exported, "onnx-fp64") == (
+    assert refusal(UsageError, Classifier, exported, "onnx-fp64") == (
         f"{exported.folder} has no variant onnx-fp64\n  expected: one of {known}\n  got: onnx-fp64"
     )
     with pytest.raises(UsageError) as caught:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pinnace.models.errors import UsageError
 from pinnace.models.labels import names_in, read_labels
+from support.errors import refusal
 
 NAMES = ("cat", "dog", "fish")
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(UsageError) as caught:
-        act()
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -165,10 +159,10 @@ def test_a_name_of_several_lines_becomes_one() -> None:
 
 
 def test_an_index_that_is_missing_or_comes_twice() -> None:
-    assert refusal(lambda: names_in({"0": "cat", "2": "fish"})) == (
+    assert refusal(UsageError, lambda: names_in({"0": "cat", "2": "fish"})) == (
         "the class names lack the index 1\n  expected: each of 0 to 1 once\n  got: 0, 2"
     )
-    assert refusal(lambda: names_in({"cat": 0, "dog": 0})).startswith(
+    assert refusal(UsageError, lambda: names_in({"cat": 0, "dog": 0})).startswith(
         "the class names have the index 0 twice\n"
     )
 
@@ -181,9 +175,9 @@ def test_data_that_holds_no_names(data: object) -> None:
 def test_a_json_file_that_is_none_or_holds_no_names(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.write_text("[cat, dog")
-    assert refusal(lambda: read_labels(path)).startswith(f"{path} is no JSON: Expecting value")
+    assert refusal(UsageError, lambda: read_labels(path)).startswith(f"{path} is no JSON: Expecting value")
     path.write_text('{"lr": 0.1}')
-    assert refusal(lambda: read_labels(path)) == (
+    assert refusal(UsageError, lambda: read_labels(path)) == (
         f"{path} holds no list of class names\n"
         '  expected: ["cat", "dog"], {"0": "cat", "1": "dog"} or {"cat": 0, "dog": 1}, '
         "or one of these under names, class_names, classes"
@@ -191,14 +185,16 @@ def test_a_json_file_that_is_none_or_holds_no_names(tmp_path: Path) -> None:
 
 
 def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
-    assert refusal(lambda: read_labels(tmp_path / "none.txt")) == (
+    assert refusal(UsageError, lambda: read_labels(tmp_path / "none.txt")) == (
         f"{tmp_path}/none.txt cannot be read as labels: "
         f"[Errno 2] No such file or directory: '{tmp_path}/none.txt'"
     )
     (tmp_path / "empty.txt").touch()
-    assert refusal(lambda: read_labels(tmp_path / "empty.txt")) == (f"{tmp_path}/empty.txt holds no labels")
+    assert refusal(UsageError, lambda: read_labels(tmp_path / "empty.txt")) == (
+        f"{tmp_path}/empty.txt holds no labels"
+    )
     (tmp_path / "image.txt").write_bytes(b"\xff\xd8\xff")
-    assert refusal(lambda: read_labels(tmp_path / "image.txt")) == (
+    assert refusal(UsageError, lambda: read_labels(tmp_path / "image.txt")) == (
         f"{tmp_path}/image.txt cannot be read as labels: "
         "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
     )

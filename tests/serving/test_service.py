@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+
+from support.tiny_bundle import encode
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
@@ -16,8 +17,8 @@ def test_health(client: httpx.Client, path: str) -> None:
     assert client.get(path).status_code == 200
 
 
-def test_metrics_count_our_route(client: httpx.Client, tools: dict[str, Callable[..., Any]]) -> None:
-    client.post("/classify", content=tools["encode"]((1, 2, 3)))
+def test_metrics_count_our_route(client: httpx.Client) -> None:
+    client.post("/classify", content=encode((1, 2, 3)))
     response = client.get("/metrics")
     assert response.status_code == 200
     counted = [line for line in response.text.splitlines() if 'endpoint="/classify"' in line]
@@ -65,11 +66,9 @@ def references(value: Any) -> Any:
             yield from references(item)
 
 
-def test_the_answer_has_the_keys_that_docs_json_promises(
-    client: httpx.Client, tools: dict[str, Callable[..., Any]]
-) -> None:
+def test_the_answer_has_the_keys_that_docs_json_promises(client: httpx.Client) -> None:
     promised = client.get("/docs.json").json()["components"]["schemas"]["Answer"]
-    answer = client.post("/classify", content=tools["encode"]((1, 2, 3))).json()
+    answer = client.post("/classify", content=encode((1, 2, 3))).json()
     assert list(answer) == promised["required"]
     assert list(answer["timing_ms"]) == promised["properties"]["timing_ms"]["required"]
 

@@ -25,7 +25,7 @@ class Cuda:
 
     def __init__(self, *, memory: int = 1 << 30) -> None:
         self.live: dict[int, np.ndarray] = {}
-        self.streams: dict[int, list[Callable[[], None]]] = {}
+        self.streams: dict[int, list[Callable[[], object]]] = {}
         self.memory = memory
         self.name, self.capability, self.failure = b"Imitation GPU\0\0", (8, 7), 0
 
@@ -85,8 +85,8 @@ class Engine:
     def __init__(self, trt: Any, cuda: Cuda, onnx: str, batch: tuple[int, int]) -> None:
         self._trt, self._cuda, self._batch = trt, cuda, batch
         self._session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-        self._inputs = {value.name: value.shape for value in self._session.get_inputs()}
-        self._outputs = {value.name: value.shape for value in self._session.get_outputs()}
+        self._inputs: dict[str, list[Any]] = {put.name: put.shape for put in self._session.get_inputs()}
+        self._outputs: dict[str, list[Any]] = {put.name: put.shape for put in self._session.get_outputs()}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
         self.num_io_tensors = len(self._inputs) + len(self._outputs)
@@ -95,7 +95,7 @@ class Engine:
         return self
 
     def get_tensor_name(self, index: int) -> str:
-        return [*self._inputs, *self._outputs][index]
+        return (list(self._inputs) + list(self._outputs))[index]
 
     def get_tensor_dtype(self, name: str) -> Any:
         return self._trt.float32

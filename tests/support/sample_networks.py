@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,9 +26,10 @@ class Tiny(nn.Module):
         self.head = nn.Linear(6, num_classes)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        return self.drop(self.norm(self.stem(x)).relu().mean((2, 3)))
+        features: torch.Tensor = self.drop(self.norm(self.stem(x)).relu().mean((2, 3)))
+        return features
 
-    def forward(self, x: torch.Tensor):
+    def forward(self, x: torch.Tensor) -> Any:
         return self.head(self.features(x))
 
 
@@ -36,7 +38,7 @@ class Grey(Tiny):
 
 
 class Branching(Tiny):
-    def forward(self, x: torch.Tensor):
+    def forward(self, x: torch.Tensor) -> Any:
         features = self.features(x)
         if x.mean() > 0:
             features = -3 * features
@@ -44,54 +46,54 @@ class Branching(Tiny):
 
 
 class Random(Tiny):
-    def forward(self, x: torch.Tensor):
+    def forward(self, x: torch.Tensor) -> Any:
         return super().forward(x) + torch.rand(())
 
 
 class NotANumber(Tiny):
-    def forward(self, x: torch.Tensor):
+    def forward(self, x: torch.Tensor) -> Any:
         return super().forward(x).log()
 
 
 class Pair(Tiny):
-    def forward(self, x: torch.Tensor):
+    def forward(self, x: torch.Tensor) -> Any:
         features = self.features(x)
         return self.head(features), features
 
 
 class Named(Tiny):
-    def forward(self, x: torch.Tensor):
+    def forward(self, x: torch.Tensor) -> Any:
         features = self.features(x)
         return {"scores": self.head(features), "embedding": features}
 
 
 class Talkative(Tiny):
-    def forward(self, x: torch.Tensor):
+    def forward(self, x: torch.Tensor) -> Any:
         return {"scores": super().forward(x), "remark": "a cat, I think"}
 
 
 class FixedBatch(Tiny):
-    def forward(self, x: torch.Tensor):
+    def forward(self, x: torch.Tensor) -> Any:
         return super().forward(x).reshape(1, 5)
 
 
 class OneNumber(Tiny):
-    def forward(self, x: torch.Tensor):
+    def forward(self, x: torch.Tensor) -> Any:
         return super().forward(x).mean()
 
 
 class Summing(Tiny):
-    def forward(self, x: torch.Tensor):
+    def forward(self, x: torch.Tensor) -> Any:
         return super().forward(x).sum(0, keepdim=True)
 
 
 class Wandering(Tiny):
-    def forward(self, x: torch.Tensor):
+    def forward(self, x: torch.Tensor) -> Any:
         return self.features(x)[:, : 1 + int(x.mean() > 0)]
 
 
 class LargeInput(Tiny):
-    def forward(self, x: torch.Tensor):
+    def forward(self, x: torch.Tensor) -> Any:
         return self.head(nn.functional.avg_pool2d(self.stem(x), 64).flatten(1))
 
 

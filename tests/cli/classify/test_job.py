@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from PIL import Image
 
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
+from support.command_line import PINNACE
+from support.processes import interruptible
 
 IMAGES = 300
-PINNACE = [sys.executable, "-m", "pinnace.cli.main"]
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +52,7 @@ def where(request: pytest.FixtureRequest) -> list[object]:
     """Ask the bundle, or the server of it."""
     if request.param == "bundle":
         return ["--bundle", request.getfixturevalue("bundle")]
-    return ["--url", request.getfixturevalue("server")]
+    return ["--url", request.getfixturevalue("server").url]
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -151,18 +151,9 @@ def test_a_row_that_was_cut_off_is_written_again(pinnace, where, photos, tmp_pat
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_goes_on(pinnace, where, photos, tmp_path, sign) -> None:
     out = tmp_path / "rows.jsonl"
-    command = [
-        sys.executable,
-        "-m",
-        "pinnace.cli.main",
-        "classify",
-        photos,
-        *where,
-        "-o",
-        out,
-        "--progress",
-    ]
-    process = subprocess.Popen([*map(str, command), "--concurrency", "1"], stderr=subprocess.PIPE, text=True)
+    command = [*PINNACE, "classify", photos, *where, "-o", out, "--progress", "--concurrency", "1"]
+    with interruptible():
+        process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and (not out.exists() or out.read_bytes().count(b"\n") < 20):
         time.sleep(0.001)
@@ -266,7 +257,8 @@ def test_interrupting_a_server_that_hangs(stub, photos, tmp_path) -> None:
     stub.plan(*[stub.hang] * 16)
     out = tmp_path / "rows.jsonl"
     command = [*PINNACE, "classify", photos, "--url", stub.url, "-o", out]
-    process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True)
+    with interruptible():
+        process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and len(stub.requests) < 16:
         time.sleep(0.01)

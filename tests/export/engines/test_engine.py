@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnx
@@ -22,12 +20,14 @@ from pinnace.export.validation.verify import verify_bundle
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import EngineInfo, Tolerance
 from pinnace.models.bundle.signature import Signature, TensorSpec
-from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, PinnaceError, UsageError
+from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.runtimes import cuda as cuda_api
 from pinnace.models.runtimes import open_bundle, open_variant
 from pinnace.models.runtimes.tensorrt import TensorRt
 from pinnace.models.runtimes.tensorrt_rtx import TensorRtRtx
+from support import imitation_gpu
+from support.errors import refusal
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT RTX has no wheel for this machine")
 
@@ -37,13 +37,6 @@ without_gpu = pytest.mark.skipif(NO_GPU is None, reason="there is a GPU here")
 INPUT = TensorSpec("x", "float32", ("batch", 3, 8, 8))
 OUTPUT = TensorSpec("y", "float32", ("batch", 3, 8, 8))
 SIGNATURE = Signature((INPUT,), (OUTPUT,))
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 def one_node(path: Path, operator: str, *, domain: str = "", name: str = "the_node") -> Path:
@@ -68,7 +61,7 @@ def bundle(precisions: Bundle, tmp_path: Path) -> Bundle:
 
 
 @pytest.fixture
-def gpu(imitation_gpu: ModuleType, bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
+def gpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
     """An imitated GPU on which every engine answers as the fp32 file does; the builder stays the real one."""
     cuda = imitation_gpu.Cuda()
     monkeypatch.setattr(cuda_api, "bindings", lambda: cuda)

@@ -21,9 +21,7 @@ Write = Callable[[ExportRequest], tuple[Path, ExportedFiles]]
 
 
 @pytest.fixture(scope="session")
-def written(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Write:
+def written(tmp_path_factory: pytest.TempPathFactory) -> Write:
     """Loads and writes what is asked for, once, in this interpreter: a folder, and what was learnt."""
 
     @functools.cache

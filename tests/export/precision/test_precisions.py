@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +24,10 @@ from pinnace.export.validation.verify import passed, verify_bundle
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Tolerance
-from pinnace.models.errors import CheckFailed, PinnaceError, UsageError
+from pinnace.models.errors import CheckFailed, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.variant_name import VariantName
+from support.errors import refusal
 
 CPU = targets.read("cpu")
 # The logits of a network with random weights lie close together, so its int8 is allowed more.
@@ -35,13 +35,6 @@ LOOSE = dataclasses.replace(CPU.tolerance["int8"], max_mean_rel=0.2)
 CPU = dataclasses.replace(CPU, tolerance=CPU.tolerance | {"int8": LOOSE})
 CONVERSIONS = all_formats()["onnx"].conversions
 VARIANTS = tuple(VariantName("onnx", kind) for kind in ("fp32", *CONVERSIONS))
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 @pytest.fixture(scope="module")

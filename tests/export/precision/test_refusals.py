@@ -24,8 +24,9 @@ from pinnace.export.precision import gptq, sensitivity
 from pinnace.export.request import ExportRequest
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
-from pinnace.models.errors import CheckFailed, PinnaceError
+from pinnace.models.errors import CheckFailed
 from pinnace.models.variant_name import VariantName
+from support.errors import refusal
 
 Export = Callable[..., tuple[int, str]]
 Floats = npt.NDArray[np.float32]
@@ -45,13 +46,6 @@ max_rel = 1e-3
 [tolerance.int8]
 photographs_only = true
 """
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 @pytest.fixture(scope="module")

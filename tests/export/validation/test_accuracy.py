@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +16,11 @@ from pinnace.export.image_folder import Classes, order_note, read_image_folder
 from pinnace.export.validation.accuracy import Accuracy, Count, check_drop, evaluate_bundle, wilson
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
-from pinnace.models.errors import CheckFailed, PinnaceError, UsageError
+from pinnace.models.errors import CheckFailed, UsageError
 from pinnace.models.image.decode import open_image
+from support.errors import refusal
 
 LABELS = ("cat", "Dog House", "crane", "sea-lion", "crane")
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 # Counting.

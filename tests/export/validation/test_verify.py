@@ -16,16 +16,10 @@ from pinnace.cli import main
 from pinnace.export.validation.verify import Verdict, check_preprocessing, passed, verify_bundle
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError
+from pinnace.models.errors import BundleError, CheckFailed, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.runtimes import runtimes_for
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    assert type(caught.value) is kind
-    return str(caught.value)
+from support.errors import refusal
 
 
 def flip_last_byte(path: Path) -> None:

@@ -23,11 +23,12 @@ from pinnace.export.worker import inspect_model
 from pinnace.export.worker.main import export_files
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
-from pinnace.models.errors import PinnaceError, SourceError, UsageError
+from pinnace.models.errors import SourceError, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.runtimes import open_variant
 from pinnace.models.variant_name import VariantName
+from support.errors import refusal
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -96,13 +97,6 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bund
         return export_bundle(dataclasses.replace(request, **changes), CPU, tmp_path / "out.bundle")  # type: ignore[arg-type]
 
     return export
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 def specs(bundle: Bundle) -> tuple[list[str], list[str]]:

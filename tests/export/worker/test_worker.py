@@ -17,6 +17,8 @@ from pinnace.models.bundle import golden
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.image.preprocess import Preprocess
+from support import sample_networks
+from support.errors import refusal
 
 GREY = Preprocess((16, 16), "bilinear", (16, 16), "L", (0.5,), (0.25,))
 
@@ -42,17 +44,10 @@ def export(tiny_request: ExportRequest, tmp_path: Path) -> Export:
     return run
 
 
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    assert type(caught.value) is kind
-    return str(caught.value)
-
-
 def test_the_golden_outputs_are_those_of_eval_mode_although_the_factory_leaves_train_mode(
-    export: Export, tmp_path: Path, tiny: torch.nn.Module, networks: object
+    export: Export, tmp_path: Path, tiny: torch.nn.Module
 ) -> None:
-    assert networks.Tiny().training  # type: ignore[attr-defined]
+    assert sample_networks.Tiny().training
     result = export("Tiny")
     inputs, outputs = golden.read(tmp_path / golden.FILE)
     assert list(inputs) == ["input"]
@@ -110,15 +105,15 @@ def test_a_model_with_several_outputs_names_them_and_is_no_classifier(
     assert not result.is_classifier
 
 
-def test_a_grey_model_gets_one_channel(export: Export, tmp_path: Path, networks: object) -> None:
-    torch.save(networks.Grey().state_dict(), tmp_path / "grey.pt")  # type: ignore[attr-defined]
+def test_a_grey_model_gets_one_channel(export: Export, tmp_path: Path) -> None:
+    torch.save(sample_networks.Grey().state_dict(), tmp_path / "grey.pt")
     result = export("Grey", source=f"file:{tmp_path}/grey.pt", preprocess=GREY)
     assert str(result.signature.inputs[0]) == "input=float32[batch,1,16,16]"
     assert golden.read(tmp_path / golden.FILE)[0]["input"].shape == (10, 1, 16, 16)
 
 
-def test_num_classes_reaches_the_factory(export: Export, tmp_path: Path, networks: object) -> None:
-    torch.save(networks.Tiny(num_classes=9).state_dict(), tmp_path / "nine.pt")  # type: ignore[attr-defined]
+def test_num_classes_reaches_the_factory(export: Export, tmp_path: Path) -> None:
+    torch.save(sample_networks.Tiny(num_classes=9).state_dict(), tmp_path / "nine.pt")
     result = export("Tiny", source=f"file:{tmp_path}/nine.pt", num_classes=9)
     assert str(result.signature.outputs[0]) == "logits=float32[batch,9]"
 

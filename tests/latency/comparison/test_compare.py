@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,12 @@ from pinnace.latency.comparison import bootstrap, conditions
 from pinnace.latency.comparison.compare import compare, failures
 from pinnace.latency.report import LatencyReport, Samples
 from pinnace.models.errors import UsageError
-
-MAKE = runpy.run_path(str(Path(__file__).parents[2] / "support" / "make_report.py"))
+from support import reports
 
 
 def report(factor: float = 1.0, seed: int = 0) -> LatencyReport:
-    row = MAKE["result"]
-    made: LatencyReport = MAKE["report"](
+    row = reports.result
+    made: LatencyReport = reports.report(
         row(median_ms=10 * factor, seed=seed), row("onnx-int8", "openvino", median_ms=5, seed=seed + 50)
     )
     return made
@@ -74,7 +72,7 @@ def test_very_many_latencies_are_done_in_time() -> None:
 
 def test_shared_rows_and_their_ratios() -> None:
     after = report(1.2, seed=1)
-    lonely = MAKE["result"]("onnx-fp16", "onnxruntime")
+    lonely = reports.result("onnx-fp16", "onnxruntime")
     rows = compare([report(), replace(after, results=(lonely, *after.results))], ["a", "b"])
     assert [row.name for row in rows] == [
         "resnet50 onnx-fp32 onnxruntime single-stream",
@@ -102,8 +100,8 @@ def test_reports_without_single_latencies_have_no_intervals() -> None:
 def test_a_single_row_each_is_compared_whatever_it_is() -> None:
     (row,) = compare(
         [
-            MAKE["report"](MAKE["result"]()),
-            MAKE["report"](MAKE["result"]("onnx-int8", "openvino", median_ms=5.0)),
+            reports.report(reports.result()),
+            reports.report(reports.result("onnx-int8", "openvino", median_ms=5.0)),
         ],
         ["a", "b"],
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,23 +10,16 @@ from typing import Any
 import pytest
 
 from pinnace.latency.report import Caveat, LatencyReport
+from support import browser, reports
 
-TESTS = Path(__file__).parents[2]
-BROWSER = runpy.run_path(str(TESTS / "serving" / "browser" / "conftest.py"))
 HOSTILE = "<img src=x onerror=alert(1)>|`\"'&</title></style><script>alert(2)</script>\x1b[31m"
 
 
 @pytest.fixture(scope="session")
-def make() -> dict[str, Callable[..., Any]]:
-    """`result` and `report` of the bench's tests."""
-    return runpy.run_path(str(TESTS / "support" / "make_report.py"))
-
-
-@pytest.fixture(scope="session")
-def matrix(make: dict[str, Callable[..., Any]]) -> LatencyReport:
+def matrix() -> LatencyReport:
     """Two rows of one scenario, and the server scenario."""
-    row = make["result"]
-    report = make["report"](
+    row = reports.result
+    report = reports.report(
         row(), row("onnx-int8", "openvino", median_ms=5.0, seed=1), row(scenario="server", count=400)
     )
     return replace(report, settings=replace(report.settings, max_p99_ms=30.0))
@@ -53,15 +44,9 @@ def hostile(matrix: LatencyReport) -> LatencyReport:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Chromium; not for the whole session, because while playwright runs, no test can run an event loop."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("Chromium is not installed; on Debian: apt-get install chromium")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=program, headless=True, args=BROWSER["ARGUMENTS"])
-        yield browser
-        browser.close()
+    """Chromium, for the tests of one file."""
+    with browser.chromium() as running:
+        yield running
 
 
 @pytest.fixture
@@ -71,7 +56,7 @@ def look(chromium: Any) -> Iterator[Callable[..., Any]]:
     contexts = []
 
     def look(path: Path, size: str = "wide", scheme: str = "light") -> Any:
-        width, height = BROWSER["SIZES"][size]
+        width, height = browser.SIZES[size]
         contexts.append(
             chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         )
@@ -94,16 +79,3 @@ def look(chromium: Any) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert complaints == []
-
-
-@pytest.fixture(scope="session")
-def check_looks() -> Callable[[Any], None]:
-    """Nothing to scroll sideways, and every text can be read."""
-
-    def check(page: Any) -> None:
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        contrasts = page.evaluate(BROWSER["CONTRASTS"])
-        assert len(contrasts) > 5
-        assert [pair for pair in contrasts if pair[1] < 4.5] == []
-
-    return check

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,6 +14,7 @@ from pinnace.latency.reports import markdown, spreadsheet
 from pinnace.latency.reports.scale import Scale, fit, label, wants_log
 from pinnace.latency.reports.write import check_ending, write_report
 from pinnace.models.errors import UsageError
+from support import reports
 
 
 def test_markdown(matrix: LatencyReport) -> None:
@@ -47,8 +46,8 @@ def test_csv(matrix: LatencyReport) -> None:
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)"])
-def test_a_name_is_no_formula(make: dict[str, Callable[..., Any]], name: str) -> None:
-    report = make["report"](replace(make["result"](), model=name))
+def test_a_name_is_no_formula(name: str) -> None:
+    report = reports.report(replace(reports.result(), model=name))
     (row,) = csv.DictReader(io.StringIO(spreadsheet.render(report)))
     assert row["model"] == "'" + name
 

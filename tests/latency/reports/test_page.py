@@ -15,17 +15,10 @@ from pinnace.latency.comparison.compare import compare
 from pinnace.latency.report import LatencyReport, Samples, State
 from pinnace.latency.reports import page
 from pinnace.latency.reports.write import write_report
+from support import reports
+from support.browser import WORDS_OUTSIDE, check_looks
 
 # Words that are drawn outside of their picture.
-OUTSIDE = """() => [...document.querySelectorAll('figure > svg')].filter(e => e.checkVisibility()).flatMap(
-  svg => {
-    const frame = svg.getBoundingClientRect();
-    return [...svg.querySelectorAll('text')].filter(word => {
-      const box = word.getBoundingClientRect();
-      return box.left < frame.left - 1 || box.right > frame.right + 1
-        || box.top < frame.top - 1 || box.bottom > frame.bottom + 1;
-    }).map(word => word.textContent);
-  })"""
 HOSTILE = "<img src=x onerror=alert(3)>"
 LOOKS = [("wide", "light"), ("wide", "dark"), ("narrow", "light"), ("narrow", "dark")]
 
@@ -40,7 +33,6 @@ def test_every_picture_is_there_and_can_be_read(
     matrix: LatencyReport,
     tmp_path: Path,
     look: Callable[..., Any],
-    check_looks: Callable[[Any], None],
     size: str,
     scheme: str,
 ) -> None:
@@ -54,7 +46,7 @@ def test_every_picture_is_there_and_can_be_read(
     )
     assert len(seen) == len(kinds)
     assert min(seen) > (280 if size == "narrow" else 700)
-    assert here.evaluate(OUTSIDE) == []
+    assert here.evaluate(WORDS_OUTSIDE) == []
     check_looks(here)
 
 
@@ -106,11 +98,11 @@ def test_a_report_of_nothing(matrix: LatencyReport) -> None:
 @pytest.mark.parametrize(
     "latencies", [(5.0,), (5.0, 5.0, 5.0), (0.001, 900.0), tuple(float(i + 1) for i in range(20_000))]
 )
-def test_few_equal_and_very_many_latencies(make: dict[str, Callable[..., Any]], latencies: Any) -> None:
+def test_few_equal_and_very_many_latencies(latencies: Any) -> None:
     row = replace(
-        make["result"](), latencies=Samples(tuple(i / 100 for i in range(len(latencies))), tuple(latencies))
+        reports.result(), latencies=Samples(tuple(i / 100 for i in range(len(latencies))), tuple(latencies))
     )
-    text = page.render(make["report"](row))
+    text = page.render(reports.report(row))
     assert "NaN" not in text
     assert "inf" not in re.sub(r"\binfer\b", "", text.partition("<body>")[2])
     assert len(text) < 400_000
@@ -122,7 +114,6 @@ def test_a_comparison(
     hostile: LatencyReport,
     tmp_path: Path,
     look: Callable[..., Any],
-    check_looks: Callable[[Any], None],
     size: str,
     scheme: str,
 ) -> None:
@@ -133,5 +124,5 @@ def test_a_comparison(
     here = look(path, size, scheme)
     assert here.locator("figure.ratios").count() == 3
     assert here.locator("img, script").count() == 0
-    assert here.evaluate(OUTSIDE) == []
+    assert here.evaluate(WORDS_OUTSIDE) == []
     check_looks(here)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,21 +13,21 @@ from pinnace.latency.numbers import number
 from pinnace.latency.report import Caveat, Failure, LatencyReport
 from pinnace.latency.reports.write import write_report
 from pinnace.latency.suites import suite
-
-OUTSIDE = runpy.run_path(str(Path(__file__).with_name("test_page.py")))["OUTSIDE"]
+from support import reports
+from support.browser import WORDS_OUTSIDE, check_looks
 
 
 @pytest.fixture(scope="session")
-def classic(make: dict[str, Callable[..., Any]]) -> LatencyReport:
+def classic() -> LatencyReport:
     """Made-up figures of the classic suite, whose last network failed."""
     rows, results = suite.read("classic").rows, []
     for scenario, batch in (("single-stream", 1), ("offline", 8)):
         for place, row in enumerate(rows[:-1]):
-            result = make["result"](scenario=scenario, median_ms=5.0 * 1.5**place * batch, count=40)
+            result = reports.result(scenario=scenario, median_ms=5.0 * 1.5**place * batch, count=40)
             assert row.edges is not None
             about = replace(result, model=row.name, source=row.source, ratio=None, batch=batch)
             results.append(replace(about, input={"input": (batch, 3, *row.edges)}))
-    made = make["report"](*results)
+    made = reports.report(*results)
     settings = replace(made.settings, suite="classic", scenarios=("single-stream", "offline"))
     notes = {row.name: row.note for row in rows}
     failed = (Failure("yolov3-tiny-416", None, "out of memory"),)
@@ -40,7 +39,6 @@ def test_a_suite(
     classic: LatencyReport,
     tmp_path: Path,
     look: Callable[..., Any],
-    check_looks: Callable[[Any], None],
     size: str,
     scheme: str,
 ) -> None:
@@ -58,7 +56,7 @@ def test_a_suite(
     assert lines.nth(12).locator("td").nth(2).inner_text() == "failed"
     assert "yolov3-tiny-416: out of memory" in here.inner_text("body")
     assert here.locator("figure.suite svg:visible circle").count() > 60
-    assert here.evaluate(OUTSIDE) == []
+    assert here.evaluate(WORDS_OUTSIDE) == []
     check_looks(here)
 
 
@@ -70,7 +68,6 @@ def test_an_index(
     hostile: LatencyReport,
     tmp_path: Path,
     look: Callable[..., Any],
-    check_looks: Callable[[Any], None],
     size: str,
     scheme: str,
 ) -> None:
@@ -103,7 +100,7 @@ def test_an_index(
         assert Path(here.evaluate("url => decodeURIComponent(new URL(url).pathname)", where)).is_file()
     assert "Jetson Orin Nano" in here.inner_text("h2:text-is('resnet50') + div")
     assert here.locator("img, script").count() == 0
-    assert here.evaluate(OUTSIDE) == []
+    assert here.evaluate(WORDS_OUTSIDE) == []
     check_looks(here)
 
 

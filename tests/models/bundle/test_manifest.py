@@ -24,6 +24,7 @@ from pinnace.models.bundle.manifest import (
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.errors import BundleError
 from pinnace.models.image.preprocess import Preprocess
+from support.errors import refusal
 
 SPEC = TensorSpec("input", "float32", ("batch", 3, 16, 16))
 FULL = Manifest(
@@ -58,12 +59,6 @@ def write(folder: Path, data: dict[str, Any] | bytes) -> Path:
     content = data if isinstance(data, bytes) else json.dumps(data).encode()
     (folder / "manifest.json").write_bytes(content)
     return folder
-
-
-def refusal(folder: Path) -> str:
-    with pytest.raises(BundleError) as caught:
-        manifest.read(folder)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +105,7 @@ def test_a_folder_without_a_manifest(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     path = tmp_path / folder
-    assert refusal(path) == (
+    assert refusal(BundleError, manifest.read, path) == (
         f"{path} is not a bundle: it has no manifest.json\n"
         f"  help: make one with: pinnace export SOURCE -o {path}"
     )
@@ -119,7 +114,7 @@ def test_a_folder_without_a_manifest(tmp_path: Path, folder: str) -> None:
 @pytest.mark.parametrize(("version", "got"), [(2, "2"), (0, "0"), ("1", "1"), (None, "None")])
 def test_another_schema_version(tmp_path: Path, version: object, got: str) -> None:
     write(tmp_path, json.loads(FULL.to_json()) | {"schema_version": version})
-    assert refusal(tmp_path) == (
+    assert refusal(BundleError, manifest.read, tmp_path) == (
         f"{tmp_path}/manifest.json has a schema version that this pinnace cannot read\n"
         f"  expected: 1\n  got: {got}\n"
         "  help: export the model again, or use the pinnace that wrote the bundle"
@@ -128,7 +123,7 @@ def test_another_schema_version(tmp_path: Path, version: object, got: str) -> No
 
 def test_another_schema_version_is_named_before_what_it_changed(tmp_path: Path) -> None:
     write(tmp_path, {"schema_version": 2, "name": ["quite", "other"]})
-    assert "schema version" in refusal(tmp_path)
+    assert "schema version" in refusal(BundleError, manifest.read, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +142,7 @@ def test_another_schema_version_is_named_before_what_it_changed(tmp_path: Path) 
     ids=["empty", "cut short", "no text", "no object", "fields missing", "a field deep inside"],
 )
 def test_a_damaged_manifest_names_the_place(tmp_path: Path, content: bytes, reason: str) -> None:
-    message = refusal(write(tmp_path, content))
+    message = refusal(BundleError, manifest.read, write(tmp_path, content))
     assert message.startswith(f"{tmp_path}/manifest.json is damaged: {reason}")
     assert message.endswith("\n  help: export the model again")
     assert len(message.splitlines()) == 2
@@ -156,7 +151,7 @@ def test_a_damaged_manifest_names_the_place(tmp_path: Path, content: bytes, reas
 def test_a_preprocessing_that_makes_no_sense_is_damage_too(tmp_path: Path) -> None:
     data = json.loads(FULL.to_json())
     data["preprocess"]["mean"] = [0.5]
-    assert refusal(write(tmp_path, data)) == (
+    assert refusal(BundleError, manifest.read, write(tmp_path, data)) == (
         f"{tmp_path}/manifest.json is damaged: mean does not fit the channels\n"
         "  expected: a tuple of 3 finite numbers, one for each channel of RGB\n"
         "  got: (0.5,)\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import threading
@@ -18,6 +19,7 @@ from PIL import Image
 from pinnace.models.errors import ImageError, ImageTooLarge, UnsupportedImage, UsageError
 from pinnace.models.image.decode import FORMATS, open_image
 from pinnace.models.image.preprocess import Preprocess
+from support.errors import error_of
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
 
@@ -33,10 +35,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT"
 
 
-def refusal(source: object, **options: object) -> ImageError:
-    with pytest.raises(ImageError) as caught:
-        open_image(source, **options)  # type: ignore[arg-type]
-    return caught.value
+refused = functools.partial(error_of, ImageError, open_image)
 
 
 # --- what is accepted -------------------------------------------------------------------------------------
@@ -111,7 +110,7 @@ def test_many_threads() -> None:
 
 @pytest.mark.parametrize("empty", [b"", bytearray()])
 def test_nothing(empty: bytes) -> None:
-    error = refusal(empty)
+    error = refused(empty)
     assert (type(error), str(error)) == (ImageError, "the image is empty")
 
 
@@ -120,7 +119,7 @@ def test_nothing(empty: bytes) -> None:
     [b"hello world", b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/'/>", b"\0" * 100, b"\xff"],
 )
 def test_bytes_of_no_accepted_type(data: bytes) -> None:
-    error = refusal(data)
+    error = refused(data)
     assert type(error) is UnsupportedImage
     assert str(error) == (
         "the bytes are of no image type that is accepted\n"
@@ -130,7 +129,7 @@ def test_bytes_of_no_accepted_type(data: bytes) -> None:
 
 
 def test_a_type_that_is_switched_off() -> None:
-    error = refusal(encoded("GIF"), formats=("png", "JPEG"))
+    error = refused(encoded("GIF"), formats=("png", "JPEG"))
     assert str(error) == (
         "the bytes are of no image type that is accepted\n"
         "  expected: PNG, JPEG\n"
@@ -149,7 +148,7 @@ def test_another_type_may_be_accepted() -> None:
 def test_an_image_that_is_cut_short(kind: str) -> None:
     data = encoded(kind)
     for length in (len(data) // 2, len(data) // 5, 20):
-        error = refusal(data[:length])
+        error = refused(data[:length])
         assert type(error) is ImageError
         assert error.message == f"the {kind} image is damaged or cut short"
         assert error.got
@@ -157,10 +156,10 @@ def test_an_image_that_is_cut_short(kind: str) -> None:
 
 def test_the_whole_message_of_a_damaged_image() -> None:
     data = encoded("JPEG")
-    assert str(refusal(data[: len(data) // 2])).startswith(
+    assert str(refused(data[: len(data) // 2])).startswith(
         "the JPEG image is damaged or cut short\n  got: image file is truncated ("
     )
-    assert str(refusal(b"BM" + b"\0" * 60)) == (
+    assert str(refused(b"BM" + b"\0" * 60)) == (
         "the BMP image is damaged or cut short\n  got: Unsupported BMP header type (0)"
     )
 
@@ -186,18 +185,18 @@ def test_damage_is_an_image_or_an_image_error(data: st.DataObject, kind: str) ->
 def test_a_true_beginning_and_any_end(tail: bytes, kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        refusal(encoded(kind)[:16] + tail, max_pixels=1_000_000)
+        refused(encoded(kind)[:16] + tail, max_pixels=1_000_000)
 
 
 def test_too_many_pixels_are_refused_before_anything_is_decoded() -> None:
-    error = refusal(png_header(20_000, 6_000))
+    error = refused(png_header(20_000, 6_000))
     assert type(error) is ImageTooLarge
     assert str(error) == (
         "the image has 20000 x 6000 = 120,000,000 pixels\n  expected: at most 100,000,000 pixels"
     )
     assert open_image(PIXELS, max_pixels=37 * 53).size == (53, 37)
     for source in (PIXELS, Image.fromarray(PIXELS), encoded("PNG")):
-        assert str(refusal(source, max_pixels=37 * 53 - 1)) == (
+        assert str(refused(source, max_pixels=37 * 53 - 1)) == (
             "the image has 53 x 37 = 1,961 pixels\n  expected: at most 1,960 pixels"
         )
 
@@ -215,7 +214,7 @@ def test_pillows_own_limit_neither_warns_nor_counts(kind: str, monkeypatch: pyte
 
 def test_pillows_hard_limit_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
-    error = refusal(encoded("TIFF"))
+    error = refused(encoded("TIFF"))
     assert type(error) is ImageTooLarge
     assert str(error) == (
         "the TIFF image has more pixels than Pillow accepts\n"
@@ -233,7 +232,7 @@ def test_whatever_pillow_raises(raised: type[Exception], monkeypatch: pytest.Mon
 
     data = encoded("PNG")
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
-    assert str(refusal(data)) == "the PNG image is damaged or cut short\n  got: why"
+    assert str(refused(data)) == "the PNG image is damaged or cut short\n  got: why"
 
 
 def test_memory_that_does_not_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,21 +241,21 @@ def test_memory_that_does_not_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
 
     data = encoded("PNG")
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
-    error = refusal(data)
+    error = refused(data)
     assert type(error) is ImageTooLarge
     assert str(error) == "there is not enough memory to decode the PNG image"
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    assert str(refusal(tmp_path / "none.png")) == f"there is no file {tmp_path / 'none.png'}"
-    assert str(refusal(tmp_path)) == f"{tmp_path} is a directory, not an image file"
+    assert str(refused(tmp_path / "none.png")) == f"there is no file {tmp_path / 'none.png'}"
+    assert str(refused(tmp_path)) == f"{tmp_path} is a directory, not an image file"
     (tmp_path / "file").touch()
-    assert str(refusal(tmp_path / "file")) == "the image is empty"
+    assert str(refused(tmp_path / "file")) == "the image is empty"
     assert (
-        refusal(tmp_path / "file" / "below").message
+        refused(tmp_path / "file" / "below").message
         == f"the file {tmp_path / 'file' / 'below'} cannot be read"
     )
-    assert str(refusal("a\0b")) == "the file a\0b cannot be read\n  got: embedded null byte"
+    assert str(refused("a\0b")) == "the file a\0b cannot be read\n  got: embedded null byte"
 
 
 @pytest.mark.parametrize(

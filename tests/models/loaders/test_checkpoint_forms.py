@@ -20,12 +20,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pinnace.models.errors import PinnaceError, SourceError
+from pinnace.models.errors import SourceError
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.loaders.state_dict import find_weights, fit, plain_state
 from pinnace.models.loaders.unpickle import read
 from pinnace.models.source import Source
+from support.errors import refusal
 
 State = dict[str, torch.Tensor]
 
@@ -58,13 +59,6 @@ def loads(tmp_path: Path, workshop: Path, tiny: torch.nn.Module) -> Callable[...
 @pytest.fixture
 def state(tiny: torch.nn.Module) -> State:
     return {name: value.clone() for name, value in tiny.state_dict().items()}
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 Loads = Callable[..., LoadedModel]

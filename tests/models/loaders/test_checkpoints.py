@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pinnace.models.errors import CheckFailed, MissingDependency, PinnaceError, SourceError, UsageError
+from pinnace.models.errors import CheckFailed, MissingDependency, SourceError, UsageError
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.loaders.state_dict import find_weights, plain_state
 from pinnace.models.loaders.unpickle import read
 from pinnace.models.source import Source
+from support.errors import refusal
 
 State = dict[str, torch.Tensor]
 ARCH = "sample_networks:Tiny"
@@ -54,13 +55,6 @@ def load_file(
 
 def read_state_dict(path: Path) -> State:
     return plain_state(dict(find_weights(read(path), path)[0]), path)  # type: ignore[call-overload]
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -243,7 +237,7 @@ def test_a_plain_pickle_that_would_run_code_runs_nothing(tmp_path: Path) -> None
 
 
 def test_a_pickled_module_is_refused_unless_its_author_is_trusted(
-    tmp_path: Path, workshop: Path, networks: object, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "whole.pt"
     monkeypatch.syspath_prepend(str(workshop))

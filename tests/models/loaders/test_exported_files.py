@@ -12,11 +12,12 @@ import torch
 import torchvision  # noqa: F401 -- its operators are called below
 
 from pinnace.models.bundle.signature import TensorSpec
-from pinnace.models.errors import PinnaceError, SourceError, UsageError
+from pinnace.models.errors import SourceError, UsageError
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest, OnnxFile
 from pinnace.models.loaders.file import kind_of
 from pinnace.models.source import Source
+from support.errors import refusal
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -40,13 +41,6 @@ def load_file(path: Path, **options: object) -> LoadedModel:
     loaded = load(LoadRequest(Source("file", str(path)), **options))  # type: ignore[arg-type]
     assert isinstance(loaded, LoadedModel)
     return loaded
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 def test_files_are_told_apart_by_their_content(exported_by_others: Path, tmp_path: Path) -> None:

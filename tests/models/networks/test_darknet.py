@@ -10,13 +10,14 @@ import torch
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from pinnace.models.errors import CheckFailed, PinnaceError, SourceError, UsageError
+from pinnace.models.errors import CheckFailed, SourceError, UsageError
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.networks.darknet import NETWORKS
 from pinnace.models.networks.layers import Conv, Detect, build, numbers, shapes
 from pinnace.models.source import Source
+from support.errors import refusal
 
 # Channels and stride of each output, as Darknet prints them for an image of 416 pixels.
 OUTPUTS = {
@@ -33,13 +34,6 @@ def load_darknet(text: str, **options: object) -> LoadedModel:
     loaded = load(LoadRequest(Source.parse(f"darknet:{text}"), **options))  # type: ignore[arg-type]
     assert isinstance(loaded, LoadedModel)
     return loaded
-
-
-def refusal(kind: type[PinnaceError], text: str, **options: object) -> str:
-    with pytest.raises(kind) as caught:
-        load_darknet(text, **options)
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -140,30 +134,36 @@ def test_a_route_takes_the_layers_that_the_published_table_names() -> None:
 def test_files_that_do_not_fit(tmp_path: Path) -> None:
     folder, path = str(tmp_path), tmp_path / "w.weights"
     source = "yolov2-tiny-voc@w.weights"
-    assert refusal(SourceError, source, folder=folder) == f"there is no file {path}"
+    assert refusal(SourceError, load_darknet, source, folder=folder) == f"there is no file {path}"
     path.write_bytes(b"abc")
-    assert "too short" in refusal(SourceError, source, folder=folder)
+    assert "too short" in refusal(SourceError, load_darknet, source, folder=folder)
     path.write_bytes(b"GIF89a..........")
-    assert "its version is out of range" in refusal(SourceError, source, folder=folder)
+    assert "its version is out of range" in refusal(SourceError, load_darknet, source, folder=folder)
     darknet_file(path, NETWORKS["yolov2-tiny-voc"].table(2))
-    assert refusal(SourceError, source, folder=folder) == (
+    assert refusal(SourceError, load_darknet, source, folder=folder) == (
         f"{path} does not fit the network\n"
         "  expected: 15867885 numbers\n"
         f"  got: {numbers(NETWORKS['yolov2-tiny-voc'].table(2))}\n"
         "  help: check the network's name and --num-classes"
     )
     path.write_bytes(path.read_bytes()[:-2])
-    assert "it is cut off" in refusal(SourceError, source, folder=folder, num_classes=2)
+    assert "it is cut off" in refusal(SourceError, load_darknet, source, folder=folder, num_classes=2)
     path.write_bytes(path.read_bytes()[:-2] + np.float32(np.nan).tobytes())
-    assert "not finite" in refusal(CheckFailed, source, folder=folder, num_classes=2)
+    assert "not finite" in refusal(CheckFailed, load_darknet, source, folder=folder, num_classes=2)
 
 
 def test_sources_that_do_not_say_enough_or_too_much() -> None:
-    assert "one of yolov2-tiny-voc, yolov2-tiny, yolov3-tiny, yolov3" in refusal(UsageError, "yolov9@none")
-    assert refusal(UsageError, "yolov3") == (
+    assert "one of yolov2-tiny-voc, yolov2-tiny, yolov3-tiny, yolov3" in refusal(
+        UsageError, load_darknet, "yolov9@none"
+    )
+    assert refusal(UsageError, load_darknet, "yolov3") == (
         "darknet:yolov3 does not say which weights, and none are downloaded\n"
         "  expected: darknet:yolov3@PATH, a file that Darknet wrote, or darknet:yolov3@none"
     )
-    assert "--arch does not apply" in refusal(UsageError, "yolov3@none", arch="x:y")
-    assert "--arg width does not apply" in refusal(UsageError, "yolov3@none", arguments={"width": 2})
-    assert "no number of classes" in refusal(UsageError, "yolov3@none", arguments={"num_classes": "x"})
+    assert "--arch does not apply" in refusal(UsageError, load_darknet, "yolov3@none", arch="x:y")
+    assert "--arg width does not apply" in refusal(
+        UsageError, load_darknet, "yolov3@none", arguments={"width": 2}
+    )
+    assert "no number of classes" in refusal(
+        UsageError, load_darknet, "yolov3@none", arguments={"num_classes": "x"}
+    )

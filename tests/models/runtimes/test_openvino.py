@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,11 +15,12 @@ import pytest
 from pinnace.export.validation.verify import verify_bundle
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Tolerance
-from pinnace.models.errors import BundleError, PinnaceError, UsageError
+from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.runtimes import all_runtimes, open_variant, readers_for, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 from pinnace.models.runtimes.openvino import OpenVino, import_openvino
 from pinnace.models.runtimes.openvino_bf16 import OpenVinoBf16
+from support.errors import refusal
 
 pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
 
@@ -48,13 +48,6 @@ assert "torch" not in sys.modules
 
 def images(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, 3, 16, 16)).astype(np.float32)
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 def opened(bundle: Bundle, runtime: str, **options: int) -> Runtime:

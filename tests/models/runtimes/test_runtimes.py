@@ -15,9 +15,10 @@ import torch
 
 from pinnace.models import runtimes
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, PinnaceError, UsageError
+from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, UsageError
 from pinnace.models.runtimes import all_runtimes, open_bundle, open_variant, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
+from support.errors import refusal
 
 Open = Callable[..., Runtime]
 SPEC = "input=float32[batch,3,16,16]"
@@ -56,13 +57,6 @@ def file(kind: type[Runtime], exported: Bundle) -> Path:
 def runtime(kind: type[Runtime], file: Path, exported: Bundle):
     with kind(file, exported.manifest.signature, RuntimeOptions(threads=2)) as opened:
         yield opened
-
-
-def refusal(error: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(error) as caught:
-        act()
-    assert type(caught.value) is error
-    return str(caught.value)
 
 
 def test_a_runtime_says_what_it_is(kind: type[Runtime]) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,15 @@ import pytest
 import torch
 
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.errors import BundleError, PinnaceError, UsageError
+from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.runtimes import all_runtimes, tensorrt
 from pinnace.models.runtimes import cuda as cuda_api
 from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.models.runtimes.cuda import CudaError
 from pinnace.models.runtimes.tensorrt import TensorRt
 from pinnace.models.runtimes.tensorrt_rtx import TensorRtRtx
+from support import imitation_gpu
+from support.errors import refusal
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT RTX has no wheel for this machine")
 
@@ -47,15 +48,8 @@ def images(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, 3, 16, 16)).astype(np.float32)
 
 
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    assert type(caught.value) is kind
-    return str(caught.value)
-
-
 @pytest.fixture
-def cuda(imitation_gpu: ModuleType, exported: Bundle, monkeypatch: pytest.MonkeyPatch) -> Any:
+def cuda(exported: Bundle, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An imitated GPU on which every engine is the tiny network, for batches of 2 to 16."""
     cuda = imitation_gpu.Cuda()
     monkeypatch.setattr(cuda_api, "bindings", lambda: cuda)

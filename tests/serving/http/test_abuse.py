@@ -6,7 +6,6 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,15 @@ import httpx
 import psutil
 import pytest
 
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import encode
 
 HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\n"
 
 
 @pytest.fixture(autouse=True)
-def _served_afterwards(client: httpx.Client, tools: Tools) -> Any:
+def _served_afterwards(client: httpx.Client) -> Any:
     yield
-    answer = client.post("/classify", content=tools["encode"]((250, 10, 20)))
+    answer = client.post("/classify", content=encode((250, 10, 20)))
     assert answer.json()["predictions"][0]["label"] == "reddish"
 
 
@@ -102,8 +101,8 @@ def test_what_is_no_http_is_400(server: Any, text: bytes) -> None:
         assert answer(connection) == (400, "malformed_request", "the request is not HTTP/1.1")
 
 
-def test_a_body_longer_than_it_says(server: Any, tools: Tools) -> None:
-    image = tools["encode"]((250, 10, 20))
+def test_a_body_longer_than_it_says(server: Any) -> None:
+    image = encode((250, 10, 20))
     with connect(server) as connection:
         connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % (len(image) - 30) + image)
         assert answer(connection)[0] == 400
@@ -134,8 +133,8 @@ def test_half_a_form_and_then_nobody(server: Any) -> None:
     assert "Traceback" not in server.log
 
 
-def test_requests_in_one_go_are_answered_in_order(server: Any, tools: Tools) -> None:
-    images = [tools["encode"](colour) for colour in ((250, 10, 20), (10, 240, 20), (10, 20, 240))]
+def test_requests_in_one_go_are_answered_in_order(server: Any) -> None:
+    images = [encode(colour) for colour in ((250, 10, 20), (10, 240, 20), (10, 20, 240))]
     with connect(server) as connection:
         head = HEAD + b"Content-Length: %d\r\n\r\n"
         connection.sendall(b"".join(head % len(image) + image for image in images))
@@ -147,8 +146,8 @@ def test_requests_in_one_go_are_answered_in_order(server: Any, tools: Tools) -> 
     assert labels == ["reddish", "greenish", "bluish"]
 
 
-def test_100_continue_is_said_only_where_the_body_is_wanted(server: Any, tools: Tools) -> None:
-    image = tools["encode"]((250, 10, 20))
+def test_100_continue_is_said_only_where_the_body_is_wanted(server: Any) -> None:
+    image = encode((250, 10, 20))
     with connect(server) as connection:
         connection.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(image))
         assert connection.recv(1000).startswith(b"HTTP/1.1 100 Continue\r\n")
@@ -177,10 +176,12 @@ def test_many_paths_are_counted_as_one(client: httpx.Client) -> None:
 
 
 def test_nothing_is_left_open_or_on_disk(
-    client: httpx.Client, server: Any, environment: dict[str, str], tools: Tools
+    client: httpx.Client,
+    server: Any,
+    environment: dict[str, str],
 ) -> None:
     [worker] = psutil.Process(server.process.pid).children()
-    client.post("/classify", content=tools["encode"]((1, 2, 3)))
+    client.post("/classify", content=encode((1, 2, 3)))
     before, files = worker.num_fds(), sorted(Path(environment["TMPDIR"]).iterdir())
     for _ in range(50):
         with connect(server) as connection:

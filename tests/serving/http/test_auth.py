@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import encode
 
 KEY = "päss wörd"
 ORIGIN = "https://example.com"
@@ -67,9 +67,9 @@ def test_probes_and_the_page_do_not(locked: httpx.Client, path: str) -> None:
         {"Authorization": "Basic eDp5", "X-API-Key": KEY},
     ],
 )
-def test_the_key_opens(locked: httpx.Client, tools: Tools, headers: dict[str, str]) -> None:
+def test_the_key_opens(locked: httpx.Client, headers: dict[str, str]) -> None:
     sent = {name: value.encode() for name, value in headers.items()}
-    response = locked.post("/classify", content=tools["encode"]((250, 10, 20)), headers=sent)
+    response = locked.post("/classify", content=encode((250, 10, 20)), headers=sent)
     assert response.status_code == 200
 
 
@@ -86,9 +86,9 @@ def test_the_key_opens(locked: httpx.Client, tools: Tools, headers: dict[str, st
         {"X-API-Key": KEY.upper()},
     ],
 )
-def test_another_key_does_not(locked: httpx.Client, tools: Tools, headers: dict[str, str]) -> None:
+def test_another_key_does_not(locked: httpx.Client, headers: dict[str, str]) -> None:
     sent = {name: value.encode() for name, value in headers.items()}
-    assert_refused(locked.post("/classify", content=tools["encode"]((250, 10, 20)), headers=sent))
+    assert_refused(locked.post("/classify", content=encode((250, 10, 20)), headers=sent))
     assert_refused(locked.post("/classify?api_key=" + KEY, content=b"x", headers=sent))
 
 

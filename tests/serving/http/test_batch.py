@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import encode
 
 RED, GREEN = (250, 10, 20), (10, 240, 20)
 FIELDS = "the fields are images and, optionally, top_k"
@@ -19,8 +18,8 @@ def post(client: httpx.Client, images: list[bytes], **options: Any) -> httpx.Res
     return client.post("/classify_batch", files=files, **options)
 
 
-def test_an_answer_or_an_error_for_each_in_order(client: httpx.Client, tools: Tools) -> None:
-    red, green = tools["encode"](RED), tools["encode"](GREEN)
+def test_an_answer_or_an_error_for_each_in_order(client: httpx.Client) -> None:
+    red, green = encode(RED), encode(GREEN)
     response = post(client, [green, red[:60], b"%PDF-1.7", red])
     assert response.status_code == 200
     first, cut, other, last = response.json()["results"]
@@ -31,24 +30,24 @@ def test_an_answer_or_an_error_for_each_in_order(client: httpx.Client, tools: To
     assert [one["error"]["code"] for one in (cut, other)] == ["undecodable_image", "unsupported_image_type"]
 
 
-def test_each_answer_is_the_one_that_classify_gives(client: httpx.Client, tools: Tools) -> None:
-    images = [tools["encode"]((40 * n, 255 - 40 * n, 99), (20 + n, 30)) for n in range(4)]
+def test_each_answer_is_the_one_that_classify_gives(client: httpx.Client) -> None:
+    images = [encode((40 * n, 255 - 40 * n, 99), (20 + n, 30)) for n in range(4)]
     together = post(client, images, params={"top_k": 4}).json()["results"]
     alone = [client.post("/classify", content=one, params={"top_k": 4}).json() for one in images]
     assert [one["predictions"] for one in together] == [one["predictions"] for one in alone]
 
 
 @pytest.mark.parametrize("where", ["params", "data"])
-def test_top_k_counts_for_all(client: httpx.Client, tools: Tools, where: str) -> None:
-    response = post(client, [tools["encode"](RED), tools["encode"](GREEN)], **{where: {"top_k": "2"}})
+def test_top_k_counts_for_all(client: httpx.Client, where: str) -> None:
+    response = post(client, [encode(RED), encode(GREEN)], **{where: {"top_k": "2"}})
     assert [len(one["predictions"]) for one in response.json()["results"]] == [2, 2]
-    response = post(client, [tools["encode"](RED)], **{where: {"top_k": "9"}})
+    response = post(client, [encode(RED)], **{where: {"top_k": "9"}})
     assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_parameter")
 
 
 @pytest.mark.parametrize("count", [5, 12, 400])
-def test_too_many_images_are_413(client: httpx.Client, tools: Tools, count: int) -> None:
-    response = post(client, [tools["encode"](RED)] * count)
+def test_too_many_images_are_413(client: httpx.Client, count: int) -> None:
+    response = post(client, [encode(RED)] * count)
     assert (response.status_code, response.json()) == (
         413,
         {
@@ -61,8 +60,8 @@ def test_too_many_images_are_413(client: httpx.Client, tools: Tools, count: int)
     )
 
 
-def test_an_image_of_too_many_bytes_does_not_spoil_the_rest(client: httpx.Client, tools: Tools) -> None:
-    response = post(client, [tools["encode"](RED) + bytes(200_000), tools["encode"](RED)])
+def test_an_image_of_too_many_bytes_does_not_spoil_the_rest(client: httpx.Client) -> None:
+    response = post(client, [encode(RED) + bytes(200_000), encode(RED)])
     large, good = response.json()["results"]
     assert large == {
         "error": {
@@ -74,8 +73,8 @@ def test_an_image_of_too_many_bytes_does_not_spoil_the_rest(client: httpx.Client
     assert good["predictions"][0]["label"] == "reddish"
 
 
-def test_what_is_no_batch(client: httpx.Client, tools: Tools) -> None:
-    image = tools["encode"](RED)
+def test_what_is_no_batch(client: httpx.Client) -> None:
+    image = encode(RED)
     wrong = {
         "the body is no form": client.post("/classify_batch", content=image),
         "the content type image/png is not accepted": client.post(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import encode, logits_of
 
 LABELS = ["reddish", "greenish", "bluish", "bright", "dark"]
 RED = (250, 10, 20)
@@ -33,13 +32,11 @@ WAYS = ["form", "json", "image/png", "image/jpg", "application/octet-stream", "n
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_in_gives_the_probabilities_of_the_model(
-    client: httpx.Client, tools: Tools, way: str
-) -> None:
-    response = send(client, way, tools["encode"](RED))
+def test_every_way_in_gives_the_probabilities_of_the_model(client: httpx.Client, way: str) -> None:
+    response = send(client, way, encode(RED))
     assert response.status_code == 200, response.text
     answer = response.json()
-    logits = tools["logits_of"](RED).astype(np.float64)
+    logits = logits_of(RED).astype(np.float64)
     probabilities = np.exp(logits) / np.exp(logits).sum()
     order = np.argsort(-probabilities)
     assert list(answer) == ["model", "version", "variant", "runtime", "predictions", "timing_ms"]
@@ -51,8 +48,8 @@ def test_every_way_in_gives_the_probabilities_of_the_model(
     )
 
 
-def test_the_times_add_up(client: httpx.Client, tools: Tools) -> None:
-    timing = send(client, "image/png", tools["encode"](RED)).json()["timing_ms"]
+def test_the_times_add_up(client: httpx.Client) -> None:
+    timing = send(client, "image/png", encode(RED)).json()["timing_ms"]
     assert list(timing) == ["decode", "preprocess", "queue", "infer", "total"]
     assert all(value >= 0 for value in timing.values())
     assert timing["infer"] > 0
@@ -61,25 +58,23 @@ def test_the_times_add_up(client: httpx.Client, tools: Tools) -> None:
 
 
 @pytest.mark.parametrize("format", ["JPEG", "WEBP", "BMP", "GIF"])
-def test_the_bytes_decide_the_type_whatever_it_is_called(
-    client: httpx.Client, tools: Tools, format: str
-) -> None:
-    image = tools["encode"](RED, format=format)
+def test_the_bytes_decide_the_type_whatever_it_is_called(client: httpx.Client, format: str) -> None:
+    image = encode(RED, format=format)
     response = send(client, "image/png", image)
     assert response.json()["predictions"][0]["label"] == "reddish"
 
 
 @pytest.mark.parametrize("way", ["form", "json", "image/png"])
 @pytest.mark.parametrize("top_k", [1, 3, 5])
-def test_top_k_says_how_many(client: httpx.Client, tools: Tools, way: str, top_k: int) -> None:
-    answer = send(client, way, tools["encode"](RED), top_k).json()
+def test_top_k_says_how_many(client: httpx.Client, way: str, top_k: int) -> None:
+    answer = send(client, way, encode(RED), top_k).json()
     assert len(answer["predictions"]) == top_k
     assert answer["predictions"][0]["label"] == "reddish"
 
 
 @pytest.mark.parametrize("way", ["form", "json"])
-def test_a_field_counts_more_than_the_query(client: httpx.Client, tools: Tools, way: str) -> None:
-    image = tools["encode"](RED)
+def test_a_field_counts_more_than_the_query(client: httpx.Client, way: str) -> None:
+    image = encode(RED)
     if way == "form":
         response = client.post("/classify?top_k=4", files={"image": image}, data={"top_k": "2"})
     else:
@@ -88,13 +83,16 @@ def test_a_field_counts_more_than_the_query(client: httpx.Client, tools: Tools, 
     assert len(response.json()["predictions"]) == 2
 
 
-def test_wrapped_base64_is_read(client: httpx.Client, tools: Tools) -> None:
-    text = base64.encodebytes(tools["encode"](RED)).decode()
+def test_wrapped_base64_is_read(client: httpx.Client) -> None:
+    text = base64.encodebytes(encode(RED)).decode()
     assert "\n" in text
     assert client.post("/classify", json={"image": text}).status_code == 200
 
 
-def test_32_at_once_get_each_their_own_answer(client: httpx.Client, server: Any, tools: Tools) -> None:
+def test_32_at_once_get_each_their_own_answer(
+    client: httpx.Client,
+    server: Any,
+) -> None:
     colours = {
         "reddish": (255, 0, 0),
         "greenish": (0, 255, 0),
@@ -104,7 +102,7 @@ def test_32_at_once_get_each_their_own_answer(client: httpx.Client, server: Any,
     jobs = [(label, WAYS[i % len(WAYS)]) for i, label in enumerate(list(colours) * 8)]
     limits = httpx.Limits(max_connections=32)
     with httpx.Client(base_url=server.url, timeout=20, limits=limits) as many, ThreadPoolExecutor(32) as pool:
-        answers = pool.map(lambda job: send(many, job[1], tools["encode"](colours[job[0]])), jobs)
+        answers = pool.map(lambda job: send(many, job[1], encode(colours[job[0]])), jobs)
         for (label, _), response in zip(jobs, answers, strict=True):
             assert response.status_code == 200
             assert response.json()["predictions"][0]["label"] == label

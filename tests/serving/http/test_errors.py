@@ -8,7 +8,6 @@ import json
 import pickle
 import socket
 import time
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -16,8 +15,7 @@ import pytest
 
 from pinnace.models.errors import PinnaceError
 from pinnace.models.image.decode import open_image
-
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import encode
 
 FIELDS = "the fields are image and, optionally, top_k"
 SEND_JSON = 'send {"image": "<base64>"}'
@@ -51,8 +49,8 @@ def hint_of(error: PinnaceError) -> str | None:
 
 
 @pytest.mark.parametrize("way", ["raw", "form", "json"])
-def test_a_truncated_image_is_400(client: httpx.Client, tools: Tools, way: str) -> None:
-    data = tools["encode"]((1, 2, 3))[:60]
+def test_a_truncated_image_is_400(client: httpx.Client, way: str) -> None:
+    data = encode((1, 2, 3))[:60]
     response = {
         "raw": lambda: client.post("/classify", content=data, headers={"Content-Type": "image/png"}),
         "form": lambda: client.post("/classify", files={"image": data}),
@@ -106,12 +104,12 @@ def test_a_pickle_is_415_and_not_unpickled(client: httpx.Client, server: Any, co
     assert "unpickled" not in server.log
 
 
-def test_too_many_pixels_are_413(client: httpx.Client, tools: Tools) -> None:
-    data = tools["encode"]((1, 2, 3), size=(301, 300))
+def test_too_many_pixels_are_413(client: httpx.Client) -> None:
+    data = encode((1, 2, 3), size=(301, 300))
     error = what_models_say(data)
     response = client.post("/classify", content=data)
     assert_error(response, 413, "image_too_large", error.message, hint_of(error))
-    assert client.post("/classify", content=tools["encode"]((1, 2, 3), size=(300, 300))).status_code == 200
+    assert client.post("/classify", content=encode((1, 2, 3), size=(300, 300))).status_code == 200
 
 
 TOO_LARGE = {
@@ -150,22 +148,22 @@ def test_a_large_body_is_refused_before_it_has_arrived(server: Any, framing: byt
 
 @pytest.mark.parametrize("top_k", ["0", "6", "-1", "999999999"])
 @pytest.mark.parametrize("way", ["query", "form", "json"])
-def test_top_k_out_of_range_is_422(client: httpx.Client, tools: Tools, way: str, top_k: str) -> None:
-    response = post_top_k(client, way, tools["encode"]((1, 2, 3)), top_k, int(top_k))
+def test_top_k_out_of_range_is_422(client: httpx.Client, way: str, top_k: str) -> None:
+    response = post_top_k(client, way, encode((1, 2, 3)), top_k, int(top_k))
     message = "top_k must be between 1 and 5, the number of classes"
     assert_error(response, 422, "invalid_parameter", message, None)
 
 
 @pytest.mark.parametrize("top_k", ["", "two", "1.5", " 2", "1_0", "²", "٢", "9" * 5000])
 @pytest.mark.parametrize("way", ["query", "form"])
-def test_top_k_that_is_no_number_is_422(client: httpx.Client, tools: Tools, way: str, top_k: str) -> None:
-    response = post_top_k(client, way, tools["encode"]((1, 2, 3)), top_k, None)
+def test_top_k_that_is_no_number_is_422(client: httpx.Client, way: str, top_k: str) -> None:
+    response = post_top_k(client, way, encode((1, 2, 3)), top_k, None)
     assert_error(response, 422, "invalid_parameter", f"top_k must be a whole number, not {top_k[:40]}", None)
 
 
 @pytest.mark.parametrize("top_k", ["3", 1.5, True, [1]])
-def test_top_k_in_json_that_is_no_number_is_422(client: httpx.Client, tools: Tools, top_k: object) -> None:
-    response = post_top_k(client, "json", tools["encode"]((1, 2, 3)), "", top_k)
+def test_top_k_in_json_that_is_no_number_is_422(client: httpx.Client, top_k: object) -> None:
+    response = post_top_k(client, "json", encode((1, 2, 3)), "", top_k)
     message = f"top_k must be a whole number, not {json.dumps(top_k)}"
     assert_error(response, 422, "invalid_parameter", message, None)
 
@@ -178,8 +176,8 @@ def post_top_k(client: httpx.Client, way: str, image: bytes, text: str, value: o
     return client.post("/classify", json={"image": base64.b64encode(image).decode(), "top_k": value})
 
 
-def test_a_form_with_another_field_is_422(client: httpx.Client, tools: Tools) -> None:
-    image = tools["encode"]((1, 2, 3))
+def test_a_form_with_another_field_is_422(client: httpx.Client) -> None:
+    image = encode((1, 2, 3))
     response = client.post("/classify", files={"file": image})
     assert_error(response, 422, "invalid_parameter", "the form has an unknown field 'file'", FIELDS)
     response = client.post("/classify", files={"image": image}, data={"topk": "3"})
@@ -188,7 +186,7 @@ def test_a_form_with_another_field_is_422(client: httpx.Client, tools: Tools) ->
     assert_error(response, 422, "invalid_parameter", "the form has no field 'image'", FIELDS)
 
 
-def test_a_form_with_text_or_several_images_is_422(client: httpx.Client, tools: Tools) -> None:
+def test_a_form_with_text_or_several_images_is_422(client: httpx.Client) -> None:
     response = client.post("/classify", files={"image": (None, "https://example.com/cat.jpg")})
     assert_error(
         response,
@@ -197,7 +195,7 @@ def test_a_form_with_text_or_several_images_is_422(client: httpx.Client, tools: 
         "the field image is text, not a file",
         "curl -F image=@cat.jpg sends a file",
     )
-    image = tools["encode"]((1, 2, 3))
+    image = encode((1, 2, 3))
     response = client.post("/classify", files=[("image", image), ("image", image)])
     assert_error(response, 422, "invalid_parameter", "the form has 2 fields named image", "send one image")
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -14,8 +11,7 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from pinnace.serving.http.fast_path import FastPath
-
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import encode
 
 
 @pytest.fixture
@@ -54,9 +50,9 @@ def test_everything_else_is_handed_on(short: TestClient, method: str, path: str)
     ],
 )
 def test_both_ways_give_one_answer(
-    client: httpx.Client, tools: Tools, content: str, query: str, headers: dict[str, str], status: int
+    client: httpx.Client, content: str, query: str, headers: dict[str, str], status: int
 ) -> None:
-    bodies = {"image": tools["encode"]((1, 2, 3)), "nothing": b"", "nonsense": b"{"}
+    bodies = {"image": encode((1, 2, 3)), "nothing": b"", "nonsense": b"{"}
     replies = [
         client.post(f"{path}{query}", content=bodies[content], headers=headers)
         for path in ("/classify", "/models/tiny/classify")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,12 @@ import psutil
 import pytest
 from PIL import Image, ImageOps
 
-Tools = dict[str, Callable[..., Any]]
+from support import hostile_files
+from support.tiny_bundle import encode
 
 CODES = {400: "undecodable_image", 413: "image_too_large", 415: "unsupported_image_type"}
+CASES = hostile_files.cases()
 RED = (250, 10, 20)
-
-
-def files() -> list[Any]:
-    path = Path(__file__).parents[2] / "support" / "hostile_files.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return list(module.cases())
-
-
-CASES = files()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +54,7 @@ def expected(data: bytes) -> np.ndarray:
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_each_has_its_status_and_the_next_request_is_served(
-    open_server: tuple[httpx.Client, psutil.Process, Any], tools: Tools, case: Any
+    open_server: tuple[httpx.Client, psutil.Process, Any], case: Any
 ) -> None:
     client, worker, _ = open_server
     response = client.post("/classify", content=case.data)
@@ -80,7 +68,7 @@ def test_each_has_its_status_and_the_next_request_is_served(
         error = response.json()["error"]
         assert error["code"] == CODES[case.status]
         assert error["message"]
-    after = client.post("/classify", content=tools["encode"](RED))
+    after = client.post("/classify", content=encode(RED))
     assert after.json()["predictions"][0]["label"] == "reddish"
     assert worker.is_running()
 

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from pinnace.serving.errors import Overloaded, UnknownModel
 from pinnace.serving.http.request_body import Upload
 from pinnace.serving.inference.registry import Registry
 from pinnace.serving.settings import load_settings
-
-Tools = dict[str, Callable[..., Any]]
+from support.ports import free_port
+from support.tiny_bundle import build_bundle, encode
 
 PINNACE = [sys.executable, "-m", "pinnace.cli.main"]
 BENTOML = [str(Path(sys.executable).with_name("bentoml")), "serve"]
@@ -30,10 +29,8 @@ LABELS = ["reddish", "greenish", "bluish", "bright", "dark"]
 
 
 @pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory, tools: Tools) -> Path:
-    path: Path = tools["build_bundle"](
-        tmp_path_factory.mktemp("second") / "second.bundle", name="a second/model"
-    )
+def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = build_bundle(tmp_path_factory.mktemp("second") / "second.bundle", name="a second/model")
     return path
 
 
@@ -46,8 +43,8 @@ def two(start_server: Any, bundle: Path, second: Path) -> Any:
     server.stop()
 
 
-def test_each_answers_under_its_name(two: Any, tools: Tools) -> None:
-    image = tools["encode"](RED)
+def test_each_answers_under_its_name(two: Any) -> None:
+    image = encode(RED)
     with httpx.Client(base_url=two.url, timeout=20) as client:
         assert client.get("/").json()["models"] == ["tiny", "a second/model"]
         for path, name in [
@@ -82,9 +79,9 @@ def test_models_lists_all_that_there_is_to_know(two: Any, second: Path) -> None:
     assert variant["parity"]["samples"] == other["parity"]["samples"] == 2
 
 
-def test_the_clients_ask_by_name(two: Any, second: Path, tools: Tools, tmp_path: Path) -> None:
+def test_the_clients_ask_by_name(two: Any, second: Path, tmp_path: Path) -> None:
     image = tmp_path / "red.png"
-    image.write_bytes(tools["encode"](RED))
+    image.write_bytes(encode(RED))
     with Client(two.url) as client:
         assert [model.name for model in client.models()] == ["tiny", "a second/model"]
         one = client.classify(image, model="a second/model")
@@ -109,23 +106,19 @@ def test_model_without_a_server_is_wrong_usage(bundle: Path, tmp_path: Path) -> 
     assert "--model chooses among a server's models, so it needs --url" in out.stderr
 
 
-def test_two_bundles_of_one_name_are_refused_before_anything_starts(
-    bundle: Path, tools: Tools, tmp_path: Path
-) -> None:
-    twin = tools["build_bundle"](tmp_path / "twin.bundle")
-    command = [*PINNACE, "serve", str(bundle), str(twin), "--port", str(tools["free_port"]())]
+def test_two_bundles_of_one_name_are_refused_before_anything_starts(bundle: Path, tmp_path: Path) -> None:
+    twin = build_bundle(tmp_path / "twin.bundle")
+    command = [*PINNACE, "serve", str(bundle), str(twin), "--port", str(free_port())]
     out = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert out.returncode == 2
     assert out.stderr.replace("\n", " ").startswith(f"error: two bundles are named tiny: {bundle} and {twin}")
 
 
-def test_all_models_share_one_admission(
-    bundle: Path, second: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_models_share_one_admission(bundle: Path, second: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     infer = Classifier.infer
     registry = Registry.open(load_settings(bundle=(bundle, second), concurrency=1, queue=1))
     monkeypatch.setattr(Classifier, "infer", lambda self, batch: (time.sleep(0.2), infer(self, batch))[1])
-    upload = Upload(tools["encode"](RED), None)
+    upload = Upload(encode(RED), None)
 
     async def many() -> list[Any]:
         names = ("tiny", "a second/model", "tiny", "a second/model")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-import runpy
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+
+from support import example_pictures
+from support.tiny_bundle import encode
 
 REPOSITORY = Path(__file__).parents[3]
 FOLDER = REPOSITORY / "serving" / "page"
@@ -161,8 +161,8 @@ def test_the_models_are_listed(client: httpx.Client, bundle: Path) -> None:
     }
 
 
-def test_a_model_answers_by_its_name(client: httpx.Client, tools: dict[str, Callable[..., Any]]) -> None:
-    image = tools["encode"]((240, 20, 30))
+def test_a_model_answers_by_its_name(client: httpx.Client) -> None:
+    image = encode((240, 20, 30))
     named = client.post("/models/tiny/classify", content=image, params={"top_k": 2}).json()
     assert named["predictions"][0]["label"] == "reddish"
     assert (
@@ -188,10 +188,9 @@ def test_what_docs_json_promises_of_a_model_is_there(client: httpx.Client) -> No
 
 
 def test_the_examples_are_what_their_script_draws() -> None:
-    script = runpy.run_path(str(REPOSITORY / "tests" / "support" / "make_examples.py"))
-    for name in script["EXAMPLES"]:
+    for name in example_pictures.EXAMPLES:
         with Image.open(FOLDER / name) as image:
             stored = np.asarray(image, dtype=np.int16)
-        drawn = np.asarray(script["draw"](name), dtype=np.int16)
+        drawn = np.asarray(example_pictures.draw(name), dtype=np.int16)
         assert stored.shape == drawn.shape == (300, 400, 3)
         assert np.abs(stored - drawn).mean() < 3  # JPEG

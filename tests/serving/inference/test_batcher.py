@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from pinnace.serving.inference.batcher import Batcher, max_batch_size
 from pinnace.serving.inference.engine import InferenceEngine
 from pinnace.serving.inference.registry import Registry
 from pinnace.serving.settings import ServerSettings, load_settings
-
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import encode
 
 RED, GREEN, BLUE = (250, 10, 20), (10, 250, 20), (10, 20, 250)
 
@@ -98,9 +96,7 @@ def test_a_model_goes_on_after_an_error() -> None:
     assert batcher(image(3)).tolist() == [6] * 3
 
 
-def test_served_images_go_to_the_model_together(
-    bundle: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_served_images_go_to_the_model_together(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real runtime; what each asked for, and what was wrong with one, stays its own."""
     registry = Registry.open(load_settings(bundle=bundle, concurrency=8, max_batch=4))
     infer, sizes = Classifier.infer, []
@@ -111,7 +107,7 @@ def test_served_images_go_to_the_model_together(
         return infer(self, batch)
 
     monkeypatch.setattr(Classifier, "infer", slow)
-    uploads = [Upload(tools["encode"](colour), k) for k in (1, 3) for colour in (RED, GREEN, BLUE)]
+    uploads = [Upload(encode(colour), k) for k in (1, 3) for colour in (RED, GREEN, BLUE)]
     uploads.insert(2, Upload(b"\xff\xd8\xff nothing", None))
 
     async def many() -> list[Any]:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,12 @@ from pinnace.serving.inference.registry import Registry
 from pinnace.serving.inference.self_check import self_check
 from pinnace.serving.settings import load_settings
 from pinnace.serving.workers import readiness
-
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import encode
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_no_more_than_concurrency_run_at_once_and_the_rest_queue(
-    bundle: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch, concurrency: int
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, concurrency: int
 ) -> None:
     registry = Registry.open(load_settings(bundle=bundle, concurrency=concurrency))
     running, most, lock = 0, 0, threading.Lock()
@@ -50,7 +48,7 @@ def test_no_more_than_concurrency_run_at_once_and_the_rest_queue(
         return infer(self, batch)
 
     monkeypatch.setattr(Classifier, "infer", slow)
-    upload = Upload(tools["encode"]((1, 2, 3)), None)
+    upload = Upload(encode((1, 2, 3)), None)
 
     async def many() -> list[Any]:
         return await asyncio.gather(*(registry.model().classify(upload) for _ in range(6)))
@@ -65,12 +63,12 @@ def test_no_more_than_concurrency_run_at_once_and_the_rest_queue(
 
 
 def test_the_event_loop_goes_on_while_images_are_in_work(
-    bundle: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = Registry.open(load_settings(bundle=bundle, concurrency=1))
     infer = Classifier.infer
     monkeypatch.setattr(Classifier, "infer", lambda self, batch: (time.sleep(0.3), infer(self, batch))[1])
-    upload = Upload(tools["encode"]((1, 2, 3)), None)
+    upload = Upload(encode((1, 2, 3)), None)
 
     async def watch() -> float:
         task = asyncio.ensure_future(registry.model().classify(upload))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from pinnace.serving.observability import metrics
 from pinnace.serving.observability.route_metrics import RouteMetrics, route_of
-
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import encode
 
 MODEL = {"model": "tiny", "variant": "onnx-fp32", "runtime": "onnxruntime"}
 STAGES = ("decode", "preprocess", "queue", "infer")
@@ -56,8 +55,8 @@ def two_workers(start_server: Any) -> Iterator[Any]:
     server.stop()
 
 
-def test_two_workers_add_up_under_load(two_workers: Any, tools: Tools) -> None:
-    image = tools["encode"]((250, 10, 20))
+def test_two_workers_add_up_under_load(two_workers: Any) -> None:
+    image = encode((250, 10, 20))
     before = Scrape(two_workers.url)
     timings: list[dict[str, float]] = []
     done = threading.Event()
@@ -110,8 +109,8 @@ def test_two_workers_add_up_under_load(two_workers: Any, tools: Tools) -> None:
     assert after.sum("pinnace_slots") == 2
 
 
-def test_what_waits_is_seen_while_it_waits(two_workers: Any, tools: Tools) -> None:
-    large = tools["encode"]((1, 2, 3), (2000, 2000), "JPEG")
+def test_what_waits_is_seen_while_it_waits(two_workers: Any) -> None:
+    large = encode((1, 2, 3), (2000, 2000), "JPEG")
 
     enough = threading.Event()
 
@@ -137,8 +136,8 @@ def test_what_waits_is_seen_while_it_waits(two_workers: Any, tools: Tools) -> No
     assert Scrape(two_workers.url).sum("pinnace_images_in_flight") == 0
 
 
-def test_the_header_says_what_the_body_says(client: httpx.Client, tools: Tools) -> None:
-    answer = client.post("/classify", content=tools["encode"]((1, 2, 3)))
+def test_the_header_says_what_the_body_says(client: httpx.Client) -> None:
+    answer = client.post("/classify", content=encode((1, 2, 3)))
     entries = dict(entry.split(";dur=") for entry in answer.headers["server-timing"].split(", "))
     assert {name: float(value) for name, value in entries.items()} == answer.json()["timing_ms"]
 
@@ -179,8 +178,8 @@ os._exit(9)
     assert "pinnace_images_in_flight 2.0" in worker(2)
 
 
-def test_the_dashboard_asks_for_what_there_is(two_workers: Any, tools: Tools) -> None:
-    httpx.post(f"{two_workers.url}/classify", content=tools["encode"]((1, 2, 3)))
+def test_the_dashboard_asks_for_what_there_is(two_workers: Any) -> None:
+    httpx.post(f"{two_workers.url}/classify", content=encode((1, 2, 3)))
     scrape = Scrape(two_workers.url)
     labels = {sample.name: set(sample.labels) for sample in scrape.samples}
     # Nothing has been reloaded here, so that counter has no sample yet.

@@ -7,7 +7,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -15,7 +15,7 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import encode
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 STAGES = ["queue", "decode", "preprocess", "infer"]
@@ -102,8 +102,11 @@ def lines_of(server: Any, request_id: str, count: int = 1) -> list[dict[str, Any
     return found
 
 
-def test_a_request_has_one_line(observed: Any, asked: httpx.Client, tools: Tools) -> None:
-    image = tools["encode"]((250, 10, 20))
+def test_a_request_has_one_line(
+    observed: Any,
+    asked: httpx.Client,
+) -> None:
+    image = encode((250, 10, 20))
     answer = asked.post("/classify?top_k=1", content=image, headers={"X-Request-ID": "order-7/a"})
     assert answer.headers["x-request-id"] == "order-7/a"
     (line,) = lines_of(observed, "order-7/a")
@@ -184,9 +187,11 @@ def test_without_lines_an_error_still_names_its_request(
 
 
 def test_an_image_is_a_span_with_its_stages_below(
-    observed: Any, asked: httpx.Client, collector: Collector, tools: Tools
+    observed: Any,
+    asked: httpx.Client,
+    collector: Collector,
 ) -> None:
-    image = tools["encode"]((10, 20, 240))
+    image = encode((10, 20, 240))
     headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "X-Request-ID": "traced"}
     answer = asked.post("/classify", content=image, headers=headers)
     timing = answer.json()["timing_ms"]
@@ -216,12 +221,13 @@ def test_an_image_is_a_span_with_its_stages_below(
     assert (resource["service.name"], resource["deployment.environment"]) == ("pinnace", "test")
 
 
-def test_what_is_not_sampled_is_not_sent(asked: httpx.Client, collector: Collector, tools: Tools) -> None:
+def test_what_is_not_sampled_is_not_sent(
+    asked: httpx.Client,
+    collector: Collector,
+) -> None:
     trace = TRACE.replace("0af", "fff")
-    asked.post(
-        "/classify", content=tools["encode"]((1, 2, 3)), headers={"traceparent": f"00-{trace}-{'1' * 16}-00"}
-    )
-    batch = [("images", tools["encode"]((1, 2, 3)))] * 2
+    asked.post("/classify", content=encode((1, 2, 3)), headers={"traceparent": f"00-{trace}-{'1' * 16}-00"})
+    batch = [("images", encode((1, 2, 3)))] * 2
     later = TRACE.replace("0af", "aaa")
     asked.post("/classify_batch", files=batch, headers={"traceparent": f"00-{later}-{'1' * 16}-01"})
     names = sorted(span.name for span in collector.of_trace(later, 11))

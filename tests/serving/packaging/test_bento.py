@@ -20,6 +20,7 @@ from pinnace.models.errors import CheckFailed, UsageError
 from pinnace.serving.packaging.bento import Bento, build_bento, requirements, safe_name
 from pinnace.serving.packaging.wheel import ROOMS, write_wheel
 from pinnace.serving.settings import load_settings
+from support.tiny_bundle import build_bundle, encode
 
 REPOSITORY = Path(__file__).parents[3]
 # What is imported from the bare folder comes before what is installed, and of torch there is none.
@@ -58,7 +59,6 @@ def test_it_holds_only_the_variants_that_need_no_torch(bento: Bento) -> None:
 def test_it_serves_without_the_checkout_and_without_torch(
     bento: Bento,
     start_server: Callable[..., Any],
-    tools: dict[str, Callable[..., Any]],
     tmp_path: Path,
 ) -> None:
     copied = shutil.copytree(bento.folder, tmp_path / "elsewhere" / "copied")
@@ -72,7 +72,7 @@ def test_it_serves_without_the_checkout_and_without_torch(
     assert used.startswith(str(bare))
     server = start_server([*python, "-m", "bentoml", "serve", str(copied)], workers=1)
     server.wait_until_ready()
-    image = tools["encode"]((250, 10, 10))
+    image = encode((250, 10, 10))
     answer = httpx.post(f"{server.url}/classify", content=image, timeout=20).json()
     assert (answer["model"], answer["predictions"][0]["label"]) == ("tiny", "reddish")
 
@@ -85,10 +85,8 @@ def test_the_image_has_the_wheel_before_it_is_installed(bento: Bento) -> None:
     assert "./wheels/pinnace-" in (bento.folder / "env" / "python" / "requirements.txt").read_text()
 
 
-def test_several_bundles_in_one(
-    bundle: Path, tools: dict[str, Callable[..., Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = tools["build_bundle"](tmp_path / "other.bundle", name="TINY")
+def test_several_bundles_in_one(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = build_bundle(tmp_path / "other.bundle", name="TINY")
     made = tmp_path / "both.bento"
     assert run(["package", str(other), str(bundle), "-o", str(made)]) == 0
     told = load_settings(made / "src" / "pinnace.toml")

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,7 @@ import pytest
 
 from pinnace.models.cpus import available_cpus
 from pinnace.serving.workers.connection_balancing import ConnectionBalancer, WorkerLoad, WorkerLoads
-
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import encode
 
 OTHER = """
 import sys, time
@@ -154,8 +153,8 @@ def connections_of(server: Any) -> list[int]:
     ]
 
 
-def test_connections_that_are_kept_are_shared_out(pair: Any, tools: Tools) -> None:
-    image = tools["encode"]((250, 10, 20))
+def test_connections_that_are_kept_are_shared_out(pair: Any) -> None:
+    image = encode((250, 10, 20))
     with contextlib.ExitStack() as stack:
         clients = []
         for number in range(1, 9):
@@ -185,8 +184,8 @@ def test_a_worker_that_is_stopped_is_given_nothing(pair: Any) -> None:
         workers[0].resume()
 
 
-def test_a_killed_worker_is_replaced_and_has_its_share_again(pair: Any, tools: Tools) -> None:
-    image = tools["encode"]((250, 10, 20))
+def test_a_killed_worker_is_replaced_and_has_its_share_again(pair: Any) -> None:
+    image = encode((250, 10, 20))
     victim = psutil.Process(pair.process.pid).children()[0]
     os.kill(victim.pid, signal.SIGKILL)
     deadline = time.monotonic() + 30
@@ -219,9 +218,9 @@ def test_whether_another_worker_is_idle(folder: Path) -> None:
         assert not own.has_idle_peer()
 
 
-def test_busy_connections_move_to_an_idle_worker(pair: Any, tools: Tools) -> None:
+def test_busy_connections_move_to_an_idle_worker(pair: Any) -> None:
     """Idle connections that are kept open count like busy ones, until one worker has nothing to do."""
-    image = tools["encode"]((250, 10, 20), (1200, 1200), "JPEG")
+    image = encode((250, 10, 20), (1200, 1200), "JPEG")
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(httpx.Client()) for _ in range(8)]
         for client in clients:
@@ -260,13 +259,13 @@ def own_port(client: httpx.Client) -> int:
 
 
 @pytest.mark.skipif(available_cpus() < 2, reason="with one CPU there is one thread")
-def test_a_batch_has_the_cpu_of_an_idle_worker(start_server: Any, tools: Tools) -> None:
+def test_a_batch_has_the_cpu_of_an_idle_worker(start_server: Any) -> None:
     server = start_server(workers=available_cpus(), drain=0)
     server.wait_until_ready()
     time.sleep(1)  # until each has told the others that it has nothing to do
     workers = psutil.Process(server.process.pid).children()
     before = [cpu_of_threads(worker) for worker in workers]
-    files = [("images", tools["encode"]((250, 10, 20), (1500, 1500), "JPEG"))] * 40
+    files = [("images", encode((250, 10, 20), (1500, 1500), "JPEG"))] * 40
     answer = httpx.post(f"{server.url}/classify_batch", files=files, timeout=60)
     assert [result["predictions"][0]["label"] for result in answer.json()["results"]] == ["reddish"] * 40
     used = []

@@ -19,8 +19,10 @@ import psutil
 import pytest
 
 from pinnace.models.errors import CheckFailed
+from support.ports import free_port
+from support.processes import kill_on_exit
+from support.tiny_bundle import build_bundle, encode
 
-Tools = dict[str, Callable[..., Any]]
 Start = Callable[..., subprocess.CompletedProcess[str]]
 
 REPOSITORY = Path(__file__).parents[3]
@@ -50,22 +52,25 @@ def finish_in_flight(server: Any, image: bytes, sign: int) -> None:
 
 
 def test_sigterm_lets_the_request_in_flight_finish_and_leaves_nothing_behind(
-    start_server: Any, tools: Tools, tmp_path: Path
+    start_server: Any, tmp_path: Path
 ) -> None:
     server = start_server(workers=1, concurrency=1, folder=tmp_path)
     server.wait_until_ready()
     assert len(list(tmp_path.glob("pinnace-*"))) == 2
-    finish_in_flight(server, tools["encode"]((250, 10, 20)), signal.SIGTERM)
+    finish_in_flight(server, encode((250, 10, 20)), signal.SIGTERM)
     assert not [
         file.name for file in tmp_path.iterdir() if file.name.startswith(("pinnace-", "bentoml-uds-"))
     ]
 
 
-def test_bentoml_serve_in_the_repository_root(start_server: Any, bundle: Path, tools: Tools) -> None:
+def test_bentoml_serve_in_the_repository_root(
+    start_server: Any,
+    bundle: Path,
+) -> None:
     server = start_server(BENTOML, bundle=bundle, workers=1, concurrency=1)
     server.wait_until_ready()
     assert httpx.get(server.url).json()["model"] == "tiny"
-    finish_in_flight(server, tools["encode"]((250, 10, 20)), signal.SIGINT)
+    finish_in_flight(server, encode((250, 10, 20)), signal.SIGINT)
 
 
 def test_the_ready_line_and_a_request_that_never_ends(start_server: Any) -> None:
@@ -127,9 +132,10 @@ def wait_for_workers(server: Any, count: int) -> list[psutil.Process]:
 
 
 def test_metrics_of_two_servers_do_not_mix_and_workers_end_with_their_parent(
-    start_server: Any, server: Any, tools: Tools
+    start_server: Any,
+    server: Any,
 ) -> None:
-    httpx.post(f"{server.url}/classify", content=tools["encode"]((1, 2, 3)))
+    httpx.post(f"{server.url}/classify", content=encode((1, 2, 3)))
     other = start_server(workers=1, concurrency=1)
     other.wait_until_ready()
     assert 'endpoint="/classify"' in httpx.get(f"{server.url}/metrics").text
@@ -145,11 +151,11 @@ def test_metrics_of_two_servers_do_not_mix_and_workers_end_with_their_parent(
 
 
 @pytest.fixture
-def start(environment: dict[str, str], tools: Tools) -> Callable[..., subprocess.CompletedProcess[str]]:
+def start(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run something that is expected to fail at once; whatever goes on all the same is killed."""
 
     def run(command: list[str], **settings: object) -> subprocess.CompletedProcess[str]:
-        settings = {"port": tools["free_port"](), **settings}
+        settings = {"port": free_port(), **settings}
         variables = {f"PINNACE_{name.upper()}": str(value) for name, value in settings.items()}
         process = subprocess.Popen(
             command,
@@ -163,7 +169,7 @@ def start(environment: dict[str, str], tools: Tools) -> Callable[..., subprocess
         try:
             out, err = process.communicate(timeout=30)
         finally:
-            tools["kill_on_exit"](process)()
+            kill_on_exit(process)()
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     return run
@@ -192,10 +198,10 @@ def test_a_changed_byte(start: Start, bundle: Path, tmp_path: Path, file: str) -
     assert "Traceback" not in result.stderr
 
 
-def test_a_model_that_answers_otherwise_than_it_did(start: Start, tools: Tools, tmp_path: Path) -> None:
+def test_a_model_that_answers_otherwise_than_it_did(start: Start, tmp_path: Path) -> None:
     import numpy as np
 
-    broken = tools["build_bundle"](tmp_path / "broken.bundle", weights=np.ones((5, 3), dtype=np.float32))
+    broken = build_bundle(tmp_path / "broken.bundle", weights=np.ones((5, 3), dtype=np.float32))
     result = start([*PINNACE, str(broken)])
     assert result.returncode == CheckFailed.exit_status
     assert result.stderr.startswith(

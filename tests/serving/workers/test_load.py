@@ -7,50 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import signal
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import chaos
 import httpx
+import load
 import psutil
+import soak
 
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import encode
 
-BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 FULL = "images wait or are in work"
 
 
-def script(name: str) -> ModuleType:
-    """A module of `benchmarks/`, which imports its neighbours by their names."""
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-load = script("load")
-
-
-def large_image(tools: Tools, colour: tuple[int, int, int]) -> bytes:
-    data: bytes = tools["encode"](colour, (2500, 2500), "JPEG")
+def large_image(colour: tuple[int, int, int]) -> bytes:
+    data: bytes = encode(colour, (2500, 2500), "JPEG")
     return data
 
 
-def test_what_is_not_answered_is_refused_and_what_is_answered_is_right(
-    small_server: Any, tools: Tools
-) -> None:
+def test_what_is_not_answered_is_refused_and_what_is_answered_is_right(small_server: Any) -> None:
     colours = {"reddish": (250, 10, 20), "greenish": (10, 240, 20), "bluish": (10, 20, 240)}
-    images = {label: large_image(tools, colour) for label, colour in colours.items()}
+    images = {label: large_image(colour) for label, colour in colours.items()}
 
     async def crowd() -> list[tuple[str, Any]]:
         target = load.Target("127.0.0.1", small_server.port)
@@ -75,10 +54,10 @@ def test_what_is_not_answered_is_refused_and_what_is_answered_is_right(
     assert FULL not in small_server.log
 
 
-def test_a_request_is_refused_before_its_body_is_read(small_server: Any, tools: Tools) -> None:
+def test_a_request_is_refused_before_its_body_is_read(small_server: Any) -> None:
     async def refused() -> Any:
         target = load.Target("127.0.0.1", small_server.port)
-        image = load.request_bytes("/classify", large_image(tools, (1, 2, 3)))
+        image = load.request_bytes("/classify", large_image((1, 2, 3)))
         crowd = asyncio.ensure_future(load.closed_loop(target, lambda: image, 12, 3))
         try:
             while not crowd.done():
@@ -96,8 +75,8 @@ def test_a_request_is_refused_before_its_body_is_read(small_server: Any, tools: 
     assert asyncio.run(refused()) == b"HTTP/1.1 503 Service Unavailable\r\n"
 
 
-def test_what_nobody_waits_for_is_not_done(small_server: Any, tools: Tools) -> None:
-    image = large_image(tools, (250, 10, 20))
+def test_what_nobody_waits_for_is_not_done(small_server: Any) -> None:
+    image = large_image((250, 10, 20))
 
     async def leave_and_ask() -> Any:
         for _ in range(5):  # each time, two wait behind one; then all leave
@@ -124,21 +103,16 @@ def test_what_nobody_waits_for_is_not_done(small_server: Any, tools: Tools) -> N
     assert "Traceback" not in small_server.log
 
 
-def test_a_batch_has_all_its_images_looked_at_or_none(small_server: Any, tools: Tools) -> None:
-    files = [
-        ("images", tools["encode"]((250, 10, 20)))
-    ] * 10  # more than there is room for; nothing else is in
+def test_a_batch_has_all_its_images_looked_at_or_none(small_server: Any) -> None:
+    files = [("images", encode((250, 10, 20)))] * 10  # more than there is room for; nothing else is in
     results = httpx.post(f"{small_server.url}/classify_batch", files=files, timeout=30).json()["results"]
     assert [one["predictions"][0]["label"] for one in results] == ["reddish"] * 10
 
 
-def test_a_killed_worker_comes_back_and_only_what_was_in_flight_is_lost(
-    start_server: Any, tools: Tools
-) -> None:
+def test_a_killed_worker_comes_back_and_only_what_was_in_flight_is_lost(start_server: Any) -> None:
     server = start_server(workers=2, concurrency=1)
     server.wait_until_ready()
-    chaos = script("chaos")
-    request = load.request_bytes("/classify", tools["encode"]((250, 10, 20)))
+    request = load.request_bytes("/classify", encode((250, 10, 20)))
 
     async def kill() -> list[Any]:
         clients = chaos.Clients(server.port, request)
@@ -166,11 +140,10 @@ def test_a_killed_worker_comes_back_and_only_what_was_in_flight_is_lost(
     server.stop()
 
 
-def test_sigterm_loses_nothing(start_server: Any, tools: Tools) -> None:
+def test_sigterm_loses_nothing(start_server: Any) -> None:
     server = start_server(workers=1, concurrency=2, drain=1)
     server.wait_until_ready()
-    chaos = script("chaos")
-    request = load.request_bytes("/classify", tools["encode"]((250, 10, 20)))
+    request = load.request_bytes("/classify", encode((250, 10, 20)))
 
     async def stop() -> list[Any]:
         clients = chaos.Clients(server.port, request)
@@ -191,7 +164,6 @@ def test_sigterm_loses_nothing(start_server: Any, tools: Tools) -> None:
 
 
 def test_mixed_traffic_leaks_nothing(start_server: Any) -> None:
-    soak = script("soak")
     server = start_server(workers=1, concurrency=2)
     server.wait_until_ready()
     [worker] = psutil.Process(server.process.pid).children()

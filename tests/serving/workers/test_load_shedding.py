@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -15,16 +15,15 @@ import pytest
 
 from pinnace.serving.inference.admission import Admission
 from pinnace.serving.workers.load_shedding import LoadShedder
-
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import encode
 
 BY_THE_APPLICATION = {"X-Request-ID": "the-application-answers"}
 
 
 @pytest.fixture
-def full_server(small_server: Any, tools: Tools) -> Iterator[Any]:
+def full_server(small_server: Any) -> Iterator[Any]:
     """The same, with a batch in work that fills it for some seconds."""
-    image = tools["encode"]((250, 10, 20), (2500, 2500), "JPEG")
+    image = encode((250, 10, 20), (2500, 2500), "JPEG")
     files = [("images", image)] * 64
     outcome: list[httpx.Response] = []
 
@@ -60,8 +59,8 @@ def refusals(server: Any) -> int:
     return int(sum(float(count) for count in counted))
 
 
-def test_both_ways_give_one_answer(full_server: Any, tools: Tools) -> None:
-    image = tools["encode"]((1, 2, 3))
+def test_both_ways_give_one_answer(full_server: Any) -> None:
+    image = encode((1, 2, 3))
     with httpx.Client(base_url=full_server.url) as client:
         before = refusals(full_server)
         both = ({}, BY_THE_APPLICATION) * 3
@@ -140,10 +139,10 @@ def answer(stream: Any) -> tuple[int, dict[str, str], bytes]:
     return status, headers, stream.read(int(headers.get("content-length", 0)))
 
 
-def test_with_an_api_key_the_key_is_asked_for_first(start_server: Any, tools: Tools) -> None:
+def test_with_an_api_key_the_key_is_asked_for_first(start_server: Any) -> None:
     server = start_server(workers=1, concurrency=1, queue=1, api_key="secret")
     server.wait_until_ready()
-    image = tools["encode"]((250, 10, 20), (2500, 2500), "JPEG")
+    image = encode((250, 10, 20), (2500, 2500), "JPEG")
     key = {"X-API-Key": "secret"}
     statuses = set()
 

@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 
 from pinnace.models.bundle.bundle import Bundle
-
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import build_bundle, encode
 
 KEY = {"X-API-Key": "open sesame"}
 RED = (250, 10, 20)
@@ -48,8 +47,8 @@ class Shelf:
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory, tools: Tools) -> Shelf:
-    shelf = Shelf(tmp_path_factory.mktemp("shelf") / "tiny.bundle", tools["build_bundle"])
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    shelf = Shelf(tmp_path_factory.mktemp("shelf") / "tiny.bundle", build_bundle)
     shelf.put()
     return shelf
 
@@ -64,11 +63,11 @@ def server(start_server: Any, shelf: Shelf) -> Iterator[Any]:
 
 
 @pytest.fixture
-def load(server: Any, tools: Tools) -> Iterator[Counter[tuple[int, str]]]:
+def load(server: Any) -> Iterator[Counter[tuple[int, str]]]:
     """Requests without a pause, on connections of their own; counted by status and version."""
     seen: Counter[tuple[int, str]] = Counter()
     stop = threading.Event()
-    image = tools["encode"](RED)
+    image = encode(RED)
 
     def ask() -> None:
         while not stop.is_set():

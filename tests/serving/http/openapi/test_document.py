@@ -6,7 +6,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pinnace.serving.errors import UnknownModel
 from pinnace.serving.http.app import create_app
 from pinnace.serving.http.openapi.document import describe
 from pinnace.serving.settings import load_settings
+from support.tiny_bundle import encode
 
 HERE = Path(__file__).parent
 PROGRAM = "from schemathesis.cli import schemathesis; schemathesis()"
@@ -107,8 +107,8 @@ def test_a_key_is_asked_for_where_one_is_set(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("query", ["0", "6", "two"])
 def test_a_wrong_top_k_in_the_query_is_refused_where_the_body_has_a_good_one(
-    client: httpx.Client, tools: dict[str, Callable[..., Any]], query: str
+    client: httpx.Client, query: str
 ) -> None:
-    image = tools["encode"]((250, 10, 10))
+    image = encode((250, 10, 10))
     answered = client.post(f"/classify?top_k={query}", files={"image": image}, data={"top_k": "2"})
     assert (answered.status_code, answered.json()["error"]["code"]) == (422, "invalid_parameter")

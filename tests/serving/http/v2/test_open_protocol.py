@@ -6,7 +6,7 @@ import base64
 import json
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -17,8 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 from pinnace.serving.http.v2.tensors import InputLimits, parse_request, read_items
 from pinnace.serving.observability.route_metrics import route_of
-
-Tools = dict[str, Callable[..., Any]]
+from support.tiny_bundle import encode, logits_of
 
 RED, BLUE = (250, 10, 20), (10, 20, 240)
 INFER = "/v2/models/tiny/infer"
@@ -75,37 +74,37 @@ def test_health_and_metadata(asked: triton.InferenceServerClient, version: str) 
 
 @pytest.mark.parametrize("binary_in", [True, False])
 @pytest.mark.parametrize("binary_out", [True, False])
-def test_tensors(asked: Any, tools: Tools, version: str, binary_in: bool, binary_out: bool) -> None:
+def test_tensors(asked: Any, version: str, binary_in: bool, binary_out: bool) -> None:
     given = tensor(pixels(RED, BLUE), "FP32", binary=binary_in)
     outputs = [triton.InferRequestedOutput("logits", binary_data=binary_out)]
     result = asked.infer("tiny", [given], version, outputs=outputs, request_id="seven")
     answer = result.get_response()
     assert (answer["model_name"], answer["model_version"], answer["id"]) == ("tiny", version, "seven")
-    expected = np.stack([tools["logits_of"](RED), tools["logits_of"](BLUE)])
+    expected = np.stack([logits_of(RED), logits_of(BLUE)])
     np.testing.assert_allclose(result.as_numpy("logits"), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["input", "image"])
 @pytest.mark.parametrize("shape", [(2,), (2, 1)])
-def test_images_are_preprocessed_as_elsewhere(asked: Any, tools: Tools, name: str, shape: Any) -> None:
-    encoded = images(tools["encode"](RED), tools["encode"](BLUE, format="JPEG"))
+def test_images_are_preprocessed_as_elsewhere(asked: Any, name: str, shape: Any) -> None:
+    encoded = images(encode(RED), encode(BLUE, format="JPEG"))
     result = asked.infer("tiny", [tensor(encoded.reshape(shape), "BYTES", name)])
-    expected = np.stack([tools["logits_of"](RED), tools["logits_of"](BLUE)])
+    expected = np.stack([logits_of(RED), logits_of(BLUE)])
     np.testing.assert_allclose(result.as_numpy("logits"), expected, atol=0.05)
 
 
-def test_classes_as_triton_writes_them(asked: Any, tools: Tools) -> None:
+def test_classes_as_triton_writes_them(asked: Any) -> None:
     outputs = [triton.InferRequestedOutput("logits", class_count=2)]
-    result = asked.infer("tiny", [tensor(images(tools["encode"](BLUE)), "BYTES")], outputs=outputs)
+    result = asked.infer("tiny", [tensor(images(encode(BLUE)), "BYTES")], outputs=outputs)
     ((first, second),) = result.as_numpy("logits")
     value, index, label = first.decode().split(":")
     assert (index, label) == ("2", "bluish")
-    assert float(value) == pytest.approx(float(tools["logits_of"](BLUE)[2]), rel=1e-4)
+    assert float(value) == pytest.approx(float(logits_of(BLUE)[2]), rel=1e-4)
     assert float(second.decode().split(":")[0]) < float(value)
 
 
-def test_json_by_hand(client: httpx.Client, tools: Tools) -> None:
-    image = base64.b64encode(tools["encode"](RED)).decode()
+def test_json_by_hand(client: httpx.Client) -> None:
+    image = base64.b64encode(encode(RED)).decode()
     body = {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [image]}]}
     body["outputs"] = [{"name": "logits", "parameters": {"classification": 1}}]  # type: ignore[list-item]
     answer = client.post(INFER, json=body)
@@ -118,10 +117,10 @@ def test_json_by_hand(client: httpx.Client, tools: Tools) -> None:
     flat = {"inputs": [{"name": "input", "shape": [1, 3, 8, 8], "datatype": "FP32"}]}
     flat["inputs"][0]["data"] = pixels(RED).ravel().tolist()
     logits = client.post(INFER, json=flat).json()["outputs"][0]["data"]
-    np.testing.assert_allclose(logits, tools["logits_of"](RED), rtol=1e-5)
+    np.testing.assert_allclose(logits, logits_of(RED), rtol=1e-5)
 
 
-def test_what_triton_is_told_when_it_is_wrong(asked: Any, tools: Tools) -> None:
+def test_what_triton_is_told_when_it_is_wrong(asked: Any) -> None:
     good = pixels(RED)
 
     def fails(given: triton.InferInput, model: str = "tiny", **options: Any) -> tuple[str, str]:
@@ -210,8 +209,8 @@ def test_what_is_wrong_is_said(
     assert set(answer.json()) == {"error", "code"}
 
 
-def test_images_that_are_cut_short(client: httpx.Client, tools: Tools) -> None:
-    image = tools["encode"](RED)
+def test_images_that_are_cut_short(client: httpx.Client) -> None:
+    image = encode(RED)
     for raw in (struct.pack("<I", len(image) + 1) + image, b"\x01\x00", struct.pack("<I", 2**32 - 1)):
         head = described(datatype="BYTES", shape=[1], parameters={"binary_data_size": len(raw)})
         headers = {"Inference-Header-Content-Length": str(len(head))}
@@ -230,14 +229,14 @@ def test_other_errors_have_the_form_of_the_protocol(client: httpx.Client) -> Non
     assert isinstance(too_large.json()["error"], str)
 
 
-def test_rows_share_the_threads_and_the_queue_with_all_others(server: Any, tools: Tools) -> None:
+def test_rows_share_the_threads_and_the_queue_with_all_others(server: Any) -> None:
     outcomes: list[np.ndarray] = []
 
     def ask(colour: tuple[int, int, int]) -> None:
         own = triton.InferenceServerClient(server.url.removeprefix("http://"))
         for _ in range(5):
             result = own.infer("tiny", [tensor(pixels(colour, RED, colour), "FP32")])
-            outcomes.append(result.as_numpy("logits")[2] - tools["logits_of"](colour))
+            outcomes.append(result.as_numpy("logits")[2] - logits_of(colour))
         own.close()
 
     threads = [threading.Thread(target=ask, args=((30 * one, 20, 5),)) for one in range(6)]

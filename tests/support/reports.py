@@ -50,7 +50,7 @@ def result(
         )
         for second in range(int(now) + 2)
     )
-    rates = ()
+    rates: tuple[RatePoint, ...] = ()
     if scenario == "server":
         rates = tuple(
             RatePoint(rate, min(rate, 95.0), 10 + rate / 20, 12 + rate / 5, int(10 * rate), 0, rate <= 80)

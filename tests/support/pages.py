@@ -1,18 +1,15 @@
-"""What the tests of pages share. Test modules cannot import each other: load it with `runpy.run_path`."""
+"""Pages of the documentation, and a reader who types what they say."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import httpx
+from support.ports import free_port
+from support.server import Server, clean_environment
 
 DOCUMENTED = "http://localhost:3000"
 
@@ -30,14 +27,12 @@ class Reader:
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder = folder
         self._log = home / "server.log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self.url = f"http://localhost:{self._port}"
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("PINNACE_", "BENTOML_"))}
+        clean = clean_environment(home / "bentoml")
         path = f"{Path(sys.executable).parent}{os.pathsep}{clean.get('PATH', '')}"
-        self._env = {**clean, "PATH": path, "BENTOML_HOME": str(home / "bentoml")}
-        self._server: subprocess.Popen[bytes] | None = None
+        self._env = {**clean, "PATH": path}
+        self._server: Server | None = None
 
     def type(self, command: str) -> str:
         """Run a command, a server in the background, and return its standard output; it has to succeed."""
@@ -64,31 +59,12 @@ class Reader:
 
     def _serve(self, command: str) -> None:
         self.leave()
-        with self._log.open("wb") as log:
-            self._server = subprocess.Popen(
-                ["bash", "-c", f"exec {command} --port {self._port}"],
-                cwd=self.folder,
-                env=self._env,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self._server.poll() is None:
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
-                    return
-            time.sleep(0.1)
-        raise AssertionError(f"{command}: not ready\n{self._log.read_text(encoding='utf-8')}")
+        started = ["bash", "-c", f"exec {command} --port {self._port}"]
+        self._server = Server.start(started, self._port, self._log, env=self._env, cwd=self.folder)
+        self._server.wait_until_ready()
 
     def leave(self) -> None:
-        """End the server, and whatever is left of the process group that it leads."""
-        if self._server is None:
-            return
-        self._server.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._server.wait(20)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._server.pid, signal.SIGKILL)
-        self._server.wait(5)
-        self._server = None
+        """End the server, if there is one."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None

@@ -1,6 +1,6 @@
 """Draw the page's two example pictures, `serving/page/example-*.jpg`; needs Pillow alone.
 
-python tests/support/make_examples.py
+python tests/support/example_pictures.py
 """
 
 from __future__ import annotations
