@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pinnace.models.bundle.manifest import Manifest, Variant
-from pinnace.models.image.preprocess import Preprocess
 
 FILE = "README.md"
 
@@ -52,20 +51,8 @@ def _wants(document: Manifest) -> str:
     lines += [f"- output `{spec}`" for spec in document.signature.outputs]
     lines.append(f"- batches of {document.batch[0]} to {document.batch[1]}")
     if document.preprocess is not None:
-        lines.append(f"- an image: {_preprocess(document.preprocess)}")
+        lines.append(f"- an image: {document.preprocess}")
     return "\n".join(lines)
-
-
-def _preprocess(spec: Preprocess) -> str:
-    words = []
-    if isinstance(spec.resize, int):
-        words.append(f"shortest edge to {spec.resize} ({spec.interpolation})")
-    elif spec.resize is not None:
-        words.append(f"resized to {spec.resize[0]} x {spec.resize[1]} ({spec.interpolation})")
-    if spec.crop is not None:
-        words.append(f"centre crop {spec.crop[0]} x {spec.crop[1]}")
-    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
-    return "; ".join([*words, spec.color, f"mean {mean}", f"std {std}"])
 
 
 def _sizes(variants: Sequence[Variant]) -> str:

@@ -56,11 +56,11 @@ class Classifier:
         self._input = bundle.manifest.signature.inputs[0].name
         self._output = bundle.manifest.signature.outputs[0].name
 
-    def prepare(self, image: Image.Image) -> npt.NDArray[np.float32]:
-        """The model's input for one image: float32, shape (1, channels, height, width)."""
+    def prepare(self, image: Image.Image) -> npt.NDArray[np.generic]:
+        """The model's input for one image, with a batch of 1; see `Preprocess.apply`."""
         return self.preprocess.apply(image)[np.newaxis]
 
-    def infer(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def infer(self, batch: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
         """Logits, float32, shape (batch, classes).
 
         Raises:
@@ -76,9 +76,9 @@ class Classifier:
         return np.asarray(logits, dtype=np.float32)
 
     def warm_up(self, batch: int = 1, runs: int = 3) -> None:
-        """Run the model on black images, so that the first request is as fast as the others."""
+        """Run the model on zeros, so that the first request is as fast as the others."""
         spec = self.bundle.manifest.signature.inputs[0]
-        images = np.zeros(spec.with_batch(batch), dtype=np.float32)
+        images = np.zeros((batch, *spec.with_batch(batch)[1:]), dtype=spec.dtype)
         for _ in range(runs):
             self.infer(images)
 

@@ -10,7 +10,6 @@ from pinnace.models.bundle.manifest import FEWEST_FOR_SHARES, Parity, Proof, Tol
 
 if TYPE_CHECKING:
     from pinnace.models.bundle.bundle import Bundle
-    from pinnace.models.image.preprocess import Preprocess
 
 
 def inspect(bundle: BundleArgument, json: Json = False) -> None:
@@ -36,7 +35,7 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
         ("bundle", str(bundle.folder)),
         ("model", bundle.name),
         ("source", manifest.source),
-        ("preprocess", _describe(manifest.preprocess)),
+        ("preprocess", str(manifest.preprocess or "none")),
         ("labels", f"{len(bundle.labels)}" if bundle.labels else "none"),
         ("inputs", ", ".join(map(str, manifest.signature.inputs))),
         ("outputs", ", ".join(map(str, manifest.signature.outputs))),
@@ -88,24 +87,6 @@ def _samples(measured: Parity | Proof) -> int:
 
 def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
-
-
-def _describe(preprocess: Preprocess | None) -> str:
-    if preprocess is None:
-        return "none"
-    parts = []
-    if isinstance(preprocess.resize, int):
-        parts.append(f"shortest edge to {preprocess.resize}, {preprocess.interpolation}")
-    elif preprocess.resize is not None:
-        height, width = preprocess.resize
-        parts.append(f"resize to {height}x{width}, {preprocess.interpolation}")
-    if preprocess.crop is not None:
-        height, width = preprocess.crop
-        parts.append(f"centre crop {height}x{width}")
-    parts.append(preprocess.color)
-    parts.append("mean " + " ".join(f"{value:.4g}" for value in preprocess.mean))
-    parts.append("std " + " ".join(f"{value:.4g}" for value in preprocess.std))
-    return "; ".join(parts)
 
 
 def to_dict(bundle: Bundle) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from pinnace.latency.subjects.eager import EAGER, EagerTorch
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.manifest import Variant
-from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.runtimes import open_variant
@@ -51,8 +50,8 @@ class InProcess:
         """
         signature = bundle.manifest.signature
         fixed = signature.batch
-        if fixed != BATCH and batch != (fixed or 1):
-            raise UsageError(f"{bundle.name} takes {fixed or 1} at a time", got=f"--batch {batch}")
+        if fixed is None and batch != 1:
+            raise UsageError(f"{bundle.name} takes 1 at a time", got=f"--batch {batch}")
         self.batch = batch
         self._bundle = bundle
         self._single = fixed is None

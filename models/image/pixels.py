@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 
 from pinnace.models.errors import UnsupportedImage
 
-ColorMode = Literal["RGB", "L"]
+PillowMode = Literal["RGB", "L"]
 
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -40,7 +40,7 @@ def orientation(image: Image.Image) -> int:
         return 1
 
 
-def eight_bit(image: Image.Image, color: ColorMode) -> Image.Image:
+def eight_bit(image: Image.Image, color: PillowMode) -> Image.Image:
     """The image in mode `color`, equal to Pillow's `convert`, except for images of more than 8 bits.
 
     16-bit grey is scaled to 8 bits, round(value / 257), where Pillow would cut it off at 255. Mode `I`, as

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,18 @@ from pinnace.models.errors import ImageTooLarge, UsageError
 from pinnace.models.image import pixels
 from pinnace.models.image.decode import load_pixels
 from pinnace.models.image.filters import Interpolation
-from pinnace.models.image.pixels import ColorMode
 from pinnace.models.image.resample import Window, resize_and_look_up, resize_window
 
-__all__ = ["ColorMode", "Interpolation", "Preprocess"]
+__all__ = ["ColorMode", "InputDtype", "Interpolation", "Layout", "Preprocess"]
+
+ColorMode = Literal["RGB", "BGR", "L"]
+Layout = Literal["NCHW", "NHWC"]
+InputDtype = Literal["float32", "float16", "float64", "uint8"]
+
+Array = npt.NDArray[np.generic]
+
+UNIT = 1 / 255
+"""The scale that makes 0..1 of a pixel."""
 
 _MAX_UNCROPPED_PIXELS = 100_000_000
 _LARGEST_NUMBER = 3e38
@@ -30,15 +38,21 @@ _LARGEST_NUMBER = 3e38
 class Preprocess:
     """Resize, crop and normalise: what a model wants to eat.
 
+    A number of the result is `(pixel * scale - mean) / std`, computed in float32.
+
     Attributes:
         resize: an int scales the shortest edge to it, keeping the aspect ratio; (height, width) scales to
             exactly that; None leaves the size alone.
         interpolation: the filter of the resize (antialiased, as Pillow does it).
         crop: (height, width) of the centre crop, padded with black where the image is smaller; None for none.
-        color: `RGB` (3 channels) or `L` (1 channel).
-        mean: per channel, subtracted after scaling to 0..1.
+        color: `RGB` or `BGR` (3 channels, in this order) or `L` (1 channel).
+        mean: per channel in the order of `color`, subtracted after the pixel (0..255) is scaled.
         std: per channel, divided by after the mean is subtracted.
         exif: apply the EXIF orientation first.
+        scale: what a pixel is multiplied by; 1/255 makes 0..1, 1 leaves 0..255. Below 1 it is a division by
+            1 / scale, so that 1/255 and 1/127.5 are those of `x / 255` and `x / 127.5` to the bit.
+        layout: the order of the result's dimensions: `NCHW` has the channels first, `NHWC` last.
+        dtype: of the result; `uint8` is the pixels as they are, which no scale, mean or std changes.
 
     Raises:
         UsageError: a value is none of these.
@@ -51,6 +65,9 @@ class Preprocess:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     exif: bool = True
+    scale: float = UNIT
+    layout: Layout = "NCHW"
+    dtype: InputDtype = "float32"
 
     def __post_init__(self) -> None:
         if not (self.resize is None or _is_size(self.resize) or _is_pair(self.resize)):
@@ -61,20 +78,38 @@ class Preprocess:
             raise UsageError("crop is no size", expected=expected, got=repr(self.crop))
         _require_one_of("interpolation", self.interpolation, get_args(Interpolation))
         _require_one_of("color", self.color, get_args(ColorMode))
+        _require_one_of("layout", self.layout, get_args(Layout))
+        _require_one_of("dtype", self.dtype, get_args(InputDtype))
         for name, values in (("mean", self.mean), ("std", self.std)):
             if not _is_numbers(values, self.channels):
                 expected = f"a tuple of {self.channels} finite numbers, one for each channel of {self.color}"
                 raise UsageError(f"{name} does not fit the channels", expected=expected, got=repr(values))
         if not np.all(np.array(self.std, np.float32)):
             raise UsageError("std is zero in float32, and would be divided by", got=repr(self.std))
+        if not (_is_numbers((self.scale,), 1) and self.scale > 1 / _LARGEST_NUMBER):
+            raise UsageError("scale is not a positive number", got=repr(self.scale))
+        if self.dtype == "uint8" and not (
+            self.scale == 1 and not any(self.mean) and all(value == 1 for value in self.std)
+        ):
+            raise UsageError(
+                "an input of uint8 takes the pixels as they are",
+                expected="scale 1, mean 0 and std 1",
+                got=f"scale {self.scale:.6g}, mean {self.mean} and std {self.std}",
+            )
 
     @property
     def channels(self) -> int:
         """How many channels the result has."""
         return len(self.color)
 
+    def arranged(self, height: int | str, width: int | str) -> tuple[int | str, ...]:
+        """The shape of one input of this height and width, without the batch, in the order of `layout`."""
+        if self.layout == "NHWC":
+            return (height, width, self.channels)
+        return (self.channels, height, width)
+
     def crop_uint8(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """The image resized and cropped: uint8, shape (height, width, channels), contiguous.
+        """The image resized and cropped: uint8, shape (height, width, channels), channels as `color` says.
 
         Raises:
             UnsupportedImage: the pixels have no agreed scale to 8 bits; see `pixels.eight_bit`.
@@ -86,9 +121,13 @@ class Preprocess:
     def _upright(self, image: Image.Image) -> Image.Image:
         load_pixels(image)
         orientation = pixels.orientation(image) if self.exif else 1
-        return pixels.upright(pixels.eight_bit(image, self.color), orientation)
+        return pixels.upright(pixels.eight_bit(image, "L" if self.color == "L" else "RGB"), orientation)
 
     def _cropped(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        kept = self._kept_pixels(image)
+        return np.ascontiguousarray(kept[:, :, ::-1]) if self.color == "BGR" else kept
+
+    def _kept_pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         size = self._resized(image.height, image.width)
         if self.crop is None:
             _check_uncropped(image, size)
@@ -101,10 +140,14 @@ class Preprocess:
         padded[top : top + window.height, left : left + window.width] = visible
         return padded
 
-    def normalise(self, crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """uint8 (height, width, channels) to float32 (channels, height, width), contiguous.
+    def normalise(self, crop: npt.NDArray[np.uint8]) -> Array:
+        """What the model is fed for a crop: `dtype`, contiguous, dimensions as `arranged` says.
 
-        The operations and their order are those of torchvision's `to_tensor` and `normalize`, in float32.
+        Args:
+            crop: uint8, shape (height, width, channels), as `crop_uint8` gives it.
+
+        The operations and their order are those of torchvision's `to_tensor` and `normalize`, in float32;
+        another dtype is made of the result.
         """
         if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != self.channels:
             raise UsageError(
@@ -112,33 +155,69 @@ class Preprocess:
                 expected=f"uint8 of shape (height, width, {self.channels})",
                 got=f"{crop.dtype} of shape {crop.shape}",
             )
+        if self.dtype == "uint8":
+            return np.ascontiguousarray(crop if self.layout == "NHWC" else crop.transpose(2, 0, 1))
+        return self._laid_out(self._planes(crop))
+
+    def _planes(self, crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """uint8 (height, width, channels) to normalised float32 (channels, height, width), contiguous."""
         result = np.empty((self.channels, *crop.shape[:2]), np.float32)
-        np.divide(crop.transpose(2, 0, 1), np.float32(255), out=result)
+        if self.scale < 1:
+            np.divide(crop.transpose(2, 0, 1), np.float32(1 / self.scale), out=result)
+        else:
+            np.multiply(crop.transpose(2, 0, 1), np.float32(self.scale), out=result)
         result -= np.array(self.mean, np.float32)[:, None, None]
         result /= np.array(self.std, np.float32)[:, None, None]
         return result
 
-    def apply(self, image: Image.Image) -> npt.NDArray[np.float32]:
-        """The model's input for one image: float32, shape (channels, height, width), contiguous.
+    def _laid_out(self, planes: npt.NDArray[np.float32]) -> Array:
+        """Float32 (channels, height, width) in the layout and dtype of the model; itself where it is so."""
+        turned = planes.transpose(1, 2, 0) if self.layout == "NHWC" else planes
+        return np.ascontiguousarray(turned, dtype=self.dtype)
+
+    def apply(self, image: Image.Image) -> Array:
+        """The model's input for one image: `dtype`, contiguous, dimensions as `arranged` says.
 
         Raises:
             ImageError: as `crop_uint8`.
         """
         image = self._upright(image)
         size = self._resized(image.height, image.width)
-        if self.crop is not None and self.channels == 3:
+        if self.crop is not None and self.channels == 3 and self.dtype != "uint8":
             window, _ = _kept(size, self.crop)
             if (window.height, window.width) == self.crop:
                 made = resize_and_look_up(image, size, window, self.interpolation, self._table)
                 if made is not None:
-                    return made
+                    return self._laid_out(made[::-1] if self.color == "BGR" else made)
         return self.normalise(self._cropped(image))
 
     @functools.cached_property
     def _table(self) -> bytes:
-        """What `normalise` makes of each value of each channel."""
+        """What the normalisation makes of each value of red, green and blue."""
         values = np.arange(256, dtype=np.uint8)[:, np.newaxis, np.newaxis]
-        return self.normalise(np.repeat(values, 3, axis=2)).tobytes()
+        planes = self._planes(np.repeat(values, 3, axis=2))
+        return (planes[::-1] if self.color == "BGR" else planes).tobytes()
+
+    def __str__(self) -> str:
+        """What is done to an image, in words."""
+        parts = []
+        if isinstance(self.resize, int):
+            parts.append(f"shortest edge to {self.resize}, {self.interpolation}")
+        elif self.resize is not None:
+            parts.append(f"resize to {self.resize[0]}x{self.resize[1]}, {self.interpolation}")
+        if self.crop is not None:
+            parts.append(f"centre crop {self.crop[0]}x{self.crop[1]}")
+        parts.append(self.color)
+        if self.dtype == "uint8":
+            parts.append("pixels of 0..255")
+        else:
+            if self.scale != UNIT:
+                parts.append(f"scale {self.scale:.6g}")
+            for name, values in (("mean", self.mean), ("std", self.std)):
+                parts.append(f"{name} " + " ".join(f"{value:.4g}" for value in values))
+        parts += [self.layout] if self.layout != "NCHW" else []
+        parts += [self.dtype] if self.dtype != "float32" else []
+        return "; ".join(parts)
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         """The size after the resize: torchvision's `_compute_resized_output_size`."""

@@ -134,7 +134,10 @@ class Runtime(abc.ABC):
         """Execute once; the feeds are checked and contiguous."""
 
     def run(self, feeds: Feeds) -> Outputs:
-        """Execute the model once.
+        """Execute the model on any number of samples.
+
+        A model that takes batches of one fixed size is called as often as the samples need; the last sample
+        is repeated where they do not fill a batch, and what the model answers to the copies is cut off.
 
         Args:
             feeds: one array per input, by name, of the signature's dtype and shape.
@@ -146,6 +149,34 @@ class Runtime(abc.ABC):
             UsageError: an input is missing, unknown, or of another dtype or shape.
             BundleError: the file does not do what the signature says.
         """
+        fixed = self.signature.batch
+        if not isinstance(fixed, int):
+            self._check(feeds, any_batch=False)
+            return self._run_once(feeds)
+        self._check(feeds, any_batch=True)
+        counts = {len(array) for array in feeds.values()}
+        if len(counts) != 1:
+            raise UsageError(
+                "the model's inputs have different numbers of samples",
+                got=", ".join(f"{name}: {len(array)}" for name, array in feeds.items()),
+            )
+        (count,) = counts
+        if count == fixed:
+            return self._run_once(feeds)
+        parts = []
+        for start in range(0, count, fixed):
+            piece = {name: array[start : start + fixed] for name, array in feeds.items()}
+            missing = fixed - min(fixed, count - start)
+            if missing:
+                piece = {
+                    name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+                    for name, array in piece.items()
+                }
+            answers = self._run_once(piece)
+            parts.append({name: array[: fixed - missing] for name, array in answers.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _check(self, feeds: Feeds, *, any_batch: bool) -> None:
         for spec in self.signature.inputs:
             array = feeds.get(spec.name)
             if array is None:
@@ -154,9 +185,10 @@ class Runtime(abc.ABC):
                     expected=", ".join(map(str, self.signature.inputs)),
                     got=", ".join(feeds) or "nothing",
                 )
+            first = any_batch and array.shape[:1] > (0,)
             fits = len(array.shape) == len(spec.shape) and all(
-                isinstance(want, str) or want == have
-                for want, have in zip(spec.shape, array.shape, strict=True)
+                isinstance(want, str) or want == have or (first and not axis)
+                for axis, (want, have) in enumerate(zip(spec.shape, array.shape, strict=True))
             )
             if array.dtype != spec.dtype or not fits:
                 raise UsageError(
@@ -169,6 +201,8 @@ class Runtime(abc.ABC):
                 f"the model has no input {sorted(unknown)[0]}",
                 expected=", ".join(map(str, self.signature.inputs)),
             )
+
+    def _run_once(self, feeds: Feeds) -> Outputs:
         try:
             # Not ascontiguousarray, which gives a scalar a dimension.
             return self._run({name: np.require(array, requirements="C") for name, array in feeds.items()})

@@ -21,6 +21,7 @@ from pinnace.models.classifier import Classifier
 from pinnace.serving.settings import ServerSettings
 
 Array: TypeAlias = npt.NDArray[np.float32]
+Input: TypeAlias = npt.NDArray[np.generic]
 
 _MOST_ON_A_GPU = 16
 
@@ -31,8 +32,10 @@ def max_batch_size(classifier: Classifier, settings: ServerSettings) -> int:
     if most == "auto":
         most = 1 if classifier.runtime.device == "cpu" else _MOST_ON_A_GPU
     engine = classifier.variant.engine
-    if classifier.bundle.manifest.signature.batch != BATCH:
-        return 1
+    takes = classifier.bundle.manifest.signature.batch
+    if takes != BATCH:
+        # A fixed batch costs the same however few images are in it.
+        return takes if isinstance(takes, int) else 1
     return most if engine is None else min(most, engine.batch[1])
 
 
@@ -43,21 +46,21 @@ class Batcher:
         most: the most images of one call.
     """
 
-    def __init__(self, run: Callable[[Array], Array], most: int) -> None:
+    def __init__(self, run: Callable[[Input], Array], most: int) -> None:
         """Run nothing yet.
 
         Args:
-            run: the model: float32, shape (batch, ...) to shape (batch, classes).
+            run: the model: its input, shape (batch, ...), to float32 of shape (batch, classes).
             most: the most images of one call.
         """
         self.most = most
         self._run = run
         self._changed = threading.Condition()
         self._busy = False
-        self._waiting: deque[tuple[Array, Future[Array]]] = deque()
+        self._waiting: deque[tuple[Input, Future[Array]]] = deque()
 
-    def __call__(self, image: Array) -> Array:
-        """The row of one image: float32, shape (1, ...) to shape (classes,).
+    def __call__(self, image: Input) -> Array:
+        """The row of one image: the model's input, shape (1, ...), to float32 of shape (classes,).
 
         Raises:
             Whatever the model raises for this image alone; what others bring is no matter.
@@ -86,7 +89,7 @@ class Batcher:
     def _size(self, waiting: int) -> int:
         return 1 << (min(waiting, self.most).bit_length() - 1)
 
-    def _answer(self, batch: list[tuple[Array, Future[Array]]]) -> None:
+    def _answer(self, batch: list[tuple[Input, Future[Array]]]) -> None:
         try:
             rows = self._run(np.concatenate([image for image, _ in batch]))
         except Exception as error:

@@ -38,8 +38,8 @@ from pinnace.serving.settings import ServerSettings
 
 logger = logging.getLogger("pinnace.serving")
 
-# An encoded image, its base64 text, or the model's input for one image: float32, shape (1, ...).
-Item: TypeAlias = "bytes | str | npt.NDArray[np.float32]"
+# An encoded image, its base64 text, or the model's input for one image, shape (1, ...).
+Item: TypeAlias = "bytes | str | npt.NDArray[np.generic]"
 
 Timed = TypeVar("Timed")
 

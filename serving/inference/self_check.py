@@ -36,7 +36,7 @@ def self_check(classifier: Classifier) -> float:
         ) from None
     photographs = bundle.manifest.golden.photographs
     index = photographs[0].sample if photographs else 0
-    logits = classifier.infer(np.asarray(samples[index : index + 1], dtype=np.float32))[0]
+    logits = classifier.infer(samples[index : index + 1])[0]
     golden = np.asarray(expected[index], dtype=np.float32)
     spread = max(float(np.ptp(golden)), float(np.finfo(np.float32).tiny))
     difference = float(np.abs(logits - golden).max()) / spread

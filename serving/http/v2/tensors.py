@@ -24,7 +24,10 @@ from pinnace.serving.inference.engine import Item
 
 BYTES = "BYTES"
 IMAGE = "image"
-DATATYPES = {"float16": "FP16", "float32": "FP32", "float64": "FP64", "int64": "INT64", "int32": "INT32"}
+DATATYPES = {
+    **{"float16": "FP16", "float32": "FP32", "float64": "FP64"},
+    **{"int64": "INT64", "int32": "INT32", "uint8": "UINT8"},
+}
 LITTLE_FLOAT = np.dtype("<f4")
 
 _LENGTH = struct.Struct("<I")
@@ -172,31 +175,37 @@ def _rows(tensor: InputTensor, raw: memoryview | None, limits: InputLimits) -> l
             f"the shape of {tensor.name} is wrong", expected=str(limits.spec), got=str(tensor.shape)
         )
     _check_count(shape[0], limits)
-    values = _numbers(tensor) if raw is None else _floats(tensor, raw)
+    dtype = np.dtype(limits.spec.dtype)
+    values = _numbers(tensor, dtype) if raw is None else _raw_numbers(tensor, raw, dtype)
     if values.size != math.prod(shape):
         raise UsageError(
             f"the data of {tensor.name} is not of its shape",
             expected=f"{math.prod(shape)} values",
             got=str(values.size),
         )
-    return list(np.require(values, np.float32, ["C", "A"]).reshape(shape[0], 1, *shape[1:]))
+    return list(np.require(values, dtype, ["C", "A"]).reshape(shape[0], 1, *shape[1:]))
 
 
-def _floats(tensor: InputTensor, raw: memoryview) -> npt.NDArray[np.float32]:
-    if len(raw) % LITTLE_FLOAT.itemsize:
+def _raw_numbers(
+    tensor: InputTensor, raw: memoryview, dtype: np.dtype[np.generic]
+) -> npt.NDArray[np.generic]:
+    if len(raw) % dtype.itemsize:
         raise MalformedBody(f"the {len(raw)} bytes of {tensor.name} are no whole number of values")
-    return np.frombuffer(raw, dtype=LITTLE_FLOAT)
+    return np.frombuffer(raw, dtype=dtype.newbyteorder("<"))
 
 
-def _numbers(tensor: InputTensor) -> npt.NDArray[np.float32]:
+def _numbers(tensor: InputTensor, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
     try:
         values = np.asarray(tensor.data)
     except (ValueError, RecursionError):
         values = np.asarray(None)
     if not isinstance(tensor.data, list) or (values.size and values.dtype.kind not in "iuf"):
         raise UsageError(f"the data of {tensor.name} must be a list of numbers, nested or not")
-    with np.errstate(over="ignore"):
-        return values.astype(np.float32)
+    with np.errstate(all="ignore"):
+        cast = values.astype(dtype)
+    if dtype.kind in "iu" and not np.array_equal(cast, values):
+        raise UsageError(f"the data of {tensor.name} has numbers that {dtype} does not hold")
+    return cast
 
 
 def _images(tensor: InputTensor, raw: memoryview | None, limits: InputLimits) -> list[Item]:

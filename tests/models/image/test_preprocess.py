@@ -355,7 +355,7 @@ MEAN_OF_THREE = (
             "interpolation is unknown\n"
             "  expected: nearest, box, bilinear, hamming, bicubic, lanczos\n  got: 'cubic'",
         ),
-        ({"color": "BGR"}, "color is unknown\n  expected: RGB, L\n  got: 'BGR'"),
+        ({"color": "GBR"}, "color is unknown\n  expected: RGB, BGR, L\n  got: 'GBR'"),
         ({"mean": (0.5,)}, MEAN_OF_THREE + "(0.5,)"),
         ({"mean": [0.5, 0.5, 0.5]}, MEAN_OF_THREE + "[0.5, 0.5, 0.5]"),
         ({"mean": (0.5, 0.5, float("nan"))}, MEAN_OF_THREE + "(0.5, 0.5, nan)"),
