@@ -15,6 +15,7 @@ import torch
 
 from pinnace.models import runtimes
 from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.signature import Signature
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, UsageError
 from pinnace.models.runtimes import all_runtimes, open_bundle, open_variant, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
@@ -410,3 +411,39 @@ def test_no_runtime_imports_its_package_before_it_is_opened() -> None:
         imports = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import)]
         names = {alias.name.partition(".")[0] for node in imports for alias in node.names}
         assert not names & packages, path.name
+
+
+# --- a batch of one fixed size ----------------------------------------------------------------------------
+
+
+def of_batch(signature: Signature, size: int) -> Signature:
+    """The same, as of a file whose batch is fixed."""
+    inputs, outputs = (
+        tuple(dataclasses.replace(spec, shape=(size, *spec.shape[1:])) for spec in specs)
+        for specs in (signature.inputs, signature.outputs)
+    )
+    return Signature(inputs, outputs)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 6, 8])
+def test_a_fixed_batch_is_filled_and_the_answers_are_cut_back(
+    kind: type[Runtime], file: Path, exported: Bundle, runtime: Runtime, count: int
+) -> None:
+    wanted = runtime.run({"input": images(count)})["logits"]
+    with kind(file, of_batch(exported.manifest.signature, 4), RuntimeOptions(threads=2)) as fixed:
+        calls = []
+        once = fixed._run
+        fixed._run = lambda feeds: calls.append(len(feeds["input"])) or once(feeds)  # type: ignore[method-assign]
+        answer = fixed.run({"input": images(count)})["logits"]
+    assert calls == [4] * -(-count // 4)
+    np.testing.assert_allclose(answer, wanted, atol=1e-5)
+
+
+def test_a_fixed_batch_still_refuses_what_does_not_fit(
+    kind: type[Runtime], file: Path, exported: Bundle
+) -> None:
+    with kind(file, of_batch(exported.manifest.signature, 4), RuntimeOptions(threads=2)) as fixed:
+        for wrong in (images(0), images(1)[0], images(4)[:, :, :8], images(4).astype(np.float64)):
+            assert "wrong dtype or shape" in refusal(
+                UsageError, lambda wrong=wrong: fixed.run({"input": wrong})
+            )
