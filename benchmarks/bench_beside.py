@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from pinnace.latency.report import Settings
+from pinnace.latency.report import BenchSettings
 from pinnace.latency.run import bench, bundle_openers
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.runtimes.base import RuntimeOptions
@@ -55,7 +55,7 @@ def main() -> None:
 
 def by_bench(bundle: Bundle, runtime: str, threads: int, seconds: float) -> float:
     """The median of `pinnace bench`, in milliseconds."""
-    settings = Settings(str(bundle.folder), ("single-stream",), seconds, 1, 1, threads=threads, batch=1)
+    settings = BenchSettings(str(bundle.folder), ("single-stream",), seconds, 1, 1, threads=threads, batch=1)
     openers = bundle_openers(bundle, VARIANT, runtime, RuntimeOptions(threads, "cpu"), settings)
     return bench(openers, settings, lambda name, seconds: None).results[0].p50_ms
 

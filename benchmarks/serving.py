@@ -29,7 +29,7 @@ import psutil
 from PIL import Image
 
 from pinnace.latency.device.cpu import read_cpu
-from pinnace.latency.device.sysfs import Tree
+from pinnace.latency.device.sysfs import Sysfs
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.cpus import available_cpus
 from pinnace.models.image.preprocess import Preprocess
@@ -237,7 +237,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> bool:
 
 def show_head(cpus: int, alone: Row, plain: Row) -> None:
     """Print the machine and the head of the table."""
-    print(f"{cpus} CPUs, {read_cpu(Tree()).model}")
+    print(f"{cpus} CPUs, {read_cpu(Sysfs()).model}")
     print(f"base limit, {cpus} processes: {plain.cpu:.1f} ms of CPU an image, {plain.memory:.0f} MB")
     print(f"one process alone: {alone.rate:.1f} images/s, p50 {alone.p50:.1f} ms, p99 {alone.p99:.1f} ms")
     head = (

@@ -1,4 +1,4 @@
-"""Who asks: the Python clients, and what stands behind them.
+"""Python clients of a Pinnace server.
 
 from pinnace.clients import Client
 

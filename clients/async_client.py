@@ -15,7 +15,7 @@ from pinnace.clients.client import CONNECTIONS
 from pinnace.clients.concurrency import check_concurrency
 from pinnace.clients.encoding import ImageSource
 from pinnace.clients.responses import ServedModel
-from pinnace.clients.sansio import Exchange, Exchanges, Pause, Step
+from pinnace.clients.sansio import SansIoClient, Sleep, Step, Steps
 from pinnace.models.answer import Answer
 from pinnace.models.errors import PinnaceError
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """Asks one server, as `Client` does. Open it in an `async with` statement."""
+    """A client of one server, as `Client` is. Open it in an `async with` statement."""
 
     def __init__(
         self,
@@ -34,24 +34,24 @@ class AsyncClient:
         retries_when_full: int | None = None,
         api_key: str | None = None,
     ) -> None:
-        """Connect to nothing yet; see `Client`."""
-        self._exchanges = Exchanges(
+        """Prepare; see `Client`."""
+        self._sansio = SansIoClient(
             url, timeout=timeout, retries=retries, retries_when_full=retries_when_full, api_key=api_key
         )
-        self.url = self._exchanges.url
+        self.url = self._sansio.url
         self._http = httpx.AsyncClient(limits=CONNECTIONS)
 
     async def classify(
         self, image: ImageSource, top_k: int | None = None, *, model: str | None = None
     ) -> Answer:
         """Send one image and return the server's answer; see `Client.classify`."""
-        return await self._carry_out(self._exchanges.classify(image, top_k, model))
+        return await self._run(self._sansio.classify(image, top_k, model))
 
     async def classify_batch(
         self, images: Iterable[ImageSource], top_k: int | None = None, *, model: str | None = None
     ) -> list[Answer | PinnaceError]:
         """Send several images in one request; see `Client.classify_batch`."""
-        return await self._carry_out(self._exchanges.classify_batch(images, top_k, model))
+        return await self._run(self._sansio.classify_batch(images, top_k, model))
 
     async def classify_many(
         self,
@@ -79,23 +79,23 @@ class AsyncClient:
         return [outcomes[number] for number in sorted(outcomes)]
 
     async def models(self) -> tuple[ServedModel, ...]:
-        """What the server answers with; see `Client.models`."""
-        return await self._carry_out(self._exchanges.models())
+        """The models that the server has; see `Client.models`."""
+        return await self._run(self._sansio.models())
 
     async def ready(self) -> bool:
-        """Whether the server would answer now; see `Client.ready`."""
-        return await self._carry_out(self._exchanges.ready())
+        """Whether the server is ready; see `Client.ready`."""
+        return await self._run(self._sansio.ready())
 
-    async def _carry_out(self, exchange: Exchange[T]) -> T:
+    async def _run(self, steps: Steps[T]) -> T:
         try:
-            step = next(exchange)
+            step = next(steps)
             while True:
                 try:
                     outcome = await self._do(step)
                 except Exception as error:
-                    step = exchange.throw(error)
+                    step = steps.throw(error)
                 else:
-                    step = exchange.send(outcome)
+                    step = steps.send(outcome)
         except StopIteration as end:
             result: T = end.value
             return result
@@ -103,7 +103,7 @@ class AsyncClient:
     async def _do(self, step: Step) -> Any:
         if isinstance(step, httpx.Request):
             return await self._http.send(step)
-        if isinstance(step, Pause):
+        if isinstance(step, Sleep):
             return await anyio.sleep(step.seconds)
         return await anyio.to_thread.run_sync(step)
 

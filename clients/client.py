@@ -10,21 +10,21 @@ from typing import Any, TypeVar
 import httpx
 from typing_extensions import Self
 
-from pinnace.clients.concurrency import in_order
+from pinnace.clients.concurrency import map_in_order
 from pinnace.clients.encoding import ImageSource
 from pinnace.clients.responses import ServedModel
-from pinnace.clients.sansio import Exchange, Exchanges, Pause, Step
+from pinnace.clients.sansio import SansIoClient, Sleep, Step, Steps
 from pinnace.models.answer import Answer
 from pinnace.models.errors import PinnaceError
 
 T = TypeVar("T")
 
-# As many as callers ask for at once, and all of them kept: a connection costs more than a small answer.
+# All connections are kept open: opening one costs more than a small answer.
 CONNECTIONS = httpx.Limits(max_connections=100)
 
 
 class Client:
-    """Asks one server. Open it in a `with` statement.
+    """A client of one server. Open it in a `with` statement.
 
     A request that meets a full server (429, 503), no connection, or a connection that is cut is made again,
     after a wait that doubles each time and is at least as long as the server asks for with `Retry-After`.
@@ -39,22 +39,22 @@ class Client:
         retries_when_full: int | None = None,
         api_key: str | None = None,
     ) -> None:
-        """Connect to nothing yet.
+        """Prepare; the first request connects.
 
         Args:
             url: the server's root, such as `http://localhost:3000`.
             timeout: seconds of silence: to make a connection, and until the server sends or takes more bytes.
             retries: how often a request is made again where the connection fails.
-            retries_when_full: how often where the server is full; as `retries` where None.
+            retries_when_full: how often where the server is full (429, 503); None: as `retries`.
             api_key: sent as `Authorization: Bearer KEY`, where the server asks for one.
 
         Raises:
-            UsageError: the URL is none, a number is out of range, or the key cannot stand in a header.
+            UsageError: the URL is not one, a number is out of range, or the key cannot stand in a header.
         """
-        self._exchanges = Exchanges(
+        self._sansio = SansIoClient(
             url, timeout=timeout, retries=retries, retries_when_full=retries_when_full, api_key=api_key
         )
-        self.url = self._exchanges.url
+        self.url = self._sansio.url
         self._http = httpx.Client(limits=CONNECTIONS)
 
     def classify(self, image: ImageSource, top_k: int | None = None, *, model: str | None = None) -> Answer:
@@ -64,27 +64,27 @@ class Client:
             image: a path, encoded bytes, a Pillow image, or a uint8 array of shape (height, width),
                 (height, width, 3) or (height, width, 4). Pixels are sent as PNG.
             top_k: how many classes; the server's default where None.
-            model: which of the server's models; its first where None.
+            model: which of the server's models; the first where None.
 
         Raises:
             ImageError: the file cannot be read.
-            UsageError: the image is of none of these kinds.
+            UsageError: the image is of another kind.
             Unreachable: no connection can be made.
             NoAnswer: no answer comes.
             Refused: the server answers with an error.
-            BadAnswer: what answers is no Pinnace server.
+            BadAnswer: what answers is not a Pinnace server.
         """
-        return self._carry_out(self._exchanges.classify(image, top_k, model))
+        return self._run(self._sansio.classify(image, top_k, model))
 
     def classify_batch(
         self, images: Iterable[ImageSource], top_k: int | None = None, *, model: str | None = None
     ) -> list[Answer | PinnaceError]:
-        """Send several images in one request; the server says how many that may be, 64 unless it is told.
+        """Send several images in one request; the server sets the limit, 64 by default.
 
         Args:
             images: as `classify` takes them.
             top_k: how many classes; the server's default where None.
-            model: which of the server's models; its first where None.
+            model: which of the server's models; the first where None.
 
         Returns:
             For each image, in order, its answer; or `ImageError` where its file cannot be read, or `Refused`.
@@ -92,7 +92,7 @@ class Client:
         Raises:
             ServerError: as `classify`, for the request as a whole.
         """
-        return self._carry_out(self._exchanges.classify_batch(images, top_k, model))
+        return self._run(self._sansio.classify_batch(images, top_k, model))
 
     def classify_many(
         self,
@@ -107,7 +107,7 @@ class Client:
         Args:
             images: as `classify` takes them; an iterator is read no faster than images are sent.
             top_k: how many classes; the server's default where None.
-            model: which of the server's models; its first where None.
+            model: which of the server's models; the first where None.
             concurrency: requests at once.
 
         Returns:
@@ -120,34 +120,34 @@ class Client:
         def ask(image: ImageSource) -> Answer:
             return self.classify(image, top_k, model=model)
 
-        return [outcome for _, outcome in in_order(ask, images, concurrency)]
+        return [outcome for _, outcome in map_in_order(ask, images, concurrency)]
 
     def models(self) -> tuple[ServedModel, ...]:
-        """What the server answers with; the first is asked where a request names none.
+        """The models that the server has; the first answers where a request names none.
 
         Raises:
             ServerError: as `classify`.
         """
-        return self._carry_out(self._exchanges.models())
+        return self._run(self._sansio.models())
 
     def ready(self) -> bool:
         """Whether the server would answer now; False also where it cannot be reached. Asks once.
 
         Raises:
-            Refused: something answers, but with an error that no Pinnace server gives here.
+            Refused: the server answers with a status other than 200 and 503.
         """
-        return self._carry_out(self._exchanges.ready())
+        return self._run(self._sansio.ready())
 
-    def _carry_out(self, exchange: Exchange[T]) -> T:
+    def _run(self, steps: Steps[T]) -> T:
         try:
-            step = next(exchange)
+            step = next(steps)
             while True:
                 try:
                     outcome = self._do(step)
                 except Exception as error:
-                    step = exchange.throw(error)
+                    step = steps.throw(error)
                 else:
-                    step = exchange.send(outcome)
+                    step = steps.send(outcome)
         except StopIteration as end:
             result: T = end.value
             return result
@@ -155,7 +155,7 @@ class Client:
     def _do(self, step: Step) -> Any:
         if isinstance(step, httpx.Request):
             return self._http.send(step)
-        if isinstance(step, Pause):
+        if isinstance(step, Sleep):
             return time.sleep(step.seconds)
         return step()
 

@@ -1,4 +1,4 @@
-"""One function for many items, several at once, results in order."""
+"""A concurrent `map` with results in the order of the items."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Task(Generic[T, R]):
 
 
 def check_concurrency(concurrency: int) -> None:
-    """Refuse what is no number of things at once.
+    """Check a number of concurrent calls.
 
     Raises:
         UsageError: it is below 1.
@@ -33,15 +33,15 @@ def check_concurrency(concurrency: int) -> None:
         raise UsageError("concurrency must be at least 1", got=str(concurrency))
 
 
-def in_order(
+def map_in_order(
     function: Callable[[T], R],
     items: Iterable[T],
     concurrency: int,
     *,
     ahead: int | None = None,
-    patience: float | None = 1.0,
+    join_timeout: float | None = 1.0,
 ) -> Generator[tuple[T, R | PinnaceError], None, None]:
-    """Call a function for each item in threads; yield each item with its result as soon as its turn comes.
+    """Call a function for each item in threads; yield each item with its result, in order.
 
     Memory holds `ahead` items and their results, however many there are.
 
@@ -50,10 +50,10 @@ def in_order(
             item; any other exception is raised here.
         items: read no faster than they are worked on.
         concurrency: calls at once.
-        ahead: how many items may be in work or done while an earlier one is still in work; by default four
+        ahead: how many items may be running or done while an earlier one is still running; by default four
             for each thread.
-        patience: seconds to wait for calls in work when the iteration ends early, or None for as long as they
-            take. What is still in work then is left to itself.
+        join_timeout: seconds to wait for calls in flight when the iteration ends early; None to wait for all.
+            Calls that are still running then go on in daemon threads.
 
     Raises:
         UsageError: concurrency is below 1.
@@ -84,7 +84,7 @@ def in_order(
             task.result.cancel()
         for _ in threads:
             todo.put(None)
-        deadline = None if patience is None else time.monotonic() + patience
+        deadline = None if join_timeout is None else time.monotonic() + join_timeout
         for thread in threads:
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 

@@ -48,7 +48,7 @@ def encode(image: ImageSource) -> bytes:
 
 
 def _is(value: object, module: str, name: str) -> bool:
-    # Nobody has an object of a class whose module was never imported.
+    # Where the module was never imported, no object of its classes can exist.
     return module in sys.modules and isinstance(value, getattr(sys.modules[module], name))
 
 
@@ -70,7 +70,7 @@ def _png(source: Image.Image | npt.NDArray[np.uint8]) -> bytes:
     from pinnace.models.image.decode import open_image
 
     image = open_image(source, max_pixels=sys.maxsize)
-    # Whether an orientation counts is for the model's preprocessing to say; nothing else of the EXIF is sent.
+    # The model's preprocessing decides whether the orientation is applied; no other EXIF data is sent.
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = pixels.orientation(image)
     if image.mode not in _PNG_MODES:

@@ -2,9 +2,9 @@
 
 ServerError
  ├─ Unreachable     no connection can be made
- ├─ NoAnswer        the connection stands, but no answer comes, or half of one
+ ├─ NoAnswer        connected, but no answer comes, or only part of one
  ├─ Refused         the server answers with an error of its own: status, code, hint
- └─ BadAnswer       something answers that is no Pinnace server
+ └─ BadAnswer       what answers is not a Pinnace server
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Unreachable(ServerError):
 
 
 class NoAnswer(ServerError):
-    """The server is silent for too long, or ends the connection before it has answered."""
+    """The server does not answer in time, or closes the connection before it has answered."""
 
 
 class BadAnswer(ServerError):
-    """What answers does not speak as a Pinnace server does."""
+    """What answers is not a Pinnace server."""
 
 
 class Refused(ServerError):
@@ -32,8 +32,8 @@ class Refused(ServerError):
 
     Attributes:
         status: the HTTP status; None where it is one image of a batch that is refused, not the request.
-        code: the server's word for what is wrong, such as `undecodable_image`; see docs/serving.md.
-        hint: what the server says can be done.
+        code: the kind of error, such as `undecodable_image`; see docs/serving.md.
+        hint: the server's advice, or None.
     """
 
     # The tree gives every class one code; here it is the server's, which the answer decides.
@@ -55,11 +55,11 @@ class Refused(ServerError):
 
     @property
     def is_about_the_image(self) -> bool:
-        """Whether another image could fare better: this one is damaged, too large or of no accepted type."""
-        # What stands in front of a server has limits of its own, and other words for them.
+        """Whether the image is at fault: damaged, too large, or of a type that is not accepted."""
+        # A proxy in front of the server may refuse a large body with a code of its own.
         return self.code in _IMAGE_CODES or self.status == _TOO_LARGE
 
     @property
-    def may_pass(self) -> bool:
+    def is_temporary(self) -> bool:
         """Whether the same request could succeed later."""
         return self.status is not None and (self.status in (408, 429) or self.status >= 500)

@@ -1,4 +1,4 @@
-"""What a server's responses say: answers, models, errors."""
+"""A server's responses, parsed: answers, models, errors."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ class _Models:
 
 
 @dataclass(frozen=True)
-class _Said:
+class _ErrorFields:
     code: str
     message: str
     hint: str | None = None
 
 
 @dataclass(frozen=True)
-class _Error:
-    error: _Said
+class _ErrorBody:
+    error: _ErrorFields
 
 
 @dataclass(frozen=True)
 class _Results:
-    results: tuple[Answer | _Error, ...]
+    results: tuple[Answer | _ErrorBody, ...]
 
 
 _ANSWER = TypeAdapter(Answer)
-_ERROR = TypeAdapter(_Error)
+_ERROR = TypeAdapter(_ErrorBody)
 _MODELS = TypeAdapter(_Models)
 _RESULTS = TypeAdapter(_Results)
 
@@ -67,23 +67,23 @@ def answer(url: str, response: httpx.Response) -> Answer:
     """The answer to one image.
 
     Raises:
-        BadAnswer: it is none.
+        BadAnswer: the response is something else.
     """
     return _parse(url, response, _ANSWER)
 
 
 def results(url: str, response: httpx.Response, images: int) -> list[Answer | Refused]:
-    """The answers to a batch, one for each image; what the server refuses is an error in its place.
+    """The answers to a batch, one for each image; an image that the server refuses has an error in its place.
 
     Raises:
-        BadAnswer: they are none, or more or fewer than `images`.
+        BadAnswer: the response is something else, or has more or fewer results than `images`.
     """
     received = _parse(url, response, _RESULTS).results
     if len(received) != images:
-        raise not_ours(url)
+        raise not_a_pinnace_server(url)
     return [
         Refused(one.error.message, hint=one.error.hint, code=one.error.code)
-        if isinstance(one, _Error)
+        if isinstance(one, _ErrorBody)
         else one
         for one in received
     ]
@@ -93,37 +93,38 @@ def models(url: str, response: httpx.Response) -> tuple[ServedModel, ...]:
     """The models that are served.
 
     Raises:
-        BadAnswer: it is no list of models.
+        BadAnswer: the response is something else.
     """
     return _parse(url, response, _MODELS).models
 
 
-def refusal(url: str, response: httpx.Response) -> ServerError:
-    """The error that a response which is no success stands for."""
+def error_of(url: str, response: httpx.Response) -> ServerError:
+    """The error for a response whose status is not a success."""
     status = response.status_code
     if response.is_redirect:
         return BadAnswer(
-            f"{url} sends its callers on to another address",
+            f"{url} redirects to another address",
             got=f"{status} to {response.headers['Location']}",
             hint="use that address",
         )
     try:
-        said = _ERROR.validate_json(response.content).error
+        fields = _ERROR.validate_json(response.content).error
     except ValidationError:
-        said = _Said("http_error", f"{url} answered with status {status} and no explanation")
-    asked = retry_after(response.headers.get("Retry-After"))
-    too_long = asked is not None and asked > LONGEST_WAIT
-    hint = f"the server asks to be left alone for {asked:.0f} seconds" if too_long else said.hint
-    return Refused(said.message, hint=hint, status=status, code=said.code)
+        fields = _ErrorFields("http_error", f"{url} answered with status {status} and no explanation")
+    wait_s = retry_after(response.headers.get("Retry-After"))
+    hint = fields.hint
+    if wait_s is not None and wait_s > LONGEST_WAIT:
+        hint = f"the server asks clients to wait {wait_s:.0f} seconds before they try again"
+    return Refused(fields.message, hint=hint, status=status, code=fields.code)
 
 
-def not_ours(url: str) -> BadAnswer:
-    """The error for what only a stranger would say."""
-    return BadAnswer(f"{url} answers, but not as a pinnace server does")
+def not_a_pinnace_server(url: str) -> BadAnswer:
+    """The error for a response that a Pinnace server would not send."""
+    return BadAnswer(f"{url} answers, but it is not a Pinnace server")
 
 
 def _parse(url: str, response: httpx.Response, kind: TypeAdapter[T]) -> T:
     try:
         return kind.validate_json(response.content)
     except ValidationError:
-        raise not_ours(url) from None
+        raise not_a_pinnace_server(url) from None

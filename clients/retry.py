@@ -1,4 +1,4 @@
-"""How long to wait before a request is made again."""
+"""How long to wait before a retry."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LONGEST_STEP = 10.0
 
 @dataclass(frozen=True)
 class Retry:
-    """Waits that double, with jitter, and that heed what the server asks for.
+    """Exponential backoff with jitter, which respects `Retry-After`.
 
     Attributes:
-        retries: how often a request is made again after the first time.
+        retries: how often a request is made again after the first attempt.
     """
 
     retries: int = 3
@@ -28,13 +28,13 @@ class Retry:
 
         Args:
             failures: attempts that have failed; 1 after the first.
-            asked: what the server asked for, in seconds; the wait is never shorter. A server that asks for
-                more than a minute is not waited for.
+            asked: seconds that the server asked for with `Retry-After`; the wait is never shorter. Where they
+                are more than a minute, there is no retry.
         """
         if failures > self.retries or (asked or 0.0) > LONGEST_WAIT:
             return None
         step = min(_FIRST_WAIT * 2 ** (failures - 1), _LONGEST_STEP)
-        # Clients that failed together must not come back together.
+        # Jitter, so that clients that failed together do not retry together.
         jittered: float = step * random.uniform(0.5, 1.0)
         return jittered if asked is None else asked + jittered
 

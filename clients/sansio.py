@@ -1,6 +1,6 @@
-"""What is said between a client and a server, apart from how it is sent.
+"""The clients without their I/O (https://sans-io.readthedocs.io): which requests, which waits, which retries.
 
-Each method of `Exchanges` is a generator: it yields a `Step` and is sent the step's outcome, or has thrown
+Each method of `SansIoClient` is a generator: it yields a `Step` and is sent the step's outcome, or has thrown
 into it what the step raised, until it returns. `Client` and `AsyncClient` only carry out the steps.
 """
 
@@ -24,23 +24,23 @@ from pinnace.models.errors import ImageError, PinnaceError, ServerError, UsageEr
 
 T = TypeVar("T")
 
-_FULL = (429, 503)
+_SERVER_FULL = (429, 503)
 
 
 @dataclass(frozen=True)
-class Pause:
+class Sleep:
     """Wait for some seconds."""
 
     seconds: float
 
 
-Work: TypeAlias = Callable[[], bytes]  # work that takes a while, for a thread where there is an event loop
-Step: TypeAlias = httpx.Request | Pause | Work
-Exchange: TypeAlias = Generator[Step, Any, T]
+BlockingCall: TypeAlias = Callable[[], bytes]  # run in a thread where there is an event loop
+Step: TypeAlias = httpx.Request | Sleep | BlockingCall
+Steps: TypeAlias = Generator[Step, Any, T]
 
 
-class Exchanges:
-    """The exchanges with one server; holds no connection."""
+class SansIoClient:
+    """What a client of one server does, step by step; it holds no connection."""
 
     def __init__(
         self, url: str, *, timeout: float, retries: int, retries_when_full: int | None, api_key: str | None
@@ -52,17 +52,19 @@ class Exchanges:
             timeout: seconds; see `pinnace.clients.client.Client`.
             retries: how often a request is made again where the connection fails.
             retries_when_full: how often where the server is full; as `retries` where None.
-            api_key: what the server asks for, if anything.
+            api_key: sent as `Authorization: Bearer KEY`, or None.
 
         Raises:
-            UsageError: the URL is none, a number is out of range, or the key cannot stand in a header.
+            UsageError: the URL is not one, a number is out of range, or the key cannot stand in a header.
         """
         try:
             parsed = httpx.URL(url.rstrip("/"))
         except httpx.InvalidURL:
             parsed = httpx.URL()
         if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise UsageError(f"{url!r} is no URL", expected="http://HOST:PORT or https://HOST:PORT")
+            raise UsageError(
+                f"{url!r} is not a server's URL", expected="http://HOST:PORT or https://HOST:PORT"
+            )
         if not timeout > 0:
             raise UsageError("timeout must be more than 0 seconds", got=str(timeout))
         retries_when_full = retries if retries_when_full is None else retries_when_full
@@ -72,15 +74,15 @@ class Exchanges:
             raise UsageError("the API key has characters that cannot be sent", expected="printable ASCII")
         self._root = str(parsed)
         self._timeout = timeout
-        self._when_broken = Retry(retries)
-        self._when_full = Retry(retries_when_full)
+        self._connection_retry = Retry(retries)
+        self._full_retry = Retry(retries_when_full)
         self._headers = {"Accept": "application/json", "User-Agent": "pinnace"}
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
         # A password in the URL must not show in a message.
         self.url = str(parsed.copy_with(username=None, password=None)) if parsed.userinfo else self._root
 
-    def classify(self, image: ImageSource, top_k: int | None, model: str | None) -> Exchange[Answer]:
+    def classify(self, image: ImageSource, top_k: int | None, model: str | None) -> Steps[Answer]:
         """Send an image, and read the answer."""
         # Whatever reads, decodes or encodes an image is kept away from an event loop.
         data = image if isinstance(image, bytes) else (yield partial(encode, image))
@@ -96,7 +98,7 @@ class Exchanges:
 
     def classify_batch(
         self, images: Iterable[ImageSource], top_k: int | None, model: str | None
-    ) -> Exchange[list[Answer | PinnaceError]]:
+    ) -> Steps[list[Answer | PinnaceError]]:
         """Send several images in one request, and read an answer or an error for each."""
         outcomes: list[Answer | PinnaceError | None] = []
         files = []
@@ -116,32 +118,32 @@ class Exchanges:
             results = iter(responses.results(self.url, response, len(files)))
         return [next(results) if outcome is None else outcome for outcome in outcomes]
 
-    def models(self) -> Exchange[tuple[ServedModel, ...]]:
-        """Ask what is served."""
+    def models(self) -> Steps[tuple[ServedModel, ...]]:
+        """Fetch the list of models that the server has."""
         response = yield from self._answer(self._request("GET", "/models"))
         return responses.models(self.url, response)
 
-    def ready(self) -> Exchange[bool]:
-        """Ask once whether the server would answer."""
+    def ready(self) -> Steps[bool]:
+        """Ask the server once whether it is ready; False where it cannot be reached."""
         try:
             response = yield from self._attempt(self._request("GET", "/readyz"))
         except (Unreachable, NoAnswer):
             return False
         if response.status_code not in (200, 503):
-            raise responses.refusal(self.url, response)
+            raise responses.error_of(self.url, response)
         return bool(response.status_code == 200)
 
     def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:
         headers = {**self._headers, **parts.pop("headers", {})}
-        # However many wait for a connection, they wait on this side: only what is sent is timed.
+        # No timeout for the pool: requests that wait for a connection have not been sent yet.
         timeout = httpx.Timeout(self._timeout, pool=None).as_dict()
         return httpx.Request(
             method, self._root + path, headers=headers, extensions={"timeout": timeout}, **parts
         )
 
-    def _answer(self, request: httpx.Request) -> Exchange[httpx.Response]:
+    def _answer(self, request: httpx.Request) -> Steps[httpx.Response]:
         """Make a request until it is answered well, it is refused for good, or the attempts are used up."""
-        broken = full = 0
+        broken = full = 0  # failed attempts of each kind
         while True:
             error: ServerError
             wait = None
@@ -151,37 +153,37 @@ class Exchanges:
                 error = failure
                 broken += 1
                 if not isinstance(failure.__cause__, httpx.ReadTimeout | httpx.WriteTimeout):
-                    wait = self._when_broken.wait(broken)
+                    wait = self._connection_retry.wait(broken)
             else:
                 if response.is_success:
                     return response
-                error = responses.refusal(self.url, response)
-                if response.status_code in _FULL:
+                error = responses.error_of(self.url, response)
+                if response.status_code in _SERVER_FULL:
                     full += 1
-                    wait = self._when_full.wait(full, retry_after(response.headers.get("Retry-After")))
+                    wait = self._full_retry.wait(full, retry_after(response.headers.get("Retry-After")))
             if wait is None:
                 raise error
-            yield Pause(wait)
+            yield Sleep(wait)
 
-    def _attempt(self, request: httpx.Request) -> Exchange[httpx.Response]:
+    def _attempt(self, request: httpx.Request) -> Steps[httpx.Response]:
         try:
             response: httpx.Response = yield request
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             reason = str(error) or "no connection was made in time"
             raise Unreachable(
                 f"{self.url} cannot be reached: {reason}",
-                hint="is it running? `pinnace serve BUNDLE` starts one",
+                hint="check that the server is running; `pinnace serve BUNDLE` starts one",
             ) from error
         except httpx.TimeoutException as error:
             raise NoAnswer(
                 f"{self.url} did not answer in {self._timeout:g} seconds",
-                hint="the server is busy or stuck; wait longer, or send fewer images at once",
+                hint="the server may be overloaded; raise the timeout, or send fewer images at once",
             ) from error
         except httpx.TransportError as error:
             reason = str(error).rstrip(".") or type(error).__name__
-            raise NoAnswer(f"{self.url} ended the connection without an answer: {reason}") from error
+            raise NoAnswer(f"{self.url} closed the connection without an answer: {reason}") from error
         except httpx.DecodingError as error:
-            raise responses.not_ours(self.url) from error
+            raise responses.not_a_pinnace_server(self.url) from error
         return response
 
 

@@ -1,4 +1,4 @@
-"""What makes the load: MLPerf's own LoadGen where it is installed, else the same scenarios of our own."""
+"""Load generators: MLPerf's LoadGen where it is installed, else the same scenarios built in."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MLPERF_SEEDS = (2085463073848966840, 2747215439041700203, 16159082839903944936)
 _AWAKE_S = 0.001
 
 
-class Load(Protocol):
-    """Something that asks.
+class LoadGenerator(Protocol):
+    """Sends queries to a system under test.
 
     Attributes:
         name: what a report calls it.
@@ -37,12 +37,12 @@ class Load(Protocol):
     name: str
 
     def run(self, plan: Plan, system: SystemUnderTest) -> Samples:
-        """Ask as the plan says, and wait for every answer."""
+        """Send queries as the plan says, and wait for every answer."""
 
 
-def load() -> Load:
-    """The load of this machine: LoadGen, or our own where its package is missing."""
-    return LoadGen() if importlib.util.find_spec("mlperf_loadgen") is not None else OwnLoad()
+def load_generator() -> LoadGenerator:
+    """MLPerf's LoadGen, or the built-in one where its package is not installed."""
+    return LoadGen() if importlib.util.find_spec("mlperf_loadgen") is not None else BuiltinLoadGenerator()
 
 
 class LoadGen:
@@ -145,13 +145,13 @@ def _read_trace(path: Path) -> Samples:
     )
 
 
-class OwnLoad:
-    """The same scenarios where LoadGen has no package."""
+class BuiltinLoadGenerator:
+    """The same scenarios without LoadGen."""
 
     name = "pinnace"
 
     def run(self, plan: Plan, system: SystemUnderTest) -> Samples:
-        """Ask in a loop, or at the times of a Poisson process, or everything at once."""
+        """Send queries one after the other, at the times of a Poisson process, or all at once."""
         random = np.random.default_rng(plan.seed)
         if plan.scenario is SERVER:
             return self._arrivals(plan, system, random)
@@ -161,7 +161,7 @@ class OwnLoad:
         while True:
             samples = [(name, int(random.integers(plan.library))) for name in range(per_query)]
             started = time.perf_counter()
-            _ask(system, samples)
+            _send(system, samples)
             ended = time.perf_counter()
             starts.append(round(started - began, 6))
             taken.append(round(1000 * (ended - started), 6))
@@ -192,8 +192,8 @@ class OwnLoad:
         return Samples(tuple(round(when, 6) for when in due), tuple(round(each, 6) for each in latencies))
 
 
-def _ask(system: SystemUnderTest, samples: list[tuple[int, int]]) -> None:
-    """Ask one query and wait for its last sample."""
+def _send(system: SystemUnderTest, samples: list[tuple[int, int]]) -> None:
+    """Send one query and wait for its last sample."""
     left = len(samples)
     lock, complete = threading.Lock(), threading.Event()
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from pinnace.latency.load_generators import Load
-from pinnace.latency.report import Caveat, RatePoint, Ratio, Result, Round, Samples, Settings, WarmUp
+from pinnace.latency.load_generators import LoadGenerator
+from pinnace.latency.report import BenchSettings, Caveat, RatePoint, Ratio, Result, Round, Samples, WarmUp
 from pinnace.latency.scenarios import MLPERF_OFFLINE_SAMPLES, MULTI_STREAM, OFFLINE, SERVER, Plan, Scenario
 from pinnace.latency.statistics import PERCENTILES, bound, deviation, mean, percentile
 from pinnace.latency.subjects.base import Subject
@@ -30,7 +30,7 @@ Progress = Callable[[str, float], None]
 
 
 @dataclass
-class Row:
+class Measurement:
     """A subject under one scenario, and what has been measured of it."""
 
     subject: Subject
@@ -65,18 +65,22 @@ def warm_up(subject: Subject, size: int, most_s: float = WARM_UP_S) -> WarmUp:
             return WarmUp(round(seconds, 3), tuple(windows), stable)
 
 
-def in_turns(
-    load: Load, scenario: Scenario, subjects: Sequence[Subject], settings: Settings, progress: Progress
+def measure_interleaved(
+    load: LoadGenerator,
+    scenario: Scenario,
+    subjects: Sequence[Subject],
+    settings: BenchSettings,
+    progress: Progress,
 ) -> list[Result]:
     """Time subjects under a closed scenario, in rounds in which each has its turn.
 
     Whatever else the machine does falls on all of them, and the ratios are taken within the rounds.
     """
-    rows = [Row(subject, warm_up(subject, _call_size(scenario, subject))) for subject in subjects]
+    rows = [Measurement(subject, warm_up(subject, _call_size(scenario, subject))) for subject in subjects]
     began = time.perf_counter()
     for turn in range(settings.rounds):
         for row in rows:
-            name = f"{scenario.name}: {row.subject.facts.variant} {row.subject.facts.runtime}".strip()
+            name = f"{scenario.name}: {row.subject.info.variant} {row.subject.info.runtime}".strip()
             progress(name, settings.duration_s / settings.rounds)
             plan = _plan(scenario, row, settings, turn)
             samples, system = _run(load, plan, row.subject, scenario)
@@ -91,7 +95,7 @@ def _call_size(scenario: Scenario, subject: Subject) -> int:
     return min(subject.batch, scenario.samples) if scenario is MULTI_STREAM else subject.batch
 
 
-def _plan(scenario: Scenario, row: Row, settings: Settings, turn: int) -> Plan:
+def _plan(scenario: Scenario, row: Measurement, settings: BenchSettings, turn: int) -> Plan:
     seconds = settings.duration_s / settings.rounds
     call_s = row.warm_up.windows[-1] / 1000
     size = _call_size(scenario, row.subject)
@@ -113,7 +117,9 @@ def _plan(scenario: Scenario, row: Row, settings: Settings, turn: int) -> Plan:
     )
 
 
-def _run(load: Load, plan: Plan, subject: Subject, scenario: Scenario) -> tuple[Samples, SystemUnderTest]:
+def _run(
+    load: LoadGenerator, plan: Plan, subject: Subject, scenario: Scenario
+) -> tuple[Samples, SystemUnderTest]:
     size = _call_size(scenario, subject)
     together = scenario in (MULTI_STREAM, OFFLINE)
     system = SystemUnderTest(
@@ -129,7 +135,9 @@ def _run(load: Load, plan: Plan, subject: Subject, scenario: Scenario) -> tuple[
     return samples, system
 
 
-def _add(row: Row, scenario: Scenario, samples: Samples, system: SystemUnderTest, ended: float) -> None:
+def _add(
+    row: Measurement, scenario: Scenario, samples: Samples, system: SystemUnderTest, ended: float
+) -> None:
     spent = max(s + ms / 1000 for s, ms in zip(samples.start_s, samples.latency_ms, strict=True))
     offset = max(0.0, ended - spent)
     if scenario is OFFLINE:
@@ -150,7 +158,7 @@ def _add(row: Row, scenario: Scenario, samples: Samples, system: SystemUnderTest
     row.errors += system.errors
 
 
-def _result(load: Load, scenario: Scenario, row: Row) -> Result:
+def _result(load: LoadGenerator, scenario: Scenario, row: Measurement) -> Result:
     ordered = sorted(row.taken)
     p50, p90, p95, p99 = (percentile(ordered, percent) for percent in PERCENTILES)
     middle, std = mean(ordered), deviation(ordered)
@@ -160,7 +168,7 @@ def _result(load: Load, scenario: Scenario, row: Row) -> Result:
     if row.errors:
         caveats.append(Caveat("errors", f"{row.errors} of {len(ordered)} queries had no answer"))
     return Result(
-        **asdict(row.subject.facts),
+        **asdict(row.subject.info),
         batch=_call_size(scenario, row.subject),
         scenario=scenario.name,
         p50_ms=p50,
@@ -201,7 +209,9 @@ def _with_ratios(results: list[Result]) -> list[Result]:
     return rated
 
 
-def at_rates(load: Load, subject: Subject, settings: Settings, progress: Progress) -> Result:
+def measure_highest_rate(
+    load: LoadGenerator, subject: Subject, settings: BenchSettings, progress: Progress
+) -> Result:
     """The highest rate of Poisson arrivals at which the 99th percentile holds the bound, found by halving.
 
     Each rate is tried for the whole duration, and up to four times as long where it has too few queries.
@@ -215,9 +225,9 @@ def at_rates(load: Load, subject: Subject, settings: Settings, progress: Progres
     def attempt(rate: float) -> bool:
         nonlocal best
         progress(
-            f"server: {subject.facts.variant} {subject.facts.runtime} at {rate:.4g}/s", settings.duration_s
+            f"server: {subject.info.variant} {subject.info.runtime} at {rate:.4g}/s", settings.duration_s
         )
-        row = Row(subject, warm)
+        row = Measurement(subject, warm)
         in_time = int(_LONGEST * settings.duration_s * rate / subject.batch)
         plan = Plan(
             SERVER,

@@ -267,7 +267,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchSettings:
     """What was asked for.
 
     Attributes:
@@ -323,7 +323,7 @@ class LatencyReport:
     created: str
     pinnace: str
     device: DeviceInfo
-    settings: Settings
+    settings: BenchSettings
     results: tuple[Result, ...]
     warnings: tuple[Caveat, ...] = ()
     failures: tuple[Failure, ...] = ()

@@ -12,14 +12,14 @@ from pinnace.latency import caveats as device_warnings
 from pinnace.latency.device.describe import describe
 from pinnace.latency.device.monitor import DeviceMonitor
 from pinnace.latency.device.nvidia import open_nvml
-from pinnace.latency.load_generators import load as the_load
-from pinnace.latency.measure import Progress, at_rates, in_turns
-from pinnace.latency.report import SCHEMA_VERSION, Caveat, LatencyReport, Result, Settings, State
+from pinnace.latency.load_generators import load_generator
+from pinnace.latency.measure import Progress, measure_highest_rate, measure_interleaved
+from pinnace.latency.report import SCHEMA_VERSION, BenchSettings, Caveat, LatencyReport, Result, State
 from pinnace.latency.scenarios import MULTI_STREAM, OFFLINE, SERVER, Scenario, parse
 from pinnace.latency.subjects.base import Subject
 from pinnace.latency.subjects.eager import EAGER, EagerTorch
-from pinnace.latency.subjects.http import MOST_CONNECTIONS, OFFLINE_CONNECTIONS, Served
-from pinnace.latency.subjects.runtime import InProcess
+from pinnace.latency.subjects.http import MOST_CONNECTIONS, OFFLINE_CONNECTIONS, HttpSubject
+from pinnace.latency.subjects.runtime import RuntimeSubject
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Variant
 from pinnace.models.bundle.signature import BATCH
@@ -34,7 +34,7 @@ OFFLINE_BATCH = 8
 Openers = Sequence[Callable[[Scenario], Subject]]
 
 
-def bench(openers: Openers, settings: Settings, progress: Progress) -> LatencyReport:
+def bench(openers: Openers, settings: BenchSettings, progress: Progress) -> LatencyReport:
     """Time everything under every scenario.
 
     Args:
@@ -46,7 +46,7 @@ def bench(openers: Openers, settings: Settings, progress: Progress) -> LatencyRe
         PinnaceError: none of the subjects can be opened (the error of the first), or one fails under load.
     """
     created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    load = the_load()
+    load = load_generator()
     nvml = open_nvml()
     results: list[Result] = []
     caveats: list[Caveat] = []
@@ -63,9 +63,9 @@ def bench(openers: Openers, settings: Settings, progress: Progress) -> LatencyRe
                     monitor.start()
                     try:
                         if scenario is SERVER:
-                            rows = [at_rates(load, group[0], settings, progress)]
+                            rows = [measure_highest_rate(load, group[0], settings, progress)]
                         else:
-                            rows = in_turns(load, scenario, group, settings, progress)
+                            rows = measure_interleaved(load, scenario, group, settings, progress)
                     finally:
                         samples = monitor.stop()
                     state = State(samples[0], samples[1:-1], samples[-1]) if len(samples) > 1 else State()
@@ -115,7 +115,7 @@ def check_runtime(runtime: str | None) -> None:
 
 
 def bundle_openers(
-    bundle: Bundle, variant: str | None, runtime: str | None, options: RuntimeOptions, settings: Settings
+    bundle: Bundle, variant: str | None, runtime: str | None, options: RuntimeOptions, settings: BenchSettings
 ) -> Openers:
     """What opens the rows of a bundle: the preferred one, or every pair that works here with `all`.
 
@@ -157,7 +157,7 @@ def bundle_openers(
     def opener(each: Variant | None, name: str) -> Callable[[Scenario], Subject]:
         def open_it(scenario: Scenario) -> Subject:
             batch = _batch(bundle, scenario, settings.batch)
-            subject = InProcess(bundle, each, name, options, batch=batch, end_to_end=settings.end_to_end)
+            subject = RuntimeSubject(bundle, each, name, options, batch=batch, end_to_end=settings.end_to_end)
             subject.prepare(batch)
             return subject
 
@@ -171,7 +171,7 @@ def server_openers(url: str, api_key: str | None) -> Openers:
 
     def open_it(scenario: Scenario) -> Subject:
         most = {SERVER: MOST_CONNECTIONS, OFFLINE: OFFLINE_CONNECTIONS}.get(scenario, scenario.samples)
-        return Served(url, api_key, at_once=most)
+        return HttpSubject(url, api_key, at_once=most)
 
     return [open_it]
 

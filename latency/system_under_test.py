@@ -89,7 +89,7 @@ class SystemUnderTest:
     def _note(self, error: PinnaceError) -> None:
         with self._lock:
             self.errors += 1
-        if self.subject.facts.timed != "http":
+        if self.subject.info.timed != "http":
             self.failure = error
         self.last_error = error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pinnace.cli.bench.suite_export import export_row
 from pinnace.cli.bench.table import turns
-from pinnace.latency.report import LatencyReport, Settings
+from pinnace.latency.report import BenchSettings, LatencyReport
 from pinnace.latency.run import ALL, check_runtime
 from pinnace.latency.scenarios import parse
 from pinnace.latency.suites.run import Choice, run
@@ -19,7 +19,7 @@ from pinnace.models.runtimes.base import RuntimeOptions
 def bench_suite(
     name: str,
     folder: Path | None,
-    settings: Settings,
+    settings: BenchSettings,
     *,
     variant: str | None,
     runtime: str | None,
@@ -57,7 +57,7 @@ def bench_suite(
         return run(suite, Choice(variants, runtime, options, folder, export_row), chosen, turn)
 
 
-def _with_defaults(settings: Settings, suite: Suite) -> Settings:
+def _with_defaults(settings: BenchSettings, suite: Suite) -> BenchSettings:
     return replace(
         settings,
         suite=suite.name,

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pinnace.latency.suites.bundles import Step
-from pinnace.latency.suites.suite import Row, Suite
+from pinnace.latency.suites.suite import Suite, SuiteRow
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import MissingDependency
 from pinnace.models.photographs import photographs
 from pinnace.models.variant_name import VariantName
 
 
-def export_row(row: Row, suite: Suite, variants: Sequence[str], path: Path, step: Step) -> Bundle:
+def export_row(row: SuiteRow, suite: Suite, variants: Sequence[str], path: Path, step: Step) -> Bundle:
     """Export a row's network, as `pinnace export` does.
 
     Raises:

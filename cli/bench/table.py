@@ -14,7 +14,7 @@ from rich.table import Table
 
 from pinnace.cli.console import err, out, plain
 from pinnace.latency.measure import Progress
-from pinnace.latency.report import LatencyReport, Settings
+from pinnace.latency.report import BenchSettings, LatencyReport
 
 _BAR = 20
 
@@ -71,7 +71,7 @@ class _Turn:
 
 
 @contextmanager
-def turns(show: bool | None, rows: int, settings: Settings) -> Iterator[Progress]:
+def turns(show: bool | None, rows: int, settings: BenchSettings) -> Iterator[Progress]:
     """Yield what is called before each turn; draws a bar with the time left, once a second, in one write.
 
     What draws more would be seen in the latencies.

@@ -1,4 +1,4 @@
-"""Whom `pinnace classify` asks: a server, or a bundle in this process."""
+"""What answers `pinnace classify`: a server, or a bundle in this process."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pinnace.cli.classify.job import Asked
+from pinnace.cli.classify.job import Backend
 
-# A server may be silent for long, and Ctrl-C should not take long.
-_PATIENCE = 1.0
+# Seconds. A server may be silent for long, and Ctrl-C should still end the command soon.
+_JOIN_TIMEOUT = 1.0
 
 
 @contextmanager
-def a_server(
+def server_backend(
     url: str,
     top_k: int | None,
     *,
@@ -22,20 +22,20 @@ def a_server(
     retries_when_full: int,
     concurrency: int,
     model: str | None = None,
-) -> Iterator[Asked]:
+) -> Iterator[Backend]:
     """A server, with one client for all threads.
 
     Raises:
-        UsageError: the URL is none, or the key cannot be sent.
+        UsageError: the URL is not one, or the key cannot be sent.
     """
     from pinnace.clients.client import Client
 
     with Client(url, retries=retries, retries_when_full=retries_when_full, api_key=api_key) as client:
-        yield Asked(lambda image: client.classify(image, top_k, model=model), concurrency, _PATIENCE)
+        yield Backend(lambda image: client.classify(image, top_k, model=model), concurrency, _JOIN_TIMEOUT)
 
 
 @contextmanager
-def a_bundle(
+def bundle_backend(
     folder: Path,
     top_k: int | None,
     *,
@@ -43,7 +43,7 @@ def a_bundle(
     runtime: str | None,
     threads: int,
     concurrency: int,
-) -> Iterator[Asked]:
+) -> Iterator[Backend]:
     """A bundle, loaded once for all threads.
 
     Raises:
@@ -56,5 +56,5 @@ def a_bundle(
     options = RuntimeOptions(threads=threads, concurrency=concurrency)
     with Classifier(Bundle.open(folder), variant, runtime, options) as classifier:
         classifier.check_top_k(top_k)
-        # No limit to the patience: a native library must not be left at work while the process ends.
-        yield Asked(lambda image: classifier.classify(image, top_k), concurrency)
+        # Without a timeout: a native library must not be left at work while the process ends.
+        yield Backend(lambda image: classifier.classify(image, top_k), concurrency)

@@ -62,7 +62,7 @@ def print_summary(tally: Tally, seconds: float) -> None:
         counts.append(f"{tally.unanswered:,} without an answer")
     if tally.earlier:
         counts.append(f"{tally.earlier:,} of them by an earlier run")
-    rate = f"{tally.asked / seconds:,.1f} images/s" if tally.asked else "nothing to do"
+    rate = f"{tally.attempted / seconds:,.1f} images/s" if tally.attempted else "nothing to do"
     console.print(f"[bold]{'; '.join(counts)}[/]; {rate}, {seconds:.1f} s")
     width = _bar_width(console)
     total = sum(tally.labels.values())

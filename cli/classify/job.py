@@ -1,4 +1,4 @@
-"""Many images through one function, one row for each; what cannot be read is passed over."""
+"""Many images through one backend, an outcome for each; images that cannot be read are skipped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from pinnace.cli.classify.row_formats import Finished, Outcome
-from pinnace.clients.concurrency import in_order
+from pinnace.clients.concurrency import map_in_order
 from pinnace.clients.errors import NoAnswer, Refused
 from pinnace.models.answer import Answer
 from pinnace.models.errors import ImageError, PinnaceError, UsageError
@@ -16,23 +16,23 @@ from pinnace.models.errors import ImageError, PinnaceError, UsageError
 # A slow image must not hold up the others; names and answers are small.
 _AHEAD = 1024
 
-# So many in a row, each tried several times, are no accident.
-_MOST_WITHOUT_ANSWER = 20
+# When so many in a row fail, each tried several times, the server is down.
+_MOST_UNANSWERED_IN_A_ROW = 20
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Somebody who answers.
+class Backend:
+    """What answers for an image: a server or a bundle.
 
     Attributes:
         answer: the answer to the image of a path; safe to call from several threads.
         concurrency: how many calls at once are worth while.
-        patience: seconds that calls in work are waited for when the work ends early, or None for no limit.
+        join_timeout: seconds to wait for calls in flight when the work ends early, or None for no limit.
     """
 
     answer: Callable[[str], Answer]
     concurrency: int = 1
-    patience: float | None = None
+    join_timeout: float | None = None
 
 
 @dataclass
@@ -41,9 +41,9 @@ class Tally:
 
     Attributes:
         labels: how many have which class as their most probable one.
-        failed: how many are no image that can be read.
-        unanswered: how many the server gave no answer to. They have no row: a second run asks for them again.
-        asked: how many this run has asked for.
+        failed: how many cannot be read as an image.
+        unanswered: how many the server did not answer. They have no row, so a second run sends them again.
+        attempted: how many this run has tried.
         written: how many rows this run has written.
         earlier: how many had their row before.
         made_by: the models and variants that answered before.
@@ -52,13 +52,13 @@ class Tally:
     labels: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     unanswered: int = 0
-    asked: int = 0
+    attempted: int = 0
     written: int = 0
     earlier: int = 0
     made_by: set[tuple[str, str]] = field(default_factory=set)
 
     @property
-    def all_well(self) -> bool:
+    def all_answered(self) -> bool:
         """Whether every image has an answer."""
         return not self.failed and not self.unanswered
 
@@ -88,8 +88,8 @@ class Tally:
             self.made_by.add(finished.made_by)
 
 
-def ask_for_each(
-    asked: Asked,
+def classify_each(
+    backend: Backend,
     images: Iterable[str],
     *,
     tally: Tally,
@@ -97,10 +97,10 @@ def ask_for_each(
     report: Callable[[str, PinnaceError], None],
     advance: Callable[[], None] = lambda: None,
 ) -> None:
-    """Ask for every image, and hand on each outcome in order.
+    """Classify every image, and hand on each outcome in order.
 
     Args:
-        asked: who answers.
+        backend: what answers.
         images: paths.
         tally: counts what happens.
         write: gets what is final: an answer, or the error of an image that cannot be read.
@@ -111,13 +111,15 @@ def ask_for_each(
         PinnaceError: what is wrong with more than one image: no such model, no server, twenty images in a row
             without an answer.
     """
-    row_of_failures = 0
-    outcomes = in_order(asked.answer, images, asked.concurrency, ahead=_AHEAD, patience=asked.patience)
+    unanswered_in_a_row = 0
+    outcomes = map_in_order(
+        backend.answer, images, backend.concurrency, ahead=_AHEAD, join_timeout=backend.join_timeout
+    )
     with closing(outcomes):
         for image, outcome in outcomes:
-            tally.asked += 1
+            tally.attempted += 1
             if isinstance(outcome, Answer):
-                row_of_failures = 0
+                unanswered_in_a_row = 0
                 tally.check_same_model(outcome)
                 write(image, outcome)
                 tally.written += 1
@@ -127,9 +129,9 @@ def ask_for_each(
                 tally.written += 1
                 tally.failed += 1
                 report(image, outcome)
-            elif _may_pass(outcome):
-                row_of_failures += 1
-                if row_of_failures == _MOST_WITHOUT_ANSWER:
+            elif _is_temporary(outcome):
+                unanswered_in_a_row += 1
+                if unanswered_in_a_row == _MOST_UNANSWERED_IN_A_ROW:
                     raise outcome
                 tally.unanswered += 1
                 report(image, outcome)
@@ -142,5 +144,5 @@ def _is_about_the_image(error: PinnaceError) -> bool:
     return isinstance(error, ImageError) or (isinstance(error, Refused) and error.is_about_the_image)
 
 
-def _may_pass(error: PinnaceError) -> bool:
-    return isinstance(error, NoAnswer) or (isinstance(error, Refused) and error.may_pass)
+def _is_temporary(error: PinnaceError) -> bool:
+    return isinstance(error, NoAnswer) or (isinstance(error, Refused) and error.is_temporary)

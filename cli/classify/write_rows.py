@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from pinnace.cli.classify.display import Stopwatch, print_failure, print_summary, progress_bar
-from pinnace.cli.classify.job import Asked, Tally, ask_for_each
+from pinnace.cli.classify.job import Backend, Tally, classify_each
 from pinnace.cli.classify.row_file import RowFile
 from pinnace.cli.classify.row_formats import Finished, Outcome, RowFormat
 from pinnace.cli.console import err
@@ -30,7 +30,7 @@ class RowStream:
 
 
 def write_rows(
-    asked: Asked,
+    backend: Backend,
     images: Sequence[str],
     format: RowFormat,
     output: Path | None,
@@ -38,10 +38,10 @@ def write_rows(
     resume: bool,
     progress: bool | None,
 ) -> bool:
-    """Ask for each image, write its row as soon as it is done, and sum up on standard error.
+    """Classify each image, write its row as soon as it is done, and summarise on standard error.
 
     Args:
-        asked: who answers.
+        backend: what answers.
         images: paths.
         format: how rows are written.
         output: a file, or None for standard output.
@@ -74,8 +74,8 @@ def write_rows(
         todo = [image for image in images if image not in finished]
         try:
             with progress_bar(progress, total=len(images), done=len(images) - len(todo)) as bar:
-                ask_for_each(
-                    asked,
+                classify_each(
+                    backend,
                     todo,
                     tally=tally,
                     write=rows.write,
@@ -86,7 +86,7 @@ def write_rows(
             _say_what_is_left(output, len(images), len(images) - len(todo) + tally.written, error)
             raise
     print_summary(tally, watch.seconds)
-    return tally.all_well
+    return tally.all_answered
 
 
 def _say_what_is_left(output: Path | None, total: int, done: int, error: BaseException) -> None:

@@ -11,7 +11,7 @@ import typer
 from pinnace.cli.options import Json, ProgressOption, ThreadsOption
 
 if TYPE_CHECKING:
-    from pinnace.latency.report import LatencyReport, Settings
+    from pinnace.latency.report import BenchSettings, LatencyReport
     from pinnace.models.bundle.bundle import Bundle
 
 DURATION_S = 10.0
@@ -141,7 +141,7 @@ def bench(
     from pinnace.cli.bench.suite import bench_suite
     from pinnace.cli.bench.suite_table import print_suite
     from pinnace.cli.bench.table import print_report, turns
-    from pinnace.latency.report import Settings
+    from pinnace.latency.report import BenchSettings
     from pinnace.latency.reports.write import check_ending, write_report
     from pinnace.latency.run import bench as measure
     from pinnace.latency.run import bundle_openers, server_openers
@@ -171,7 +171,7 @@ def bench(
     if device is None and device_python is not None:
         raise UsageError("--device-python is for --device")
     options = RuntimeOptions(device=provider) if threads is None else RuntimeOptions(threads, provider)
-    settings = Settings(
+    settings = BenchSettings(
         target=target or f"--suite {suite}",
         scenarios=tuple(each.name for each in own),
         duration_s=duration or (MLPERF_SECONDS if mlperf else 0 if suite else DURATION_S),
@@ -231,7 +231,7 @@ def _on_device(
     device: str,
     python: str | None,
     bundle: Bundle,
-    settings: Settings,
+    settings: BenchSettings,
     variant: str | None,
     runtime: str | None,
     progress: bool | None,

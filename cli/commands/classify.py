@@ -12,7 +12,7 @@ import typer
 from pinnace.cli.options import Json, ProgressOption, RuntimeOption, ThreadsOption, VariantOption
 
 if TYPE_CHECKING:
-    from pinnace.cli.classify.job import Asked
+    from pinnace.cli.classify.job import Backend
     from pinnace.cli.classify.row_formats import RowFormat
 
 # Enough for a server of many CPUs; a request that waits costs this side next to nothing.
@@ -26,7 +26,7 @@ _RETRIES_OF_FEW = (2, 2)
 _INTERRUPTED = 130
 
 
-class Format(str, Enum):
+class RowFormatName(str, Enum):
     """How rows are written."""
 
     jsonl = "jsonl"
@@ -64,7 +64,7 @@ def classify(
         typer.Option("--output", "-o", help="Write rows to this file, .jsonl or .csv.", show_default=False),
     ] = None,
     format: Annotated[
-        Format | None,
+        RowFormatName | None,
         typer.Option(
             help="Write rows like this.",
             metavar="jsonl|csv",
@@ -128,24 +128,24 @@ def classify(
         if how is not None:
             print_ignored(found.ignored)
             try:
-                all_well = write_rows(asked, found.images, how, output, resume=resume, progress=progress)
+                all_answered = write_rows(asked, found.images, how, output, resume=resume, progress=progress)
             except KeyboardInterrupt:
                 raise typer.Exit(_INTERRUPTED) from None
         else:
-            all_well = show(asked, found.images, json=json)
-    if not all_well or found.closed:
+            all_answered = show(asked, found.images, json=json)
+    if not all_answered or found.closed:
         raise typer.Exit(1)
 
 
-def _format(output: Path | None, format: Format | None, top_k: int | None) -> RowFormat:
+def _format(output: Path | None, format: RowFormatName | None, top_k: int | None) -> RowFormat:
     from pinnace.cli.classify.row_formats import Csv, JsonLines
     from pinnace.models.errors import UsageError
     from pinnace.models.predictions import DEFAULT_TOP_K
 
     suffix = output.suffix.lower() if output is not None else JsonLines.suffixes[0]
-    if format is Format.csv or (format is None and suffix in Csv.suffixes):
+    if format is RowFormatName.csv or (format is None and suffix in Csv.suffixes):
         return Csv(top_k or DEFAULT_TOP_K)
-    if format is Format.jsonl or suffix in JsonLines.suffixes:
+    if format is RowFormatName.jsonl or suffix in JsonLines.suffixes:
         return JsonLines()
     raise UsageError(
         f"the name {output} does not say how rows are written",
@@ -165,14 +165,14 @@ def _asked(
     threads: int | None,
     concurrency: int | None,
     rows: bool,
-) -> AbstractContextManager[Asked]:
-    from pinnace.cli.classify.backends import a_bundle, a_server
+) -> AbstractContextManager[Backend]:
+    from pinnace.cli.classify.backends import bundle_backend, server_backend
     from pinnace.models.cpus import available_cpus
 
     if url is not None:
         broken, full = _RETRIES_OF_MANY if rows else _RETRIES_OF_FEW
         at_once = concurrency or SERVER_CONCURRENCY if rows else 1
-        return a_server(
+        return server_backend(
             url,
             top_k,
             api_key=api_key,
@@ -184,4 +184,6 @@ def _asked(
     assert bundle is not None
     threads = threads or (1 if rows else available_cpus())
     at_once = concurrency or max(1, available_cpus() // threads) if rows else 1
-    return a_bundle(bundle, top_k, variant=variant, runtime=runtime, threads=threads, concurrency=at_once)
+    return bundle_backend(
+        bundle, top_k, variant=variant, runtime=runtime, threads=threads, concurrency=at_once
+    )

@@ -12,7 +12,7 @@ from pinnace.cli.options import Json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pinnace.latency.comparison.compare import Failure, Shared
+    from pinnace.latency.comparison.compare import Shared, Violation
 
 
 def compare(
@@ -55,7 +55,7 @@ def compare(
     opened = [read(path) for path in reports]
     names = _names(reports)
     rows = comparison.compare(opened, names)
-    failed = comparison.failures(rows, asked)
+    failed = comparison.violations(rows, asked)
     sentences = [_sentence(each, names) for each in failed]
     if report is not None:
         write_text(report, page.render(opened, names, rows, sentences))
@@ -77,7 +77,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(path) for path in paths]
 
 
-def _sentence(failure: Failure, names: Sequence[str]) -> str:
+def _sentence(failure: Violation, names: Sequence[str]) -> str:
     from pinnace.latency.comparison.page import told
 
     change, condition = failure.change, failure.condition
@@ -87,7 +87,7 @@ def _sentence(failure: Failure, names: Sequence[str]) -> str:
     return f"{failure.row}: {condition.metric} of {names[failure.report]} is {value}"
 
 
-def _as_json(paths: Sequence[Path], rows: Sequence[Shared], failed: Sequence[Failure]) -> dict[str, Any]:
+def _as_json(paths: Sequence[Path], rows: Sequence[Shared], failed: Sequence[Violation]) -> dict[str, Any]:
     return {
         "reports": [str(path) for path in paths],
         "rows": [

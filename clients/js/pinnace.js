@@ -50,7 +50,7 @@ export class Client {
     // The server decides by the bytes, so what a browser guesses from a file's name is not passed on.
     const headers = { "Content-Type": "application/octet-stream" };
     const answer = await this.#json(path + topQuery(topK), { method: "POST", body, headers }, signal);
-    if (!isAnswer(answer)) throw this.#notOurs(200);
+    if (!isAnswer(answer)) throw this.#notPinnace(200);
     return answer;
   }
 
@@ -64,7 +64,7 @@ export class Client {
     const { results } = answer ?? {};
     const complete = Array.isArray(results) && results.length === body.getAll("images").length;
     if (!complete || !results.every((result) => isAnswer(result) || isError(result?.error))) {
-      throw this.#notOurs(200);
+      throw this.#notPinnace(200);
     }
     return results.map((result) => (isAnswer(result) ? result : toError(result.error, null)));
   }
@@ -72,7 +72,7 @@ export class Client {
   async models({ signal } = {}) {
     const answer = await this.#json("models", { method: "GET" }, signal);
     if (!Array.isArray(answer?.models) || !answer.models.every((model) => typeof model?.name === "string")) {
-      throw this.#notOurs(200);
+      throw this.#notPinnace(200);
     }
     return answer.models;
   }
@@ -102,7 +102,7 @@ export class Client {
           const response = await this.#send(path, request, deadline);
           const text = await this.#whole(response, deadline);
           if (response.ok) return this.#parse(text, response.status);
-          failure = this.#refusal(text, response.status);
+          failure = this.#errorOf(text, response.status);
           wait = Math.max(wait, retryAfter(response));
         } catch (error) {
           if (!(error instanceof PinnaceError)) throw error;
@@ -141,7 +141,7 @@ export class Client {
     try {
       return JSON.parse(text);
     } catch {
-      throw this.#notOurs(status);
+      throw this.#notPinnace(status);
     }
   }
 
@@ -156,7 +156,7 @@ export class Client {
     return new PinnaceError(`${this.#root} cannot be reached`, { code: "unreachable", hint, cause: error });
   }
 
-  #refusal(text, status) {
+  #errorOf(text, status) {
     try {
       const { error } = JSON.parse(text);
       if (isError(error)) return toError(error, status);
@@ -167,8 +167,8 @@ export class Client {
     return new PinnaceError(message, { code: "unexpected_answer", status });
   }
 
-  #notOurs(status) {
-    const message = `${this.#root} answers, but not as a pinnace server does`;
+  #notPinnace(status) {
+    const message = `${this.#root} answers, but it is not a Pinnace server`;
     return new PinnaceError(message, { code: "unexpected_answer", status });
   }
 }
@@ -235,7 +235,7 @@ function parseRoot(url) {
     parsed = null;
   }
   if (parsed === null || !["http:", "https:"].includes(parsed.protocol)) {
-    throw new TypeError(`${JSON.stringify(String(url))} is no URL: give http://HOST:PORT or https://HOST:PORT`);
+    throw new TypeError(`${JSON.stringify(String(url))} is not a server's URL: give http://HOST:PORT or https://HOST:PORT`);
   }
   return `${parsed.origin}${parsed.pathname.replace(/\/*$/, "/")}`;
 }

@@ -58,7 +58,7 @@ class Shared:
 
 
 @dataclass(frozen=True)
-class Failure:
+class Violation:
     """A condition that holds.
 
     Attributes:
@@ -96,10 +96,10 @@ def compare(reports: Sequence[LatencyReport], names: Sequence[str]) -> list[Shar
     return [_shared(_name(keyed[0][key]), tuple(each[key] for each in keyed)) for key in keys]
 
 
-def failures(rows: Sequence[Shared], conditions: Sequence[Condition]) -> list[Failure]:
+def violations(rows: Sequence[Shared], conditions: Sequence[Condition]) -> list[Violation]:
     """Every condition that holds, of every row in every report after the first."""
     return [
-        Failure(row.name, place, condition, change)
+        Violation(row.name, place, condition, change)
         for row in rows
         for place, changes in enumerate(row.changes, start=1)
         for condition in conditions

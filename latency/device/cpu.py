@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from pinnace.latency.device.sysfs import Tree
+from pinnace.latency.device.sysfs import Sysfs
 from pinnace.latency.device.types import CpuInfo
 from pinnace.models.cpus import cgroup_cpu_quota
 
@@ -44,14 +44,14 @@ _OTHER_PARTS = {("0x4e", "0x003"): "NVIDIA Denver 2", ("0x4e", "0x004"): "NVIDIA
 _ARM = "0x41"
 
 
-def read_cpu(tree: Tree) -> CpuInfo:
+def read_cpu(sysfs: Sysfs) -> CpuInfo:
     """Describe the CPU."""
-    cpuinfo = tree.text("proc/cpuinfo") or ""
+    cpuinfo = sysfs.text("proc/cpuinfo") or ""
     flags = _flags(cpuinfo)
-    online = count_cpus(tree.text("sys/devices/system/cpu/online")) or cpuinfo.count("processor\t") or 1
-    allowed = min(len(allowed_cpus(tree)) or online, online)
-    quota = cgroup_cpu_quota(tree.path("sys/fs/cgroup"), tree.path("proc/self/cgroup"))
-    governors = {tree.text(f"{folder}/scaling_governor") for folder in tree.glob(_CPUFREQ)} - {None}
+    online = count_cpus(sysfs.text("sys/devices/system/cpu/online")) or cpuinfo.count("processor\t") or 1
+    allowed = min(len(allowed_cpus(sysfs)) or online, online)
+    quota = cgroup_cpu_quota(sysfs.path("sys/fs/cgroup"), sysfs.path("proc/self/cgroup"))
+    governors = {sysfs.text(f"{folder}/scaling_governor") for folder in sysfs.glob(_CPUFREQ)} - {None}
     return CpuInfo(
         model=_model(cpuinfo) or "unknown CPU",
         cpus=online,
@@ -59,15 +59,15 @@ def read_cpu(tree: Tree) -> CpuInfo:
         quota=quota,
         flags=tuple(flag for flag in flags if _ISA.fullmatch(flag)),
         governor=", ".join(sorted(str(name) for name in governors)) or None,
-        min_mhz=_fastest(tree, "scaling_min_freq"),
-        max_mhz=_fastest(tree, "scaling_max_freq"),
+        min_mhz=_fastest(sysfs, "scaling_min_freq"),
+        max_mhz=_fastest(sysfs, "scaling_max_freq"),
         virtual="hypervisor" in flags,
     )
 
 
-def allowed_cpus(tree: Tree) -> list[int]:
+def allowed_cpus(sysfs: Sysfs) -> list[int]:
     """The numbers of the CPUs that the scheduler may give this process."""
-    return cpu_list(_status(tree, "Cpus_allowed_list") or "")
+    return cpu_list(_status(sysfs, "Cpus_allowed_list") or "")
 
 
 def cpu_list(text: str) -> list[int]:
@@ -85,8 +85,8 @@ def count_cpus(text: str | None) -> int | None:
     return len(cpu_list(text)) if text else None
 
 
-def _status(tree: Tree, key: str) -> str | None:
-    found = re.search(rf"^{key}:\s*(.+)$", tree.text("proc/self/status") or "", re.MULTILINE)
+def _status(sysfs: Sysfs, key: str) -> str | None:
+    found = re.search(rf"^{key}:\s*(.+)$", sysfs.text("proc/self/status") or "", re.MULTILINE)
     return found[1] if found else None
 
 
@@ -116,7 +116,7 @@ def _all(cpuinfo: str, key: str) -> list[str]:
     return list(dict.fromkeys(re.findall(rf"^{key}\s*:\s*(.+?)\s*$", cpuinfo, re.MULTILINE)))
 
 
-def _fastest(tree: Tree, name: str) -> float | None:
+def _fastest(sysfs: Sysfs, name: str) -> float | None:
     """The highest value of a file in kHz over all CPUs, in MHz."""
-    values = [value for folder in tree.glob(_CPUFREQ) if (value := tree.number(f"{folder}/{name}"))]
+    values = [value for folder in sysfs.glob(_CPUFREQ) if (value := sysfs.number(f"{folder}/{name}"))]
     return max(values) / 1000 if values else None

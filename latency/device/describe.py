@@ -8,7 +8,7 @@ import platform
 from pinnace.latency.device.cpu import read_cpu
 from pinnace.latency.device.jetson import read_board
 from pinnace.latency.device.nvidia import Nvml
-from pinnace.latency.device.sysfs import Tree
+from pinnace.latency.device.sysfs import Sysfs
 from pinnace.latency.device.types import DeviceInfo
 
 _PACKAGES = (
@@ -24,55 +24,55 @@ _PACKAGES = (
 )
 
 
-def describe(tree: Tree | None = None, nvml: Nvml | None = None) -> DeviceInfo:
+def describe(sysfs: Sysfs | None = None, nvml: Nvml | None = None) -> DeviceInfo:
     """Describe this machine.
 
     Args:
-        tree: its files; None means those of the running system.
+        sysfs: its files; None means those of the running system.
         nvml: its NVIDIA GPUs, or None where there are none.
     """
-    tree = tree or Tree()
-    cpu = read_cpu(tree)
-    board = read_board(tree)
+    sysfs = sysfs or Sysfs()
+    cpu = read_cpu(sysfs)
+    board = read_board(sysfs)
     gpus = nvml.describe() if nvml is not None else ()
     return DeviceInfo(
         name=board.model if board else gpus[0].name if gpus else cpu.model,
-        system=_system(tree),
+        system=_system(sysfs),
         python=platform.python_version(),
         cpu=cpu,
-        memory_bytes=_memory(tree),
+        memory_bytes=_memory(sysfs),
         gpus=gpus,
         board=board,
         packages=_packages(),
     )
 
 
-def _system(tree: Tree) -> str:
-    kernel = tree.text("proc/sys/kernel/osrelease") or platform.release()
+def _system(sysfs: Sysfs) -> str:
+    kernel = sysfs.text("proc/sys/kernel/osrelease") or platform.release()
     names = dict(
-        line.split("=", 1) for line in (tree.text("etc/os-release") or "").splitlines() if "=" in line
+        line.split("=", 1) for line in (sysfs.text("etc/os-release") or "").splitlines() if "=" in line
     )
     name = names.get("PRETTY_NAME", "").strip('"')
     return ", ".join(part for part in (name, f"Linux {kernel} {platform.machine()}") if part)
 
 
-def _memory(tree: Tree) -> int | None:
+def _memory(sysfs: Sysfs) -> int | None:
     """The smaller of the machine's memory and the cgroup's limit, in bytes."""
-    meminfo = (tree.text("proc/meminfo") or "").splitlines()
+    meminfo = (sysfs.text("proc/meminfo") or "").splitlines()
     limits = [int(line.split()[1]) * 1024 for line in meminfo if line.startswith("MemTotal:")]
-    for line in (tree.text("proc/self/cgroup") or "").splitlines():
+    for line in (sysfs.text("proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "memory":
-            limits.append(_limit(tree, f"sys/fs/cgroup/memory{path}/memory.limit_in_bytes"))
+            limits.append(_limit(sysfs, f"sys/fs/cgroup/memory{path}/memory.limit_in_bytes"))
         elif not controllers:
-            limits.append(_limit(tree, f"sys/fs/cgroup{path}/memory.max"))
-    limits.append(_limit(tree, "sys/fs/cgroup/memory.max"))
+            limits.append(_limit(sysfs, f"sys/fs/cgroup{path}/memory.max"))
+    limits.append(_limit(sysfs, "sys/fs/cgroup/memory.max"))
     known = [limit for limit in limits if limit]
     return min(known) if known else None
 
 
-def _limit(tree: Tree, name: str) -> int:
-    value = tree.number(name.replace("//", "/"))  # `max` is no number
+def _limit(sysfs: Sysfs, name: str) -> int:
+    value = sysfs.number(name.replace("//", "/"))  # `max` is no number
     return int(value) if value else 0
 
 

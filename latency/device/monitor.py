@@ -7,7 +7,7 @@ import time
 
 from pinnace.latency.device.nvidia import GpuReading, Nvml
 from pinnace.latency.device.sensors import Clocks, LoadMeter, Temperatures, Throttling
-from pinnace.latency.device.sysfs import Tree
+from pinnace.latency.device.sysfs import Sysfs
 from pinnace.latency.device.tegrastats import Reading, Tegrastats
 from pinnace.latency.device.types import DeviceSample
 
@@ -22,7 +22,7 @@ class DeviceMonitor:
 
     def __init__(
         self,
-        tree: Tree | None = None,
+        sysfs: Sysfs | None = None,
         nvml: Nvml | None = None,
         *,
         gpu: int | None = None,
@@ -32,13 +32,13 @@ class DeviceMonitor:
         """Prepare.
 
         Args:
-            tree: the machine's files; None means those of the running system.
+            sysfs: the machine's files; None means those of the running system.
             nvml: its NVIDIA GPUs, or None where there are none; stays open.
             gpu: which of them is watched; None means the first.
             processes: which are measured, besides this one, and therefore no load of others.
             interval_s: seconds between two samples.
         """
-        self._tree = tree or Tree()
+        self._sysfs = sysfs or Sysfs()
         self._nvml = nvml
         self._gpu = gpu or 0
         self._processes = processes
@@ -60,10 +60,10 @@ class DeviceMonitor:
         self._end.clear()
         self._tegrastats = Tegrastats.start(self._interval)
         own = (self._tegrastats.pid,) if self._tegrastats else ()
-        self._clocks = Clocks(self._tree)
-        self._temperatures = Temperatures(self._tree)
-        self._throttling = Throttling(self._tree)
-        self._load = LoadMeter(self._tree, (*self._processes, *own))
+        self._clocks = Clocks(self._sysfs)
+        self._temperatures = Temperatures(self._sysfs)
+        self._throttling = Throttling(self._sysfs)
+        self._load = LoadMeter(self._sysfs, (*self._processes, *own))
         self._began = time.perf_counter()
         self._sample()
         self._thread = threading.Thread(target=self._run, name="device monitor", daemon=True)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from pinnace.latency.device.cpu import allowed_cpus
-from pinnace.latency.device.sysfs import Gauges, Tree
+from pinnace.latency.device.sysfs import Gauges, Sysfs
 
 # A big server has hundreds of CPUs, and to ask each for its clock costs each an interrupt.
 _MOST_CLOCKS = 8
@@ -20,15 +20,15 @@ _MHZ = re.compile(r"^cpu MHz\s*:\s*([\d.]+)", re.MULTILINE)
 class Clocks:
     """The clocks of the CPUs that this process may use."""
 
-    def __init__(self, tree: Tree) -> None:
-        allowed = allowed_cpus(tree)
+    def __init__(self, sysfs: Sysfs) -> None:
+        allowed = allowed_cpus(sysfs)
         step = max(1, -(-len(allowed) // _MOST_CLOCKS))
         names = [f"sys/devices/system/cpu/cpu{n}/cpufreq/scaling_cur_freq" for n in allowed[::step]]
-        self._gauges = Gauges(tree, names)
+        self._gauges = Gauges(sysfs, names)
         # Without cpufreq, x86 has the clock in a file that is long to read. A virtual machine has there what
         # its host once told it, whatever the clock is.
-        known = self._gauges.names or "hypervisor" in (tree.text("proc/cpuinfo") or "")
-        self._cpuinfo = None if known else tree
+        known = self._gauges.names or "hypervisor" in (sysfs.text("proc/cpuinfo") or "")
+        self._cpuinfo = None if known else sysfs
 
     def mean_mhz(self) -> float | None:
         """The mean of the clocks now, in MHz, or None where the system does not say."""
@@ -46,16 +46,16 @@ class Clocks:
 class Temperatures:
     """Temperatures by the sensors' own names: the kernel's thermal zones, else the CPU's hwmon chip."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, sysfs: Sysfs) -> None:
         self._names: dict[str, str] = {}
-        for zone in tree.glob(_ZONES):
-            self._add(tree.text(f"{zone}/type") or "zone", f"{zone}/temp")
-        for chip in tree.glob(_HWMON):
-            if tree.text(f"{chip}/name") in _CPU_CHIPS:
-                for sensor in tree.glob(f"{chip}/temp*_input"):
-                    label = tree.text(sensor.replace("_input", "_label")) or tree.text(f"{chip}/name")
+        for zone in sysfs.glob(_ZONES):
+            self._add(sysfs.text(f"{zone}/type") or "zone", f"{zone}/temp")
+        for chip in sysfs.glob(_HWMON):
+            if sysfs.text(f"{chip}/name") in _CPU_CHIPS:
+                for sensor in sysfs.glob(f"{chip}/temp*_input"):
+                    label = sysfs.text(sensor.replace("_input", "_label")) or sysfs.text(f"{chip}/name")
                     self._add(label or "CPU", sensor)
-        self._gauges = Gauges(tree, list(self._names))
+        self._gauges = Gauges(sysfs, list(self._names))
 
     def _add(self, label: str, file: str) -> None:
         taken = set(self._names.values())
@@ -82,7 +82,7 @@ class Temperatures:
 
 
 @dataclass(frozen=True)
-class Load:
+class CpuLoad:
     """How busy the CPUs were between two readings.
 
     Attributes:
@@ -99,19 +99,19 @@ class Load:
 class LoadMeter:
     """Load of the machine, and what part of it is not ours, from /proc/stat and /proc/PID/stat."""
 
-    def __init__(self, tree: Tree, processes: tuple[int, ...] = ()) -> None:
+    def __init__(self, sysfs: Sysfs, processes: tuple[int, ...] = ()) -> None:
         """Watch.
 
         Args:
-            tree: where the files are.
+            sysfs: where the files are.
             processes: which are measured, besides this one.
         """
         names = ["proc/stat", "proc/self/stat", *(f"proc/{process}/stat" for process in processes)]
-        self._gauges = Gauges(tree, names)
+        self._gauges = Gauges(sysfs, names)
         self._last = self._read()
-        self._load: Load | None = None
+        self._load: CpuLoad | None = None
 
-    def since(self) -> Load | None:
+    def since(self) -> CpuLoad | None:
         """The load since the last call, or None where the system does not say.
 
         The system counts in ticks, mostly of 10 ms, so within ten of them the answer stays what it was.
@@ -123,7 +123,7 @@ class LoadMeter:
         # The first line of /proc/stat adds up all CPUs, so its total passes `cpus` times as fast as time.
         ticks = (now.total - before.total) / now.cpus
         others = max(0.0, (now.busy - before.busy) - (now.own - before.own)) / ticks
-        self._load = Load(
+        self._load = CpuLoad(
             busy=round(min(1.0, (now.busy - before.busy) / (now.total - before.total)), 3),
             others=round(others, 2),
             stolen=round(max(0.0, now.stolen - before.stolen) / ticks, 2),
@@ -166,17 +166,17 @@ class Throttling:
     _PI = ((0, "under_voltage"), (1, "frequency_capped"), (2, "throttled"), (3, "soft_temperature_limit"))
     _PI_FILE = "sys/devices/platform/soc/soc:firmware/get_throttled"
 
-    def __init__(self, tree: Tree) -> None:
-        counts = tree.glob("sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count")
-        self._counts = Gauges(tree, counts[: 2 * _MOST_CLOCKS])
+    def __init__(self, sysfs: Sysfs) -> None:
+        counts = sysfs.glob("sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count")
+        self._counts = Gauges(sysfs, counts[: 2 * _MOST_CLOCKS])
         coolers = [
             cooler
-            for cooler in tree.glob("sys/class/thermal/cooling_device*")
-            if re.search(r"throttl|alert|cpufreq|devfreq", tree.text(f"{cooler}/type") or "", re.IGNORECASE)
+            for cooler in sysfs.glob("sys/class/thermal/cooling_device*")
+            if re.search(r"throttl|alert|cpufreq|devfreq", sysfs.text(f"{cooler}/type") or "", re.IGNORECASE)
         ]
-        self._types = {f"{cooler}/cur_state": tree.text(f"{cooler}/type") or "cooling" for cooler in coolers}
-        self._coolers = Gauges(tree, list(self._types))
-        self._pi = Gauges(tree, [self._PI_FILE])
+        self._types = {f"{cooler}/cur_state": sysfs.text(f"{cooler}/type") or "cooling" for cooler in coolers}
+        self._coolers = Gauges(sysfs, list(self._types))
+        self._pi = Gauges(sysfs, [self._PI_FILE])
         self._last = self._total()
 
     def _total(self) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 
-class Tree:
+class Sysfs:
     """Reads small files under `root`; what is not there, or may not be read, is None and never an error."""
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -34,11 +34,11 @@ class Tree:
 class Gauges:
     """Files that are read again and again, kept open: one read of a gauge is one system call."""
 
-    def __init__(self, tree: Tree, names: list[str]) -> None:
+    def __init__(self, sysfs: Sysfs, names: list[str]) -> None:
         self._handles: dict[str, int] = {}
         for name in names:
             try:
-                self._handles[name] = os.open(tree.path(name), os.O_RDONLY)
+                self._handles[name] = os.open(sysfs.path(name), os.O_RDONLY)
             except OSError:
                 continue
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from pinnace.latency import report
 from pinnace.latency.remote.ssh import ConnectionLost, Ssh
-from pinnace.latency.report import Caveat, LatencyReport, Settings
+from pinnace.latency.report import BenchSettings, Caveat, LatencyReport
 from pinnace.latency.run import ALL, check_runtime
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import FILE_NAME
@@ -31,7 +31,7 @@ from pinnace.models.errors import (
 )
 from pinnace.models.runtimes import readers_for
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 # Seconds between the attempts to reach a device again.
 RETRIES_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 30.0)
@@ -77,7 +77,7 @@ class Job:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
-def arguments(settings: Settings, variant: str | None, runtime: str | None) -> tuple[str, ...]:
+def arguments(settings: BenchSettings, variant: str | None, runtime: str | None) -> tuple[str, ...]:
     """The options of `pinnace bench` that ask for the same there."""
     values = {
         "--scenario": ",".join(settings.scenarios),
@@ -97,13 +97,13 @@ def arguments(settings: Settings, variant: str | None, runtime: str | None) -> t
     return (*words, *(name for name, on in flags.items() if on))
 
 
-def bench(ssh: Ssh, job: Job, tell: Tell, *, progress: bool = False) -> LatencyReport:
+def bench(ssh: Ssh, job: Job, notify: Notify, *, progress: bool = False) -> LatencyReport:
     """Run a bench on a device.
 
     Args:
         ssh: the device.
         job: what runs.
-        tell: called with a sentence where something happens that was not asked for.
+        notify: called with a sentence where something happens that was not asked for.
         progress: whether the bar of the device is shown here.
 
     Raises:
@@ -114,19 +114,19 @@ def bench(ssh: Ssh, job: Job, tell: Tell, *, progress: bool = False) -> LatencyR
     where = ssh.address
     found = _state(ssh, job)
     if found == "running":
-        tell(f"a run of the same bench is still going on on {where}; waiting for it")
+        notify(f"a run of the same bench is still going on on {where}; waiting for it")
     elif found == "ended":
-        tell(f"the same bench had ended on {where} without anybody fetching its report: here it is")
+        notify(f"the same bench had ended on {where} without anybody fetching its report: here it is")
     else:
         if found == "lost":
-            tell(
+            notify(
                 f"an earlier run of the same bench was cut off on {where}; "
                 "its figures are lost, and it runs anew"
             )
         files = _files(job, _runtimes(ssh, job))
         _copy(ssh, job.bundle, files)
         _start(ssh, job, progress=progress)
-    status = _wait(ssh, job, tell, progress=progress)
+    status = _wait(ssh, job, notify, progress=progress)
     made = _fetch(ssh, job, status)
     if found in ("running", "ended"):
         words = f"this run began at {made.created}; its connection was lost, and its report fetched later"
@@ -238,7 +238,7 @@ exit 1
         raise ServerError(f"the bench cannot be begun on {ssh.address}: status {status}")
 
 
-def _wait(ssh: Ssh, job: Job, tell: Tell, *, progress: bool) -> int:
+def _wait(ssh: Ssh, job: Job, notify: Notify, *, progress: bool) -> int:
     """Wait for the end, over as many connections as that takes; give the status of the bench there."""
     # While something is measured there, the watch costs one `sleep` a second.
     show = "tail -n +1 -f err >&2 & tail=$!" if progress else "tail="
@@ -266,11 +266,13 @@ done
                     f"the connection to {where} is lost and does not come back; the run goes on there",
                     hint="the same command, later, fetches its report",
                 ) from error
-            tell(f"the connection to {where} was lost; the run goes on there; trying again in {waits[0]:g} s")
+            notify(
+                f"the connection to {where} was lost; the run goes on there; trying again in {waits[0]:g} s"
+            )
             time.sleep(waits.pop(0))
             continue
         except KeyboardInterrupt:
-            _stop(ssh, job, tell)
+            _stop(ssh, job, notify)
             raise
         if status:
             raise ServerError(
@@ -280,15 +282,15 @@ done
         return int(out.split()[-1])
 
 
-def _stop(ssh: Ssh, job: Job, tell: Tell) -> None:
+def _stop(ssh: Ssh, job: Job, notify: Notify) -> None:
     run = f'"$root/runs/{job.key}"'
     script = f'{_ROOT}kill -TERM -"$(cat {run}/pid)"; rm -rf {run}'
     try:
         ssh.shell(script)
     except PinnaceError:
-        tell(f"{ssh.address} cannot be reached, so the run goes on there")
+        notify(f"{ssh.address} cannot be reached, so the run goes on there")
     else:
-        tell(f"the run on {ssh.address} was stopped")
+        notify(f"the run on {ssh.address} was stopped")
 
 
 def _fetch(ssh: Ssh, job: Job, status: int) -> LatencyReport:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pinnace.latency.device.types import DeviceInfo
-from pinnace.latency.report import LatencyReport, Result, Settings
+from pinnace.latency.report import BenchSettings, LatencyReport, Result
 
-Facts = list[tuple[str, str]]
+Pairs = list[tuple[str, str]]
 
 SCENARIOS = {
     "single-stream": "one query after the other",
@@ -20,7 +20,7 @@ TIMED = {
 }
 
 
-def device(info: DeviceInfo) -> Facts:
+def device(info: DeviceInfo) -> Pairs:
     """What the machine is."""
     cpu, board = info.cpu, info.board
     cpus = f"{cpu.model}, {cpu.available} of {cpu.cpus} CPUs"
@@ -56,7 +56,7 @@ def device(info: DeviceInfo) -> Facts:
     return [(name, value) for name, value in found if value]
 
 
-def settings(chosen: Settings) -> Facts:
+def settings(chosen: BenchSettings) -> Pairs:
     """What was asked for."""
     found: list[tuple[str, str | None]] = [
         ("target", chosen.target),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from pinnace.latency.reports.charts import Figure
-from pinnace.latency.reports.facts import Facts
+from pinnace.latency.reports.facts import Pairs
 from pinnace.latency.reports.svg import Markup, tag, text
 
 # The policy holds the page to what it promises: it runs nothing and fetches nothing.
@@ -41,7 +41,7 @@ def document(title: str, content: Sequence[Markup]) -> str:
     )
 
 
-def table(rows: Facts) -> Markup:
+def table(rows: Pairs) -> Markup:
     """Names and what is known of them."""
     lines = [tag("tr", tag("th", text(name), scope="row"), tag("td", text(value))) for name, value in rows]
     return tag("table", tag("tbody", *lines), class_="facts")

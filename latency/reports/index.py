@@ -21,7 +21,7 @@ _LABEL = 42  # letters that a narrow picture has room for
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexEntry:
     """One report of a folder.
 
     Attributes:
@@ -44,7 +44,7 @@ class Collection:
         damaged: why the others cannot.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[IndexEntry, ...]
     damaged: tuple[str, ...]
 
 
@@ -68,7 +68,7 @@ def collect(folder: Path, index: Path) -> Collection:
         page = file.with_suffix(".html")
         if page.absolute() == index.absolute():
             page = file.with_suffix(".report.html")
-        entries.append(Entry(file, page, report))
+        entries.append(IndexEntry(file, page, report))
     if not entries:
         raise UsageError(
             f"there is no report in {folder}",
@@ -90,7 +90,7 @@ def render(found: Collection, index: Path) -> str:
         warnings([f"left out: {problem}" for problem in found.damaged]),
         _reports(found.entries, index),
     ]
-    single: list[tuple[Entry, Result]] = []
+    single: list[tuple[IndexEntry, Result]] = []
     for model, rows in _by_model(found.entries).items():
         if len({entry.file for entry, _ in rows}) == 1:
             single += rows
@@ -107,7 +107,7 @@ def _many(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def _link(entry: Entry, index: Path, content: str) -> Markup:
+def _link(entry: IndexEntry, index: Path, content: str) -> Markup:
     where = os.path.relpath(entry.page.absolute(), index.absolute().parent)
     return tag("a", text(content), href=quote(where.replace(os.sep, "/")))
 
@@ -117,7 +117,7 @@ def _wrapped(content: Markup) -> Markup:
     return tag("span", content, class_="words")
 
 
-def _reports(entries: Sequence[Entry], index: Path) -> Markup:
+def _reports(entries: Sequence[IndexEntry], index: Path) -> Markup:
     lines = []
     for entry in reversed(entries):
         report = entry.report
@@ -140,15 +140,15 @@ def _when(report: LatencyReport) -> str:
     return report.created[:16].replace("T", " ")
 
 
-def _by_model(entries: Sequence[Entry]) -> dict[str, list[tuple[Entry, Result]]]:
-    found: dict[str, list[tuple[Entry, Result]]] = {}
+def _by_model(entries: Sequence[IndexEntry]) -> dict[str, list[tuple[IndexEntry, Result]]]:
+    found: dict[str, list[tuple[IndexEntry, Result]]] = {}
     for entry in entries:
         for row in entry.report.results:
             found.setdefault(row.model, []).append((entry, row))
     return dict(sorted(found.items()))
 
 
-def _rows(rows: Sequence[tuple[Entry, Result]], index: Path, *, models: bool = False) -> Markup:
+def _rows(rows: Sequence[tuple[IndexEntry, Result]], index: Path, *, models: bool = False) -> Markup:
     lines = []
     for entry, row in rows:
         where = text(f"{entry.report.device.name}, ") + _link(entry, index, _when(entry.report))
@@ -160,7 +160,7 @@ def _rows(rows: Sequence[tuple[Entry, Result]], index: Path, *, models: bool = F
     return grid(["model", *head] if models else head, lines)
 
 
-def bars(rows: Sequence[tuple[Entry, Result]]) -> Figure:
+def bars(rows: Sequence[tuple[IndexEntry, Result]]) -> Figure:
     """The rows of one model and scenario on every device and date, the fastest first."""
     fastest = sorted(rows, key=lambda pair: pair[1].p50_ms)[:_DRAWN]
     rows_differ = len({row.row for _, row in rows}) > 1
@@ -176,7 +176,7 @@ def bars(rows: Sequence[tuple[Entry, Result]]) -> Figure:
     return replace(drawn, title=f"{rows[0][1].model}, {rows[0][1].scenario}", caption=caption)
 
 
-def _name(entry: Entry, what: str) -> str:
+def _name(entry: IndexEntry, what: str) -> str:
     """Device, date and what ran, short enough for a narrow picture."""
     end = f" {entry.report.created[:10]}" + (f": {what}" if what else "")
     return _cut(_cut(entry.report.device.name, max(6, _LABEL - len(end))) + end, _LABEL)

@@ -96,8 +96,8 @@ def _stages(rows: Sequence[Result]) -> list[Markup]:
     return [tag("h3", "Stages of a query, medians"), grid(head, lines)]
 
 
-def _method(report: LatencyReport) -> facts.Facts:
-    found: facts.Facts = []
+def _method(report: LatencyReport) -> facts.Pairs:
+    found: facts.Pairs = []
     if loads := dict.fromkeys(row.loadgen for row in report.results):
         found.append(("load made by", ", ".join(loads)))
     bounds = [

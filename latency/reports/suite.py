@@ -12,7 +12,7 @@ MARKS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
-class Value:
+class PublishedValue:
     """A figure somebody published.
 
     Attributes:
@@ -25,7 +25,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Line:
+class SuiteLine:
     """One network.
 
     Attributes:
@@ -40,13 +40,13 @@ class Line:
     name: str
     size: str = ""
     results: dict[str, Result] = field(default_factory=dict)
-    published: dict[str, Value] = field(default_factory=dict)
+    published: dict[str, PublishedValue] = field(default_factory=dict)
     note: str = ""
     problem: str = ""
 
 
 @dataclass(frozen=True)
-class Table:
+class SuiteTable:
     """Every network in one variant and runtime.
 
     Attributes:
@@ -59,7 +59,7 @@ class Table:
     title: str
     scenarios: dict[str, str]
     columns: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[SuiteLine, ...]
 
     def notes(self) -> list[str]:
         """Every note once, in the order in which they are met; their marks are `MARKS`."""
@@ -76,13 +76,13 @@ class Table:
         return MARKS[self.notes().index(note) % len(MARKS)] if note else ""
 
 
-def tables(report: LatencyReport) -> list[Table]:
+def tables(report: LatencyReport) -> list[SuiteTable]:
     """A table for each variant and runtime that has figures."""
     pairs = list(dict.fromkeys((row.row, row.device) for row in report.results))
     return [_table(report, row, device) for row, device in pairs]
 
 
-def sources(table: Table) -> list[Publication]:
+def sources(table: SuiteTable) -> list[Publication]:
     """Where the published columns come from."""
     return [each for each in all_publications() if set(each.columns) & set(table.columns)]
 
@@ -119,7 +119,7 @@ def problem(report: LatencyReport, name: str) -> str:
     )
 
 
-def _table(report: LatencyReport, row: str, device: str) -> Table:
+def _table(report: LatencyReport, row: str, device: str) -> SuiteTable:
     results = [each for each in report.results if (each.row, each.device) == (row, device)]
     lines = [_line(report, name, note, results) for name, note in _rows(report).items()]
     used = {column for line in lines for column in line.published}
@@ -129,7 +129,7 @@ def _table(report: LatencyReport, row: str, device: str) -> Table:
     title = f"{first.variant} in {first.runtime} on {device}{threads}"
     scenarios = {each.scenario: _over(each) for each in reversed(results)}
     ordered = {name: scenarios[name] for name in report.settings.scenarios if name in scenarios}
-    return Table(title, ordered, columns, tuple(lines))
+    return SuiteTable(title, ordered, columns, tuple(lines))
 
 
 def _rows(report: LatencyReport) -> dict[str, str]:
@@ -142,10 +142,10 @@ def _over(result: Result) -> str:
     return result.scenario
 
 
-def _line(report: LatencyReport, name: str, note: str, results: list[Result]) -> Line:
+def _line(report: LatencyReport, name: str, note: str, results: list[Result]) -> SuiteLine:
     own = {row.scenario: row for row in results if row.model == name}
     if not own:
-        return Line(name, note=note, problem=problem(report, name) or "not measured")
+        return SuiteLine(name, note=note, problem=problem(report, name) or "not measured")
     first = next(iter(own.values()))
     size = next(iter(first.input.values()))[-2:]
     published = {}
@@ -154,5 +154,5 @@ def _line(report: LatencyReport, name: str, note: str, results: list[Result]) ->
             continue
         for column, value in zip(publication.columns, figures.fps, strict=True):
             if value is not None:
-                published[column] = Value(value, figures.note)
-    return Line(name, "x".join(map(str, size)), own, published, note, problem(report, name))
+                published[column] = PublishedValue(value, figures.note)
+    return SuiteLine(name, "x".join(map(str, size)), own, published, note, problem(report, name))

@@ -19,7 +19,7 @@ def render(report: LatencyReport) -> str:
     return "\n".join(lines)
 
 
-def rows(each: suite.Table) -> list[str]:
+def rows(each: suite.SuiteTable) -> list[str]:
     """One table with its notes."""
     single = "single-stream" in each.scenarios
     head = ["images a second", "input", *each.scenarios.values(), *(["p50 ms", "p99 ms"] if single else [])]

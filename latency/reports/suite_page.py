@@ -32,7 +32,7 @@ def render(report: LatencyReport) -> str:
     return document(title, content)
 
 
-def _figures(each: suite.Table) -> Markup:
+def _figures(each: suite.SuiteTable) -> Markup:
     head = ["images a second", "input", *each.scenarios.values(), *each.columns]
     lines = []
     for line in each.lines:
@@ -51,7 +51,7 @@ def _marked(content: str, mark: str) -> Markup:
     return text(content) + (tag("sup", text(mark)) if mark else "")
 
 
-def _below(each: suite.Table) -> Markup:
+def _below(each: suite.SuiteTable) -> Markup:
     told = [tag("b", text(line.name)) + text(f": {line.problem}") for line in each.lines if line.problem]
     notes = [tag("sup", text(each.mark(note))) + text(f" {note}") for note in each.notes()]
     told += ["; ".join(notes)] if notes else []
@@ -59,7 +59,7 @@ def _below(each: suite.Table) -> Markup:
     return "".join(tag("p", one, class_="note") for one in told)
 
 
-def dots(each: suite.Table) -> Figure:
+def dots(each: suite.SuiteTable) -> Figure:
     """Images a second of every network, on a logarithmic axis: measured ones and published ones."""
     lines = [line for line in each.lines if line.results]
     names = [*(f"here, {over}" for over in each.scenarios.values()), *each.columns]

@@ -10,7 +10,7 @@ from pinnace.latency.report import Stages
 
 
 @dataclass(frozen=True)
-class Facts:
+class SubjectInfo:
     """What a row says of the thing that was timed; see `Result`."""
 
     model: str
@@ -29,13 +29,13 @@ class Subject(Protocol):
     """Something to time.
 
     Attributes:
-        facts: what it is.
+        info: what it is.
         library: how many different inputs it has; they are called by index.
         at_once: calls that may run at the same time.
         batch: images of one call, where a query has as many.
     """
 
-    facts: Facts
+    info: SubjectInfo
     library: int
     at_once: int
     batch: int

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pinnace.latency.report import Stages
-from pinnace.latency.subjects.base import Facts
+from pinnace.latency.subjects.base import SubjectInfo
 from pinnace.models.errors import ServerError, UsageError
 from pinnace.models.photographs import photographs
 from pinnace.models.variant_name import VariantName
@@ -23,7 +23,7 @@ TIMEOUT_S = 60.0
 _STAGES_FROM = 2000
 
 
-class Served:
+class HttpSubject:
     """Posts photographs to `/classify`; nothing is sent twice because it was refused."""
 
     batch = 1
@@ -52,7 +52,7 @@ class Served:
         self.library, self.at_once = len(self._images), at_once
         answer = self._answer(self._ask(self._images[0]))
         variant = str(answer.get("variant", ""))
-        self.facts = Facts(
+        self.info = SubjectInfo(
             model=str(answer.get("model", "")),
             source=url,
             variant=variant,

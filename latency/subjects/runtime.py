@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pinnace.latency.report import Stages
-from pinnace.latency.subjects.base import Facts
+from pinnace.latency.subjects.base import SubjectInfo
 from pinnace.latency.subjects.eager import EAGER, EagerTorch
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.golden import Arrays
@@ -21,7 +21,7 @@ from pinnace.models.runtimes import open_variant
 from pinnace.models.runtimes.base import RuntimeOptions
 
 
-class InProcess:
+class RuntimeSubject:
     """Calls a runtime: `infer` alone, on an input that is ready, or end to end, from the bytes of images.
 
     `infer` is asked for one input again and again, which is then in the CPU's caches, as it is where it has
@@ -73,7 +73,7 @@ class InProcess:
             else open_variant(bundle, variant, runtime, dataclasses.replace(options, batch=batch))
         )
         shapes = {spec.name: spec.with_batch(batch) for spec in signature.inputs}
-        self.facts = Facts(
+        self.info = SubjectInfo(
             model=bundle.name,
             source=bundle.manifest.source,
             variant=EAGER if variant is None else variant.name,

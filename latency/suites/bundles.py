@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pinnace.latency.suites.suite import Row, Suite
+from pinnace.latency.suites.suite import Suite, SuiteRow
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, PinnaceError
 from pinnace.models.files import sha256, write_atomic
@@ -19,13 +19,13 @@ from pinnace.models.variant_name import VariantName
 Step = Callable[[str], None]
 
 # Makes the bundle of a row, with these variants, at this path; handed in, for exporting is not done here.
-Export = Callable[[Row, Suite, Sequence[str], Path, Step], Bundle]
+Export = Callable[[SuiteRow, Suite, Sequence[str], Path, Step], Bundle]
 
 _FOR_ENGINES = "onnx-fp32"
 
 
 def bundle_of(
-    row: Row, suite: Suite, variants: Sequence[str], folder: Path, export: Export, step: Step
+    row: SuiteRow, suite: Suite, variants: Sequence[str], folder: Path, export: Export, step: Step
 ) -> Bundle:
     """A row's bundle, from the folder, or exported into it.
 
@@ -58,7 +58,7 @@ def bundle_of(
     return bundle
 
 
-def recipe_of(row: Row, suite: Suite) -> dict[str, Any]:
+def recipe_of(row: SuiteRow, suite: Suite) -> dict[str, Any]:
     """Everything that a bundle depends on, but its variants."""
     source = Source.parse(row.source)
     file = {"file": source.name, "darknet": source.ref}.get(source.kind)

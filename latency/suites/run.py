@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pinnace.latency.measure import Progress
-from pinnace.latency.report import Caveat, Failure, LatencyReport, Result, Settings
+from pinnace.latency.report import BenchSettings, Caveat, Failure, LatencyReport, Result
 from pinnace.latency.run import bench, bundle_openers
 from pinnace.latency.scenarios import Scenario
 from pinnace.latency.subjects.base import Subject
@@ -43,7 +43,7 @@ class Choice:
     export: Export
 
 
-def run(suite: Suite, choice: Choice, settings: Settings, progress: Progress) -> LatencyReport:
+def run(suite: Suite, choice: Choice, settings: BenchSettings, progress: Progress) -> LatencyReport:
     """Export what is not there, and time it.
 
     Args:
@@ -100,13 +100,13 @@ def run(suite: Suite, choice: Choice, settings: Settings, progress: Progress) ->
     return report
 
 
-def _alone(settings: Settings, scenario: str) -> Settings:
+def _alone(settings: BenchSettings, scenario: str) -> BenchSettings:
     """The settings of one scenario: single-stream is batch 1, whatever the batch of the others."""
     batch = 1 if scenario == "single-stream" else settings.batch
     return replace(settings, scenarios=(scenario,), batch=batch)
 
 
-def _openers(bundle: Bundle, choice: Choice, settings: Settings) -> tuple[list[Opener], list[str]]:
+def _openers(bundle: Bundle, choice: Choice, settings: BenchSettings) -> tuple[list[Opener], list[str]]:
     """What opens each pair of a variant and a runtime that works here, and why others do not."""
     openers: list[Opener] = []
     problems: list[str] = []
@@ -119,7 +119,7 @@ def _openers(bundle: Bundle, choice: Choice, settings: Settings) -> tuple[list[O
 
 
 def _together(
-    made: Sequence[LatencyReport], suite: Suite, settings: Settings, failures: Sequence[Failure]
+    made: Sequence[LatencyReport], suite: Suite, settings: BenchSettings, failures: Sequence[Failure]
 ) -> LatencyReport:
     """One report of many, in the order of the suite's rows within each scenario."""
     results: list[Result] = [row for report in made for row in report.results]

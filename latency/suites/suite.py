@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Row:
+class SuiteRow:
     """One network.
 
     Attributes:
@@ -58,7 +58,7 @@ class Suite:
     """
 
     description: str
-    rows: Annotated[tuple[Row, ...], Field(min_length=1)]
+    rows: Annotated[tuple[SuiteRow, ...], Field(min_length=1)]
     target: str = "cpu"
     variants: Annotated[tuple[str, ...], Field(min_length=1)] = ("onnx-fp32",)
     scenarios: Annotated[tuple[str, ...], Field(min_length=1)] = ("single-stream", "offline")

@@ -158,7 +158,7 @@ def test_one_bad_image_among_others_is_reported_and_passed_over(pinnace, bundle,
         (
             ["classify", "a.jpg", "--url", "localhost:3000"],
             2,
-            "error: 'localhost:3000' is no URL\n  expected: http://HOST:PORT or https://HOST:PORT\n",
+            "error: 'localhost:3000' is not a server's URL\n  expected: http://HOST:PORT or https://HOST:PORT\n",
         ),
     ],
 )
@@ -196,7 +196,9 @@ def test_a_server_that_is_not_there(pinnace):
     outcome = pinnace("classify", CAT, "--url", "http://127.0.0.1:9")
     assert outcome.status == 2
     assert outcome.err.startswith("error: http://127.0.0.1:9 cannot be reached: ")
-    assert outcome.err.endswith("  help: is it running? `pinnace serve BUNDLE` starts one\n")
+    assert outcome.err.endswith(
+        "  help: check that the server is running; `pinnace serve BUNDLE` starts one\n"
+    )
 
 
 def test_a_missing_package_exits_with_3_and_says_how_to_get_it(pinnace, bundle, monkeypatch):

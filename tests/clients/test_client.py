@@ -168,7 +168,10 @@ def test_a_server_that_asks_for_an_hour_is_not_waited_for(ask: Ask, stub: Stub) 
     stub.plan(stub.refuse(429, "quota", "no more today", Retry_After="3600"))
     with pytest.raises(Refused) as caught:
         ask("classify", stub.url, b"image")
-    assert str(caught.value) == "no more today\n  help: the server asks to be left alone for 3600 seconds"
+    assert (
+        str(caught.value)
+        == "no more today\n  help: the server asks clients to wait 3600 seconds before they try again"
+    )
 
 
 def test_a_connection_that_is_always_cut(ask: Ask, stub: Stub) -> None:
@@ -176,7 +179,7 @@ def test_a_connection_that_is_always_cut(ask: Ask, stub: Stub) -> None:
     with pytest.raises(NoAnswer) as caught:
         ask("classify", stub.url, b"image", retries=1)
     assert str(caught.value) == (
-        f"{stub.url} ended the connection without an answer: Server disconnected without sending a response"
+        f"{stub.url} closed the connection without an answer: Server disconnected without sending a response"
     )
     assert len(stub.requests) == 2
 
@@ -187,7 +190,7 @@ def test_a_silent_server_is_asked_once(ask: Ask, stub: Stub) -> None:
         ask("classify", stub.url, b"image", timeout=0.2)
     assert str(caught.value) == (
         f"{stub.url} did not answer in 0.2 seconds\n"
-        "  help: the server is busy or stuck; wait longer, or send fewer images at once"
+        "  help: the server may be overloaded; raise the timeout, or send fewer images at once"
     )
     assert stub.requests == ["POST /classify"]
 
@@ -201,7 +204,7 @@ def test_nonsense_is_told_from_an_answer(ask: Ask, stub: Stub, body: bytes) -> N
         stub.plan(stub.say(200, body))
         with pytest.raises(BadAnswer) as caught:
             ask(method, stub.url, *([b"image"] if method == "classify" else []))
-        assert str(caught.value) == f"{stub.url} answers, but not as a pinnace server does"
+        assert str(caught.value) == f"{stub.url} answers, but it is not a Pinnace server"
 
 
 def test_bytes_that_are_no_gzip_are_nonsense_too(ask: Ask, stub: Stub) -> None:
@@ -224,7 +227,7 @@ def test_a_redirect_says_where_to(ask: Ask, stub: Stub) -> None:
     with pytest.raises(BadAnswer) as caught:
         ask("classify", stub.url, b"image")
     assert str(caught.value) == (
-        f"{stub.url} sends its callers on to another address\n"
+        f"{stub.url} redirects to another address\n"
         "  got: 308 to https://elsewhere/classify\n"
         "  help: use that address"
     )
@@ -234,7 +237,9 @@ def test_nobody_there(ask: Ask, nobody: str) -> None:
     with pytest.raises(Unreachable) as caught:
         ask("classify", nobody, b"image", retries=1)
     assert str(caught.value).startswith(f"{nobody} cannot be reached: ")
-    assert str(caught.value).endswith("\n  help: is it running? `pinnace serve BUNDLE` starts one")
+    assert str(caught.value).endswith(
+        "\n  help: check that the server is running; `pinnace serve BUNDLE` starts one"
+    )
 
 
 def test_ready_asks_once_and_tells_a_server_that_is_not_ours(ask: Ask, stub: Stub) -> None:
@@ -252,10 +257,14 @@ def test_ready_asks_once_and_tells_a_server_that_is_not_ours(ask: Ask, stub: Stu
         (
             "localhost:3000",
             {},
-            "'localhost:3000' is no URL\n  expected: http://HOST:PORT or https://HOST:PORT",
+            "'localhost:3000' is not a server's URL\n  expected: http://HOST:PORT or https://HOST:PORT",
         ),
-        ("http://", {}, "'http://' is no URL\n  expected: http://HOST:PORT or https://HOST:PORT"),
-        ("http://x:y", {}, "'http://x:y' is no URL\n  expected: http://HOST:PORT or https://HOST:PORT"),
+        ("http://", {}, "'http://' is not a server's URL\n  expected: http://HOST:PORT or https://HOST:PORT"),
+        (
+            "http://x:y",
+            {},
+            "'http://x:y' is not a server's URL\n  expected: http://HOST:PORT or https://HOST:PORT",
+        ),
         ("http://x", {"timeout": 0}, "timeout must be more than 0 seconds\n  got: 0"),
         ("http://x", {"retries": -1}, "retries must be at least 0\n  got: -1"),
         ("http://x", {"retries_when_full": -2}, "retries must be at least 0\n  got: -2"),

@@ -11,16 +11,16 @@ import pytest
 
 from pinnace.clients.errors import Refused, Unreachable
 from pinnace.clients.retry import Retry, retry_after
-from pinnace.clients.sansio import Exchanges, Pause
+from pinnace.clients.sansio import SansIoClient, Sleep
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
 
 
 def begin(retries: int = 3, when_full: int | None = None) -> tuple[Any, httpx.Request]:
-    """An exchange, and the first request that it makes."""
-    exchanges = Exchanges("http://x", timeout=5, retries=retries, retries_when_full=when_full, api_key=None)
-    exchange = exchanges.classify(b"image", 2, None)
-    return exchange, next(exchange)
+    """The steps of a classification, and the first request that it makes."""
+    client = SansIoClient("http://x", timeout=5, retries=retries, retries_when_full=when_full, api_key=None)
+    steps = client.classify(b"image", 2, None)
+    return steps, next(steps)
 
 
 def test_a_request_is_complete() -> None:
@@ -36,40 +36,40 @@ def test_a_request_is_complete() -> None:
 
 
 def test_what_the_server_asks_for_is_waited_for_and_a_little_more() -> None:
-    exchange, request = begin()
-    step = exchange.send(httpx.Response(503, headers={"Retry-After": "7"}))
-    assert isinstance(step, Pause)
+    steps, request = begin()
+    step = steps.send(httpx.Response(503, headers={"Retry-After": "7"}))
+    assert isinstance(step, Sleep)
     assert 7 < step.seconds <= 7.2
-    assert exchange.send(None) is request
+    assert steps.send(None) is request
 
 
 def test_waits_double_until_the_attempts_are_used_up() -> None:
-    exchange, request = begin(retries=3)
+    steps, request = begin(retries=3)
     waits = []
     for _ in range(3):
-        waits.append(exchange.throw(httpx.ConnectError("refused")).seconds)
-        assert exchange.send(None) is request
+        waits.append(steps.throw(httpx.ConnectError("refused")).seconds)
+        assert steps.send(None) is request
     assert [0.1 <= waits[0] <= 0.2, 0.2 <= waits[1] <= 0.4, 0.4 <= waits[2] <= 0.8] == [True] * 3
     with pytest.raises(Unreachable, match="http://x cannot be reached: refused"):
-        exchange.throw(httpx.ConnectError("refused"))
+        steps.throw(httpx.ConnectError("refused"))
 
 
 def test_a_full_server_and_a_broken_connection_are_counted_apart() -> None:
-    exchange, request = begin(retries=1, when_full=3)
+    steps, request = begin(retries=1, when_full=3)
     for _ in range(3):
-        assert isinstance(exchange.send(httpx.Response(429)), Pause)
-        assert exchange.send(None) is request
-    assert isinstance(exchange.throw(httpx.ReadError("cut")), Pause)
-    assert exchange.send(None) is request
+        assert isinstance(steps.send(httpx.Response(429)), Sleep)
+        assert steps.send(None) is request
+    assert isinstance(steps.throw(httpx.ReadError("cut")), Sleep)
+    assert steps.send(None) is request
     with pytest.raises(Refused):
-        exchange.send(httpx.Response(429))
+        steps.send(httpx.Response(429))
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422, 500, 502, 504])
 def test_other_refusals_are_final(status: int) -> None:
-    exchange, _ = begin()
+    steps, _ = begin()
     with pytest.raises(Refused):
-        exchange.send(httpx.Response(status, headers={"Retry-After": "1"}))
+        steps.send(httpx.Response(status, headers={"Retry-After": "1"}))
 
 
 def test_waits_have_jitter_and_a_limit() -> None:
@@ -109,7 +109,7 @@ def test_a_date_is_compared_with_the_present() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "about_the_image", "may_pass"),
+    ("status", "code", "about_the_image", "is_temporary"),
     [
         (400, "undecodable_image", True, False),
         (400, "malformed_body", False, False),
@@ -120,7 +120,7 @@ def test_a_date_is_compared_with_the_present() -> None:
         (504, "timeout", False, True),
     ],
 )
-def test_whose_fault_a_refusal_is(status: int, code: str, about_the_image: bool, may_pass: bool) -> None:
+def test_whose_fault_a_refusal_is(status: int, code: str, about_the_image: bool, is_temporary: bool) -> None:
     error = Refused("no", status=status, code=code)
-    assert (error.is_about_the_image, error.may_pass) == (about_the_image, may_pass)
+    assert (error.is_about_the_image, error.is_temporary) == (about_the_image, is_temporary)
     assert error.http_body() == {"error": {"code": code, "message": "no", "hint": None}}

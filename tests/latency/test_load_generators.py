@@ -10,22 +10,22 @@ from pathlib import Path
 import pytest
 
 from pinnace.latency import load_generators
-from pinnace.latency.measure import at_rates, in_turns, warm_up
-from pinnace.latency.report import Settings, Stages
+from pinnace.latency.measure import measure_highest_rate, measure_interleaved, warm_up
+from pinnace.latency.report import BenchSettings, Stages
 from pinnace.latency.scenarios import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM, Plan
 from pinnace.latency.statistics import bound, percentile
-from pinnace.latency.subjects.base import Facts
+from pinnace.latency.subjects.base import SubjectInfo
 from pinnace.latency.system_under_test import SystemUnderTest
 from pinnace.models.errors import BundleError
 
-LOADS = [load_generators.LoadGen(), load_generators.OwnLoad()]
+LOADS = [load_generators.LoadGen(), load_generators.BuiltinLoadGenerator()]
 
 
 class Sleeper:
     """Takes two milliseconds for a call, and longer where it is told to."""
 
     library = 4
-    facts = Facts("m", "s", "onnx-fp32", "sleep", "p", "fp32", "cpu", 1, "infer", {"input": (1,)})
+    info = SubjectInfo("m", "s", "onnx-fp32", "sleep", "p", "fp32", "cpu", 1, "infer", {"input": (1,)})
 
     def __init__(self, batch: int = 1, at_once: int = 1) -> None:
         self.batch, self.at_once = batch, at_once
@@ -47,9 +47,9 @@ class Sleeper:
         pass
 
 
-def settings(**other: object) -> Settings:
+def settings(**other: object) -> BenchSettings:
     given = {"duration_s": 0.2, "min_queries": 10, "seed": 1, "rounds": 2, "max_p99_ms": 50.0}
-    return Settings("x", (), **{**given, **other})
+    return BenchSettings("x", (), **{**given, **other})
 
 
 def quiet(name: str, seconds: float) -> None:
@@ -57,14 +57,14 @@ def quiet(name: str, seconds: float) -> None:
 
 
 @pytest.fixture(params=LOADS, ids=lambda load: load.name.split()[0])
-def load(request: pytest.FixtureRequest) -> load_generators.Load:
+def load(request: pytest.FixtureRequest) -> load_generators.LoadGenerator:
     return request.param
 
 
 @pytest.mark.parametrize("scenario", [SINGLE_STREAM, MULTI_STREAM, OFFLINE], ids=lambda each: each.name)
-def test_closed_scenarios(load: load_generators.Load, scenario) -> None:
+def test_closed_scenarios(load: load_generators.LoadGenerator, scenario) -> None:
     sleeper = Sleeper(batch=1 if scenario is SINGLE_STREAM else 4)
-    (row,) = in_turns(load, scenario, [sleeper], settings(), quiet)
+    (row,) = measure_interleaved(load, scenario, [sleeper], settings(), quiet)
     calls = 2 if scenario is MULTI_STREAM else 1
     assert row.p50_ms >= 2.0 * calls
     assert row.samples == len(row.latencies.latency_ms) >= 10
@@ -75,9 +75,9 @@ def test_closed_scenarios(load: load_generators.Load, scenario) -> None:
     assert row.throughput == pytest.approx(images / row.duration_s, rel=1e-3)
 
 
-def test_rows_take_turns_and_the_ratio_is_to_the_first(load: load_generators.Load) -> None:
+def test_rows_take_turns_and_the_ratio_is_to_the_first(load: load_generators.LoadGenerator) -> None:
     order = []
-    rows = in_turns(
+    rows = measure_interleaved(
         load, SINGLE_STREAM, [Sleeper(), Sleeper()], settings(), lambda name, seconds: order.append(name)
     )
     assert len(order) == 4
@@ -85,7 +85,7 @@ def test_rows_take_turns_and_the_ratio_is_to_the_first(load: load_generators.Loa
     assert rows[1].ratio.rounds == 2
 
 
-def test_a_stall_counts_for_all_who_were_due_meanwhile(load: load_generators.Load) -> None:
+def test_a_stall_counts_for_all_who_were_due_meanwhile(load: load_generators.LoadGenerator) -> None:
     sleeper = Sleeper()
     sleeper.stall_at = 20
     system = SystemUnderTest(sleeper, images=1, size=1, threaded=True)
@@ -97,18 +97,20 @@ def test_a_stall_counts_for_all_who_were_due_meanwhile(load: load_generators.Loa
     assert percentile(sorted(samples.latency_ms), 99) > 250
 
 
-def test_the_highest_rate_that_holds_is_below_what_the_subject_can_do(load: load_generators.Load) -> None:
-    row = at_rates(load, Sleeper(), settings(duration_s=0.3), quiet)
+def test_the_highest_rate_that_holds_is_below_what_the_subject_can_do(
+    load: load_generators.LoadGenerator,
+) -> None:
+    row = measure_highest_rate(load, Sleeper(), settings(duration_s=0.3), quiet)
     assert list(row.rates) == sorted(row.rates, key=lambda point: point.rate)
     assert any(not point.valid for point in row.rates)
     assert 0 < row.throughput < 500
 
 
-def test_what_fails_under_load_is_raised_and_ends_soon(load: load_generators.Load) -> None:
+def test_what_fails_under_load_is_raised_and_ends_soon(load: load_generators.LoadGenerator) -> None:
     sleeper = Sleeper()
     sleeper.fail_at = 30
     with pytest.raises(BundleError, match="it broke"):
-        in_turns(load, SINGLE_STREAM, [sleeper], settings(), quiet)
+        measure_interleaved(load, SINGLE_STREAM, [sleeper], settings(), quiet)
     sleeper = Sleeper()
     sleeper.fail_at = 5
     system = SystemUnderTest(sleeper, images=1, size=1, threaded=True)

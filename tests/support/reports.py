@@ -7,6 +7,7 @@ import random
 from pinnace.latency.device.types import CpuInfo, DeviceInfo, DeviceSample
 from pinnace.latency.report import (
     SCHEMA_VERSION,
+    BenchSettings,
     Bound,
     Caveat,
     LatencyReport,
@@ -15,7 +16,6 @@ from pinnace.latency.report import (
     Result,
     Round,
     Samples,
-    Settings,
     Stages,
     State,
     WarmUp,
@@ -108,7 +108,7 @@ def report(*results: Result) -> LatencyReport:
             memory_bytes=16 << 30,
             packages={"onnxruntime": "1.23.2"},
         ),
-        settings=Settings("resnet50.bundle", ("single-stream",), 10.0, 100, 1, threads=2),
+        settings=BenchSettings("resnet50.bundle", ("single-stream",), 10.0, 100, 1, threads=2),
         results=results or (result(),),
         warnings=(Caveat("governor", "the frequency governor is powersave, not performance"),),
     )

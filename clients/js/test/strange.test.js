@@ -170,10 +170,10 @@ for (const nonsense of [
   { ...ANSWER, timing_ms: null },
   { ...ANSWER, model: 3 },
 ]) {
-  test(`200 with ${JSON.stringify(nonsense).slice(0, 90)} is no answer of ours`, async () => {
+  test(`200 with ${JSON.stringify(nonsense).slice(0, 90)} is not a Pinnace answer`, async () => {
     const { url } = await strangeServer(reply(200, nonsense));
     assert.deepEqual(await failure(new Client(url).classify(IMAGE)), {
-      message: `${url}/ answers, but not as a pinnace server does`,
+      message: `${url}/ answers, but it is not a Pinnace server`,
       code: "unexpected_answer",
       status: 200,
       hint: null,
@@ -196,7 +196,7 @@ test("a batch is tried again whole", async () => {
 });
 
 for (const nonsense of ["{}", '{"models": {}}', '{"models": [{}]}', '{"models": [null]}']) {
-  test(`${nonsense} is no list of models`, async () => {
+  test(`${nonsense} is not a list of models`, async () => {
     const { url } = await strangeServer(reply(200, nonsense));
     assert.equal((await failure(new Client(url).models())).code, "unexpected_answer");
   });
@@ -214,7 +214,7 @@ for (const nonsense of ["<h1>Bad gateway</h1>", "null", '{"error": "no"}', '{"er
   });
 }
 
-test("a hint that is no text is left out", async () => {
+test("a hint that is not a string is ignored", async () => {
   const { url } = await strangeServer(reply(400, { error: { code: "c", message: "m", hint: { a: 1 } } }));
   assert.equal((await failure(new Client(url).classify(IMAGE))).hint, null);
 });
@@ -271,8 +271,8 @@ test("a file that cannot be read is not blamed on the network", async () => {
 });
 
 for (const url of ["localhost:3000", "ftp://x", "", undefined]) {
-  test(`${url} is no URL`, () => {
-    const message = `${JSON.stringify(String(url))} is no URL: give http://HOST:PORT or https://HOST:PORT`;
+  test(`${url} is not a server's URL`, () => {
+    const message = `${JSON.stringify(String(url))} is not a server's URL: give http://HOST:PORT or https://HOST:PORT`;
     assert.throws(() => new Client(url), { name: "TypeError", message });
   });
 }
@@ -293,7 +293,7 @@ test("a key with a line break is refused before anything is sent", () => {
 });
 
 for (const image of ["cat.jpg", null, undefined, 3, {}, [1, 2]]) {
-  test(`${JSON.stringify(image)} is no image`, async () => {
+  test(`${JSON.stringify(image)} is not an image`, async () => {
     const message = "an image is given as a Blob, a File, an ArrayBuffer, a typed array or a Buffer";
     await assert.rejects(new Client("http://127.0.0.1:1").classify(image), { name: "TypeError", message });
   });

@@ -12,7 +12,7 @@ import pytest
 
 from pinnace.cli import main
 from pinnace.latency.comparison import bootstrap, conditions
-from pinnace.latency.comparison.compare import compare, failures
+from pinnace.latency.comparison.compare import compare, violations
 from pinnace.latency.report import LatencyReport, Samples
 from pinnace.models.errors import UsageError
 from support import reports
@@ -152,9 +152,9 @@ def test_nonsense(text: str, sentence: str) -> None:
     assert caught.value.got == text
 
 
-def test_failures_name_the_row_and_the_report() -> None:
+def test_violations_name_the_row_and_the_report() -> None:
     rows = compare([report(), report(0.9, 2), report(1.3, 3)], ["a", "b", "c"])
-    found = failures(rows, [conditions.parse("p99 > 1.2x"), conditions.parse("p50 > 100ms")])
+    found = violations(rows, [conditions.parse("p99 > 1.2x"), conditions.parse("p50 > 100ms")])
     assert [(each.row, each.report, str(each.condition)) for each in found] == [
         ("resnet50 onnx-fp32 onnxruntime single-stream", 2, "p99 > 1.2x")
     ]

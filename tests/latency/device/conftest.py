@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pinnace.latency.device.sysfs import Tree
+from pinnace.latency.device.sysfs import Sysfs
 
 Files = dict[str, str]
 
@@ -64,19 +64,19 @@ ORIN: Files = {
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Callable[[Files], Tree]:
+def machine(tmp_path: Path) -> Callable[[Files], Sysfs]:
     """Lay a machine's files out under a root of its own."""
 
-    def lay(files: Files) -> Tree:
+    def lay(files: Files) -> Sysfs:
         for name, text in files.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        return Tree(tmp_path)
+        return Sysfs(tmp_path)
 
     return lay
 
 
 @pytest.fixture
-def orin(machine: Callable[[Files], Tree]) -> Tree:
+def orin(machine: Callable[[Files], Sysfs]) -> Sysfs:
     return machine(ORIN)

@@ -12,7 +12,7 @@ import pytest
 from pinnace.latency.device.cpu import cpu_list, read_cpu
 from pinnace.latency.device.describe import describe
 from pinnace.latency.device.jetson import parse_l4t, read_board
-from pinnace.latency.device.sysfs import Tree
+from pinnace.latency.device.sysfs import Sysfs
 
 
 def test_this_machine() -> None:
@@ -29,7 +29,7 @@ def test_this_machine() -> None:
         assert not {"smep", "sse4_2"} & set(info.cpu.flags)
 
 
-def test_a_jetson(orin: Tree) -> None:
+def test_a_jetson(orin: Sysfs) -> None:
     info = describe(orin)
     assert info.name == "NVIDIA Jetson Orin Nano Developer Kit"
     assert info.board is not None
@@ -43,7 +43,7 @@ def test_a_jetson(orin: Tree) -> None:
     assert info.memory_bytes == 7802000 * 1024
 
 
-def test_jetson_clocks_hold_the_cpu_and_the_gpu(orin: Tree) -> None:
+def test_jetson_clocks_hold_the_cpu_and_the_gpu(orin: Sysfs) -> None:
     for cpu in range(6):
         orin.path(f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_min_freq").write_text("1728000")
     board = read_board(orin)
@@ -55,7 +55,7 @@ def test_jetson_clocks_hold_the_cpu_and_the_gpu(orin: Tree) -> None:
     assert board.jetson_clocks is True
 
 
-def test_a_power_mode_that_was_never_chosen_is_the_default(orin: Tree) -> None:
+def test_a_power_mode_that_was_never_chosen_is_the_default(orin: Sysfs) -> None:
     orin.path("var/lib/nvpmodel/status").unlink()
     board = read_board(orin)
     assert board is not None
@@ -75,14 +75,14 @@ def test_l4t(release: str, l4t: str | None) -> None:
     assert parse_l4t(release) == l4t
 
 
-def test_without_its_package_jetpack_is_the_number_that_l4t_belongs_to(orin: Tree) -> None:
+def test_without_its_package_jetpack_is_the_number_that_l4t_belongs_to(orin: Sysfs) -> None:
     orin.path("var/lib/dpkg/status").unlink()
     board = read_board(orin)
     assert board is not None
     assert board.jetpack == "6"
 
 
-def test_a_cgroup_takes_cpus_and_memory(orin: Tree) -> None:
+def test_a_cgroup_takes_cpus_and_memory(orin: Sysfs) -> None:
     for name, text in (("cpu.max", "150000 100000"), ("memory.max", "1073741824")):
         orin.path("sys/fs/cgroup").mkdir(parents=True, exist_ok=True)
         orin.path(f"sys/fs/cgroup/{name}").write_text(text)
@@ -92,7 +92,7 @@ def test_a_cgroup_takes_cpus_and_memory(orin: Tree) -> None:
 
 
 def test_a_machine_that_says_nothing(tmp_path: Path) -> None:
-    info = describe(Tree(tmp_path))
+    info = describe(Sysfs(tmp_path))
     assert info.cpu.model == "unknown CPU"
     assert info.board is None
     assert info.memory_bytes is None
@@ -102,7 +102,7 @@ def test_cores_of_two_kinds(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     parts = "\n".join(f"CPU implementer\t: 0x41\nCPU part\t: {part}" for part in ("0xd03", "0xd03", "0xd08"))
     (tmp_path / "proc/cpuinfo").write_text(parts)
-    assert read_cpu(Tree(tmp_path)).model == "Cortex-A53 + Cortex-A72"
+    assert read_cpu(Sysfs(tmp_path)).model == "Cortex-A53 + Cortex-A72"
 
 
 def test_lists_of_cpus() -> None:

@@ -12,7 +12,7 @@ import pytest
 from pinnace.latency.device import tegrastats
 from pinnace.latency.device.monitor import DeviceMonitor
 from pinnace.latency.device.sensors import Clocks, LoadMeter, Temperatures, Throttling
-from pinnace.latency.device.sysfs import Tree
+from pinnace.latency.device.sysfs import Sysfs
 
 # One line each in the formats that NVIDIA documents; the figures are made up.
 LINES = {
@@ -76,7 +76,7 @@ def test_a_line_of_tegrastats(name: str) -> None:
 
 
 def test_a_jetson_is_watched_through_tegrastats(
-    orin: Tree, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    orin: Sysfs, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = tmp_path_factory.mktemp("programs")
     program = programs / "tegrastats"
@@ -128,7 +128,7 @@ def test_our_own_load_is_not_that_of_others() -> None:
     """By the files of the kernel alone, which is what another program on the machine cannot disturb."""
     child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        mine, all_mine = LoadMeter(Tree()), LoadMeter(Tree(), (child.pid,))
+        mine, all_mine = LoadMeter(Sysfs()), LoadMeter(Sysfs(), (child.pid,))
         burn(0.5)
         time.sleep(0.3)
         without, with_child = mine.since(), all_mine.since()
@@ -154,7 +154,7 @@ def write_stat(root: Path, busy: int, idle: int, own: int, stolen: int) -> None:
 
 def test_load_in_cpus(tmp_path: Path) -> None:
     write_stat(tmp_path, 1000, 5000, 100, 0)
-    meter = LoadMeter(Tree(tmp_path))
+    meter = LoadMeter(Sysfs(tmp_path))
     # One second of four CPUs in ticks: 250 busy of which 100 are ours, 50 stolen, 100 idle.
     write_stat(tmp_path, 1250, 5100, 200, 50)
     load = meter.since()
@@ -167,14 +167,14 @@ def test_load_in_cpus(tmp_path: Path) -> None:
 def test_the_host_of_a_virtual_machine_does_not_say_the_clock(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text("flags\t: fma avx2\ncpu MHz\t\t: 2000.5\n")
-    assert Clocks(Tree(tmp_path)).mean_mhz() == 2000.5
+    assert Clocks(Sysfs(tmp_path)).mean_mhz() == 2000.5
     (tmp_path / "proc/cpuinfo").write_text("flags\t: fma avx2 hypervisor\ncpu MHz\t\t: 2000.5\n")
-    assert Clocks(Tree(tmp_path)).mean_mhz() is None
+    assert Clocks(Sysfs(tmp_path)).mean_mhz() is None
 
 
 def test_temperatures_of_a_pc(machine: object) -> None:
     chip = "sys/class/hwmon/hwmon0"
-    tree = machine(  # type: ignore[operator]
+    sysfs = machine(  # type: ignore[operator]
         {
             f"{chip}/name": "coretemp",
             f"{chip}/temp1_input": "45000",
@@ -185,21 +185,21 @@ def test_temperatures_of_a_pc(machine: object) -> None:
             "sys/class/hwmon/hwmon1/temp1_input": "30000",
         }
     )
-    assert Temperatures(tree).read() == {"Package id 0": 45.0, "Core 0": 43.0}
+    assert Temperatures(sysfs).read() == {"Package id 0": 45.0, "Core 0": 43.0}
 
 
 def test_why_a_clock_is_held_down(machine: object) -> None:
     counter = "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
     cooler = "sys/class/thermal/cooling_device0"
     bits = "sys/devices/platform/soc/soc:firmware/get_throttled"
-    tree = machine(  # type: ignore[operator]
+    sysfs = machine(  # type: ignore[operator]
         {counter: "7", f"{cooler}/type": "cpu-throttle-alert", f"{cooler}/cur_state": "0", bits: "50000"}
     )
-    throttling = Throttling(tree)
+    throttling = Throttling(sysfs)
     assert throttling.reasons() == ()  # it was throttled before, which is past
-    tree.path(counter).write_text("9")
-    tree.path(f"{cooler}/cur_state").write_text("2")
-    tree.path(bits).write_text("50005")
+    sysfs.path(counter).write_text("9")
+    sysfs.path(f"{cooler}/cur_state").write_text("2")
+    sysfs.path(bits).write_text("50005")
     assert throttling.reasons() == (
         "thermal_throttle",
         "cpu-throttle-alert",

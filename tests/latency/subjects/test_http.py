@@ -9,13 +9,13 @@ import pytest
 from pinnace.latency import load_generators
 from pinnace.latency.scenarios import SERVER, Plan
 from pinnace.latency.statistics import percentile
-from pinnace.latency.subjects.http import Served
+from pinnace.latency.subjects.http import HttpSubject
 from pinnace.latency.system_under_test import SystemUnderTest
 from pinnace.models.errors import ServerError
 
 
 def test_a_server_that_stalls_for_two_seconds_shows_it(stub) -> None:
-    served = Served(stub.url)
+    served = HttpSubject(stub.url)
     ended = time.monotonic() + 3600
 
     def stall(handler) -> None:
@@ -27,7 +27,9 @@ def test_a_server_that_stalls_for_two_seconds_shows_it(stub) -> None:
 
     stub.plan(*[stub.answer] * 20, *[stall] * 40)
     system = SystemUnderTest(served, images=1, size=1, threaded=True)
-    samples = load_generators.load().run(Plan(SERVER, 3.0, 10, 1, served.library, 0.002, rate=40.0), system)
+    samples = load_generators.load_generator().run(
+        Plan(SERVER, 3.0, 10, 1, served.library, 0.002, rate=40.0), system
+    )
     system.close()
     served.close()
     assert system.errors == 0
@@ -45,7 +47,7 @@ def test_a_url_is_one_row_and_nothing_is_sent_again(pinnace, stub) -> None:
 
 
 def test_answers_that_fail_are_counted(stub) -> None:
-    served = Served(stub.url)
+    served = HttpSubject(stub.url)
     stub.plan(stub.say(503), stub.cut, stub.answer)
     for problem in ("answered with status 503", None):
         if problem:
