@@ -1,4 +1,4 @@
-"""What the machine's state means for the figures: warnings as functions of what was seen."""
+"""Warnings about the figures, from the state of the machine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pinnace.latency.report import Caveat, Result
 
 MOST_VARIATION = 0.05
 DROPPED = 0.9
-# Of one CPU, and of the machine: a big server is never quite alone.
+# CPUs, and the share of all CPUs: a big server always runs a few other processes.
 _OTHER_CPUS = 0.1
 _OTHER_SHARE = 0.02
 _FEW_SAMPLES = 5
 
 
 def of_device(info: DeviceInfo) -> tuple[Caveat, ...]:
-    """What the machine's settings mean, before anything is measured: the governor and the clocks."""
+    """Warnings about the machine's settings, before anything is measured: the governor and the clocks."""
     if info.board is not None and info.board.jetson_clocks is False:
         return (
             Caveat(
@@ -38,7 +38,7 @@ def of_device(info: DeviceInfo) -> tuple[Caveat, ...]:
 
 
 def of_timeline(info: DeviceInfo, samples: Sequence[DeviceSample]) -> tuple[Caveat, ...]:
-    """What happened while it was measured: throttling, falling clocks, the load of others."""
+    """Warnings about the measurement: throttling, falling clocks, the load of other processes."""
     found = [
         _throttled(samples),
         _dropped("CPU", samples, lambda sample: sample.cpu_mhz),
@@ -50,7 +50,7 @@ def of_timeline(info: DeviceInfo, samples: Sequence[DeviceSample]) -> tuple[Cave
 
 
 def of_result(info: DeviceInfo, result: Result, provider: str | None = None) -> tuple[Caveat, ...]:
-    """What one row itself gives away.
+    """Warnings that follow from a row itself.
 
     Args:
         info: the machine that ran it.
@@ -64,7 +64,7 @@ def of_result(info: DeviceInfo, result: Result, provider: str | None = None) -> 
                 "variation",
                 # Without the figure, which stands in the table, so that many rows are one warning.
                 f"the latencies vary by more than {MOST_VARIATION:.0%} of their mean (standard deviation): "
-                "another run may well give other figures",
+                "another run may give other figures",
             )
         )
     if result.threads is not None and result.threads > info.cpu.available:
@@ -72,14 +72,14 @@ def of_result(info: DeviceInfo, result: Result, provider: str | None = None) -> 
             Caveat(
                 "threads",
                 f"{result.threads} threads share {info.cpu.available} "
-                f"CPU{'' if info.cpu.available == 1 else 's'}: they wait for each other",
+                f"CPU{'' if info.cpu.available == 1 else 's'}, so they wait for one another",
             )
         )
     if provider is not None and result.device not in (provider, "remote"):
         found.append(
             Caveat(
                 "provider",
-                f"{provider} was asked for, but {result.provider} on {result.device} ran the network",
+                f"{provider} was requested, but the network ran on {result.device} ({result.provider})",
             )
         )
     return tuple(found)
@@ -90,11 +90,11 @@ def _throttled(samples: Sequence[DeviceSample]) -> Caveat | None:
     if not reasons:
         return None
     share = sum(bool(sample.throttle) for sample in samples) / len(samples)
-    return Caveat("throttled", f"the clocks were held down in {share:.0%} of the time ({', '.join(reasons)})")
+    return Caveat("throttled", f"the clocks were throttled {share:.0%} of the time ({', '.join(reasons)})")
 
 
 def _working_gpu_clock(sample: DeviceSample) -> float | None:
-    # An idle GPU lowers its clock, and that is no loss.
+    # An idle GPU lowers its clock, which costs nothing.
     idle = sample.gpu_busy is not None and sample.gpu_busy < 0.1
     return None if idle else sample.gpu_clock_mhz
 

@@ -1,4 +1,4 @@
-"""The measurement itself: warm up, then time rows in turns, then work out their figures."""
+"""The measurement: warm up, time the rows in alternating rounds, and compute their figures."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ WARM_UP_S = 10.0
 STABLE = 0.10
 _STABLE_WINDOWS = 3
 
-# Rates that are tried between one that holds the bound and one that does not.
-_HALVINGS = 5
-# At a low rate --min-queries would take minutes: a rate takes at most so many durations, or these few.
-_LONGEST = 4
-_FEWEST = 10
+# Rates that are tried between one within the bound and one above it.
+_BISECTIONS = 5
+# At a low rate, --min-queries would take minutes, so a rate ends after so many durations or so few queries.
+_MOST_DURATIONS = 4
+_FEWEST_QUERIES = 10
 
 Progress = Callable[[str, float], None]
 
@@ -72,9 +72,9 @@ def measure_interleaved(
     settings: BenchSettings,
     progress: Progress,
 ) -> list[Result]:
-    """Time subjects under a closed scenario, in rounds in which each has its turn.
+    """Time subjects under a scenario other than `server`, in rounds in which each runs once.
 
-    Whatever else the machine does falls on all of them, and the ratios are taken within the rounds.
+    So the machine's other load affects all of them alike, and the ratios are taken within the rounds.
     """
     rows = [Measurement(subject, warm_up(subject, _call_size(scenario, subject))) for subject in subjects]
     began = time.perf_counter()
@@ -141,7 +141,7 @@ def _add(
     spent = max(s + ms / 1000 for s, ms in zip(samples.start_s, samples.latency_ms, strict=True))
     offset = max(0.0, ended - spent)
     if scenario is OFFLINE:
-        # Every sample is due at the beginning; what tells something is how long each call took.
+        # Every sample is due at the beginning, so the row has the durations of the calls.
         starts, now = [], 0.0
         for each in system.calls:
             starts.append(round(offset + now, 6))
@@ -164,7 +164,9 @@ def _result(load: LoadGenerator, scenario: Scenario, row: Measurement) -> Result
     middle, std = mean(ordered), deviation(ordered)
     caveats = []
     if not row.warm_up.stable:
-        caveats.append(Caveat("warm-up", f"still not steady after {WARM_UP_S:.0f} s or more of warming up"))
+        caveats.append(
+            Caveat("warm-up", f"the latencies were still not stable after {WARM_UP_S:.0f} s of warm-up")
+        )
     if row.errors:
         caveats.append(Caveat("errors", f"{row.errors} of {len(ordered)} queries had no answer"))
     return Result(
@@ -212,70 +214,66 @@ def _with_ratios(results: list[Result]) -> list[Result]:
 def measure_highest_rate(
     load: LoadGenerator, subject: Subject, settings: BenchSettings, progress: Progress
 ) -> Result:
-    """The highest rate of Poisson arrivals at which the 99th percentile holds the bound, found by halving.
+    """The highest rate of Poisson arrivals whose 99th percentile is within the bound, found by bisection.
 
     Each rate is tried for the whole duration, and up to four times as long where it has too few queries.
-    Where no rate holds, the row is that of the lowest.
+    Where every rate is too high, the row is that of the lowest.
     """
     warm = warm_up(subject, subject.batch)
-    assert settings.max_p99_ms is not None
-    points: list[RatePoint] = []
-    best: Result | None = None
+    tried: list[tuple[RatePoint, Result]] = []
 
-    def attempt(rate: float) -> bool:
-        nonlocal best
-        progress(
-            f"server: {subject.info.variant} {subject.info.runtime} at {rate:.4g}/s", settings.duration_s
-        )
-        row = Measurement(subject, warm)
-        in_time = int(_LONGEST * settings.duration_s * rate / subject.batch)
-        plan = Plan(
-            SERVER,
-            settings.duration_s,
-            min(settings.min_queries, max(_FEWEST, in_time)),
-            settings.seed,
-            subject.library,
-            warm.windows[-1] / 1000,
-            rate=rate / subject.batch,
-            mlperf=settings.mlperf,
-        )
-        samples, system = _run(load, plan, subject, SERVER)
-        _add(row, SERVER, samples, system, 0.0)
-        result = _result(load, SERVER, row)
-        assert settings.max_p99_ms is not None
-        valid = result.p99_ms <= settings.max_p99_ms and not result.errors
-        points.append(
-            RatePoint(
-                round(rate, 4),
-                result.throughput,
-                result.p50_ms,
-                result.p99_ms,
-                result.samples,
-                result.errors,
-                valid,
-            )
-        )
-        if valid and (best is None or result.throughput > best.throughput):
-            best = result
-        elif best is None and (len(points) == 1 or rate <= min(point.rate for point in points)):
-            lowest[:] = [result]
-        return valid
+    def is_within_bound(rate: float) -> bool:
+        name = f"server: {subject.info.variant} {subject.info.runtime} at {rate:.4g}/s"
+        progress(name, settings.duration_s)
+        tried.append(_at_rate(load, Measurement(subject, warm), settings, rate))
+        return tried[-1][0].valid
 
-    lowest: list[Result] = []
-    capacity = 1000 * subject.batch / warm.windows[-1]
-    low, high = 0.0, capacity / 2
-    while attempt(high) and len(points) < _HALVINGS:
+    low, high = 0.0, 1000 * subject.batch / warm.windows[-1] / 2
+    while is_within_bound(high) and len(tried) < _BISECTIONS:
         low, high = high, high * 2
-    for _ in range(_HALVINGS):
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        if attempt(middle):
+        if is_within_bound(middle):
             low = middle
         else:
             high = middle
-    result = best or lowest[0]
-    caveats = result.warnings
-    if best is None:
-        message = f"no rate that was tried holds a 99th percentile of {settings.max_p99_ms:g} ms"
-        caveats = (*caveats, Caveat("bound", message))
-    ordered = tuple(sorted(points, key=lambda point: point.rate))
-    return replace(result, rates=ordered, warnings=caveats)
+    tried.sort(key=lambda pair: pair[0].rate)
+    rates = tuple(point for point, _ in tried)
+    valid = [result for point, result in tried if point.valid]
+    if valid:
+        return replace(max(valid, key=lambda result: result.throughput), rates=rates)
+    lowest = tried[0][1]
+    message = f"at every rate that was tried, the 99th percentile is above {settings.max_p99_ms:g} ms"
+    return replace(lowest, rates=rates, warnings=(*lowest.warnings, Caveat("bound", message)))
+
+
+def _at_rate(
+    load: LoadGenerator, row: Measurement, settings: BenchSettings, rate: float
+) -> tuple[RatePoint, Result]:
+    """Measure at one rate of arrivals, in images a second."""
+    subject = row.subject
+    in_time = int(_MOST_DURATIONS * settings.duration_s * rate / subject.batch)
+    plan = Plan(
+        SERVER,
+        settings.duration_s,
+        min(settings.min_queries, max(_FEWEST_QUERIES, in_time)),
+        settings.seed,
+        subject.library,
+        row.warm_up.windows[-1] / 1000,
+        rate=rate / subject.batch,
+        mlperf=settings.mlperf,
+    )
+    samples, system = _run(load, plan, subject, SERVER)
+    _add(row, SERVER, samples, system, 0.0)
+    result = _result(load, SERVER, row)
+    assert settings.max_p99_ms is not None
+    point = RatePoint(
+        rate=round(rate, 4),
+        achieved=result.throughput,
+        p50_ms=result.p50_ms,
+        p99_ms=result.p99_ms,
+        queries=result.samples,
+        errors=result.errors,
+        valid=result.p99_ms <= settings.max_p99_ms and not result.errors,
+    )
+    return point, result

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Caveat:
-    """Something that a reader of the figures should know.
+    """A warning about the figures.
 
     Attributes:
         code: which kind: `throttled`, `clock-dropped`, `governor`, `other-load`, `variation`, `threads`,
-            `provider`, `warm-up`, `errors`, `skipped`, `loadgen`, `connection`, `interrupted`.
+            `provider`, `warm-up`, `errors`, `bound`, `skipped`, `loadgen`, `connection`, `interrupted`.
         message: one sentence.
     """
 
@@ -47,21 +48,17 @@ class Samples:
 
 @dataclass(frozen=True)
 class Stages:
-    """Median milliseconds of the parts of one query; None where there is no such part, or none can see it.
+    """Median milliseconds of the parts of one query; None where a part does not exist or cannot be timed.
 
     Attributes:
         decode: from encoded bytes to pixels.
         preprocess: from pixels to the model's input.
-        to_device: the input's way to the GPU.
-        compute: the network alone.
-        back: the outputs' way from the GPU.
+        compute: the network, with the transfers to and from a GPU.
     """
 
     decode: float | None = None
     preprocess: float | None = None
-    to_device: float | None = None
     compute: float | None = None
-    back: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Bound:
     Attributes:
         percentile: such as 99.
         ms: the true percentile lies below this with 99 % confidence; None where there are too few queries.
-        needed: fewest queries that give a bound.
+        needed: the fewest queries for which there is a bound.
     """
 
     percentile: float
@@ -153,10 +150,10 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class State:
-    """How the machine fared.
+    """The machine's clocks, temperatures and load around the measurement.
 
     Attributes:
-        before: just before the first query, or None where nothing watched.
+        before: just before the first query, or None where it was not sampled.
         timeline: while it was measured.
         after: just after the last query.
     """
@@ -175,7 +172,7 @@ class Result:
         source: what it was exported from, or the URL that was asked.
         variant: such as `onnx-fp32`; `eager` for the network in torch.
         runtime: such as `onnxruntime`.
-        provider: what executed, as the runtime itself reports it.
+        provider: what executed the network, as the runtime itself reports it.
         precision: such as `fp32`.
         device: `cpu` or `cuda`; `remote` behind a URL.
         threads: CPU threads of one call; None behind a URL.
@@ -281,7 +278,7 @@ class BenchSettings:
         end_to_end: whether decoding and preprocessing were timed too.
         max_p99_ms: bound of the server scenario.
         threads: CPU threads of one call that were asked for, or None.
-        batch: images of one call.
+        batch: images of one call; 0 leaves it to each scenario (1; 8 in multi-stream and offline).
         provider: what was asked for, `cpu` or `cuda`, or None.
         via: the device that was reached over ssh, or None.
         suite: the suite whose rows these are, or None.
@@ -305,7 +302,7 @@ class BenchSettings:
 
 @dataclass(frozen=True)
 class LatencyReport:
-    """Everything that one bench found out.
+    """The result of one bench.
 
     Attributes:
         schema_version: of this layout; readers refuse a newer one.
@@ -362,7 +359,7 @@ def read(path: Path) -> LatencyReport:
     """Read a report.
 
     Raises:
-        UsageError: the file is missing, no report, damaged, or of a newer version.
+        UsageError: the file is missing, damaged, not a report, or of a newer version.
     """
     try:
         data = path.read_bytes()
@@ -375,17 +372,17 @@ def parse(data: bytes, name: str) -> LatencyReport:
     """Read a report from bytes; `name` says in errors where they came from.
 
     Raises:
-        UsageError: they are no report, damaged, or of a newer version.
+        UsageError: they are damaged, not a report, or of a newer version.
     """
     from pydantic_core import from_json
 
     try:
         raw: Any = from_json(data)
     except ValueError:
-        raise UsageError(f"{name} is no latency report: it is not JSON, or it is cut off") from None
+        raise UsageError(f"{name} is not a latency report: it is not JSON, or it is cut off") from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if not isinstance(version, int):
-        raise UsageError(f"{name} is no latency report: it has no schema_version")
+        raise UsageError(f"{name} is not a latency report: it has no schema_version")
     if version > SCHEMA_VERSION:
         raise UsageError(
             f"{name} was written by a newer pinnace",
@@ -403,7 +400,9 @@ def parse(data: bytes, name: str) -> LatencyReport:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a report."""
-    schema = _REPORT.json_schema()
+    # The class was renamed after the schema was published; its definition keeps the name.
+    schema = json.loads(json.dumps(_REPORT.json_schema()).replace("BenchSettings", "Settings"))
+    schema["$defs"] = dict(sorted(schema["$defs"].items()))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,

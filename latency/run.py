@@ -1,4 +1,4 @@
-"""One bench: opens what is to be timed, watches the machine, and makes the report."""
+"""One bench: opens the subjects, samples the machine, and makes the report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 
-from pinnace.latency import caveats as device_warnings
+from pinnace.latency import caveats
 from pinnace.latency.device.describe import describe
 from pinnace.latency.device.monitor import DeviceMonitor
 from pinnace.latency.device.nvidia import open_nvml
@@ -30,11 +30,11 @@ from pinnace.models.runtimes.base import RuntimeOptions
 ALL = "all"
 OFFLINE_BATCH = 8
 
-# Makes the subjects of a scenario, each to be closed; what cannot be made is a caveat.
-Openers = Sequence[Callable[[Scenario], Subject]]
+# Each opens one subject for a scenario. One that cannot be opened becomes a caveat.
+Opener = Callable[[Scenario], Subject]
 
 
-def bench(openers: Openers, settings: BenchSettings, progress: Progress) -> LatencyReport:
+def bench(openers: Sequence[Opener], settings: BenchSettings, progress: Progress) -> LatencyReport:
     """Time everything under every scenario.
 
     Args:
@@ -49,14 +49,14 @@ def bench(openers: Openers, settings: BenchSettings, progress: Progress) -> Late
     load = load_generator()
     nvml = open_nvml()
     results: list[Result] = []
-    caveats: list[Caveat] = []
+    warnings: list[Caveat] = []
     info = describe(nvml=nvml)
-    caveats += device_warnings.of_device(info)
+    warnings += caveats.of_device(info)
     try:
         for scenario in parse(",".join(settings.scenarios)):
             with ExitStack() as stack:
                 subjects, skipped = _open(openers, scenario, stack)
-                caveats += [caveat for caveat in skipped if caveat not in caveats]
+                warnings += [caveat for caveat in skipped if caveat not in warnings]
                 groups = [[subject] for subject in subjects] if scenario is SERVER else [subjects]
                 for group in groups:
                     monitor = DeviceMonitor(nvml=nvml)
@@ -70,24 +70,26 @@ def bench(openers: Openers, settings: BenchSettings, progress: Progress) -> Late
                         samples = monitor.stop()
                     state = State(samples[0], samples[1:-1], samples[-1]) if len(samples) > 1 else State()
                     for row in rows:
-                        about = device_warnings.of_result(info, row, settings.provider)
-                        during = device_warnings.of_timeline(info, samples)
+                        about = caveats.of_result(info, row, settings.provider)
+                        during = caveats.of_timeline(info, samples)
                         results.append(replace(row, state=state, warnings=(*row.warnings, *about, *during)))
     finally:
         if nvml is not None:
             nvml.close()
     if not load.name.startswith("mlcommons"):
-        caveats.append(
+        warnings.append(
             Caveat(
-                "loadgen", "mlcommons-loadgen is not installed; Pinnace's own load of the same scenarios ran"
+                "loadgen", "mlcommons-loadgen is not installed, so Pinnace's built-in load generator was used"
             )
         )
     return LatencyReport(
-        SCHEMA_VERSION, created, version("pinnace"), info, settings, tuple(results), tuple(caveats)
+        SCHEMA_VERSION, created, version("pinnace"), info, settings, tuple(results), tuple(warnings)
     )
 
 
-def _open(openers: Openers, scenario: Scenario, stack: ExitStack) -> tuple[list[Subject], list[Caveat]]:
+def _open(
+    openers: Sequence[Opener], scenario: Scenario, stack: ExitStack
+) -> tuple[list[Subject], list[Caveat]]:
     subjects: list[Subject] = []
     problems: list[PinnaceError] = []
     for opener in openers:
@@ -104,10 +106,10 @@ def _open(openers: Openers, scenario: Scenario, stack: ExitStack) -> tuple[list[
 
 
 def check_runtime(runtime: str | None) -> None:
-    """Whether it is one that there is, `all`, or None.
+    """Check a `--runtime`: a name, `all`, or None.
 
     Raises:
-        UsageError: it is not.
+        UsageError: it is another word.
     """
     if runtime not in (None, ALL, *all_runtimes()):
         expected = "one of " + ", ".join((*all_runtimes(), ALL))
@@ -116,7 +118,7 @@ def check_runtime(runtime: str | None) -> None:
 
 def bundle_openers(
     bundle: Bundle, variant: str | None, runtime: str | None, options: RuntimeOptions, settings: BenchSettings
-) -> Openers:
+) -> list[Opener]:
     """What opens the rows of a bundle: the preferred one, or every pair that works here with `all`.
 
     Args:
@@ -127,7 +129,7 @@ def bundle_openers(
         settings: batch and what is timed.
 
     Raises:
-        UsageError: there is no such variant or runtime.
+        UsageError: the variant or the runtime is unknown.
         MissingDependency: none of them works here.
     """
     check_runtime(runtime)
@@ -154,7 +156,7 @@ def bundle_openers(
             f"nothing on this machine can run {asked} of {bundle.name}", hint="pinnace doctor"
         )
 
-    def opener(each: Variant | None, name: str) -> Callable[[Scenario], Subject]:
+    def opener(each: Variant | None, name: str) -> Opener:
         def open_it(scenario: Scenario) -> Subject:
             batch = _batch(bundle, scenario, settings.batch)
             subject = RuntimeSubject(bundle, each, name, options, batch=batch, end_to_end=settings.end_to_end)
@@ -166,7 +168,7 @@ def bundle_openers(
     return [opener(each, name) for each, name in pairs]
 
 
-def server_openers(url: str, api_key: str | None) -> Openers:
+def server_openers(url: str, api_key: str | None) -> list[Opener]:
     """What opens the one row of a server."""
 
     def open_it(scenario: Scenario) -> Subject:

@@ -1,4 +1,4 @@
-"""MLPerf's four scenarios, and what one run of one is to do."""
+"""MLPerf's four scenarios, and the plan of one run."""
 
 from __future__ import annotations
 
@@ -9,27 +9,25 @@ from pinnace.models.errors import UsageError
 
 @dataclass(frozen=True)
 class Scenario:
-    """A way to ask.
+    """How queries arrive.
 
     Attributes:
-        name: as users write it.
+        name: as `--scenario` takes it.
         mlperf: as LoadGen calls it.
         samples: samples of one query.
-        percentile: which one MLPerf judges by.
         min_queries: fewest queries of MLPerf's rules.
     """
 
     name: str
     mlperf: str
     samples: int
-    percentile: float
     min_queries: int
 
 
-SINGLE_STREAM = Scenario("single-stream", "SingleStream", 1, 90.0, 100)
-MULTI_STREAM = Scenario("multi-stream", "MultiStream", 8, 99.0, 662)
-SERVER = Scenario("server", "Server", 1, 99.0, 100)
-OFFLINE = Scenario("offline", "Offline", 1, 99.0, 1)
+SINGLE_STREAM = Scenario("single-stream", "SingleStream", 1, 100)
+MULTI_STREAM = Scenario("multi-stream", "MultiStream", 8, 662)
+SERVER = Scenario("server", "Server", 1, 100)
+OFFLINE = Scenario("offline", "Offline", 1, 1)
 ALL = {each.name: each for each in (SINGLE_STREAM, MULTI_STREAM, SERVER, OFFLINE)}
 
 MLPERF_SECONDS = 600.0
@@ -40,7 +38,7 @@ def parse(text: str) -> tuple[Scenario, ...]:
     """Scenarios from names with commas between them, or `all`.
 
     Raises:
-        UsageError: there is no such scenario.
+        UsageError: a name is unknown.
     """
     names = list(ALL) if text == "all" else [name.strip() for name in text.split(",")]
     for name in names:
@@ -51,12 +49,12 @@ def parse(text: str) -> tuple[Scenario, ...]:
 
 @dataclass(frozen=True)
 class Plan:
-    """One run.
+    """What a load generator is to do in one run.
 
     Attributes:
-        scenario: which.
-        seconds: at least so long.
-        min_queries: at least so many.
+        scenario: how queries arrive.
+        seconds: shortest duration.
+        min_queries: fewest queries.
         seed: of the order of inputs and of the arrivals.
         library: how many inputs there are.
         expected_s: about how long a query takes.

@@ -14,22 +14,21 @@ from pinnace.models.errors import PinnaceError
 Sample = tuple[int, int]
 Done = Callable[[Sequence[int]], None]
 
-_BREATH_S = 0.01
+_IDLE_S = 0.01
 
 
 class SystemUnderTest:
-    """Answers where it is asked while one call runs at a time, or in threads, as many as there are calls.
+    """Runs queries in the caller's thread, one at a time, or in as many threads as calls overlap.
 
     Attributes:
-        failure: the first error that is not one answer's alone; what is asked after it is not answered.
+        failure: the first error that ends the bench; later queries are not run.
         errors: how many calls had no answer.
-        last_error: the last of them, or None.
         calls: milliseconds of each call.
-        images: how many images were answered for.
+        images: how many images were answered.
     """
 
     def __init__(self, subject: Subject, *, images: int, size: int, threaded: bool) -> None:
-        """Begin.
+        """Prepare, with a first thread where `threaded`.
 
         Args:
             subject: what answers.
@@ -40,7 +39,6 @@ class SystemUnderTest:
         self.subject = subject
         self.failure: BaseException | None = None
         self.errors = 0
-        self.last_error: PinnaceError | None = None
         self.calls: list[float] = []
         self._images, self._size = images, size
         self._todo: queue.SimpleQueue[tuple[Sequence[Sample], Done] | None] | None = None
@@ -83,7 +81,7 @@ class SystemUnderTest:
                     self.calls.append(1000 * taken)
                     self.images += len(indices)
         elif self._todo is None:
-            time.sleep(_BREATH_S)  # the load has to run out, but not at full speed; arrivals have a pace
+            time.sleep(_IDLE_S)  # the load has to run out, but not at full speed; arrivals have a pace
         done([name for name, _ in samples])
 
     def _note(self, error: PinnaceError) -> None:
@@ -91,7 +89,6 @@ class SystemUnderTest:
             self.errors += 1
         if self.subject.info.timed != "http":
             self.failure = error
-        self.last_error = error
 
     def _add_thread(self) -> None:
         thread = threading.Thread(target=self._work, name=f"bench {len(self._threads)}", daemon=True)

@@ -78,12 +78,12 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _sentence(failure: Violation, names: Sequence[str]) -> str:
-    from pinnace.latency.comparison.page import told
+    from pinnace.latency.comparison.page import ratio_text
 
     change, condition = failure.change, failure.condition
     value = f"{change.value:.4g}{condition.unit}"
     if condition.unit == "x":
-        value = f"{told(change)} of {names[0]}"
+        value = f"{ratio_text(change)} of {names[0]}"
     return f"{failure.row}: {condition.metric} of {names[failure.report]} is {value}"
 
 

@@ -36,11 +36,6 @@ class Change:
     ratio: float
     interval: tuple[float, float] | None
 
-    @property
-    def certain(self) -> bool | None:
-        """Whether the interval leaves 1 out, or None without one."""
-        return None if self.interval is None else not self.interval[0] <= 1 <= self.interval[1]
-
 
 @dataclass(frozen=True)
 class Shared:
@@ -59,7 +54,7 @@ class Shared:
 
 @dataclass(frozen=True)
 class Violation:
-    """A condition that holds.
+    """A condition of `--fail-if` that holds.
 
     Attributes:
         row: the row's name.
@@ -80,7 +75,7 @@ def compare(reports: Sequence[LatencyReport], names: Sequence[str]) -> list[Shar
     Reports of a single row each are compared whatever their rows are.
 
     Raises:
-        UsageError: there is no such row.
+        UsageError: the reports have no row in common.
     """
     if all(len(report.results) == 1 for report in reports):
         rows = [tuple(report.results[0] for report in reports)]
@@ -155,4 +150,4 @@ def _interval(first: Result, other: Result, metric: str) -> tuple[float, float] 
             return None
         images = (other.batch or 1) / (first.batch or 1)
         return inverse[0] * images, inverse[1] * images
-    return None  # of the shortest and the longest there is no bootstrap
+    return None  # the bootstrap says nothing of a minimum or a maximum

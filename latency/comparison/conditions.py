@@ -43,14 +43,18 @@ def parse(text: str) -> Condition:
     """Read a condition.
 
     Raises:
-        UsageError: it is none, names no metric, or gives a metric a unit that it does not have.
+        UsageError: it cannot be read, names an unknown metric, or gives a metric a unit of another.
     """
     found = _GRAMMAR.fullmatch(text)
     if not found:
-        raise UsageError("--fail-if is no condition", expected=_EXPECTED, got=text)
+        raise UsageError("--fail-if cannot be read as a condition", expected=_EXPECTED, got=text)
     metric, unit, value = found[1].lower(), found[4].lower(), float(found[3])
     if metric not in METRICS:
-        raise UsageError(f"--fail-if knows no metric {metric}", expected=", ".join(METRICS), got=text)
+        raise UsageError(
+            f"--fail-if names the metric {metric}, which reports do not have",
+            expected=", ".join(METRICS),
+            got=text,
+        )
     if unit == "s":
         unit, value = "ms", 1000 * value
     right = "/s" if metric == "throughput" else "ms"

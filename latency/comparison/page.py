@@ -27,7 +27,14 @@ METHOD = (
 def render(
     reports: Sequence[LatencyReport], names: Sequence[str], rows: Sequence[Shared], failed: Sequence[str]
 ) -> str:
-    """The page."""
+    """A comparison as one HTML document.
+
+    Args:
+        reports: the first is what the others are compared with.
+        names: what to call them, in the same order.
+        rows: what `compare` found.
+        failed: a sentence for each condition of `--fail-if` that holds.
+    """
     title = f"{', '.join(names[1:])} against {names[0]}"
     content = [
         tag("h1", text(title)),
@@ -55,7 +62,7 @@ def render(
 
 
 def ratios(row: Shared, names: Sequence[str]) -> Figure:
-    """Each ratio as a dot with its interval as a line; 1 is no change."""
+    """Each ratio as a dot with its interval as a line; at 1 nothing changed."""
     lines = [
         (place, change)
         for metric in SHOWN
@@ -71,17 +78,17 @@ def ratios(row: Shared, names: Sequence[str]) -> Figure:
         panel = Panel(
             fit(values, LEFT + 36, width - RIGHT - (150 if width == WIDE else 44)), Scale(0, 1, foot, 24)
         )
-        panel.x_axis("ratio to the first, 1 is no change", x_ticks(width) - 2)
+        panel.x_axis("ratio to the first report; 1: unchanged", x_ticks(width) - 2)
         panel.upright(1.0, "")
         content = []
         for i, (place, change) in enumerate(lines):
             at = 1 - (i + 0.5) / len(lines)
             if change.interval:
                 panel.line([(change.interval[0], at), (change.interval[1], at)], place + 1)
-            panel.dot(change.ratio, at, place + 1, f"{names[place + 1]}: {told(change)}")
+            panel.dot(change.ratio, at, place + 1, f"{names[place + 1]}: {ratio_text(change)}")
             if place == 0:
                 content.append(words(change.metric, 2, panel.y(at) + 4))
-            beside = told(change) if width == WIDE else f"{change.ratio:.3f}x"
+            beside = ratio_text(change) if width == WIDE else f"{change.ratio:.3f}x"
             content.append(words(beside, width - 2, panel.y(at) + 4, "value", "end"))
         return drawing(width, foot + 40, f"Ratios of {row.name}", panel.markup(), *content)
 
@@ -91,7 +98,7 @@ def ratios(row: Shared, names: Sequence[str]) -> Figure:
     )
 
 
-def told(change: Change) -> str:
+def ratio_text(change: Change) -> str:
     """A ratio with its interval."""
     if change.interval is None:
         return f"{change.ratio:.3f}x"
@@ -108,7 +115,7 @@ def _figures(row: Shared, names: Sequence[str]) -> Markup:
                 if change.metric == metric:
                     cells += ([number(change.first)] if len(cells) == 1 else []) + [
                         number(change.value),
-                        told(change),
+                        ratio_text(change),
                     ]
         lines.append([text(cell) for cell in cells])
     return grid(head, lines)

@@ -72,7 +72,7 @@ def _memory(sysfs: Sysfs) -> int | None:
 
 
 def _limit(sysfs: Sysfs, name: str) -> int:
-    value = sysfs.number(name.replace("//", "/"))  # `max` is no number
+    value = sysfs.number(name.replace("//", "/"))  # `max`, without a limit, is None
     return int(value) if value else 0
 
 

@@ -15,9 +15,10 @@ INTERVAL_S = 1.0
 
 
 class DeviceMonitor:
-    """Samples once a second; see `Monitor` in `latency/device/types.py`.
+    """Samples clocks, temperatures and load from a thread, once a second.
 
-    A sample is a handful of reads of files that stay open. `cost_s` says what one has cost here.
+    A sample is a handful of reads of files that stay open; `cost_s` is what one took, so that a test can say
+    whether the sampling would show in what is measured.
     """
 
     def __init__(
@@ -26,22 +27,19 @@ class DeviceMonitor:
         nvml: Nvml | None = None,
         *,
         gpu: int | None = None,
-        processes: tuple[int, ...] = (),
         interval_s: float = INTERVAL_S,
     ) -> None:
-        """Prepare.
+        """Choose what is watched.
 
         Args:
             sysfs: the machine's files; None means those of the running system.
             nvml: its NVIDIA GPUs, or None where there are none; stays open.
             gpu: which of them is watched; None means the first.
-            processes: which are measured, besides this one, and therefore no load of others.
             interval_s: seconds between two samples.
         """
         self._sysfs = sysfs or Sysfs()
         self._nvml = nvml
         self._gpu = gpu or 0
-        self._processes = processes
         self._interval = interval_s
         self._samples: list[DeviceSample] = []
         self._end = threading.Event()
@@ -54,7 +52,7 @@ class DeviceMonitor:
         return self._spent / len(self._samples) if self._samples else 0.0
 
     def start(self) -> None:
-        """Take the first sample and go on."""
+        """Take the first sample, and go on in a thread."""
         self._samples = []
         self._spent = 0.0
         self._end.clear()
@@ -63,14 +61,14 @@ class DeviceMonitor:
         self._clocks = Clocks(self._sysfs)
         self._temperatures = Temperatures(self._sysfs)
         self._throttling = Throttling(self._sysfs)
-        self._load = LoadMeter(self._sysfs, (*self._processes, *own))
+        self._load = LoadMeter(self._sysfs, own)
         self._began = time.perf_counter()
         self._sample()
         self._thread = threading.Thread(target=self._run, name="device monitor", daemon=True)
         self._thread.start()
 
     def stop(self) -> tuple[DeviceSample, ...]:
-        """Take the last sample, end, and give all of them, the oldest first; empty if it never started."""
+        """Take the last sample, end the thread, and return all samples in order; none before `start`."""
         if self._thread is None:
             return ()
         self._end.set()

@@ -35,7 +35,6 @@ class GpuReading:
         power_w: what it draws.
         temperature_c: of the chip.
         throttle: why its clock is held down.
-        others: processes on it besides this one.
     """
 
     clock_mhz: float | None = None
@@ -43,7 +42,6 @@ class GpuReading:
     power_w: float | None = None
     temperature_c: float | None = None
     throttle: tuple[str, ...] = ()
-    others: int | None = None
 
 
 class Nvml:
@@ -83,12 +81,9 @@ class Nvml:
         Args:
             index: its place in `describe()`.
         """
-        import os
-
         nvml, device = self._library, self._devices[index]
         use = self._ask(nvml.nvmlDeviceGetUtilizationRates, device)
         power = self._ask(nvml.nvmlDeviceGetPowerUsage, device)
-        processes = self._ask(nvml.nvmlDeviceGetComputeRunningProcesses, device)
         # Renamed in driver 535; older bindings know only the older name.
         reasons = getattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons", None) or getattr(
             nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", None
@@ -100,11 +95,10 @@ class Nvml:
             power_w=None if power is None else power / 1000,
             temperature_c=self._ask(nvml.nvmlDeviceGetTemperature, device, nvml.NVML_TEMPERATURE_GPU),
             throttle=tuple(word for bit, word in _REASONS.items() if (bits or 0) & bit),
-            others=None if processes is None else sum(process.pid != os.getpid() for process in processes),
         )
 
     def close(self) -> None:
-        """End with NVML."""
+        """Shut NVML down."""
         self._ask(self._library.nvmlShutdown)
 
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:

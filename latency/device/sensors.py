@@ -100,11 +100,11 @@ class LoadMeter:
     """Load of the machine, and what part of it is not ours, from /proc/stat and /proc/PID/stat."""
 
     def __init__(self, sysfs: Sysfs, processes: tuple[int, ...] = ()) -> None:
-        """Watch.
+        """Open the counters.
 
         Args:
             sysfs: where the files are.
-            processes: which are measured, besides this one.
+            processes: ids of other processes whose load counts as our own.
         """
         names = ["proc/stat", "proc/self/stat", *(f"proc/{process}/stat" for process in processes)]
         self._gauges = Gauges(sysfs, names)

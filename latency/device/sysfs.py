@@ -1,4 +1,4 @@
-"""The kernel's files about the machine, under a root folder that a test can replace."""
+"""The kernel's files about the machine, in /sys and /proc, under a root folder that a test can replace."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Tegrastats:
 
     @classmethod
     def start(cls, interval_s: float) -> Tegrastats | None:
-        """Start it, or None where there is none."""
+        """Start it; None where it is not installed."""
         program = shutil.which("tegrastats")
         if program is None:
             return None
@@ -75,7 +75,7 @@ class Tegrastats:
 
     @property
     def pid(self) -> int:
-        """Of the process, which is no load of others."""
+        """The id of the process, whose load counts as our own."""
         return self._process.pid
 
     @property
@@ -84,7 +84,7 @@ class Tegrastats:
         return self._latest
 
     def stop(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.terminate()
         try:
             self._process.wait(timeout=2)

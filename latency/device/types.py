@@ -1,9 +1,8 @@
-"""What a report says of the machine: what it is, and how it fared while it was measured."""
+"""What a report says of the machine: what it is, and its state during the measurement."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class DeviceInfo:
 
 @dataclass(frozen=True)
 class DeviceSample:
-    """How the machine fares at one moment. What the machine does not say is None or empty.
+    """The state of the machine at one moment. What the machine does not report is None or empty.
 
     Attributes:
         seconds: since the monitor started.
@@ -125,16 +124,3 @@ class DeviceSample:
     gpu_power_w: float | None = None
     rails_w: dict[str, float] = field(default_factory=dict)
     throttle: tuple[str, ...] = ()
-
-
-class Monitor(Protocol):
-    """Watches the machine from a thread while something is measured.
-
-    It samples rarely enough (once a second) not to be seen in what is measured.
-    """
-
-    def start(self) -> None:
-        """Take the first sample and go on."""
-
-    def stop(self) -> tuple[DeviceSample, ...]:
-        """Take the last sample, end, and give all of them, the oldest first."""

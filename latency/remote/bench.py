@@ -31,7 +31,7 @@ from pinnace.models.errors import (
 )
 from pinnace.models.runtimes import readers_for
 
-Notify = Callable[[str], None]
+Notify = Callable[[str], None]  # called with a sentence for the user
 
 # Seconds between the attempts to reach a device again.
 RETRIES_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 30.0)
@@ -47,7 +47,7 @@ _ENDED = 98
 
 @dataclass(frozen=True)
 class Job:
-    """What is to run there.
+    """A bench on a device.
 
     Attributes:
         bundle: what is measured.
@@ -103,25 +103,25 @@ def bench(ssh: Ssh, job: Job, notify: Notify, *, progress: bool = False) -> Late
     Args:
         ssh: the device.
         job: what runs.
-        notify: called with a sentence where something happens that was not asked for.
-        progress: whether the bar of the device is shown here.
+        notify: called with a sentence when the user should know of something, such as a lost connection.
+        progress: whether to show the device's progress bar here.
 
     Raises:
-        MissingDependency: there is no pinnace there, or it lacks something.
-        UsageError, CheckFailed: what the bench says there.
-        ServerError: there is no connection, or it is lost for good.
+        MissingDependency: pinnace, or something that it needs, is not installed there.
+        UsageError, CheckFailed: the bench failed there with this error.
+        ServerError: there is no connection, or it was lost and could not be restored.
     """
     where = ssh.address
     found = _state(ssh, job)
     if found == "running":
-        notify(f"a run of the same bench is still going on on {where}; waiting for it")
+        notify(f"the same bench is already running on {where}; waiting for its report")
     elif found == "ended":
-        notify(f"the same bench had ended on {where} without anybody fetching its report: here it is")
+        notify(f"the same bench has finished on {where} before; fetching its report")
     else:
         if found == "lost":
             notify(
-                f"an earlier run of the same bench was cut off on {where}; "
-                "its figures are lost, and it runs anew"
+                f"an earlier run of the same bench was cut off on {where} and its results are lost; "
+                "running it again"
             )
         files = _files(job, _runtimes(ssh, job))
         _copy(ssh, job.bundle, files)
@@ -129,7 +129,7 @@ def bench(ssh: Ssh, job: Job, notify: Notify, *, progress: bool = False) -> Late
     status = _wait(ssh, job, notify, progress=progress)
     made = _fetch(ssh, job, status)
     if found in ("running", "ended"):
-        words = f"this run began at {made.created}; its connection was lost, and its report fetched later"
+        words = f"this run began at {made.created}; the connection was lost, and the report was fetched later"
         made = replace(made, warnings=(*made.warnings, Caveat("connection", words)))
     return replace(made, settings=replace(made.settings, target=str(job.bundle.folder), via=str(where)))
 
@@ -152,7 +152,7 @@ rm -rf "$run"
 
 
 def _runtimes(ssh: Ssh, job: Job) -> tuple[str, ...]:
-    """The runtimes that work there."""
+    """The names of the runtimes that work on the device."""
     status, out = ssh.shell(f"{_ROOT}exec {job.program} doctor --json")
     try:
         entries = json.loads(out)
@@ -167,7 +167,7 @@ def _runtimes(ssh: Ssh, job: Job) -> tuple[str, ...]:
             what = f"pinnace fails with status {status}"
         raise MissingDependency(
             f"on {ssh.address} {what}",
-            hint="there: pip install 'pinnace[cpu,bench]'; or say which Python has it: --device-python PATH",
+            hint="on the device: pip install 'pinnace[cpu,bench]'; or name its Python: --device-python PATH",
         ) from None
 
 
@@ -185,7 +185,7 @@ def _files(job: Job, working: Sequence[str]) -> list[str]:
         raise MissingDependency(
             f"nothing on the device can run {wanted} of {job.bundle.name}",
             got="runtimes there: " + (", ".join(working) or "none"),
-            hint="there: pip install 'pinnace[cpu]'",
+            hint="on the device: pip install 'pinnace[cpu]'",
         )
     chosen = runnable[:1] if job.variant is None else runnable
     photographs = [each.file for each in manifest.golden.photographs] if job.end_to_end else []
@@ -200,7 +200,7 @@ def _copy(ssh: Ssh, bundle: Bundle, files: Sequence[str]) -> None:
     listing = "\n".join(f"wc -c < {shlex.quote(file)} 2>/dev/null || echo 0" for file in files)
     status, out = ssh.shell(f'{_ROOT}mkdir -p "{folder}" && cd "{folder}" || exit 1\n{listing}\n')
     if status:
-        raise ServerError(f"{ssh.address} has no room for a bundle in ~/.cache/pinnace")
+        raise ServerError(f"the folder ~/.cache/pinnace on {ssh.address} cannot be written")
     sizes = [int(line) for line in out.split()]
     there = {
         file for file, size in zip(files, sizes, strict=True) if bundle.path(file).stat().st_size == size
@@ -235,11 +235,11 @@ exit 1
 """
     status, _ = ssh.shell(script)
     if status:
-        raise ServerError(f"the bench cannot be begun on {ssh.address}: status {status}")
+        raise ServerError(f"the bench cannot be started on {ssh.address}: status {status}")
 
 
 def _wait(ssh: Ssh, job: Job, notify: Notify, *, progress: bool) -> int:
-    """Wait for the end, over as many connections as that takes; give the status of the bench there."""
+    """Wait for the end, over as many connections as that takes, and return the exit status of the bench."""
     # While something is measured there, the watch costs one `sleep` a second.
     show = "tail -n +1 -f err >&2 & tail=$!" if progress else "tail="
     script = f"""{_ROOT}
@@ -263,11 +263,11 @@ done
                 waits = list(RETRIES_S)
             if not waits:
                 raise ServerError(
-                    f"the connection to {where} is lost and does not come back; the run goes on there",
-                    hint="the same command, later, fetches its report",
+                    f"the connection to {where} is lost and cannot be restored; the bench goes on there",
+                    hint="run the same command later to fetch its report",
                 ) from error
             notify(
-                f"the connection to {where} was lost; the run goes on there; trying again in {waits[0]:g} s"
+                f"the connection to {where} was lost; the bench goes on there; trying again in {waits[0]:g} s"
             )
             time.sleep(waits.pop(0))
             continue
@@ -276,8 +276,8 @@ done
             raise
         if status:
             raise ServerError(
-                f"the run on {where} was cut off before it ended, as by a restart; its figures are lost",
-                hint="the same command runs it anew",
+                f"the bench on {where} was cut off before it ended, as by a restart; its results are lost",
+                hint="run the same command to start it again",
             )
         return int(out.split()[-1])
 
@@ -288,9 +288,9 @@ def _stop(ssh: Ssh, job: Job, notify: Notify) -> None:
     try:
         ssh.shell(script)
     except PinnaceError:
-        notify(f"{ssh.address} cannot be reached, so the run goes on there")
+        notify(f"{ssh.address} cannot be reached, so the bench goes on there")
     else:
-        notify(f"the run on {ssh.address} was stopped")
+        notify(f"the bench on {ssh.address} was stopped")
 
 
 def _fetch(ssh: Ssh, job: Job, status: int) -> LatencyReport:
@@ -317,7 +317,7 @@ def _fetch(ssh: Ssh, job: Job, status: int) -> LatencyReport:
         f"on {ssh.address}: {message}",
         expected=fields["expected"] or None,
         got=fields["got"] or None,
-        hint=f"there: {fields['help']}" if fields["help"] else None,
+        hint=f"on the device: {fields['help']}" if fields["help"] else None,
     )
 
 

@@ -50,7 +50,9 @@ class Address:
         Raises:
             UsageError: it is something else.
         """
-        wrong = UsageError(f"{text} is no device", expected="ssh://user@host or ssh://user@host:port")
+        wrong = UsageError(
+            f"{text} is not the address of a device", expected="ssh://user@host or ssh://user@host:port"
+        )
         try:
             parts = urlsplit(text)
             port = parts.port
@@ -74,10 +76,10 @@ class Ssh:
     """Runs commands on a machine, each over a connection of its own."""
 
     def __init__(self, address: Address) -> None:
-        """Of an address.
+        """Find ssh.
 
         Raises:
-            MissingDependency: there is no ssh here.
+            MissingDependency: ssh is not installed here.
         """
         self.address = address
         program = shlex.split(os.environ.get(COMMAND, "")) or ["ssh"]
@@ -90,13 +92,13 @@ class Ssh:
         self._command = [*program, *options, *port, "-T", str(address), "--"]
 
     def shell(self, script: str) -> tuple[int, bytes]:
-        """Run a script of the POSIX shell; give its exit status and what it printed.
+        """Run a script of the POSIX shell; return its exit status and what it printed.
 
         It goes in by standard input, so that whatever shell the user has there need not parse it.
 
         Raises:
-            ConnectionLost: the connection ended before it.
-            ServerError: there is none.
+            ConnectionLost: the connection ended before the script did.
+            ServerError: no connection could be made.
         """
         return self.run("exec sh -s", script.encode())
 
@@ -140,7 +142,7 @@ class Ssh:
         for line in lines:
             if any(refusal in line for refusal in _REFUSALS):
                 hint = f"try: ssh {self._shown()}; a key is set up with: ssh-copy-id {self._shown()}"
-                return ServerError(f"{self.address} does not let us in: {line}", hint=hint)
+                return ServerError(f"{self.address} refuses the connection: {line}", hint=hint)
         return ConnectionLost(f"no connection to {self.address}: {last}", hint=f"try: ssh {self._shown()}")
 
     def _shown(self) -> str:

@@ -66,11 +66,11 @@ class Panel:
         self._marks.append(tag("path", d=d, class_=f"span s{series % SERIES}"))
 
     def dot(self, x: float, y: float, series: int, title: str, *, hollow: bool = False) -> None:
-        """Draw a dot that tells its value to who points at it."""
-        told = tag("title", text(title))
+        """Draw a dot with a tooltip."""
+        tooltip = tag("title", text(title))
         kind = "hollow" if hollow else "dot"
         self._marks.append(
-            tag("circle", told, cx=self.x(x), cy=self.y(y), r=4, class_=f"{kind} s{series % SERIES}")
+            tag("circle", tooltip, cx=self.x(x), cy=self.y(y), r=4, class_=f"{kind} s{series % SERIES}")
         )
 
     def upright(self, x: float, content: str, row: int = 0) -> None:

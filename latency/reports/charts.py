@@ -73,13 +73,13 @@ def bars(results: Sequence[Result]) -> Figure:
             top = i * step
             content.append(words(row.row, 2, top + 14, "label"))
             for kind, value in (("p99", row.p99_ms), ("p90", row.p90_ms), ("p50", row.p50_ms)):
-                told = tag("title", text(f"{row.row}: {kind} {ms(value)}"))
+                tooltip = tag("title", text(f"{row.row}: {kind} {ms(value)}"))
                 long = max(1.0, scale(value) - 2)
                 content.append(
-                    tag("rect", told, x=2, y=top + 20, width=long, height=14, class_=f"bar {kind}")
+                    tag("rect", tooltip, x=2, y=top + 20, width=long, height=14, class_=f"bar {kind}")
                 )
-            told = " / ".join(map(number, (row.p50_ms, row.p90_ms, row.p99_ms)))
-            content.append(words(told, scale(row.p99_ms) + 6, top + 32))
+            values = " / ".join(map(number, (row.p50_ms, row.p90_ms, row.p99_ms)))
+            content.append(words(values, scale(row.p99_ms) + 6, top + 32))
         return drawing(width, len(results) * step + 4, "p50, p90 and p99 of every row", *content)
 
     caption = "Milliseconds a query: the darkest step ends at p50, the next at p90, the lightest at p99."
@@ -155,8 +155,8 @@ def rates(results: Sequence[Result], bound_ms: float | None) -> Figure | None:
             panel.line([(point.achieved, point.p50_ms) for point in ordered], i, "faint")
             panel.line([(point.achieved, point.p99_ms) for point in ordered], i)
             for point in ordered:
-                told = f"{row.row}: {point.rate:.4g}/s due, p50 {ms(point.p50_ms)}, p99 {ms(point.p99_ms)}"
-                panel.dot(point.achieved, point.p99_ms, i, told, hollow=not point.valid)
+                tooltip = f"{row.row}: {point.rate:.4g}/s due, p50 {ms(point.p50_ms)}, p99 {ms(point.p99_ms)}"
+                panel.dot(point.achieved, point.p99_ms, i, tooltip, hollow=not point.valid)
         return drawing(width, 330, "Latency against throughput", panel.markup())
 
     caption = (

@@ -11,7 +11,7 @@ SCENARIOS = {
     "single-stream": "one query after the other",
     "multi-stream": "several images a query, one query after the other",
     "server": "queries at random moments, as from many users",
-    "offline": "everything at once, as fast as it goes",
+    "offline": "all images at once, as fast as possible",
 }
 TIMED = {
     "infer": "the network alone, with transfers to and from a GPU",

@@ -52,7 +52,7 @@ def collect(folder: Path, index: Path) -> Collection:
     """Read every report of a folder and of the folders in it; other JSON files are named as damaged.
 
     Raises:
-        UsageError: there is no such folder, or no report in it.
+        UsageError: the folder does not exist or has no reports.
     """
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}", expected="a folder with reports of pinnace bench")
@@ -71,7 +71,7 @@ def collect(folder: Path, index: Path) -> Collection:
         entries.append(IndexEntry(file, page, report))
     if not entries:
         raise UsageError(
-            f"there is no report in {folder}",
+            f"{folder} has no latency reports",
             expected="files that `pinnace bench --report FILE.json` wrote",
             got="; ".join(damaged) or "no JSON files",
         )
@@ -80,10 +80,15 @@ def collect(folder: Path, index: Path) -> Collection:
 
 
 def render(found: Collection, index: Path) -> str:
-    """The page, with links that are right where it is written."""
+    """The index as one HTML document.
+
+    Args:
+        found: the reports.
+        index: where the page will be written; its links are relative to that.
+    """
     devices = dict.fromkeys(entry.report.device.name for entry in found.entries)
     days = sorted({entry.report.created[:10] for entry in found.entries})
-    title = f"{_many(len(found.entries), 'latency report')} of {_many(len(devices), 'device')}"
+    title = f"{_count(len(found.entries), 'latency report')} of {_count(len(devices), 'device')}"
     content = [
         tag("h1", text(title)),
         tag("p", text(days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"), class_="under"),
@@ -103,7 +108,7 @@ def render(found: Collection, index: Path) -> str:
     return document(title, content)
 
 
-def _many(count: int, noun: str) -> str:
+def _count(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
@@ -123,14 +128,14 @@ def _reports(entries: Sequence[IndexEntry], index: Path) -> Markup:
         report = entry.report
         models = list(dict.fromkeys(row.model for row in report.results))
         what = f"{report.settings.suite} suite" if report.settings.suite else ", ".join(models) or "nothing"
-        told = suite.warnings(report) if report.settings.suite else facts.warnings(report)
+        messages = suite.warnings(report) if report.settings.suite else facts.warnings(report)
         cells = [
             _link(entry, index, entry.page.stem),
             text(_when(report)),
             _wrapped(text(report.device.name)),
             _wrapped(text(what)),
             text(str(len(report.results))),
-            text(str(len(told)) if told else ""),
+            text(str(len(messages)) if messages else ""),
         ]
         lines.append(cells)
     return grid(["report", "UTC", "device", "what", "rows", "warnings"], lines)

@@ -11,11 +11,11 @@ from pinnace.latency.reports.html import document, figure, grid, table, warnings
 from pinnace.latency.reports.svg import Markup, tag, text
 from pinnace.latency.reports.timeline import timeline
 
-_STAGES = ("decode", "preprocess", "to_device", "compute", "back")
+_STAGES = ("decode", "preprocess", "compute")
 
 
 def render(report: LatencyReport) -> str:
-    """The page."""
+    """A report as one HTML document."""
     title = facts.title(report)
     content = [
         tag("h1", text(title)),
@@ -45,11 +45,11 @@ def _fastest(results: Sequence[Result]) -> Markup:
 
 
 def _scenario(report: LatencyReport, scenario: str, rows: list[Result]) -> list[Markup]:
-    told = [facts.SCENARIOS.get(scenario)]
-    told += [f"timed: {facts.TIMED.get(kind, kind)}" for kind in dict.fromkeys(row.timed for row in rows)]
+    parts = [facts.SCENARIOS.get(scenario)]
+    parts += [f"timed: {facts.TIMED.get(kind, kind)}" for kind in dict.fromkeys(row.timed for row in rows)]
     content = [
         tag("h2", text(scenario.capitalize())),
-        tag("p", text("; ".join(part for part in told if part)), class_="under"),
+        tag("p", text("; ".join(part for part in parts if part)), class_="under"),
         _figures(rows),
         figure(charts.bars(rows)),
     ]
@@ -92,7 +92,7 @@ def _stages(rows: Sequence[Result]) -> list[Markup]:
     for row in rows:
         values = [getattr(row.stages, name) for name in known]
         lines.append([text(row.row), *("" if value is None else number(value) for value in values)])
-    head = ["ms", *(name.replace("_", " ") for name in known)]
+    head = ["ms", *known]
     return [tag("h3", "Stages of a query, medians"), grid(head, lines)]
 
 
@@ -108,5 +108,5 @@ def _method(report: LatencyReport) -> facts.Pairs:
     ]
     if bounds:
         found.append(("with 99 % confidence", f"by MLPerf's early stopping: {'; '.join(bounds)}"))
-    found.append(("percentiles", "latencies that were measured, of nearest rank, out of all queries"))
+    found.append(("percentiles", "nearest rank over all queries: each is a latency that was measured"))
     return found

@@ -13,7 +13,7 @@ MARKS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class PublishedValue:
-    """A figure somebody published.
+    """A published figure.
 
     Attributes:
         fps: images a second.
@@ -98,16 +98,16 @@ def warnings(report: LatencyReport) -> list[str]:
     for row in report.results:
         for caveat in row.warnings:
             found.setdefault(caveat.code, {}).setdefault(caveat.message, []).append(row.model)
-    told = [caveat.message for caveat in report.warnings]
+    sentences = [caveat.message for caveat in report.warnings]
     for messages in found.values():
         (first, names), *others = messages.items()
         more = {name: None for _, models in others for name in models}
         if not others:
             everywhere = len(names) == len(report.results)
-            told.append(first if everywhere else f"{', '.join(dict.fromkeys(names))}: {first}")
+            sentences.append(first if everywhere else f"{', '.join(dict.fromkeys(names))}: {first}")
         else:
-            told.append(f"{names[0]}: {first} (with other figures: {', '.join(more)})")
-    return list(dict.fromkeys(told))
+            sentences.append(f"{names[0]}: {first} (with other figures: {', '.join(more)})")
+    return list(dict.fromkeys(sentences))
 
 
 def problem(report: LatencyReport, name: str) -> str:

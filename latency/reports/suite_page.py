@@ -17,7 +17,7 @@ _STEP = 24
 
 
 def render(report: LatencyReport) -> str:
-    """The page."""
+    """A suite's report as one HTML document."""
     title = facts.title(report)
     content = [
         tag("h1", text(title)),
@@ -52,11 +52,13 @@ def _marked(content: str, mark: str) -> Markup:
 
 
 def _below(each: suite.SuiteTable) -> Markup:
-    told = [tag("b", text(line.name)) + text(f": {line.problem}") for line in each.lines if line.problem]
+    paragraphs = [
+        tag("b", text(line.name)) + text(f": {line.problem}") for line in each.lines if line.problem
+    ]
     notes = [tag("sup", text(each.mark(note))) + text(f" {note}") for note in each.notes()]
-    told += ["; ".join(notes)] if notes else []
-    told += [text(f"{', '.join(one.columns)}: {one.source}") for one in suite.sources(each)]
-    return "".join(tag("p", one, class_="note") for one in told)
+    paragraphs += ["; ".join(notes)] if notes else []
+    paragraphs += [text(f"{', '.join(one.columns)}: {one.source}") for one in suite.sources(each)]
+    return "".join(tag("p", one, class_="note") for one in paragraphs)
 
 
 def dots(each: suite.SuiteTable) -> Figure:
@@ -81,8 +83,8 @@ def dots(each: suite.SuiteTable) -> Figure:
             y = panel.y(at)
             guides.append(tag("line", x1=left, x2=width - RIGHT, y1=y, y2=y, class_="grid"))
             for number_of, name, value in places:
-                told = f"{line.name}: {name} {number(value)} images a second"
-                panel.dot(value, at, number_of, told, hollow=name in each.columns)
+                tooltip = f"{line.name}: {name} {number(value)} images a second"
+                panel.dot(value, at, number_of, tooltip, hollow=name in each.columns)
         return drawing(width, foot + 40, f"Images a second: {each.title}", *guides, panel.markup(), *content)
 
     caption = "Each step of the axis is a factor. Full dots were measured here, hollow ones are published."

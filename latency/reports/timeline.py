@@ -59,7 +59,7 @@ def _columns(times: Sequence[float], values: Sequence[float], end: float) -> lis
 
 
 def _states(samples: Sequence[DeviceSample]) -> list[tuple[str, list[tuple[float, float]]]]:
-    """What is known over time, with its unit; a single point is no line."""
+    """What is known over time, with its unit; series of a single point are left out."""
     hottest = _hottest(samples)
     series: list[tuple[str, Callable[[DeviceSample], float | None]]] = [
         ("GPU clock, MHz", lambda sample: sample.gpu_clock_mhz),

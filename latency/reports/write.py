@@ -19,26 +19,26 @@ _FORMATS: dict[str, Callable[[LatencyReport], str]] = {
 
 
 def check_ending(path: Path) -> None:
-    """Say before anything is measured that a report cannot be written.
+    """Check that a report can be written there, before anything is measured.
 
     Raises:
-        UsageError: the name has an ending that no report has, or its folder is not there.
+        UsageError: the name ends in something else, or its folder does not exist.
     """
     if path.suffix not in _FORMATS:
         raise UsageError(
-            f"{path} has no ending that a report can have",
+            f"{path} does not have the suffix of a report",
             expected=", ".join(_FORMATS),
             got=path.suffix or "none",
         )
     if not path.parent.is_dir():
-        raise UsageError(f"{path} cannot be written: there is no folder {path.parent}")
+        raise UsageError(f"{path} cannot be written: the folder {path.parent} does not exist")
 
 
 def write_report(report: LatencyReport, path: Path) -> None:
     """Write HTML, Markdown, CSV or JSON, under a temporary name that is moved into place.
 
     Raises:
-        UsageError: the name has another ending, or nothing can be written there.
+        UsageError: the name ends in something else, or the file cannot be written.
     """
     check_ending(path)
     write_text(path, _FORMATS[path.suffix](report))
@@ -48,7 +48,7 @@ def write_text(path: Path, content: str) -> None:
     """Write a file whole or not at all.
 
     Raises:
-        UsageError: nothing can be written there.
+        UsageError: the file cannot be written.
     """
     try:
         write_atomic(path, content.encode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""What is timed: something that answers for one or several inputs, and says what it is."""
+"""The interface of what is timed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pinnace.latency.report import Stages
 
 @dataclass(frozen=True)
 class SubjectInfo:
-    """What a row says of the thing that was timed; see `Result`."""
+    """What a row of the report says of the subject; see `Result`."""
 
     model: str
     source: str
@@ -26,7 +26,7 @@ class SubjectInfo:
 
 
 class Subject(Protocol):
-    """Something to time.
+    """Something whose latency is measured.
 
     Attributes:
         info: what it is.
@@ -41,14 +41,14 @@ class Subject(Protocol):
     batch: int
 
     def call(self, indices: Sequence[int]) -> None:
-        """Answer for these inputs, and return when the answer is there.
+        """Process these inputs, and return when the outputs are there.
 
         Raises:
-            PinnaceError: there is no answer.
+            PinnaceError: it failed.
         """
 
     def stages(self) -> Stages:
-        """Medians of the parts of the calls since the last time this was asked."""
+        """Medians of the parts of the calls since this was last called."""
 
     def close(self) -> None:
         """Free what it holds."""

@@ -1,4 +1,4 @@
-"""The network as it was trained, in torch and not exported: what the other rows are to be better than."""
+"""The subject that runs the source's network in eager torch: the baseline that exporting should beat."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EAGER = "eager"
 
 
 class EagerTorch(TorchScriptRuntime):
-    """Loads a bundle's source again and runs it in torch, each operation as Python comes to it."""
+    """Loads a bundle's source again and runs it in torch, operation by operation."""
 
     name = "torch"
     formats = ()  # type: ignore[assignment]
@@ -28,7 +28,7 @@ class EagerTorch(TorchScriptRuntime):
         Raises:
             MissingDependency: torch, or a package of the source, is not installed.
             SourceError: the source cannot be found or reached any more.
-            UsageError: the source is no network of torch, or needs options that a bundle does not keep.
+            UsageError: the source is not a torch network, or needs options that a bundle does not keep.
         """
         if importlib.util.find_spec(self.module) is None:
             raise MissingDependency("eager needs torch, which is not installed", hint=self.install_line)

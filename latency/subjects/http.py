@@ -1,4 +1,4 @@
-"""A server behind a URL, as something to time: one request for each image, on connections that stay open."""
+"""The subject that asks a server over HTTP: one request for each image, on connections that stay open."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pinnace.models.errors import ServerError, UsageError
 from pinnace.models.photographs import photographs
 from pinnace.models.variant_name import VariantName
 
-# So many requests may be on their way; more wait here, and their waiting counts.
+# Most requests in flight; further ones wait in this process, and their wait counts as latency.
 MOST_CONNECTIONS = 512
 OFFLINE_CONNECTIONS = 16
 TIMEOUT_S = 60.0
@@ -24,20 +24,20 @@ _STAGES_FROM = 2000
 
 
 class HttpSubject:
-    """Posts photographs to `/classify`; nothing is sent twice because it was refused."""
+    """Posts photographs to `/classify`; a refused request is not retried."""
 
     batch = 1
 
     def __init__(self, url: str, api_key: str | None = None, *, at_once: int = MOST_CONNECTIONS) -> None:
-        """Ask once, to learn who answers.
+        """Send one request, to learn which model answers.
 
         Raises:
-            UsageError: the URL is none.
-            ServerError: nobody answers, or not as a Pinnace server does.
+            UsageError: the URL is not one.
+            ServerError: there is no answer, or what answers is not a Pinnace server.
         """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"{url} is no URL", expected="such as http://localhost:3000")
+            raise UsageError(f"{url} is not a server's URL", expected="such as http://localhost:3000")
         self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._host, self._port = parts.hostname, parts.port
         self._path = f"{parts.path.rstrip('/')}/classify"
@@ -86,7 +86,7 @@ class HttpSubject:
             except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
                 if not used:
                     raise
-                connection.close()  # the server had ended a connection that was idle
+                connection.close()  # the server had closed the idle connection
                 connection.request("POST", self._path, image, self._headers)
                 response = connection.getresponse()
             body = response.read()
@@ -110,11 +110,11 @@ class HttpSubject:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise ServerError(f"{self._url} does not answer as a Pinnace server does")
+            raise ServerError(f"{self._url} answers, but it is not a Pinnace server")
         return answer
 
     def stages(self) -> Stages:
-        """Medians of what the server itself says of the last answers."""
+        """Medians of the timings in the last answers, which the server measured."""
         bodies, self._bodies = self._bodies[-_STAGES_FROM:], []
         timings = [self._answer(body).get("timing_ms") for body in bodies]
         known = [timing for timing in timings if isinstance(timing, dict)]

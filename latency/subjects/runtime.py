@@ -1,4 +1,4 @@
-"""A bundle's variant in a runtime of this process, as something to time."""
+"""The subject that runs a bundle's variant in this process."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from pinnace.models.runtimes.base import RuntimeOptions
 class RuntimeSubject:
     """Calls a runtime: `infer` alone, on an input that is ready, or end to end, from the bytes of images.
 
-    `infer` is asked for one input again and again, which is then in the CPU's caches, as it is where it has
-    just been preprocessed.
+    `infer` gets the same input again and again, which is then in the CPU's caches, as it is when it has just
+    been preprocessed.
 
     A call ends when its outputs are in the memory of the CPU, so on a GPU it is synchronised, and the
     transfers are in it.
@@ -119,7 +119,7 @@ class RuntimeSubject:
                 self._feeds(first, count)
 
     def stages(self) -> Stages:
-        """Medians of the parts of the calls since the last time this was asked."""
+        """Medians of the parts of the calls since this was last called."""
         parts, self._parts = self._parts, []
         if not parts:
             return Stages()

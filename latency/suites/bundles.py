@@ -1,4 +1,4 @@
-"""The bundles of a suite, kept in a folder: what stands there from the same recipe is not exported again."""
+"""The bundles of a suite, kept in a folder; a bundle of the same recipe is not exported again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pinnace.models.variant_name import VariantName
 
 Step = Callable[[str], None]
 
-# Makes the bundle of a row, with these variants, at this path; handed in, for exporting is not done here.
+# Exports the bundle of a row with these variants to this path. Passed in: latency does not import export.
 Export = Callable[[SuiteRow, Suite, Sequence[str], Path, Step], Bundle]
 
 _FOR_ENGINES = "onnx-fp32"
@@ -44,17 +44,17 @@ def bundle_of(
         PinnaceError: it cannot be exported; what `export` raises.
     """
     path = folder / f"{row.name}.bundle"
-    noted = folder / f"{row.name}.recipe.json"
+    recipe_file = folder / f"{row.name}.recipe.json"
     recipe = recipe_of(row, suite)
     wanted = [name for name in variants if not _is_engine(VariantName.parse(name))] or [_FOR_ENGINES]
-    if (kept := _kept(path, noted, recipe)) is not None:
+    if (kept := _kept(path, recipe_file, recipe)) is not None:
         held = [variant.name for variant in kept.manifest.variants if variant.engine is None]
         if set(wanted) <= set(held):
             return kept
-        # What was exported before comes along, so that asking in turns does not export each time.
+        # Keep the other variants, so that alternating between two sets does not export each time.
         wanted = list(dict.fromkeys([*wanted, *held]))
     bundle = export(row, suite, wanted, path, step)
-    write_atomic(noted, json.dumps(recipe, indent=1).encode() + b"\n")
+    write_atomic(recipe_file, json.dumps(recipe, indent=1).encode() + b"\n")
     return bundle
 
 
@@ -77,9 +77,9 @@ def _is_engine(variant: VariantName) -> bool:
     return any(issubclass(runtime, TensorRt) for runtime in runtimes_for(variant.format))
 
 
-def _kept(path: Path, noted: Path, recipe: dict[str, Any]) -> Bundle | None:
+def _kept(path: Path, recipe_file: Path, recipe: dict[str, Any]) -> Bundle | None:
     try:
-        if json.loads(noted.read_bytes()) != recipe:
+        if json.loads(recipe_file.read_bytes()) != recipe:
             return None
         return Bundle.open(path)
     except (OSError, ValueError, BundleError):
@@ -87,7 +87,7 @@ def _kept(path: Path, noted: Path, recipe: dict[str, Any]) -> Bundle | None:
 
 
 def problem_of(error: BaseException) -> str:
-    """What went wrong with a row, as one sentence."""
+    """What went wrong with a row, in one line."""
     if isinstance(error, PinnaceError):
         return " ".join(str(error).split())
     return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -1,4 +1,4 @@
-"""Figures that others have published, as data, to stand beside those that were measured."""
+"""Published figures as data, shown beside measured ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Publication:
-    """One table that somebody published.
+    """One published table.
 
     Attributes:
         title: of the devices.
@@ -54,10 +54,10 @@ class Publication:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     def of(self, source: str, size: tuple[int, ...]) -> Figures | None:
-        """What was published of a network at an input size, or None."""
+        """The published figures of a network at an input size, or None."""
         try:
             parsed = Source.parse(source)
-        except UsageError:  # a URL was asked
+        except UsageError:  # the source is the URL of a server
             return None
         network = f"{parsed.kind}:{parsed.name}"
         for each in self.figures:

@@ -1,27 +1,23 @@
-"""Times every row of a suite, one network after the other; what fails is said in its row."""
+"""Times every network of a suite, one after the other; a failure is reported in the row of its network."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pinnace.latency.measure import Progress
 from pinnace.latency.report import BenchSettings, Caveat, Failure, LatencyReport, Result
-from pinnace.latency.run import bench, bundle_openers
-from pinnace.latency.scenarios import Scenario
-from pinnace.latency.subjects.base import Subject
+from pinnace.latency.run import Opener, bench, bundle_openers
 from pinnace.latency.suites.bundles import Export, bundle_of, problem_of
 from pinnace.latency.suites.suite import Suite
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import CheckFailed, PinnaceError
 from pinnace.models.runtimes.base import RuntimeOptions
 
-Opener = Callable[[Scenario], Subject]
-
-INTERRUPTED = Caveat("interrupted", "it was interrupted: some rows have no figures")
+INTERRUPTED = Caveat("interrupted", "the bench was interrupted, so some rows have no figures")
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Choice:
 
 
 def run(suite: Suite, choice: Choice, settings: BenchSettings, progress: Progress) -> LatencyReport:
-    """Export what is not there, and time it.
+    """Export the bundles that are missing, and time all of them.
 
     Args:
         suite: the networks.
@@ -67,12 +63,12 @@ def run(suite: Suite, choice: Choice, settings: BenchSettings, progress: Progres
         for place, row in enumerate(suite.rows, start=1):
             where = f"{place}/{len(suite.rows)} {row.name}"
 
-            def told(text: str, seconds: float = 0.0, where: str = where) -> None:
+            def report_step(text: str, seconds: float = 0.0, where: str = where) -> None:
                 progress(f"{where}: {text}", seconds)
 
             try:
                 with redirect_stdout(sys.stderr):
-                    bundle = bundle_of(row, suite, choice.variants, choice.folder, choice.export, told)
+                    bundle = bundle_of(row, suite, choice.variants, choice.folder, choice.export, report_step)
             except Exception as error:
                 failures.append(Failure(row.name, None, problem_of(error)))
                 reached += len(settings.scenarios)
@@ -82,7 +78,7 @@ def run(suite: Suite, choice: Choice, settings: BenchSettings, progress: Progres
                 failures += [Failure(row.name, scenario, problem) for problem in problems]
                 try:
                     if openers:
-                        made.append(bench(openers, _alone(settings, scenario), told))
+                        made.append(bench(openers, _alone(settings, scenario), report_step))
                 except Exception as error:
                     failures.append(Failure(row.name, scenario, problem_of(error)))
                 reached += 1
@@ -94,7 +90,7 @@ def run(suite: Suite, choice: Choice, settings: BenchSettings, progress: Progres
         raise CheckFailed(
             f"no row of the suite {suite.name} has figures", got=f"{failures[0].model}: {failures[0].message}"
         )
-    report = _together(made, suite, settings, failures)
+    report = _merged(made, suite, settings, failures)
     if reached < len(turns):
         report = replace(report, warnings=(*report.warnings, INTERRUPTED))
     return report
@@ -118,7 +114,7 @@ def _openers(bundle: Bundle, choice: Choice, settings: BenchSettings) -> tuple[l
     return openers, problems
 
 
-def _together(
+def _merged(
     made: Sequence[LatencyReport], suite: Suite, settings: BenchSettings, failures: Sequence[Failure]
 ) -> LatencyReport:
     """One report of many, in the order of the suite's rows within each scenario."""

@@ -53,7 +53,7 @@ class Suite:
         duration_s: seconds for each row and scenario.
         min_queries: fewest queries likewise.
         rounds: turns of the variants and runtimes of a row.
-        name: how it was asked for.
+        name: the name it was read by.
         folder: what relative paths of sources start from.
     """
 
@@ -83,7 +83,7 @@ def read(name: str) -> Suite:
     """Read a suite by name, or from a TOML file of the user's own.
 
     Raises:
-        UsageError: there is no such suite, or the file is not one.
+        UsageError: the suite is unknown, or the file is not a valid one.
     """
     own = name.endswith(".toml")
     path = Path(name) if own else FOLDER / f"{name}.toml"
@@ -103,7 +103,9 @@ def read(name: str) -> Suite:
         Source.parse(row.source)
         if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", row.name):
             raise UsageError(
-                f"{path}: a row's name is that of a folder", expected="letters, digits and -_.+", got=row.name
+                f"{path}: a row's name becomes the name of a folder",
+                expected="letters, digits and -_.+",
+                got=row.name,
             )
     if len({row.name for row in suite.rows}) < len(suite.rows):
         raise UsageError(f"{path}: two rows have the same name")

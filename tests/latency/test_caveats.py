@@ -56,9 +56,7 @@ def test_throttled() -> None:
     samples = timeline(throttle=[(), ("sw_thermal_slowdown",), ("sw_thermal_slowdown", "sw_power_cap"), ()])
     (caveat,) = caveats.of_timeline(INFO, samples)
     assert caveat.code == "throttled"
-    assert caveat.message == (
-        "the clocks were held down in 50% of the time (sw_thermal_slowdown, sw_power_cap)"
-    )
+    assert caveat.message == ("the clocks were throttled 50% of the time (sw_thermal_slowdown, sw_power_cap)")
 
 
 @pytest.mark.parametrize(
@@ -101,8 +99,11 @@ def test_a_row() -> None:
     (caveat,) = caveats.of_result(INFO, replace(steady, cv=0.0501))
     assert caveat.code == "variation"
     (caveat,) = caveats.of_result(INFO, replace(steady, threads=3))
-    assert (caveat.code, caveat.message) == ("threads", "3 threads share 2 CPUs: they wait for each other")
+    assert (caveat.code, caveat.message) == (
+        "threads",
+        "3 threads share 2 CPUs, so they wait for one another",
+    )
     (caveat,) = caveats.of_result(INFO, steady, "cuda")
     assert caveat.code == "provider"
-    assert caveat.message == "cuda was asked for, but CPUExecutionProvider on cpu ran the network"
+    assert caveat.message == "cuda was requested, but the network ran on cpu (CPUExecutionProvider)"
     assert caveats.of_result(INFO, replace(steady, device="remote"), "cuda") == ()

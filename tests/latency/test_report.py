@@ -32,15 +32,22 @@ def test_samples_can_be_left_out(whole: report.LatencyReport) -> None:
     assert short["samples"] == 200
 
 
+def test_a_report_of_an_earlier_version_is_read(whole: report.LatencyReport) -> None:
+    """Stages had two more fields, which were never set."""
+    data = whole.to_json().replace(b'"decode":', b'"to_device":null,"back":null,"decode":')
+    assert data != whole.to_json()
+    assert report.parse(data, "a.json") == whole
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
         (
             lambda data: data[: len(data) // 2],
-            "a.json is no latency report: it is not JSON, or it is cut off",
+            "a.json is not a latency report: it is not JSON, or it is cut off",
         ),
-        (lambda data: b"\xff\xfe", "a.json is no latency report: it is not JSON, or it is cut off"),
-        (lambda data: b"[1]", "a.json is no latency report: it has no schema_version"),
+        (lambda data: b"\xff\xfe", "a.json is not a latency report: it is not JSON, or it is cut off"),
+        (lambda data: b"[1]", "a.json is not a latency report: it has no schema_version"),
         (
             lambda data: data.replace(b'"schema_version":1', b'"schema_version":2'),
             "a.json was written by a newer pinnace\n  expected: schema_version 1 or lower\n  got: 2\n"

@@ -68,7 +68,7 @@ def test_a_lost_connection_is_taken_up_again(pinnace, bundle: Path, device, monk
     cut_when_waiting(monkeypatch, device)
     done = pinnace("bench", bundle, *BRIEF, "--device", device.url, "--device-python", device.python)
     assert done.status == 0, done.err
-    assert "was lost; the run goes on there; trying again" in done.err
+    assert "was lost; the bench goes on there; trying again" in done.err
     assert "onnx-fp32" in done.out
 
 
@@ -80,8 +80,8 @@ def test_a_second_call_fetches_what_the_first_had_to_leave(
     command = ("bench", bundle, *BRIEF, "--device", device.url, "--device-python", device.python)
     first = pinnace(*command)
     assert first.status == 2, first.err
-    assert "is lost and does not come back; the run goes on there" in first.err
-    assert "the same command, later, fetches its report" in first.err
+    assert "is lost and cannot be restored; the bench goes on there" in first.err
+    assert "run the same command later to fetch its report" in first.err
     second = pinnace(*command, "--json")
     assert second.status == 0, second.err
     assert [caveat["code"] for caveat in second.json["warnings"]].count("connection") == 1
@@ -109,7 +109,7 @@ def test_what_was_cut_off_there_is_said(pinnace, bundle: Path, device) -> None:
     assert "was cut off before it ended" in first.err
     second = pinnace(*command)
     assert second.status == 0
-    assert "its figures are lost, and it runs anew" in second.err
+    assert "its results are lost; running it again" in second.err
 
 
 def test_what_is_wrong_there_is_a_sentence(pinnace, bundle: Path, device) -> None:
@@ -122,7 +122,7 @@ def test_what_is_wrong_there_is_a_sentence(pinnace, bundle: Path, device) -> Non
     wrong = pinnace("bench", bundle, *BRIEF, "--provider", "cuda", *here, device.python)
     assert wrong.status == 2
     assert f"error: on {getpass.getuser()}@127.0.0.1: this onnxruntime has no CUDA" in wrong.err
-    assert "\n  help: there: pip install" in wrong.err
+    assert "\n  help: on the device: pip install" in wrong.err
     assert device.runs == []
 
 
@@ -157,6 +157,6 @@ def test_an_address_is_read(text: str, address: Address) -> None:
         "ssh://h:x",
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no device"):
+def test_what_is_not_an_address_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not the address of a device"):
         Address.parse(text)

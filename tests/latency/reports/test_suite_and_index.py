@@ -85,7 +85,7 @@ def test_an_index(
     done = pinnace("report", tmp_path, "-o", tmp_path / "index.html", "--json")
     assert done.status == 0, done.err
     assert len(done.json["reports"]) == 4
-    assert "cut.json is no latency report" in done.err
+    assert "cut.json is not a latency report" in done.err
     index = tmp_path / "index.html"
     pages = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.html")}
     assert pages == {"index.html", "index.report.html", "server.html", "orin #1.html", "a/classic.html"}

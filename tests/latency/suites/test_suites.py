@@ -90,7 +90,7 @@ def test_what_was_timed_before_an_interruption_is_kept(
         ("lost", "single-stream", "interrupted"),
         ("lost", "offline", "interrupted"),
     ]
-    assert "it was interrupted" in done.err
+    assert "the bench was interrupted" in done.err
 
     monkeypatch.setattr(
         run, "bench", lambda *_: interrupted((), replace(whole.settings, scenarios=("offline",)), None)
@@ -171,7 +171,7 @@ def test_every_published_figure_stands_beside_a_row() -> None:
         ("rows = []\ndescription = 'x'", "rows: tuple should have at least 1 item"),
         (TINY + "colour = 1", "rows.1.colour: unexpected keyword argument"),
         (TINY.replace('"lost"', '"tiny"'), "two rows have the same name"),
-        (TINY.replace('"lost"', '"../lost"'), "a row's name is that of a folder"),
+        (TINY.replace('"lost"', '"../lost"'), "a row's name becomes the name of a folder"),
         (TINY.replace('"file:lost.onnx"', '"abacus:x"'), "'abacus:x' is not a model source"),
         ("= 3", "is no TOML"),
     ],
