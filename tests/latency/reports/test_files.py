@@ -63,7 +63,7 @@ def test_the_ending_chooses(matrix: LatencyReport, tmp_path: Path, ending: str) 
 
 
 def test_no_such_ending_and_no_such_folder(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="has no ending that a report can have") as caught:
+    with pytest.raises(UsageError, match="does not have the suffix of a report") as caught:
         check_ending(tmp_path / "report.pdf")
     assert (caught.value.expected, caught.value.got) == (".html, .md, .csv, .json", ".pdf")
     with pytest.raises(UsageError, match="there is no folder"):
