@@ -196,7 +196,10 @@ def test_a_condition_that_holds_is_status_1(folder: Path, capsys: pytest.Capture
         (["before.json"], "error: compare needs at least two reports\n"),
         (["before.json", "missing.json"], "error: missing.json cannot be read: No such file or directory\n"),
         (["before.json", "page.json"], "error: page.json is not a latency report"),
-        (["before.json", "after.json", "--fail-if", "fast"], "error: --fail-if cannot be read as a condition\n"),
+        (
+            ["before.json", "after.json", "--fail-if", "fast"],
+            "error: --fail-if cannot be read as a condition\n",
+        ),
         (["before.json", "after.json", "--report", "x.pdf"], "error: --report writes a page of HTML\n"),
         (["before.json", "after.json", "--report", "no/x.html"], "error: no/x.html cannot be written"),
     ],
