@@ -22,6 +22,7 @@ from pathlib import Path
 from pinnace.latency.report import BenchSettings
 from pinnace.latency.run import bench, bundle_openers
 from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.progress import ignore
 from pinnace.models.runtimes.base import RuntimeOptions
 
 VARIANT = "onnx-fp32"
@@ -57,7 +58,7 @@ def by_bench(bundle: Bundle, runtime: str, threads: int, seconds: float) -> floa
     """The median of `pinnace bench`, in milliseconds."""
     settings = BenchSettings(str(bundle.folder), ("single-stream",), seconds, 1, 1, threads=threads, batch=1)
     openers = bundle_openers(bundle, VARIANT, runtime, RuntimeOptions(threads, "cpu"), settings)
-    return bench(openers, settings, lambda name, seconds: None).results[0].p50_ms
+    return bench(openers, settings, ignore).results[0].p50_ms
 
 
 def by_loop(bundle: Bundle, runtime: str, threads: int, seconds: float) -> float:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
 from pydantic import TypeAdapter
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 
 from pinnace.models.errors import PinnaceError
+from pinnace.models.progress import Event, Progress, ignore
 
 _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 
@@ -64,55 +65,55 @@ def only_data() -> Iterator[None]:
 
 
 @contextmanager
-def bars(show: bool | None) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a function that shows phases that run inside one another: name, steps done, steps in all.
+def bars(show: bool | None) -> Iterator[Progress]:
+    """Yield what shows activities that run inside one another, each as a bar that goes when it is done.
 
     Args:
         show: whether to show anything; None means on a terminal only.
     """
     console = err()
     if not (console.is_terminal if show is None else show):
-        yield lambda phase, done, total: None
+        yield ignore
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=console.is_terminal) as progress:
-        tasks: dict[str, Any] = {}
+    with Bars(*columns, console=console, transient=console.is_terminal) as progress:
+        tasks: dict[Event, TaskID] = {}
 
-        def show_phase(phase: str, done: int, total: int) -> None:
-            if done >= total:
-                if phase in tasks:
-                    progress.remove_task(tasks.pop(phase))
+        def show_event(event: Event) -> None:
+            activity = event.activity
+            if event.done >= event.total:
+                if activity in tasks:
+                    progress.remove_task(tasks.pop(activity))
                 return
-            if phase not in tasks:
-                tasks[phase] = progress.add_task(escape(phase), total=total)
-            progress.update(tasks[phase], completed=done, total=total)
+            if activity not in tasks:
+                tasks[activity] = progress.add_task(escape(str(activity)), total=event.total)
+            progress.update(tasks[activity], completed=event.done, total=event.total)
 
-        yield show_phase
+        yield show_event
 
 
 @contextmanager
-def steps(show: bool | None) -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows which step runs, with the time it has taken.
+def steps(show: bool | None) -> Iterator[Progress]:
+    """Yield what shows one activity after the other, with the time that each has taken.
 
     Args:
         show: whether to show anything; None means on a terminal only.
     """
     console = err()
     if not (console.is_terminal if show is None else show):
-        yield lambda text: None
+        yield ignore
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=console.is_terminal) as progress:
-        last: tuple[Any, str] | None = None
+    with Bars(*columns, console=console, transient=console.is_terminal) as progress:
+        last: tuple[TaskID, Event] | None = None
 
-        def step(text: str) -> None:
+        def show_event(event: Event) -> None:
             nonlocal last
-            kind = re.sub(r"\d+", "", text)
-            if last is not None and last[1] == kind:  # the same step has come further
-                progress.update(last[0], description=escape(text))
+            if last is not None and last[1] == event.activity:
+                progress.update(last[0], description=escape(str(event)))
                 return
             if last is not None:
                 progress.stop_task(last[0])
-            last = progress.add_task(escape(text), total=None), kind
+            last = progress.add_task(escape(str(event)), total=None), event.activity
 
-        yield step
+        yield show_event

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pinnace.models.errors import ImageError, UsageError
 from pinnace.models.image.decode import SUFFIXES, open_image
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.progress import Event, Progress, Stage, ignore
 
 # About 500 calibration images are customary; more change little and take long.
 MOST_IMAGES = 512
@@ -49,7 +50,7 @@ def find_images(folder: Path) -> list[Path]:
     return found
 
 
-def prepare_folder(folder: Path, preprocess: Preprocess, step: Callable[[str], None]) -> PreparedImages:
+def prepare_folder(folder: Path, preprocess: Preprocess, progress: Progress) -> PreparedImages:
     """Preprocess the images of a folder, at most 512 of them and 1 GiB, evenly chosen among all.
 
     Raises:
@@ -61,12 +62,10 @@ def prepare_folder(folder: Path, preprocess: Preprocess, step: Callable[[str], N
     most = max(1, min(MOST_IMAGES, _MOST_BYTES // size))
     if len(files) > most:
         files = [files[index * len(files) // most] for index in range(most)]
-    return prepare(files, preprocess, step)
+    return prepare(files, preprocess, progress)
 
 
-def prepare(
-    files: Sequence[Path], preprocess: Preprocess, step: Callable[[str], None] = lambda text: None
-) -> PreparedImages:
+def prepare(files: Sequence[Path], preprocess: Preprocess, progress: Progress = ignore) -> PreparedImages:
     """Preprocess images; those that cannot be read are passed over and named.
 
     Raises:
@@ -74,7 +73,7 @@ def prepare(
     """
     inputs, read, problems = [], [], []
     for number, path in enumerate(files, 1):
-        step(f"preparing image {number} of {len(files)}")
+        progress(Event(Stage.PREPARE_IMAGES, done=number, total=len(files)))
         try:
             inputs.append(preprocess.apply(open_image(path)))
             read.append(path)

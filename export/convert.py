@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pinnace.export.validation.validator import is_fixed
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import UsageError
+from pinnace.models.progress import Event, Progress, Stage
 from pinnace.models.variant_name import VariantName
 
 
@@ -23,7 +23,7 @@ def convert(
     exported: ExportedFiles,
     names: tuple[VariantName, ...],
     calibration: PreparedImages | None,
-    step: Callable[[str], None],
+    progress: Progress,
     *,
     method: str = DEFAULT_METHOD,
 ) -> ExportedFiles:
@@ -34,7 +34,7 @@ def convert(
         exported: what the loader and the formats wrote and learnt; its fp32 ONNX file is read.
         names: of the variants of the bundle; those that are no conversions are left alone.
         calibration: images to calibrate with.
-        step: called with a few words before each step.
+        progress: told before each step.
         method: how ranges are found from images.
 
     Returns:
@@ -60,11 +60,11 @@ def convert(
         images=None if calibration is None else calibration.inputs,
         method=method,
         fixed_batch=is_fixed(exported),
-        step=step,
+        progress=progress,
     )
     files, notes, tools = dict(exported.files), list(exported.notes), dict(exported.tools)
     for name, conversion in wanted.items():
-        step(f"writing {name}")
+        progress(Event(Stage.WRITE, str(name)))
         files[name] = f"{name}{format_of(name).suffix}"
         notes += conversion.convert(material, folder / files[name])
         tools |= {package: version(package) for package in conversion.packages if _known(package)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,6 +25,7 @@ from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import UsageError
 from pinnace.models.files import new_folder, sha256
 from pinnace.models.labels import plain, read_labels
+from pinnace.models.progress import Progress, ignore
 from pinnace.models.runtimes import all_runtimes
 
 LABELS = "labels.txt"
@@ -67,7 +67,7 @@ def export_bundle(
     *,
     labels: Path | None = None,
     evidence: Evidence | None = None,
-    step: Callable[[str], None] = lambda text: None,
+    progress: Progress = ignore,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Bundle:
     """Load a model, write its variants, prove each of them, and move the bundle into place.
@@ -78,7 +78,7 @@ def export_bundle(
         out: the bundle's folder; a bundle that stands there is replaced at the end.
         labels: a file of class names, instead of the source's own labels; see `read_labels`.
         evidence: images to calibrate and to prove with.
-        step: called with a few words before each step.
+        progress: told before each step.
         timeout: seconds for loading and writing.
 
     Raises:
@@ -96,24 +96,26 @@ def export_bundle(
         written = tuple(name for name in request.variants if conversion_of(name) is None)
         try:
             exported = run_worker(
-                replace(request, variants=written), folder, log, script.follow(step), timeout=timeout
+                replace(request, variants=written), folder, log, script.follow(progress), timeout=timeout
             )
         finally:
             if log.is_file() and log.stat().st_size == 0:
                 log.unlink()
-        step, script.signature = script.follow(step), exported.signature
+        progress, script.signature = script.follow(progress), exported.signature
         names = _labels(exported, own_labels.names if own_labels else None)
         if names is not None:
             (folder / LABELS).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-        calibration, given = _prepared(exported, evidence, step)
-        exported = convert(folder, exported, request.variants, calibration, step, method=evidence.method)
-        seen = reference_photographs(folder, exported, given or calibration, step)
-        validator = Validator(folder, exported, target.tolerance, seen, step)
+        calibration, given = _prepared(exported, evidence, progress)
+        exported = convert(folder, exported, request.variants, calibration, progress, method=evidence.method)
+        seen = reference_photographs(folder, exported, given or calibration, progress)
+        validator = Validator(folder, exported, target.tolerance, seen, progress)
         chosen = [name for name in request.variants if name in exported.files]
         variants = tuple(validator.validate(name, exported.files[name]) for name in chosen)
         told = list(own_labels.notes) if own_labels else []
         if evidence.max_drop is not None and evidence.images is not None:
-            check_accuracy(folder, exported, names or (), chosen, evidence.images, evidence.max_drop, step)
+            check_accuracy(
+                folder, exported, names or (), chosen, evidence.images, evidence.max_drop, progress
+            )
             told += filter(None, [order_note(evidence.images, names or ())])
         proved_by = sorted({v.parity.runtime for v in variants if v.parity} - {"torchscript", "pt2"})
         unread = [problem for images in (calibration, given) if images for problem in images.problems]
@@ -145,7 +147,7 @@ def export_bundle(
 
 
 def _prepared(
-    exported: ExportedFiles, evidence: Evidence, step: Callable[[str], None]
+    exported: ExportedFiles, evidence: Evidence, progress: Progress
 ) -> tuple[PreparedImages | None, PreparedImages | None]:
     """The images to calibrate with and the ones to prove with, as the model wants to eat them."""
     prepared: list[PreparedImages | None] = []
@@ -155,7 +157,7 @@ def _prepared(
         elif exported.preprocess is None:
             raise UsageError(f"{option}: the model takes no image")
         else:
-            prepared.append(prepare_folder(folder, exported.preprocess, step))
+            prepared.append(prepare_folder(folder, exported.preprocess, progress))
     return prepared[0], prepared[1]
 
 

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from pinnace.export.preprocessing import Changes
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.progress import Event
 from pinnace.models.variant_name import VariantName
 
 
@@ -79,3 +80,4 @@ REFERENCE = VariantName("onnx", "fp32")
 
 REQUEST = TypeAdapter(ExportRequest)
 FILES = TypeAdapter(ExportedFiles)
+EVENT = TypeAdapter(Event)

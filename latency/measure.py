@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from pinnace.latency.load_generators import LoadGenerator
@@ -13,6 +13,7 @@ from pinnace.latency.scenarios import MLPERF_OFFLINE_SAMPLES, MULTI_STREAM, OFFL
 from pinnace.latency.statistics import PERCENTILES, bound, deviation, mean, percentile
 from pinnace.latency.subjects.base import Subject
 from pinnace.latency.system_under_test import SystemUnderTest
+from pinnace.models.progress import Event, Progress, Stage
 
 WINDOW_S = 0.25
 WINDOW_CALLS = 5
@@ -25,8 +26,6 @@ _BISECTIONS = 5
 # At a low rate, --min-queries would take minutes, so a rate ends after so many durations or so few queries.
 _MOST_DURATIONS = 4
 _FEWEST_QUERIES = 10
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass
@@ -80,14 +79,17 @@ def measure_interleaved(
     began = time.perf_counter()
     for turn in range(settings.rounds):
         for row in rows:
-            name = f"{scenario.name}: {row.subject.info.variant} {row.subject.info.runtime}".strip()
-            progress(name, settings.duration_s / settings.rounds)
+            progress(_event(row.subject, settings.duration_s / settings.rounds, scenario.name))
             plan = _plan(scenario, row, settings, turn)
             samples, system = _run(load, plan, row.subject, scenario)
             offset = time.perf_counter() - began
             _add(row, scenario, samples, system, offset)
     results = [_result(load, scenario, row) for row in rows]
     return _with_ratios(results)
+
+
+def _event(subject: Subject, seconds: float, detail: str) -> Event:
+    return Event(Stage.MEASURE, subject.info.variant, subject.info.runtime, total=seconds, detail=detail)
 
 
 def _call_size(scenario: Scenario, subject: Subject) -> int:
@@ -223,8 +225,7 @@ def measure_highest_rate(
     tried: list[tuple[RatePoint, Result]] = []
 
     def is_within_bound(rate: float) -> bool:
-        name = f"server: {subject.info.variant} {subject.info.runtime} at {rate:.4g}/s"
-        progress(name, settings.duration_s)
+        progress(_event(subject, settings.duration_s, f"server at {rate:.4g}/s"))
         tried.append(_at_rate(load, Measurement(subject, warm), settings, rate))
         return tried[-1][0].valid
 

@@ -13,7 +13,7 @@ from pinnace.latency.device.describe import describe
 from pinnace.latency.device.monitor import DeviceMonitor
 from pinnace.latency.device.nvidia import open_nvml
 from pinnace.latency.load_generators import load_generator
-from pinnace.latency.measure import Progress, measure_highest_rate, measure_interleaved
+from pinnace.latency.measure import measure_highest_rate, measure_interleaved
 from pinnace.latency.report import SCHEMA_VERSION, BenchSettings, Caveat, LatencyReport, Result, State
 from pinnace.latency.scenarios import MULTI_STREAM, OFFLINE, SERVER, Scenario, parse
 from pinnace.latency.subjects.base import Subject
@@ -24,6 +24,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Variant
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
+from pinnace.models.progress import Progress
 from pinnace.models.runtimes import all_runtimes, readers_for
 from pinnace.models.runtimes.base import RuntimeOptions
 
@@ -40,7 +41,7 @@ def bench(openers: Sequence[Opener], settings: BenchSettings, progress: Progress
     Args:
         openers: each opens one subject for a scenario; the first one that opens is the baseline.
         settings: what was asked for.
-        progress: called with a name, and the seconds that it will take, before each turn.
+        progress: told before each turn, with the seconds that it will take.
 
     Raises:
         PinnaceError: none of the subjects can be opened (the error of the first), or one fails under load.

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pinnace.latency.suites.bundles import Step
 from pinnace.latency.suites.suite import Suite, SuiteRow
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import MissingDependency
 from pinnace.models.photographs import photographs
+from pinnace.models.progress import Progress
 from pinnace.models.variant_name import VariantName
 
 
-def export_row(row: SuiteRow, suite: Suite, variants: Sequence[str], path: Path, step: Step) -> Bundle:
+def export_row(
+    row: SuiteRow, suite: Suite, variants: Sequence[str], path: Path, progress: Progress
+) -> Bundle:
     """Export a row's network, as `pinnace export` does.
 
     Raises:
@@ -47,4 +49,4 @@ def export_row(row: SuiteRow, suite: Suite, variants: Sequence[str], path: Path,
         if any("int8" in name.precision for name in chosen)
         else None
     )
-    return export_bundle(request, target, path, evidence=evidence, step=step)
+    return export_bundle(request, target, path, evidence=evidence, progress=progress)

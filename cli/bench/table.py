@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from pinnace.cli.console import err, out, plain
-from pinnace.latency.measure import Progress
 from pinnace.latency.report import BenchSettings, LatencyReport
+from pinnace.models.progress import Event, Progress, Stage, ignore
 
 _BAR = 20
 
@@ -83,7 +83,7 @@ def turns(show: bool | None, rows: int, settings: BenchSettings) -> Iterator[Pro
     """
     stream = sys.stderr
     if not (stream.isatty() if show is None else show):
-        yield lambda name, seconds: None
+        yield ignore
         return
     closed = [name for name in settings.scenarios if name != "server"]
     total = rows * settings.duration_s * (len(closed) + 7 * (len(settings.scenarios) - len(closed)))
@@ -102,9 +102,10 @@ def turns(show: bool | None, rows: int, settings: BenchSettings) -> Iterator[Pro
     thread = threading.Thread(target=line, daemon=True)
     thread.start()
 
-    def turn(name: str, seconds: float) -> None:
+    def turn(event: Event) -> None:
         current.done += current.seconds
-        current.name, current.seconds, current.since = name, seconds, time.perf_counter()
+        current.name, current.since = str(event), time.perf_counter()
+        current.seconds = event.total if event.stage is Stage.MEASURE else 0.0
 
     try:
         yield turn

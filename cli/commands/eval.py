@@ -48,7 +48,7 @@ def eval(
             variants=variant or (),
             runtimes=runtime or (),
             options=RuntimeOptions() if threads is None else RuntimeOptions(threads=threads),
-            progress=lambda done, total: show("images", done, total),
+            progress=show,
         )
     for problem in problems:
         err().print(escape(problem), soft_wrap=True)

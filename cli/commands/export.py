@@ -126,7 +126,7 @@ def export(options: ExportOptions, progress: ProgressOption = None, json: Json =
     )
     request = _request(options, target, selection)
     try:
-        with only_data(), steps(progress) as step:
+        with only_data(), steps(progress) as show:
             bundle = export_bundle(
                 request,
                 target,
@@ -135,7 +135,7 @@ def export(options: ExportOptions, progress: ProgressOption = None, json: Json =
                 evidence=Evidence(
                     options.calibrate, options.calibration_method, options.images, options.max_drop
                 ),
-                step=step,
+                progress=show,
                 timeout=options.load_timeout,
             )
     except PinnaceError:

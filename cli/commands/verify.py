@@ -32,8 +32,8 @@ def verify(
     from pinnace.models.bundle.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    with only_data(), steps(progress) as step:
-        verdicts = verify_bundle(opened, variant=variant, runtime=runtime, step=step)
+    with only_data(), steps(progress) as show:
+        verdicts = verify_bundle(opened, variant=variant, runtime=runtime, progress=show)
     good = passed(verdicts)
     if json:
         rows = [

@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from pinnace.export import model_card
-from pinnace.export.engines.engine import Progress, build_engine
+from pinnace.export.engines.engine import build_engine
 from pinnace.export.validation import parity, photographs
 from pinnace.models.bundle import manifest
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Parity, Variant
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, UsageError
 from pinnace.models.files import sha256, write_atomic
+from pinnace.models.progress import Progress, ignore
 from pinnace.models.runtimes import all_runtimes, cuda
 from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.models.runtimes.tensorrt import TensorRt
@@ -96,7 +97,7 @@ def build_variant(
     source: Variant,
     builder: type[TensorRt],
     *,
-    progress: Progress = lambda phase, done, total: None,
+    progress: Progress = ignore,
 ) -> Variant:
     """Build an engine, compare it with the golden outputs where a GPU can run it, and add it to the bundle.
 

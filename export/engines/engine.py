@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.errors import CheckFailed
 from pinnace.models.files import write_atomic
+from pinnace.models.progress import Event, Progress, Stage, ignore
 from pinnace.models.runtimes.tensorrt import TensorRt, logger
-
-# Called with the name of a phase, the steps done in it, and the steps it has.
-Progress = Callable[[str, int, int], None]
 
 # Engines are tuned for this batch and run with any in their range.
 OPTIMAL_BATCH = 1
@@ -32,7 +29,7 @@ def build_engine(
     *,
     cache: Path,
     log: Path,
-    progress: Progress = lambda phase, done, total: None,
+    progress: Progress = ignore,
 ) -> bytes:
     """Build an engine for the GPU of this machine; for TensorRT RTX, for any if there is none.
 
@@ -43,7 +40,7 @@ def build_engine(
         batch: smallest and largest batch.
         cache: file with the measurements of earlier builds; read where it is there, and written.
         log: file for the builder's warnings and errors; removed where there are none.
-        progress: called from TensorRT's threads.
+        progress: told of TensorRT's phases, which run inside one another, from its threads.
 
     Returns:
         The serialised engine.
@@ -169,7 +166,7 @@ def _monitor(trt: Any, progress: Progress) -> Any:
 
         def _report(self, phase: str, done: int) -> None:
             try:
-                progress(phase, done, self._steps.get(phase, 0))
+                progress(Event(Stage.BUILD, done=done, total=self._steps.get(phase, 0), detail=phase))
             except BaseException as error:  # it must not cross TensorRT's own code
                 self.failure = self.failure or error
 

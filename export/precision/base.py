@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from pinnace.models.progress import Progress, ignore
 
 Floats = npt.NDArray[np.float32]
 
@@ -27,7 +29,7 @@ class ConversionInput:
         images: preprocessed calibration images, float32, first dimension the image, or None.
         method: how ranges are found from images; a key of `METHODS`.
         fixed_batch: the model takes one sample at a time.
-        step: called with a few words before each step.
+        progress: told before each step.
     """
 
     path: Path
@@ -36,7 +38,7 @@ class ConversionInput:
     images: Floats | None = None
     method: str = DEFAULT_METHOD
     fixed_batch: bool = False
-    step: Callable[[str], None] = field(default=lambda text: None)
+    progress: Progress = ignore
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pinnace.export.precision.base import METHODS, Floats
+from pinnace.models.progress import Event, Progress, Stage
 
 # The share of values that the percentile method keeps in range; ONNX Runtime's own default.
 PERCENTILE = 99.999
@@ -28,7 +28,7 @@ class _Reader:
         return next(self._feeds, None)
 
 
-def ranges(path: Path, name: str, images: Floats, method: str, step: Callable[[str], None]) -> Any:
+def ranges(path: Path, name: str, images: Floats, method: str, progress: Progress) -> Any:
     """Run a model on every image and give the range of every tensor.
 
     Args:
@@ -36,7 +36,7 @@ def ranges(path: Path, name: str, images: Floats, method: str, step: Callable[[s
         name: of its input.
         images: preprocessed images.
         method: a key of `METHODS`.
-        step: called with a few words after each handful of images.
+        progress: told before each handful of images.
 
     Returns:
         ONNX Runtime's `TensorsData`.
@@ -55,9 +55,9 @@ def ranges(path: Path, name: str, images: Floats, method: str, step: Callable[[s
                 extra_options=options,
             )
             for first in range(0, len(images), _IMAGES_AT_ONCE):
-                step(f"calibrating with image {first + 1} of {len(images)}")
+                progress(Event(Stage.CALIBRATE, done=first + 1, total=len(images)))
                 calibrator.collect_data(_Reader(name, images[first : first + _IMAGES_AT_ONCE]))
-            step(f"finding ranges ({method})")
+            progress(Event(Stage.FIND_RANGES, detail=method))
             found = calibrator.compute_data()
         del calibrator
     return found

@@ -9,6 +9,7 @@ import numpy as np
 
 from pinnace.export.precision import graphs
 from pinnace.export.precision.base import Conversion, ConversionInput
+from pinnace.models.progress import Event, Stage
 
 if TYPE_CHECKING:
     import onnx
@@ -35,7 +36,7 @@ def convert(material: ConversionInput, path: Path) -> tuple[str, ...]:
 
     model = onnx.load(str(material.path))
     graphs.name_nodes(model)
-    material.step("measuring what float16 can hold")
+    material.progress(Event(Stage.MEASURE_FLOAT16))
     kept = overflowing(model, material)
     converted = _convert(model, kept)
     _merge_casts(converted)

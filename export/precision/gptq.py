@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pinnace.export.precision import graphs
 from pinnace.export.precision.base import ConversionInput
+from pinnace.models.progress import Event, Stage
 
 if TYPE_CHECKING:
     import onnx
@@ -135,7 +136,7 @@ def round_weights(base: onnx.ModelProto, quantised: onnx.ModelProto, material: C
                 layer.see(values[layer.tensor], rng)
     found: Rounded = {}
     for number, (name, layer) in enumerate(layers.items(), 1):
-        material.step(f"rounding the weights of layer {number} of {len(layers)}")
+        material.progress(Event(Stage.ROUND_WEIGHTS, done=number, total=len(layers)))
         steps = layer.rounded()
         shape = stored[name].shape
         filters = steps.reshape(-1, steps.shape[2])

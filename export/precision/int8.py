@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pinnace.export.precision import calibration, gptq, graphs, sensitivity
 from pinnace.export.precision.base import Conversion, ConversionInput
 from pinnace.models.errors import CheckFailed
+from pinnace.models.progress import Event, Stage
 
 if TYPE_CHECKING:
     import onnx
@@ -42,9 +43,11 @@ def convert(material: ConversionInput, path: Path, *, symmetric: bool) -> tuple[
 
     with tempfile.TemporaryDirectory(prefix="pinnace-int8-") as folder:
         prepared = Path(folder, "prepared.onnx")
-        material.step("preparing the graph for int8")
+        material.progress(Event(Stage.PREPARE_GRAPH))
         _prepare(material.path, prepared)
-        found = calibration.ranges(prepared, material.input, material.images, material.method, material.step)
+        found = calibration.ranges(
+            prepared, material.input, material.images, material.method, material.progress
+        )
         base = onnx.load(str(prepared))
     base = onnx.shape_inference.infer_shapes(base)
     graphs.name_nodes(base)

@@ -10,6 +10,7 @@ import numpy as np
 
 from pinnace.export.precision import graphs
 from pinnace.export.precision.base import ConversionInput, Floats
+from pinnace.models.progress import Event, Stage
 
 if TYPE_CHECKING:
     import onnx
@@ -58,7 +59,7 @@ def nodes_to_leave_out(base: onnx.ModelProto, quantise: Quantise, material: Conv
 
     def error_without(names: tuple[str, ...]) -> float:
         if names not in tried:
-            material.step(f"finding what to leave out of int8, try {len(tried) + 1} of at most {MOST_RUNS}")
+            material.progress(Event(Stage.FIND_SENSITIVE, done=len(tried) + 1, total=MOST_RUNS))
             tried[names] = relative_error(reference, _answers(quantise(names), material.input, images))
         return tried[names]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from pinnace.models.bundle.signature import Signature
 from pinnace.models.cpus import saturates
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError
 from pinnace.models.files import write_atomic
+from pinnace.models.progress import Event, Progress, Stage
 from pinnace.models.source import Source
 from pinnace.models.variant_name import VariantName
 
@@ -128,20 +128,20 @@ class Script:
     path: Path
     request: ExportRequest
     signature: Signature | None = None
-    _stage: tuple[str, str, str] = field(default=("load", "", ""))
+    _step: Event = field(default=Event(Stage.LOAD))
 
     @property
     def data(self) -> Path:
         """The folder with the files that the script needs."""
         return self.path.with_suffix("")
 
-    def follow(self, step: Callable[[str], None]) -> Callable[[str], None]:
-        """The same function, which also remembers which step runs."""
+    def follow(self, progress: Progress) -> Progress:
+        """The same progress, of which the step that runs is also remembered."""
 
-        def followed(text: str) -> None:
-            if found := re.match(r"(writing|comparing) (\S+)(?: in (\S+))?", text):
-                self._stage = ("write" if found[1] == "writing" else "compare", found[2], found[3] or "")
-            step(text)
+        def followed(event: Event) -> None:
+            if event.stage in (Stage.WRITE, Stage.COMPARE):
+                self._step = event
+            progress(event)
 
         return followed
 
@@ -169,15 +169,15 @@ class Script:
             shutil.rmtree(self.data, ignore_errors=True)
 
     def _write(self, folder: Path, error: PinnaceError) -> None:
-        stage, variant, runtime = self._stage
+        stage, variant, runtime = self._step.stage, self._step.variant, self._step.runtime
         name = VariantName.parse(variant) if variant else VariantName("", "")
         format, kind = name.format, name.precision
         converted = format == "onnx" and kind != "fp32"
         message = str(error).replace("\\", "/").replace('"""', "'''")
         parts = [f'{_FIRST_LINE}\n\n{message}\n"""\n\nfrom pathlib import Path\n\nimport numpy\n']
-        if stage == "compare" or (stage == "write" and converted):
+        if stage is Stage.COMPARE or (stage is Stage.WRITE and converted):
             parts.append(f"DATA = Path(__file__).parent / {self.data.name!r}\n")
-        if stage == "compare":
+        if stage is Stage.COMPARE:
             assert self.signature is not None
             file = min(folder.glob(f"{variant}.*"))
             samples = folder / FAILING if (folder / FAILING).is_file() else folder / golden.FILE
@@ -205,7 +205,7 @@ class Script:
             parts.append(_FP16 if kind == "fp16" else _INT8.format(variant=variant, options=options))
         else:
             parts.append(self._load())
-            if stage == "write":
+            if stage is Stage.WRITE:
                 writer = _WRITERS["aoti" if kind == "aoti" else format]
                 parts.append(writer.format(opset=self.request.opset))
         write_atomic(self.path, "\n".join(parts).encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -21,6 +21,7 @@ from pinnace.models.errors import BundleError, CheckFailed, ImageError, MissingD
 from pinnace.models.image.decode import open_image
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.predictions import DEFAULT_TOP_K
+from pinnace.models.progress import Event, Progress, Stage, ignore
 from pinnace.models.runtimes import open_variant, readers_for, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 from pinnace.models.variant_name import VariantName
@@ -28,7 +29,6 @@ from pinnace.models.variant_name import VariantName
 # Two-sided 95 % of the normal distribution.
 _Z = 1.959963984540054
 
-Progress = Callable[[int, int], None]
 Key = TypeVar("Key")
 
 
@@ -109,7 +109,7 @@ def evaluate(
     runtimes: Mapping[Key, Runtime],
     images: Sequence[LabelledImage],
     preprocess: Preprocess,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = ignore,
 ) -> Evaluation[Key]:
     """Run every image in every runtime. Each image is decoded once; those that cannot be are passed over.
 
@@ -117,7 +117,7 @@ def evaluate(
         runtimes: open runtimes of a classifier with one input, by a name of the caller's.
         images: the images and their classes.
         preprocess: makes the input of an image.
-        progress: called with how many images are done and how many there are.
+        progress: told how many images are done.
 
     Raises:
         UsageError: none of the images can be read.
@@ -139,7 +139,7 @@ def evaluate(
                 answers = photographs.run(runtime, {runtime.signature.inputs[0].name: batch})
                 counts[name].add(answers[runtime.signature.outputs[0].name], targets)
         done += len(chunk)
-        progress(done, len(images))
+        progress(Event(Stage.EVALUATE, done=done, total=len(images)))
     if len(problems) == len(images):
         raise UsageError("none of the images can be read", got=problems[0] if problems else "no images")
     return Evaluation({name: count.accuracy() for name, count in counts.items()}, tuple(problems))
@@ -161,7 +161,7 @@ def evaluate_bundle(
     variants: Sequence[str] = (),
     runtimes: Sequence[str] = (),
     options: RuntimeOptions | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = ignore,
 ) -> tuple[list[VariantAccuracy], tuple[str, ...]]:
     """Count right answers of every variant in every runtime that works here.
 
@@ -171,7 +171,7 @@ def evaluate_bundle(
         variants: only these.
         runtimes: only these; one that has to be asked for by name takes part only here.
         options: threads and device.
-        progress: called with how many images are done and how many there are.
+        progress: told how many images are done.
 
     Returns:
         The rows, and sentences on the order of the folders and on what was passed over.
@@ -223,7 +223,7 @@ def check_accuracy(
     names: Sequence[VariantName],
     images: Path,
     most: float,
-    step: Callable[[str], None],
+    progress: Progress,
 ) -> None:
     """Refuse a variant of an export whose top-1 on labelled images lies too far below that of fp32.
 
@@ -234,7 +234,7 @@ def check_accuracy(
         names: of the variants.
         images: a tree of images, one folder for each class.
         most: how many points (hundredths) a variant may lose.
-        step: called with a few words before each step.
+        progress: told before each step.
 
     Raises:
         UsageError: the model is no image classifier, or the tree does not fit it.
@@ -259,13 +259,13 @@ def check_accuracy(
             runtimes,
             found,
             exported.preprocess,
-            lambda done, total: step(f"counting right answers, image {done} of {total}"),
+            progress,
         )
         for variant, accuracy in result.accuracies.items():
             try:
                 check_drop(variant, accuracy, result.accuracies["fp32"], most)
             except CheckFailed:
-                step(f"comparing {variant} in {runtimes[variant].name} with fp32 on labelled images")
+                progress(Event(Stage.COMPARE, variant, runtimes[variant].name))
                 _keep_lost(folder, fp32, runtimes[variant], found, exported.preprocess)
                 raise
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pinnace.models.bundle import golden
 from pinnace.models.bundle.manifest import Golden, Parity, Photograph, Proof, Tolerance, Variant
 from pinnace.models.errors import CheckFailed, MissingDependency
 from pinnace.models.files import sha256
+from pinnace.models.progress import Event, Progress, Stage
 from pinnace.models.runtimes import runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 from pinnace.models.variant_name import VariantName
@@ -35,14 +35,14 @@ class Validator:
         exported: what the loader and the formats wrote and learnt.
         tolerance: by precision.
         photographs: the golden ones and the user's, with what fp32 answers; None for a model of no images.
-        step: called with a few words before each step.
+        progress: told before each step.
     """
 
     folder: Path
     exported: ExportedFiles
     tolerance: dict[str, Tolerance]
     photographs: Photographs | None
-    step: Callable[[str], None]
+    progress: Progress
 
     def validate(self, name: VariantName, file: str) -> Variant:
         """Run a variant in every runtime of this machine that reads it and need not be asked for by name.
@@ -72,7 +72,7 @@ class Validator:
         for runtime_class in runtimes_for(name.format):
             if runtime_class.opt_in or runtime_class.unavailable_reason() is not None:
                 continue
-            self.step(f"comparing {name} in {runtime_class.name} with the eager model")
+            self.progress(Event(Stage.COMPARE, str(name), runtime_class.name))
             with runtime_class(path, self.exported.signature, options(name)) as runtime:
                 measured = self._golden(name, variant, runtime)
                 if variant.parity is None:
@@ -127,7 +127,7 @@ class Validator:
     def _why(self, name: VariantName) -> str | None:
         """The first node where a converted graph parts from the fp32 one, or what tracing warned of."""
         if conversion_of(name) is not None:
-            self.step(f"looking for the node where {name} parts from {REFERENCE}")
+            self.progress(Event(Stage.FIND_DIVERGENCE, str(name)))
             feeds, _ = golden.read(self.folder / FAILING)
             found = divergence.first_divergence(
                 self.folder / self.exported.files[REFERENCE],
@@ -176,7 +176,7 @@ def stored_golden(exported: ExportedFiles) -> Golden:
 
 
 def reference_photographs(
-    folder: Path, exported: ExportedFiles, given: PreparedImages | None, step: Callable[[str], None]
+    folder: Path, exported: ExportedFiles, given: PreparedImages | None, progress: Progress
 ) -> Photographs | None:
     """The golden photographs with the eager model's answers, and the user's with those of the fp32 file.
 
@@ -190,7 +190,7 @@ def reference_photographs(
     ours = Photographs(pick(inputs, samples), pick(outputs, samples))
     if given is None:
         return ours
-    step(f"running fp32 on {len(given.inputs)} photographs")
+    progress(Event(Stage.RUN_REFERENCE, total=len(given.inputs)))
     feeds: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {next(iter(inputs)): given.inputs}
     with open_reference(folder, exported) as runtime:
         answers = photographs.run(runtime, feeds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Parity, Variant
 from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError
 from pinnace.models.image.decode import open_image
+from pinnace.models.progress import Event, Progress, Stage, ignore
 from pinnace.models.runtimes import open_variant, readers_for
 from pinnace.models.runtimes.base import RuntimeOptions
 
@@ -40,7 +41,7 @@ def verify_bundle(
     *,
     variant: str | None = None,
     runtime: str | None = None,
-    step: Callable[[str], None] = lambda text: None,
+    progress: Progress = ignore,
 ) -> list[Verdict]:
     """Compare every variant with the eager outputs that the bundle carries, in every runtime that works here.
 
@@ -50,19 +51,21 @@ def verify_bundle(
         bundle: the bundle.
         variant: only this one.
         runtime: only this one.
-        step: called with a few words before each step.
+        progress: told before each step.
 
     Raises:
         CheckFailed: labels, golden data or the preprocessing of this machine are not what was exported.
         BundleError: a file is missing.
         UsageError: there is no such variant, or no runtime of that name reads any of them.
     """
-    step("checking hashes and preprocessing")
+    progress(Event(Stage.CHECK_FILES))
     for file in bundle.manifest.files:
         bundle.check_file(file)
     check_preprocessing(bundle)
     variants = bundle.manifest.variants if variant is None else (bundle.variant(variant),)
-    verdicts = [verdict for chosen in variants for verdict in _verify_variant(bundle, chosen, runtime, step)]
+    verdicts = [
+        verdict for chosen in variants for verdict in _verify_variant(bundle, chosen, runtime, progress)
+    ]
     if not verdicts:
         raise UsageError(f"no variant of {bundle.folder} can be run by runtime {runtime}")
     return verdicts
@@ -98,7 +101,7 @@ def passed(verdicts: list[Verdict]) -> bool:
 
 
 def _verify_variant(
-    bundle: Bundle, variant: Variant, runtime: str | None, step: Callable[[str], None]
+    bundle: Bundle, variant: Variant, runtime: str | None, progress: Progress
 ) -> Iterator[Verdict]:
     try:
         bundle.check_file(variant.file)
@@ -117,7 +120,7 @@ def _verify_variant(
         except BundleError as error:
             yield Verdict(variant, reader.name, None, None, str(error))
             continue
-        step(f"running {variant.name} in {reader.name}")
+        progress(Event(Stage.COMPARE, variant.name, reader.name))
         try:
             with open_variant(bundle, variant, reader.name, RuntimeOptions()) as opened:
                 classes = bundle.manifest.labels is not None

@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 from pinnace.export.formats import format_of
 from pinnace.export.formats.base import Graph
 from pinnace.export.formats.onnx.file import require_room
-from pinnace.export.request import FILES, REFERENCE, REQUEST, ExportedFiles, ExportRequest
+from pinnace.export.request import EVENT, FILES, REFERENCE, REQUEST, ExportedFiles, ExportRequest
 from pinnace.export.worker import eager_model
 from pinnace.export.worker.inspect_model import InspectedModel, ModelInspection, inspect_model
 from pinnace.export.worker.onnx_source import OnnxSource
@@ -32,24 +31,23 @@ from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest, OnnxFile
 from pinnace.models.loaders.foreign import parse_arguments
 from pinnace.models.photographs import photographs
+from pinnace.models.progress import Event, Progress, Stage
 from pinnace.models.source import Source
 from pinnace.models.variant_name import VariantName
 
-Step = Callable[[str], None]
 
-
-def export_files(request: ExportRequest, folder: Path, step: Step) -> ExportedFiles:
+def export_files(request: ExportRequest, folder: Path, progress: Progress) -> ExportedFiles:
     """Load the model and write its variants and golden data into `folder`.
 
     Args:
         request: what to export.
         folder: an existing folder.
-        step: called with a few words before each step.
+        progress: told before each step.
 
     Raises:
         PinnaceError: whatever the loader, the formats or the model's own answers give reason for.
     """
-    step(f"loading {request.source}")
+    progress(Event(Stage.LOAD))
     loaded = load(
         LoadRequest(
             Source.parse(request.source),
@@ -61,17 +59,19 @@ def export_files(request: ExportRequest, folder: Path, step: Step) -> ExportedFi
         )
     )
     if isinstance(loaded, OnnxFile):
-        return _export_onnx(OnnxSource(loaded.path, folder), request, folder, step)
-    return _export_module(loaded, request, folder, step)
+        return _export_onnx(OnnxSource(loaded.path, folder), request, folder, progress)
+    return _export_module(loaded, request, folder, progress)
 
 
-def _export_module(loaded: LoadedModel, request: ExportRequest, folder: Path, step: Step) -> ExportedFiles:
+def _export_module(
+    loaded: LoadedModel, request: ExportRequest, folder: Path, progress: Progress
+) -> ExportedFiles:
     import torch
 
     if any(name.format == "onnx" for name in request.variants):
         # Known now, and not only after the many minutes that such a network takes.
         require_room(sum(tensor.nbytes for tensor in loaded.module.state_dict().values()))
-    step("running the eager model on the golden inputs")
+    progress(Event(Stage.RUN_MODEL))
     run = eager_model.model_function(
         loaded.module,
         hint="check --input" if request.inputs else "give it another --input-size or --preprocess",
@@ -89,7 +89,7 @@ def _export_module(loaded: LoadedModel, request: ExportRequest, folder: Path, st
     files: dict[VariantName, str] = {}
     warned: dict[VariantName, tuple[str, ...]] = {}
     for name in request.variants:
-        step(f"writing {name}")
+        progress(Event(Stage.WRITE, str(name)))
         format = format_of(name)
         files[name] = f"{name}{format.suffix}"
         with warnings.catch_warnings(record=True) as caught:
@@ -108,8 +108,10 @@ def _example(inspection: ModelInspection) -> Arrays:
     return {name: array[np.arange(count) % len(array)] for name, array in inspection.inputs.items()}
 
 
-def _export_onnx(source: OnnxSource, request: ExportRequest, folder: Path, step: Step) -> ExportedFiles:
-    step("running the ONNX file on the golden inputs")
+def _export_onnx(
+    source: OnnxSource, request: ExportRequest, folder: Path, progress: Progress
+) -> ExportedFiles:
+    progress(Event(Stage.RUN_MODEL))
     if REFERENCE not in request.variants:
         raise UsageError(
             f"{request.source} is ONNX already, and becomes nothing else", expected=f"the variant {REFERENCE}"
@@ -117,7 +119,7 @@ def _export_onnx(source: OnnxSource, request: ExportRequest, folder: Path, step:
     left_out = [str(name) for name in request.variants if name != REFERENCE]
     notes = (f"an ONNX file becomes no other format: {', '.join(left_out)} was left out",) if left_out else ()
     inspection = inspect_model(InspectedModel(source.run, source.inputs, exported=True), request)
-    step(f"writing {REFERENCE}")
+    progress(Event(Stage.WRITE, str(REFERENCE)))
     files = {REFERENCE: f"{REFERENCE}{format_of(REFERENCE).suffix}"}
     source.write(folder / files[REFERENCE])
     return _finish(inspection, None, (*source.notes, *notes), folder, files, {})
@@ -177,12 +179,12 @@ def main() -> None:
     logging.getLogger("torch").setLevel(logging.ERROR)
     with os.fdopen(int(events), "w", buffering=1) as stream:
 
-        def step(text: str) -> None:
-            stream.write(json.dumps({"step": text}) + "\n")
+        def tell(event: Event) -> None:
+            stream.write(EVENT.dump_json(event).decode() + "\n")
 
         try:
             request = REQUEST.validate_json(Path(request_path).read_bytes())
-            result = FILES.dump_json(export_files(request, Path(folder), step))
+            result = FILES.dump_json(export_files(request, Path(folder), tell))
         except PinnaceError as error:
             if error.__cause__ is not None:
                 logging.getLogger(__name__).error("%s", error, exc_info=error)

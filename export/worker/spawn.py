@@ -10,19 +10,19 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
-from pinnace.export.request import FILES, REQUEST, ExportedFiles, ExportRequest
+from pinnace.export.request import EVENT, FILES, REQUEST, ExportedFiles, ExportRequest
 from pinnace.export.worker.bounded_log import BoundedLog
 from pinnace.models.errors import SourceError, from_dict
+from pinnace.models.progress import Progress
 
 
 def run_worker(
     request: ExportRequest,
     folder: Path,
     log: Path,
-    step: Callable[[str], None],
+    progress: Progress,
     *,
     timeout: float,
 ) -> ExportedFiles:
@@ -35,7 +35,7 @@ def run_worker(
         request: what to export.
         folder: where the files go; it exists.
         log: what the child printed; see `pinnace.export.worker.bounded_log`.
-        step: called with a few words before each step.
+        progress: told before each step.
         timeout: seconds after which the child is ended.
 
     Raises:
@@ -60,7 +60,7 @@ def run_worker(
         os.close(writing)
         assert process.stdout is not None
         output = BoundedLog(process.stdout, log)
-        reader = threading.Thread(target=_follow, args=(reading, step), daemon=True)
+        reader = threading.Thread(target=_follow, args=(reading, progress), daemon=True)
         reader.start()
         try:
             status: int | None = process.wait(timeout)
@@ -86,10 +86,10 @@ def run_worker(
         return FILES.validate_json(data)
 
 
-def _follow(reading: int, step: Callable[[str], None]) -> None:
+def _follow(reading: int, progress: Progress) -> None:
     with os.fdopen(reading, "r") as events:
         for line in events:
-            step(json.loads(line)["step"])
+            progress(EVENT.validate_json(line))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -11,21 +11,20 @@ from pinnace.latency.suites.suite import Suite, SuiteRow
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, PinnaceError
 from pinnace.models.files import sha256, write_atomic
+from pinnace.models.progress import Progress
 from pinnace.models.runtimes import runtimes_for
 from pinnace.models.runtimes.tensorrt import TensorRt
 from pinnace.models.source import NO_WEIGHTS, Source
 from pinnace.models.variant_name import VariantName
 
-Step = Callable[[str], None]
-
 # Exports the bundle of a row with these variants to this path. Passed in: latency does not import export.
-Export = Callable[[SuiteRow, Suite, Sequence[str], Path, Step], Bundle]
+Export = Callable[[SuiteRow, Suite, Sequence[str], Path, Progress], Bundle]
 
 _FOR_ENGINES = "onnx-fp32"
 
 
 def bundle_of(
-    row: SuiteRow, suite: Suite, variants: Sequence[str], folder: Path, export: Export, step: Step
+    row: SuiteRow, suite: Suite, variants: Sequence[str], folder: Path, export: Export, progress: Progress
 ) -> Bundle:
     """A row's bundle, from the folder, or exported into it.
 
@@ -38,7 +37,7 @@ def bundle_of(
         variants: what the bundle must hold. Engines are not made here but by `pinnace build`.
         folder: where bundles are kept.
         export: makes what is not there.
-        step: called with a few words before each step of an export.
+        progress: told before each step of an export.
 
     Raises:
         PinnaceError: it cannot be exported; what `export` raises.
@@ -53,7 +52,7 @@ def bundle_of(
             return kept
         # Keep the other variants, so that alternating between two sets does not export each time.
         wanted = list(dict.fromkeys([*wanted, *held]))
-    bundle = export(row, suite, wanted, path, step)
+    bundle = export(row, suite, wanted, path, progress)
     write_atomic(recipe_file, json.dumps(recipe, indent=1).encode() + b"\n")
     return bundle
 

@@ -8,13 +8,13 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pinnace.latency.measure import Progress
 from pinnace.latency.report import BenchSettings, Caveat, Failure, LatencyReport, Result
 from pinnace.latency.run import Opener, bench, bundle_openers
 from pinnace.latency.suites.bundles import Export, bundle_of, problem_of
 from pinnace.latency.suites.suite import Suite
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import CheckFailed, PinnaceError
+from pinnace.models.progress import Event, Progress
 from pinnace.models.runtimes.base import RuntimeOptions
 
 INTERRUPTED = Caveat("interrupted", "the bench was interrupted, so some rows have no figures")
@@ -46,7 +46,7 @@ def run(suite: Suite, choice: Choice, settings: BenchSettings, progress: Progres
         suite: the networks.
         choice: what is timed of each.
         settings: for how long; `batch` is that of the batch mode, 0 for its default.
-        progress: called with a name, and the seconds that it will take, before each step.
+        progress: told before each step of an export, and before each turn with its seconds.
 
     Returns:
         The report. Interrupted, it has the rows that were timed before, and the warning `INTERRUPTED`.
@@ -63,8 +63,8 @@ def run(suite: Suite, choice: Choice, settings: BenchSettings, progress: Progres
         for place, row in enumerate(suite.rows, start=1):
             where = f"{place}/{len(suite.rows)} {row.name}"
 
-            def report_step(text: str, seconds: float = 0.0, where: str = where) -> None:
-                progress(f"{where}: {text}", seconds)
+            def report_step(event: Event, where: str = where) -> None:
+                progress(replace(event, detail=": ".join(filter(None, (where, event.detail)))))
 
             try:
                 with redirect_stdout(sys.stderr):

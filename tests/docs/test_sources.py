@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from pinnace.export import exporter
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.worker.main import export_files
 from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.progress import Progress
 from support import pages
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -114,9 +115,9 @@ def _here(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     """Load and write in this interpreter, which saves seconds for each example."""
 
     def run(
-        request: ExportRequest, folder: Path, log: Path, step: Callable[[str], None], *, timeout: float
+        request: ExportRequest, folder: Path, log: Path, progress: Progress, *, timeout: float
     ) -> ExportedFiles:
-        return export_files(request, folder, step)
+        return export_files(request, folder, progress)
 
     shutil.copytree(desk, tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr(exporter, "run_worker", run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from pinnace.models.errors import CheckFailed, MissingDependency, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders.base import imagenet_preprocess
+from pinnace.models.progress import Event, Progress, Stage
 from pinnace.models.runtimes import open_variant, readers_for, runtimes_for
 from pinnace.models.variant_name import VariantName
 from support.errors import refusal
@@ -41,8 +41,8 @@ def files(folder: Path) -> set[str]:
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load and write in this interpreter, which saves seconds where the child is not the point."""
 
-    def run(request: ExportRequest, folder: Path, log: Path, step: Callable[[str], None], *, timeout: float):
-        return export_files(request, folder, step)
+    def run(request: ExportRequest, folder: Path, log: Path, progress: Progress, *, timeout: float):
+        return export_files(request, folder, progress)
 
     monkeypatch.setattr(exporter, "run_worker", run)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -194,15 +194,15 @@ def test_labels_of_the_user(torchscript: ExportRequest, tmp_path: Path, here: No
 def test_an_earlier_bundle_is_replaced_and_the_steps_are_told(
     torchscript: ExportRequest, own_copy: Bundle, here: None
 ) -> None:
-    steps: list[str] = []
-    bundle = export_bundle(torchscript, CPU, own_copy.folder, step=steps.append)
+    events: list[Event] = []
+    bundle = export_bundle(torchscript, CPU, own_copy.folder, progress=events.append)
     assert [variant.name for variant in bundle.manifest.variants] == ["torchscript-fp32"]
     assert not (own_copy.folder / "onnx-fp32.onnx").exists()
-    assert steps == [
-        "loading file:tiny.pt",
-        "running the eager model on the golden inputs",
-        "writing torchscript-fp32",
-        "comparing torchscript-fp32 in torchscript with the eager model",
+    assert events == [
+        Event(Stage.LOAD),
+        Event(Stage.RUN_MODEL),
+        Event(Stage.WRITE, "torchscript-fp32"),
+        Event(Stage.COMPARE, "torchscript-fp32", "torchscript"),
     ]
 
 
@@ -440,13 +440,12 @@ def test_a_preprocessing_with_a_wrong_field(tmp_path: Path, line: str, message: 
 def test_every_runtime_that_works_here_took_part_in_the_proof(
     tiny_request: ExportRequest, tmp_path: Path, here: None
 ) -> None:
-    steps: list[str] = []
+    events: list[Event] = []
     request = dataclasses.replace(tiny_request, variants=(VariantName("onnx", "fp32"),))
-    export_bundle(request, CPU, tmp_path / "out.bundle", step=steps.append)
+    export_bundle(request, CPU, tmp_path / "out.bundle", progress=events.append)
     working = [reader.name for reader in readers_for("onnx") if reader.unavailable_reason() is None]
-    assert [step for step in steps if step.startswith("comparing")] == [
-        f"comparing onnx-fp32 in {name} with the eager model" for name in working
-    ]
+    compared = [event for event in events if event.stage is Stage.COMPARE]
+    assert compared == [Event(Stage.COMPARE, "onnx-fp32", name) for name in working]
 
 
 def test_golden_outputs_of_the_bundle_are_those_of_the_eager_network(

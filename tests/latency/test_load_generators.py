@@ -17,6 +17,7 @@ from pinnace.latency.statistics import bound, percentile
 from pinnace.latency.subjects.base import SubjectInfo
 from pinnace.latency.system_under_test import SystemUnderTest
 from pinnace.models.errors import BundleError
+from pinnace.models.progress import Event
 
 LOADS = [load_generators.LoadGen(), load_generators.BuiltinLoadGenerator()]
 
@@ -52,7 +53,7 @@ def settings(**other: object) -> BenchSettings:
     return BenchSettings("x", (), **{**given, **other})
 
 
-def quiet(name: str, seconds: float) -> None:
+def quiet(event: Event) -> None:
     pass
 
 
@@ -77,9 +78,7 @@ def test_closed_scenarios(load: load_generators.LoadGenerator, scenario) -> None
 
 def test_rows_take_turns_and_the_ratio_is_to_the_first(load: load_generators.LoadGenerator) -> None:
     order = []
-    rows = measure_interleaved(
-        load, SINGLE_STREAM, [Sleeper(), Sleeper()], settings(), lambda name, seconds: order.append(name)
-    )
+    rows = measure_interleaved(load, SINGLE_STREAM, [Sleeper(), Sleeper()], settings(), order.append)
     assert len(order) == 4
     assert rows[0].ratio.median == 1.0
     assert rows[1].ratio.rounds == 2

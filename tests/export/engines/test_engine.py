@@ -22,6 +22,7 @@ from pinnace.models.bundle.manifest import EngineInfo, Tolerance
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, UsageError
 from pinnace.models.files import sha256
+from pinnace.models.progress import Event, Stage
 from pinnace.models.runtimes import cuda as cuda_api
 from pinnace.models.runtimes import open_bundle, open_variant
 from pinnace.models.runtimes.tensorrt import TensorRt
@@ -167,14 +168,14 @@ def test_the_optimal_batch_is_one_where_the_range_has_it(tmp_path: Path) -> None
 
 def test_progress_is_reported_and_what_it_raises_ends_the_build(tmp_path: Path) -> None:
     path = one_node(tmp_path / "relu.onnx", "Relu")
-    seen: list[tuple[str, int, int]] = []
-    build(path, progress=lambda *step: seen.append(step))
-    assert ("Building engine", 0, 6) in seen
-    assert all(0 <= done <= total for _, done, total in seen)
-    assert seen[-1][0] == "Building engine"
-    assert seen[-1][1] == seen[-1][2]
+    seen: list[Event] = []
+    build(path, progress=seen.append)
+    assert Event(Stage.BUILD, done=0, total=6, detail="Building engine") in seen
+    assert all(0 <= event.done <= event.total for event in seen)
+    assert seen[-1].detail == "Building engine"
+    assert seen[-1].done == seen[-1].total
 
-    def interrupt(*step: object) -> None:
+    def interrupt(event: Event) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

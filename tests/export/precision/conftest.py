@@ -15,6 +15,7 @@ from PIL import Image
 from pinnace.export import exporter
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.worker.main import export_files
+from pinnace.models.progress import ignore
 
 Step = Callable[[str], None]
 Write = Callable[[ExportRequest], tuple[Path, ExportedFiles]]
@@ -30,7 +31,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Write:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "path", list(sys.path))
             patch.delitem(sys.modules, "sample_networks", raising=False)
-            return folder, export_files(request, folder, lambda text: None)
+            return folder, export_files(request, folder, ignore)
 
     return write
 

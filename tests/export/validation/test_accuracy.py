@@ -18,6 +18,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import CheckFailed, UsageError
 from pinnace.models.image.decode import open_image
+from pinnace.models.progress import Event, Stage
 from support.errors import refusal
 
 LABELS = ("cat", "Dog House", "crane", "sea-lion", "crane")
@@ -173,8 +174,8 @@ def tree(exported: Bundle, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 def test_every_variant_in_every_runtime_is_counted(exported: Bundle, tree: tuple[Path, float]) -> None:
     folder, share = tree
-    seen: list[tuple[int, int]] = []
-    rows, problems = evaluate_bundle(exported, folder, progress=lambda *pair: seen.append(pair))
+    seen: list[Event] = []
+    rows, problems = evaluate_bundle(exported, folder, progress=seen.append)
     assert {(row.variant, row.runtime) for row in rows} >= {
         ("onnx-fp32", "onnxruntime"),
         ("torchscript-fp32", "torchscript"),
@@ -183,7 +184,7 @@ def test_every_variant_in_every_runtime_is_counted(exported: Bundle, tree: tuple
         assert (row.accuracy.images, row.accuracy.top1, row.accuracy.top5) == (12, share, 1.0)
     (problem,) = problems
     assert problem.endswith("broken.png is passed over: the PNG image is damaged or cut short")
-    assert seen[-1] == (13, 13)
+    assert seen[-1] == Event(Stage.EVALUATE, done=13, total=13)
 
 
 def test_eval_prints_what_scripts_rely_on(

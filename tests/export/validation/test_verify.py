@@ -18,6 +18,7 @@ from pinnace.models.bundle import golden
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, CheckFailed, UsageError
 from pinnace.models.files import sha256
+from pinnace.models.progress import Event, Stage
 from pinnace.models.runtimes import runtimes_for
 from support.errors import refusal
 
@@ -54,8 +55,8 @@ def of(verdicts: list[Verdict], variant: str, runtime: str | None) -> Verdict:
 
 
 def test_a_good_bundle_passes_in_every_runtime_that_works_here(exported: Bundle) -> None:
-    steps: list[str] = []
-    verdicts = verify_bundle(exported, step=steps.append)
+    events: list[Event] = []
+    verdicts = verify_bundle(exported, progress=events.append)
     assert passed(verdicts)
     assert {v.variant.name for v in verdicts} == {variant.name for variant in exported.manifest.variants}
     for verdict in verdicts:
@@ -66,8 +67,8 @@ def test_a_good_bundle_passes_in_every_runtime_that_works_here(exported: Bundle)
             assert verdict.problem is None
             assert verdict.parity is not None
             assert verdict.parity.max_rel < 1e-3
-            assert f"running {verdict.variant.name} in {verdict.runtime}" in steps
-    assert steps[0] == "checking hashes and preprocessing"
+            assert Event(Stage.COMPARE, verdict.variant.name, verdict.runtime) in events
+    assert events[0] == Event(Stage.CHECK_FILES)
 
 
 def test_one_variant_in_one_runtime(exported: Bundle) -> None:

@@ -17,6 +17,7 @@ from pinnace.export.worker.spawn import run_worker
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import PinnaceError, SourceError
 from pinnace.models.files import sha256
+from pinnace.models.progress import ignore
 
 NET = """
 import export.blocks, serving.heads, models, clients
@@ -173,7 +174,7 @@ def run(request: ExportRequest, factory: str, folder: Path, timeout: float = 60)
     """What a child interpreter raises whose factory misbehaves."""
     request = dataclasses.replace(request, arch=f"sample_networks:{factory}", variants=())
     with pytest.raises(PinnaceError) as caught:
-        run_worker(request, folder, folder / "log", lambda text: None, timeout=timeout)
+        run_worker(request, folder, folder / "log", ignore, timeout=timeout)
     return caught.value
 
 

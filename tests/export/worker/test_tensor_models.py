@@ -26,6 +26,7 @@ from pinnace.models.classifier import Classifier
 from pinnace.models.errors import SourceError, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.progress import Progress
 from pinnace.models.runtimes import open_variant
 from pinnace.models.variant_name import VariantName
 from support.errors import refusal
@@ -65,8 +66,8 @@ class Boxes(Words):
 def _here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load and write in this interpreter, which saves seconds where the child is not the point."""
 
-    def run(request: ExportRequest, folder: Path, log: Path, step: Callable[[str], None], *, timeout: float):
-        return export_files(request, folder, step)
+    def run(request: ExportRequest, folder: Path, log: Path, progress: Progress, *, timeout: float):
+        return export_files(request, folder, progress)
 
     monkeypatch.setattr(exporter, "run_worker", run)
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -17,6 +17,7 @@ from pinnace.models.bundle import golden
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.progress import ignore
 from support import sample_networks
 from support.errors import refusal
 
@@ -39,7 +40,7 @@ def export(tiny_request: ExportRequest, tmp_path: Path) -> Export:
     def run(network: str, **changes: object) -> ExportedFiles:
         arch = f"sample_networks:{network}"
         request = dataclasses.replace(tiny_request, **{"arch": arch, "variants": (), **changes})  # type: ignore[arg-type]
-        return main.export_files(request, tmp_path, lambda text: None)
+        return main.export_files(request, tmp_path, ignore)
 
     return run
 
