@@ -1,4 +1,4 @@
-"""Several bundles in one server, asked by name: by curl's way, by the clients, by the command line."""
+"""Several bundles in one server, asked by name."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from typing import Any
 import httpx
 import pytest
 
-from pinnace.clients import Client
 from pinnace.models.classifier import Classifier
 from pinnace.serving.errors import Overloaded, UnknownModel
 from pinnace.serving.http.request_body import Upload
 from pinnace.serving.inference.registry import Registry
 from pinnace.serving.settings import load_settings
+from support.command_line import PINNACE
 from support.ports import free_port
 from support.tiny_bundle import build_bundle, encode
 
-PINNACE = [sys.executable, "-m", "pinnace.cli.main"]
 BENTOML = [str(Path(sys.executable).with_name("bentoml")), "serve"]
 RED = (250, 10, 20)
 LABELS = ["reddish", "greenish", "bluish", "bright", "dark"]
@@ -77,26 +76,6 @@ def test_models_lists_all_that_there_is_to_know(two: Any, second: Path) -> None:
     (variant,) = other["variants"]
     assert (variant["name"], variant["precision"]) == ("onnx-fp32", "fp32")
     assert variant["parity"]["samples"] == other["parity"]["samples"] == 2
-
-
-def test_the_clients_ask_by_name(two: Any, second: Path, tmp_path: Path) -> None:
-    image = tmp_path / "red.png"
-    image.write_bytes(encode(RED))
-    with Client(two.url) as client:
-        assert [model.name for model in client.models()] == ["tiny", "a second/model"]
-        one = client.classify(image, model="a second/model")
-        (of_batch,) = client.classify_batch([image], model="a second/model")
-        assert (one.model, of_batch.model) == ("a second/model",) * 2  # type: ignore[union-attr]
-        assert one.version == client.models()[1].version
-    asked = [*PINNACE, "classify", str(image), "--url", two.url, "--json"]
-    for extra, name in ([], "tiny"), (["--model", "a second/model"], "a second/model"):
-        out = subprocess.run([*asked, *extra], capture_output=True, text=True, check=True, timeout=60)
-        assert json.loads(out.stdout)[0]["model"] == name
-    wrong = subprocess.run(
-        [*asked, "--model", "third"], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert wrong.returncode == 2
-    assert "no model is named 'third' here" in wrong.stderr + wrong.stdout
 
 
 def test_model_without_a_server_is_wrong_usage(bundle: Path, tmp_path: Path) -> None:
