@@ -26,13 +26,12 @@ from pinnace.cli.commands import (
     verify,
 )
 from pinnace.cli.console import out, print_error
+from pinnace.cli.exit_status import INTERNAL_ERROR, INTERRUPTED
 from pinnace.models.errors import PinnaceError, UsageError
 
 # Newer versions of typer bring their own copy of click, so its errors are reached through typer.
 _WRONG_USAGE: Any = typer.BadParameter.__mro__[2]
 
-INTERNAL_ERROR = 70
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="pinnace",

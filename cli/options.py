@@ -31,7 +31,16 @@ ThreadsOption = Annotated[
         "--threads",
         min=1,
         help="CPU threads of one call.",
-        show_default="the CPUs at hand; 1 where rows are written",
+        show_default="the CPUs at hand",
+    ),
+]
+ApiKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PINNACE_API_KEY",
+        help="The API key, where the server requires one.",
+        show_default="$PINNACE_API_KEY",
+        show_envvar=False,
     ),
 ]
 ProgressOption = Annotated[

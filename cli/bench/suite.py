@@ -1,68 +1,44 @@
-"""What `pinnace bench --suite` does with its options: the suite's own values stand where none is given."""
+"""`pinnace bench --suite`: reads the suite, makes the folder of its bundles, and times them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
+from pinnace.cli.bench.options import BenchOptions
 from pinnace.cli.bench.suite_export import export_row
-from pinnace.cli.bench.table import turns
-from pinnace.latency.report import BenchSettings, LatencyReport
+from pinnace.cli.bench.table import progress_of
+from pinnace.latency.report import LatencyReport
 from pinnace.latency.run import ALL, check_runtime
-from pinnace.latency.scenarios import parse
 from pinnace.latency.suites.run import Choice, run
-from pinnace.latency.suites.suite import Suite, read
+from pinnace.latency.suites.suite import read
 from pinnace.models.errors import UsageError
-from pinnace.models.runtimes.base import RuntimeOptions
 
 
-def bench_suite(
-    name: str,
-    folder: Path | None,
-    settings: BenchSettings,
-    *,
-    variant: str | None,
-    runtime: str | None,
-    options: RuntimeOptions,
-    progress: bool | None,
-) -> LatencyReport:
+def measure_suite(options: BenchOptions, name: str, progress: bool | None) -> LatencyReport:
     """Time a suite.
 
     Args:
+        options: what was asked for; the suite's own values stand where nothing was given.
         name: of the suite, or its TOML file.
-        folder: where its bundles are kept; None for `NAME.suite` in the working directory.
-        settings: what was asked for; the suite's own where `duration_s`, `min_queries` or `rounds` are 0 or
-            there are no scenarios.
-        variant: names with commas between them, or `all`; None for the suite's.
-        runtime: a name, `all`, or None for the preferred one.
-        options: threads and device.
         progress: whether to show how far it is; None means on a terminal only.
 
     Raises:
-        UsageError: there is no such suite or runtime, or the folder cannot be written.
+        UsageError: the suite or the runtime is unknown, or the folder cannot be written.
         CheckFailed: no row has figures.
     """
     suite = read(name)
-    check_runtime(runtime)
-    folder = folder or Path(f"{suite.name}.suite")
+    check_runtime(options.runtime)
+    folder = options.suite_folder or Path(f"{suite.name}.suite")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
             f"{folder} cannot be written: {error.strerror}", hint="--suite-folder DIR chooses another place"
         ) from None
-    variants = suite.variants if variant in (None, ALL) else tuple(filter(None, variant.split(",")))
-    chosen = _with_defaults(settings, suite)
-    with turns(progress, len(suite.rows) * len(variants), chosen) as turn:
-        return run(suite, Choice(variants, runtime, options, folder, export_row), chosen, turn)
-
-
-def _with_defaults(settings: BenchSettings, suite: Suite) -> BenchSettings:
-    return replace(
-        settings,
-        suite=suite.name,
-        scenarios=settings.scenarios or tuple(each.name for each in parse(",".join(suite.scenarios))),
-        duration_s=settings.duration_s or suite.duration_s,
-        min_queries=settings.min_queries or suite.min_queries,
-        rounds=settings.rounds or suite.rounds,
-    )
+    variants = suite.variants
+    if options.variant not in (None, ALL):
+        variants = tuple(filter(None, options.variant.split(",")))
+    settings = options.settings(suite)
+    choice = Choice(variants, options.runtime, options.runtime_options(), folder, export_row)
+    with progress_of(progress, len(suite.rows) * len(variants), settings) as step:
+        return run(suite, choice, settings, step)

@@ -63,7 +63,7 @@ def print_report(report: LatencyReport) -> None:
 
 
 @dataclass
-class _Turn:
+class _Step:
     name: str
     done: float
     seconds: float
@@ -71,15 +71,15 @@ class _Turn:
 
 
 @contextmanager
-def turns(show: bool | None, rows: int, settings: BenchSettings) -> Iterator[Progress]:
-    """Yield what is called before each turn; draws a bar with the time left, once a second, in one write.
+def progress_of(show: bool | None, rows: int, settings: BenchSettings) -> Iterator[Progress]:
+    """Yield a function to call before each step; a bar with the time left is drawn once a second.
 
-    What draws more would be seen in the latencies.
+    Drawing more often would show in the latencies.
 
     Args:
         show: whether to draw; None means on a terminal only.
-        rows: how many there are.
-        settings: say how long it takes.
+        rows: how many are timed.
+        settings: for how long.
     """
     stream = sys.stderr
     if not (stream.isatty() if show is None else show):
@@ -87,7 +87,7 @@ def turns(show: bool | None, rows: int, settings: BenchSettings) -> Iterator[Pro
         return
     closed = [name for name in settings.scenarios if name != "server"]
     total = rows * settings.duration_s * (len(closed) + 7 * (len(settings.scenarios) - len(closed)))
-    current = _Turn("warming up", 0.0, 0.0, time.perf_counter())
+    current = _Step("warming up", 0.0, 0.0, time.perf_counter())
     ended = threading.Event()
 
     def line() -> None:
@@ -102,13 +102,13 @@ def turns(show: bool | None, rows: int, settings: BenchSettings) -> Iterator[Pro
     thread = threading.Thread(target=line, daemon=True)
     thread.start()
 
-    def turn(event: Event) -> None:
+    def step(event: Event) -> None:
         current.done += current.seconds
         current.name, current.since = str(event), time.perf_counter()
         current.seconds = event.total if event.stage is Stage.MEASURE else 0.0
 
     try:
-        yield turn
+        yield step
     finally:
         ended.set()
         thread.join()

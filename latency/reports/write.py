@@ -31,7 +31,7 @@ def check_ending(path: Path) -> None:
             got=path.suffix or "none",
         )
     if not path.parent.is_dir():
-        raise UsageError(f"{path} cannot be written: the folder {path.parent} does not exist")
+        raise UsageError(f"{path} cannot be written: there is no folder {path.parent}")
 
 
 def write_report(report: LatencyReport, path: Path) -> None:

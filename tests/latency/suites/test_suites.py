@@ -86,10 +86,10 @@ def test_a_suite_file_that_is_wrong_is_a_sentence(pinnace, tmp_path: Path, text:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "either one thing to time or a suite"),
-        (("x.bundle", "--suite", "classic"), "either one thing to time or a suite"),
+        ((), "give either a bundle or URL, or a suite"),
+        (("x.bundle", "--suite", "classic"), "give either a bundle or URL, or a suite"),
         (("--suite", "modern"), "there is no suite 'modern'"),
-        (("x.bundle", "--suite-folder", "x"), "--suite-folder is for --suite"),
+        (("x.bundle", "--suite-folder", "x"), "--suite-folder needs --suite"),
         (("--suite", "classic", "--runtime", "abacus"), "there is no runtime abacus"),
         (("--suite", "classic", "--suite-folder", "/proc/x"), "/proc/x cannot be written"),
     ],

@@ -1,0 +1,63 @@
+"""Measures what `pinnace bench` was given: a bundle here, a bundle on a device, a server, or a suite."""
+
+from __future__ import annotations
+
+import sys
+
+from pinnace.cli.bench.options import BenchOptions
+from pinnace.cli.bench.suite import measure_suite
+from pinnace.cli.bench.table import progress_of
+from pinnace.cli.console import err, plain
+from pinnace.latency import run
+from pinnace.latency.remote import bench as remote
+from pinnace.latency.remote.ssh import Address, Ssh
+from pinnace.latency.report import LatencyReport
+from pinnace.models.bundle.bundle import Bundle
+
+
+def measure(options: BenchOptions, progress: bool | None) -> LatencyReport:
+    """Run the bench.
+
+    Args:
+        options: what was asked for.
+        progress: whether to show how far it is; None means on a terminal only.
+
+    Raises:
+        PinnaceError: the options are wrong, or nothing could be measured.
+        KeyboardInterrupt: it was interrupted before there was anything to report.
+    """
+    options.check()
+    if options.suite is not None:
+        return measure_suite(options, options.suite, progress)
+    assert options.target is not None
+    if options.device is not None:
+        return _measure_on_device(options, options.device, options.target, progress)
+    settings = options.settings()
+    if options.is_server:
+        openers = run.server_openers(options.target, options.api_key)
+    else:
+        bundle = Bundle.open(options.target)
+        openers = run.bundle_openers(
+            bundle, options.variant, options.runtime, options.runtime_options(), settings
+        )
+    with progress_of(progress, len(openers), settings) as step:
+        return run.bench(openers, settings, step)
+
+
+def _measure_on_device(
+    options: BenchOptions, device: str, folder: str, progress: bool | None
+) -> LatencyReport:
+    job = remote.Job(
+        bundle=Bundle.open(folder),
+        variant=options.variant,
+        runtime=options.runtime,
+        end_to_end=options.end_to_end,
+        arguments=remote.arguments(options.settings(), options.variant, options.runtime),
+        python=options.device_python,
+    )
+    return remote.bench(
+        Ssh(Address.parse(device)),
+        job,
+        lambda sentence: err().print(f"[yellow]note:[/] {plain(sentence)}", soft_wrap=True),
+        progress=sys.stderr.isatty() if progress is None else progress,
+    )
