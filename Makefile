@@ -62,7 +62,11 @@ coverage: $(VENV)/.installed-dev programs  ## pytest, and which lines it reached
 	$(BIN)/python -m coverage report
 
 # Where there is no torch: a Mac, a board.
-THIN_TESTS := tests/clients tests/integration/test_imports.py tests/latency/test_thin.py tests/models/image
+THIN_TESTS := $(addprefix tests/, \
+  clients/test_concurrency.py clients/test_encoding.py clients/test_imports.py clients/test_sansio.py \
+  integration/test_imports.py integration/test_without_linux.py latency/test_thin.py \
+  models/image/test_decode.py models/image/test_decode_limits.py models/image/test_resample.py \
+  serving/test_settings.py)
 
 $(VENV)/.installed-thin: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

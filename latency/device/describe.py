@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 
+from pinnace.latency.device import portable
 from pinnace.latency.device.cpu import read_cpu
 from pinnace.latency.device.jetson import read_board
 from pinnace.latency.device.nvidia import Nvml
@@ -32,15 +33,15 @@ def describe(sysfs: Sysfs | None = None, nvml: Nvml | None = None) -> DeviceInfo
         nvml: its NVIDIA GPUs, or None where there are none.
     """
     sysfs = sysfs or Sysfs()
-    cpu = read_cpu(sysfs)
+    cpu = portable.describe_cpu() if sysfs.is_missing else read_cpu(sysfs)
     board = read_board(sysfs)
     gpus = nvml.describe() if nvml is not None else ()
     return DeviceInfo(
         name=board.model if board else gpus[0].name if gpus else cpu.model,
-        system=_system(sysfs),
+        system=portable.system() if sysfs.is_missing else _system(sysfs),
         python=platform.python_version(),
         cpu=cpu,
-        memory_bytes=_memory(sysfs),
+        memory_bytes=portable.memory_bytes() if sysfs.is_missing else _memory(sysfs),
         gpus=gpus,
         board=board,
         packages=_packages(),

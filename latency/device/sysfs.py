@@ -13,6 +13,11 @@ class Sysfs:
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether the running system has no such files, because it is not Linux."""
+        return self.root == Path("/") and self.text("proc/cpuinfo") is None
+
     def path(self, name: str) -> Path:
         """Where `name`, such as `proc/cpuinfo`, stands under the root."""
         return self.root / name.lstrip("/")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -28,6 +29,9 @@ _BEAT_SECONDS = 0.5
 
 # A worker that has had nothing to do for so long is worth a new connection to the client of a busy one.
 _IDLE_SECONDS = 0.1
+
+# A worker has not yet taken what it was given, as Linux and as macOS say it.
+_FULL = (errno.EAGAIN, errno.ENOBUFS)
 
 _FILE = "loads"
 _PID, _CONNECTIONS, _REQUESTS, _SINCE, _BEAT, _IMAGES = range(6)
@@ -197,10 +201,9 @@ class ConnectionBalancer:
             # Not socket.send_fds, which passes no address on.
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [connection]))
             self._socket.sendmsg([b"c"], [rights], 0, str(self._folder / f"{least.pid}.socket"))
-        except BlockingIOError:  # it has not yet taken what it was given
-            return False
-        except OSError:
-            self.loads.remove(least.pid)
+        except OSError as error:
+            if error.errno not in _FULL:
+                self.loads.remove(least.pid)
             return False
         self.loads.count_sent_connection(least.pid)
         return True

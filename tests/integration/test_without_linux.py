@@ -123,8 +123,9 @@ def test_bench_says_which_machine_it_is(pinnace: Run, tiny_bundle: Path, tmp_pat
     assert all(path.stat().st_size > 1000 for path in written)
     report = json.loads(written[1].read_text(encoding="utf-8"))
     device = report["device"]
-    assert device["system"] == "Darwin 24.6.0 arm64"
+    assert device["system"].endswith("Darwin 24.6.0 arm64")
     assert device["cpu"]["cpus"] == os.cpu_count()
+    assert device["cpu"]["available"] == os.cpu_count()
     assert device["memory_bytes"] > 1e8
     assert "Linux" not in done.stderr
     assert "share 1 CPU" not in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -131,6 +132,33 @@ def test_what_a_dead_worker_cannot_take_is_kept(folder: Path) -> None:
         return given
 
     assert asyncio.run(try_it()) is False
+
+
+class FullSocket:
+    """Refuses to send as a system does whose queue is full; which number it gives differs."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def sendmsg(self, *_: object) -> int:
+        raise OSError(self._number, os.strerror(self._number))
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOBUFS])
+def test_a_worker_with_a_full_queue_keeps_its_row(
+    folder: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def try_it() -> None:
+        with balancing(folder) as balancer, other_worker(folder, 0, 0) as process:
+            one, two = socket.socketpair()
+            with monkeypatch.context() as patch:
+                patch.setattr(balancer, "_socket", FullSocket(number))
+                assert balancer.hand_over(one.fileno(), 5, 5) is False
+            one.close()
+            two.close()
+            assert [load.pid for load in balancer.loads.peers()] == [process.pid]
+
+    asyncio.run(try_it())
 
 
 @pytest.fixture(scope="module")
