@@ -9,7 +9,10 @@ from pydantic import TypeAdapter
 from pinnace.export.preprocessing import Changes
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.loaders.base import LoadRequest
+from pinnace.models.loaders.foreign import parse_arguments
 from pinnace.models.progress import Event
+from pinnace.models.source import Source
 from pinnace.models.variant_name import VariantName
 
 
@@ -44,6 +47,22 @@ class ExportRequest:
     arguments: tuple[str, ...] = ()
     trust: bool = False
     folder: str = "."
+
+    @property
+    def load_request(self) -> LoadRequest:
+        """What of it the loader needs.
+
+        Raises:
+            UsageError: the source or an argument has a form that cannot be read.
+        """
+        return LoadRequest(
+            Source.parse(self.source),
+            self.arch,
+            self.num_classes,
+            self.folder,
+            parse_arguments(self.arguments),
+            self.trust,
+        )
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,6 @@ from dataclasses import dataclass
 
 from pinnace.models.errors import UsageError
 
-FORMS = {
-    "catalogue": "efficientnet_lite0",
-    "torchvision": "torchvision:resnet50[@WEIGHTS or @none]",
-    "darknet": "darknet:yolov3@WEIGHTS or @none",
-    "timm": "timm:mobilenetv3_small_100[.TAG][@none]",
-    "hub": "hub:owner/repo[:ref]#entry or hub:./folder#entry",
-    "file": "file:PATH",
-}
-
 NO_WEIGHTS = "none"
 
 
@@ -23,7 +14,7 @@ class Source:
     """A parsed source.
 
     Attributes:
-        kind: which loader reads it: a key of `FORMS`.
+        kind: which loader reads it: the name of a module in `pinnace.models.loaders`.
         name: the model's name, the repository, or the path.
         ref: weights (torchvision), their file or `none` (darknet), `none` (timm), or branch, tag or commit
             (hub), where given.
@@ -42,52 +33,32 @@ class Source:
         Raises:
             UsageError: the string has none of the known forms.
         """
+        from pinnace.models.loaders import all_loaders
+
+        loaders = all_loaders()
         kind, colon, rest = text.partition(":")
-        if not colon:
-            kind, rest = "catalogue", text
-        if kind not in FORMS or (kind == "catalogue") == bool(colon) or not rest:
+        loader = loaders.get(kind) if colon else next(each for each in loaders.values() if each.bare)
+        if loader is None or (loader.bare and colon):
             raise _unknown(text)
-        if kind in ("torchvision", "darknet"):
-            name, at, ref = rest.partition("@")
-            if not name or (at and not ref):
-                raise _unknown(text)
-            return cls(kind, name, ref=ref or None)
-        if kind == "timm" and rest.endswith(f"@{NO_WEIGHTS}"):
-            name = rest.removesuffix(f"@{NO_WEIGHTS}")
-            if not name:
-                raise _unknown(text)
-            return cls(kind, name, ref=NO_WEIGHTS)
-        if kind == "hub":
-            repository, hash_sign, entry = rest.rpartition("#")
-            if not hash_sign or not repository or not entry:
-                raise _unknown(text)
-            if _is_local(repository):
-                return cls(kind, repository, entry=entry)
-            name, colon, ref = repository.partition(":")
-            if name.count("/") != 1 or (colon and not ref):
-                raise _unknown(text)
-            return cls(kind, name, ref=ref or None, entry=entry)
-        return cls(kind, rest)
+        found = loader.parse(rest if colon else text)
+        if found is None or not found[0]:
+            raise _unknown(text)
+        name, ref, entry = found
+        return cls(loader.kind, name, ref, entry)
 
     def __str__(self) -> str:
-        text = self.name if self.kind == "catalogue" else f"{self.kind}:{self.name}"
-        if self.ref is not None:
-            text += f":{self.ref}" if self.kind == "hub" else f"@{self.ref}"
-        return text if self.entry is None else f"{text}#{self.entry}"
+        from pinnace.models.loaders import all_loaders
 
-    @property
-    def is_local_hub(self) -> bool:
-        """Whether this is a hub repository in a local folder."""
-        return self.kind == "hub" and _is_local(self.name)
-
-
-def _is_local(repository: str) -> bool:
-    return repository.startswith((".", "/", "~"))
+        loader = all_loaders()[self.kind]
+        text = loader.join(self.name, self.ref, self.entry)
+        return text if loader.bare else f"{self.kind}:{text}"
 
 
 def _unknown(text: str) -> UsageError:
+    from pinnace.models.loaders import all_loaders
+
     return UsageError(
         f"{text!r} is not a model source",
-        expected="; ".join(FORMS.values()),
+        expected="; ".join(loader.form for loader in all_loaders().values()),
         hint="`pinnace models` lists the catalogue",
     )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinnace.cli.options import Json, ProgressOption, command
+from pinnace.export.formats import all_formats
+from pinnace.models.loaders import all_loaders
 
 if TYPE_CHECKING:
     from pinnace.export.request import ExportRequest
@@ -23,7 +25,7 @@ class ExportOptions:
     source: Annotated[
         str,
         typer.Argument(
-            help="efficientnet_lite0, torchvision:NAME, timm:NAME, darknet:NAME, hub:REPO#ENTRY, file:PATH",
+            help=", ".join(loader.usage for loader in all_loaders().values()),
             show_default=False,
         ),
     ]
@@ -37,7 +39,9 @@ class ExportOptions:
     ] = None
     format: Annotated[
         list[str] | None,
-        typer.Option(help="Only these formats; repeatable.", show_default="the target's"),
+        typer.Option(
+            help=f"Only these formats: {', '.join(all_formats())}; repeatable.", show_default="the target's"
+        ),
     ] = None
     precision: Annotated[
         list[str] | None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 from pinnace.cli.options import Json
 
 
@@ -10,22 +12,20 @@ def models(json: Json = False) -> None:
     from rich.table import Table
 
     from pinnace.cli.console import out, print_json
-    from pinnace.models.loaders.catalogue import CATALOGUE
-    from pinnace.models.networks.darknet import NETWORKS
-    from pinnace.models.source import FORMS
+    from pinnace.models.loaders import all_loaders
 
-    rows: list[tuple[str, int, str, float | None]] = [
-        *((entry.name, entry.size, "ImageNet", entry.top1) for entry in CATALOGUE.values()),
-        *((f"darknet:{name}", network.size, "random, or a file", None) for name, network in NETWORKS.items()),
-    ]
+    loaders = all_loaders().values()
+    rows = [model for loader in loaders for model in loader.listed()]
     if json:
-        print_json([dict(zip(("name", "input_size", "weights", "top1"), row, strict=True)) for row in rows])
+        keys = ("name", "input_size", "weights", "top1")
+        print_json([dict(zip(keys, astuple(row), strict=True)) for row in rows])
         return
     table = Table("model", "input", "weights", "ImageNet top-1, published")
-    for name, size, weights, top1 in rows:
-        table.add_row(name, f"{size} x {size}", weights, "" if top1 is None else f"{top1:.1f} %")
+    for row in rows:
+        top1 = "" if row.top1 is None else f"{row.top1:.1f} %"
+        table.add_row(row.source, f"{row.size} x {row.size}", row.weights, top1)
     out().print(table)
     out().print(
-        "Other sources: " + "; ".join(form for kind, form in FORMS.items() if kind != "catalogue"),
+        "Other sources: " + "; ".join(loader.form for loader in loaders if not loader.bare),
         markup=False,
     )

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from functools import cache
 
 from pinnace.export.formats.base import Format
 from pinnace.export.precision.base import Conversion
 from pinnace.models.errors import UsageError
+from pinnace.models.plugins import declared
 from pinnace.models.variant_name import VariantName
 
 
 @cache
 def all_formats() -> dict[str, Format]:
     """Every format by name."""
-    names = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"]
-    formats: list[Format] = [importlib.import_module(f"{__name__}.{name}").FORMAT for name in names]
+    formats: list[Format] = declared(__name__, __path__, "FORMAT")
     return {format.name: format for format in formats}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pinnace.export.precision.base import Conversion
 from pinnace.models.bundle.signature import Signature
+from pinnace.models.variant_name import VariantName
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,8 @@ class Format:
         precisions: which precisions the network is written in.
         packages: distributions whose versions go into the manifest.
         write: writes the graph to a file.
+        snippet: Python lines that write a variant of an opset without Pinnace, for a script that shows a
+            failure; `torch`, `model` and `example` are there.
         compiled: ways of compiling that may stand where the precision does, and the precision of the result.
         conversions: what is made of the file in fp32, by the precision in the variant's name.
         devices: the device that a precision can only be run on, where it is not any.
@@ -53,6 +56,7 @@ class Format:
     precisions: tuple[str, ...]
     packages: tuple[str, ...]
     write: Callable[[Graph, Path], None]
+    snippet: Callable[[VariantName, int], str]
     compiled: Mapping[str, str] = field(default_factory=dict)
     conversions: Mapping[str, Conversion] = field(default_factory=dict)
     devices: Mapping[str, str] = field(default_factory=dict)

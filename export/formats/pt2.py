@@ -10,6 +10,7 @@ from typing import Any
 from pinnace.export.formats.base import Format, Graph
 from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import CheckFailed, MissingDependency
+from pinnace.models.variant_name import VariantName
 
 AOTI = "aoti"
 
@@ -57,4 +58,18 @@ def _dynamic(spec: TensorSpec, torch: Any) -> dict[int, Any]:
     }
 
 
-FORMAT = Format("pt2", ".pt2", ("fp32",), ("torch",), write, compiled={AOTI: "fp32"})
+def snippet(variant: VariantName, opset: int) -> str:
+    """Lines that write the file with torch alone."""
+    export = (
+        "program = torch.export.export("
+        'model, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))\n'
+    )
+    if variant.precision != AOTI:
+        return f'{export}torch.export.save(program, "{variant}.pt2")\n'
+    return (
+        "from torch._inductor import aoti_compile_and_package\n\n"
+        f'{export}aoti_compile_and_package(program, package_path="{variant}.pt2")\n'
+    )
+
+
+FORMAT = Format("pt2", ".pt2", ("fp32",), ("torch",), write, snippet, compiled={AOTI: "fp32"})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pinnace.export.formats.base import Format, Graph
 from pinnace.models.errors import CheckFailed, MissingDependency
+from pinnace.models.variant_name import VariantName
 
 if TYPE_CHECKING:
     import torch
@@ -64,4 +65,12 @@ def _half(module: torch.nn.Module) -> torch.nn.Module:
     return Half().eval()
 
 
-FORMAT = Format("torchscript", ".pt", ("fp32", "fp16"), ("torch",), write, devices={"fp16": "cuda"})
+def snippet(variant: VariantName, opset: int) -> str:
+    """Lines that write the file with torch alone."""
+    return f"""\
+traced = torch.jit.freeze(torch.jit.trace(model, (example,), check_trace=False))
+torch.jit.save(traced, "{variant}.pt")
+"""
+
+
+FORMAT = Format("torchscript", ".pt", ("fp32", "fp16"), ("torch",), write, snippet, devices={"fp16": "cuda"})

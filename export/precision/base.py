@@ -50,6 +50,9 @@ class Conversion:
         needs_images: it is calibrated with images of the user's.
         packages: distributions whose versions go into the manifest.
         convert: writes the file and gives notes for the manifest.
+        snippet: Python lines that convert without Pinnace, given the names of the fp32 file and of the
+            result, for a script that shows a failure; `DATA` is the folder of the fp32 file there, and
+            `inputs` the golden inputs.
         activations: how the result stores what flows between its nodes, where that matters to a runtime.
     """
 
@@ -57,4 +60,5 @@ class Conversion:
     needs_images: bool
     packages: tuple[str, ...]
     convert: Callable[[ConversionInput, Path], tuple[str, ...]]
+    snippet: Callable[[str, str], str]
     activations: str | None = None

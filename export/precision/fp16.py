@@ -123,4 +123,14 @@ def _merge_casts(model: onnx.ModelProto) -> None:
     graph.node.extend(copies)
 
 
-CONVERSION = Conversion("fp16", needs_images=False, packages=("onnx", "onnxruntime"), convert=convert)
+def snippet(fp32: str, file: str) -> str:
+    """Lines that convert with ONNX Runtime alone."""
+    return f"""\
+import onnx
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+onnx.save(convert_float_to_float16(onnx.load(DATA / {fp32!r}), keep_io_types=True), {file!r})
+"""
+
+
+CONVERSION = Conversion("fp16", False, ("onnx", "onnxruntime"), convert, snippet)

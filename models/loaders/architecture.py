@@ -76,3 +76,18 @@ def _import(name: str, request: LoadRequest) -> Any:
             raise
     except Exception as error:
         raise SourceError(f"--arch {request.arch}: importing it fails: {describe(error)}") from error
+
+
+def snippet(request: LoadRequest) -> str:
+    """Lines that build the network of `--arch` without Pinnace."""
+    prefix, _, name = (request.arch or "").partition(":")
+    name = name.partition("@")[0] if prefix == "torchvision" else name
+    arguments = "".join(f", {key}={value!r}" for key, value in request.keywords.items())
+    if prefix == "torchvision":
+        return f"import torchvision\n\nmodel = torchvision.models.get_model({name!r}{arguments})\n"
+    if prefix == "timm":
+        return f"import timm\n\nmodel = timm.create_model({name!r}{arguments})\n"
+    return (
+        f"import sys\n\nsys.path.insert(0, {request.folder!r})\n\n"
+        f"import {prefix}\n\nmodel = {prefix}.{name}({arguments.removeprefix(', ')})\n"
+    )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import UsageError
@@ -71,17 +71,77 @@ class OnnxFile:
     path: Path
 
 
-class Loader(Protocol):
-    """One kind of source: a module `pinnace.models.loaders.KIND` that has this function."""
+@dataclass(frozen=True)
+class ListedModel:
+    """A model that `pinnace models` lists.
 
-    def load(self, request: LoadRequest) -> LoadedModel | OnnxFile:
-        """Load the network.
+    Attributes:
+        source: the string that exports it.
+        size: edge of the square input.
+        weights: what its weights were trained on, in words.
+        top1: published ImageNet top-1 accuracy in percent, or None.
+    """
 
-        Raises:
-            UsageError: an option does not apply, or code would have to run that is not trusted.
-            SourceError: the source cannot be found, reached or loaded.
-            MissingDependency: a package is missing.
-        """
+    source: str
+    size: int
+    weights: str
+    top1: float | None = None
+
+
+# What stands after `KIND:` in a source string: the name, the ref and the entry point.
+Parts: TypeAlias = tuple[str, str | None, str | None]
+
+
+def only_name(text: str) -> Parts | None:
+    """All of the text is the name."""
+    return text, None, None
+
+
+def name_and_ref(text: str) -> Parts | None:
+    """`NAME` or `NAME@REF`."""
+    name, at, ref = text.partition("@")
+    return None if at and not ref else (name, ref or None, None)
+
+
+def join_parts(name: str, ref: str | None, entry: str | None) -> str:
+    """`NAME[@REF][#ENTRY]`."""
+    return name + (f"@{ref}" if ref is not None else "") + (f"#{entry}" if entry is not None else "")
+
+
+@dataclass(frozen=True)
+class Loader:
+    """One kind of source: a module of `pinnace.models.loaders` declares it as `LOADER`.
+
+    Attributes:
+        kind: what stands before the colon in a source string.
+        form: how a source string looks, for messages.
+        usage: the same in short, for `--help`.
+        load: loads the network. It raises UsageError where an option does not apply, or code would have to
+            run that is not trusted; SourceError where the source cannot be found, reached or loaded;
+            MissingDependency where a package is missing.
+        snippet: Python lines that make `model` without Pinnace, for a script that shows a failure. `torch`
+            is imported.
+        parse: what stands after the colon, taken apart; None where it has the wrong form.
+        join: the opposite of `parse`.
+        bare: its source strings have no `KIND:`; there is one such loader.
+        rank: lower is listed first.
+        size: height and width of an example image, where nothing else says them.
+        reads: the file of the user's that a source reads, as the source names it, or None.
+        listed: the models that `pinnace models` lists.
+    """
+
+    kind: str
+    form: str
+    usage: str
+    load: Callable[[LoadRequest], LoadedModel | OnnxFile]
+    snippet: Callable[[LoadRequest], str]
+    parse: Callable[[str], Parts | None] = only_name
+    join: Callable[[str, str | None, str | None], str] = join_parts
+    bare: bool = False
+    rank: int = 100
+    size: tuple[int, int] = (224, 224)
+    reads: Callable[[Source], str | None] = lambda source: None
+    listed: Callable[[], Sequence[ListedModel]] = tuple
 
 
 def imagenet_preprocess(crop: int = 224, resize: int | None = None) -> Preprocess:

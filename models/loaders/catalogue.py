@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pinnace.models.errors import MissingDependency, UsageError
 from pinnace.models.image.preprocess import Preprocess
-from pinnace.models.loaders.base import LoadedModel, LoadRequest, imagenet_labels, refuse
+from pinnace.models.loaders.base import ListedModel, LoadedModel, Loader, LoadRequest, imagenet_labels, refuse
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ def load(request: LoadRequest) -> LoadedModel:
         raise UsageError(
             f"{request.source.name!r} is not in the catalogue",
             expected="one of " + ", ".join(CATALOGUE),
-            hint="`pinnace models` lists the catalogue; "
-            "other sources: torchvision:NAME, timm:NAME, hub:REPOSITORY#ENTRY, file:PATH",
+            hint="`pinnace models` lists the catalogue, and the forms of other sources",
         )
     try:
         from efficientnet_lite_pytorch import EfficientNet
@@ -102,3 +101,30 @@ def load(request: LoadRequest) -> LoadedModel:
     module: torch.nn.Module = EfficientNet.from_name(entry.architecture)
     module.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     return LoadedModel(module, preprocess(entry), imagenet_labels())
+
+
+def snippet(request: LoadRequest) -> str:
+    """Lines that make the network with the packages that have it."""
+    entry = CATALOGUE[request.source.name]
+    return (
+        "from efficientnet_lite_pytorch import EfficientNet\n"
+        f"from {entry.package} import {entry.file_class}\n\n"
+        f"weights = {entry.file_class}.get_model_file_path()\n"
+        f"model = EfficientNet.from_pretrained({entry.architecture!r}, weights_path=weights)\n"
+    )
+
+
+def _listed() -> list[ListedModel]:
+    return [ListedModel(entry.name, entry.size, "ImageNet", entry.top1) for entry in CATALOGUE.values()]
+
+
+LOADER = Loader(
+    kind="catalogue",
+    form="efficientnet_lite0",
+    usage="efficientnet_lite0",
+    load=load,
+    snippet=snippet,
+    bare=True,
+    rank=0,
+    listed=_listed,
+)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
 from pinnace.models.image.preprocess import Preprocess
-from pinnace.models.loaders.base import LoadedModel, LoadRequest, refuse
+from pinnace.models.loaders.base import ListedModel, LoadedModel, Loader, LoadRequest, name_and_ref, refuse
 from pinnace.models.networks.darknet import NETWORKS
 from pinnace.models.networks.layers import build
 from pinnace.models.networks.weights_file import load_weights
-from pinnace.models.source import NO_WEIGHTS
+from pinnace.models.source import NO_WEIGHTS, Source
 
 
 def load(request: LoadRequest) -> LoadedModel:
@@ -51,3 +51,39 @@ def load(request: LoadRequest) -> LoadedModel:
     scaled = Preprocess(edge, "bilinear", None, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     random = (f"{name} was exported with random weights",) if ref == NO_WEIGHTS else ()
     return LoadedModel(module, scaled, notes=random)
+
+
+def snippet(request: LoadRequest) -> str:
+    """Lines that make the network; Pinnace's own layers are plain torch, and no part of the export."""
+    classes = request.num_classes or "network.classes"
+    return (
+        "from pinnace.models.networks.darknet import NETWORKS  # plain torch, and no part of the export\n"
+        "from pinnace.models.networks.layers import build\n\n"
+        f"network = NETWORKS[{request.source.name!r}]\n"
+        f"model = build(network.table({classes}))  # with random weights\n"
+    )
+
+
+def _reads(source: Source) -> str | None:
+    return None if source.ref == NO_WEIGHTS else source.ref
+
+
+def _listed() -> list[ListedModel]:
+    return [
+        ListedModel(f"darknet:{name}", network.size, "random, or a file")
+        for name, network in NETWORKS.items()
+    ]
+
+
+LOADER = Loader(
+    kind="darknet",
+    form="darknet:yolov3@WEIGHTS or @none",
+    usage="darknet:NAME",
+    load=load,
+    snippet=snippet,
+    parse=name_and_ref,
+    rank=20,
+    size=(416, 416),
+    reads=_reads,
+    listed=_listed,
+)

@@ -7,7 +7,8 @@ import zipfile
 from pathlib import Path
 
 from pinnace.models.errors import MissingDependency, SourceError
-from pinnace.models.loaders.base import LoadedModel, LoadRequest, OnnxFile, refuse
+from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, OnnxFile, refuse
+from pinnace.models.source import Source
 
 
 def load(request: LoadRequest) -> LoadedModel | OnnxFile:
@@ -63,3 +64,35 @@ def kind_of(path: Path) -> str:
     if "constants.pkl" in names and any(name.startswith("code/") for name in names):
         return "torchscript"
     return "checkpoint"
+
+
+def snippet(request: LoadRequest) -> str:
+    """Lines that read the file with torch or ONNX Runtime alone."""
+    path = Path(request.folder) / Path(request.source.name).expanduser()
+    kind = kind_of(path)
+    if kind == "onnx":
+        return (
+            f"import onnxruntime\n\nsession = onnxruntime.InferenceSession({str(path)!r})\n"
+            "model = torch.nn.Identity()\n"
+        )
+    if kind == "program":
+        return f"model = torch.export.load({str(path)!r}).module()\nmodel.eval = lambda: model\n"
+    if kind == "torchscript":
+        return f"model = torch.jit.load({str(path)!r})\n"
+    if request.arch is None:
+        return f'model = torch.load({str(path)!r}, map_location="cpu", weights_only=False)\n'
+    from pinnace.models.loaders import architecture
+
+    return (
+        architecture.snippet(request)
+        + f"model.load_state_dict(torch.load({str(path)!r}, weights_only=True))\n"
+    )
+
+
+def _reads(source: Source) -> str | None:
+    return source.name
+
+
+LOADER = Loader(
+    kind="file", form="file:PATH", usage="file:PATH", load=load, snippet=snippet, rank=50, reads=_reads
+)

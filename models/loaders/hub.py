@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pinnace.models.errors import SourceError, UsageError
-from pinnace.models.loaders.base import LoadedModel, LoadRequest, refuse
+from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, Parts, refuse
 from pinnace.models.loaders.foreign import (
     describe,
     imports_from,
@@ -37,7 +37,7 @@ def load(request: LoadRequest) -> LoadedModel:
     source = request.source
     if not request.trust:
         raise untrusted(f"{source} is a repository of Python code")
-    folder = _local(request) if source.is_local_hub else _fetch(source)
+    folder = _local(request) if is_local(source.name) else _fetch(source)
     hubconf = folder / f"{_HUBCONF}.py"
     if not hubconf.is_file():
         raise SourceError(f"{source} is no hub repository: {folder} has no hubconf.py")
@@ -158,3 +158,47 @@ def _full_path(value: object, request: LoadRequest) -> object:
         return str(path) if path.is_file() else value
     except (OSError, ValueError):
         return value
+
+
+def snippet(request: LoadRequest) -> str:
+    """The line that makes the network with torch.hub alone."""
+    source = request.source
+    local = is_local(source.name)
+    repository = source.name if local or source.ref is None else f"{source.name}:{source.ref}"
+    where = "local" if local else "github"
+    arguments = "".join(f", {name}={value!r}" for name, value in request.keywords.items())
+    return (
+        f"model = torch.hub.load({repository!r}, {source.entry!r}, source={where!r}, "
+        f"trust_repo=True{arguments})\n"
+    )
+
+
+def is_local(repository: str) -> bool:
+    """Whether a repository is a local folder."""
+    return repository.startswith((".", "/", "~"))
+
+
+def _parse(text: str) -> Parts | None:
+    repository, hash_sign, entry = text.rpartition("#")
+    if not hash_sign or not repository or not entry:
+        return None
+    if is_local(repository):
+        return repository, None, entry
+    name, colon, ref = repository.partition(":")
+    return None if name.count("/") != 1 or (colon and not ref) else (name, ref or None, entry)
+
+
+def _join(name: str, ref: str | None, entry: str | None) -> str:
+    return name + (f":{ref}" if ref is not None else "") + f"#{entry}"
+
+
+LOADER = Loader(
+    kind="hub",
+    form="hub:owner/repo[:ref]#entry or hub:./folder#entry",
+    usage="hub:REPO#ENTRY",
+    load=load,
+    snippet=snippet,
+    parse=_parse,
+    join=_join,
+    rank=40,
+)

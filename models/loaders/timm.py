@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
 from pinnace.models.image.preprocess import Interpolation, Preprocess
-from pinnace.models.loaders.base import LoadedModel, LoadRequest, refuse
+from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, Parts, refuse
 from pinnace.models.loaders.foreign import describe
 from pinnace.models.source import NO_WEIGHTS
 
@@ -159,3 +159,28 @@ def _labels(module: torch.nn.Module) -> tuple[str, ...] | None:
     if classes != config.get("num_classes") or (subset := data.infer_imagenet_subset(module)) is None:
         return None
     return tuple(data.ImageNetInfo(subset).label_descriptions())
+
+
+def snippet(request: LoadRequest) -> str:
+    """Lines that make the network with timm alone."""
+    source = request.source
+    pretrained = source.ref != NO_WEIGHTS
+    arguments = "".join(f", {name}={value!r}" for name, value in request.keywords.items())
+    return f"import timm\n\nmodel = timm.create_model({source.name!r}, pretrained={pretrained}{arguments})\n"
+
+
+def _parse(text: str) -> Parts:
+    """Only `@none` is a ref: names such as `hf-hub:OWNER/NAME@REVISION` have an @ of their own."""
+    name = text.removesuffix(f"@{NO_WEIGHTS}")
+    return name, None if name == text else NO_WEIGHTS, None
+
+
+LOADER = Loader(
+    kind="timm",
+    form="timm:mobilenetv3_small_100[.TAG][@none]",
+    usage="timm:NAME",
+    load=load,
+    snippet=snippet,
+    parse=_parse,
+    rank=30,
+)

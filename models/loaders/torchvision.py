@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
 from pinnace.models.image.preprocess import Interpolation, Preprocess
-from pinnace.models.loaders.base import LoadedModel, LoadRequest, imagenet_preprocess, refuse
+from pinnace.models.loaders.base import (
+    LoadedModel,
+    Loader,
+    LoadRequest,
+    imagenet_preprocess,
+    name_and_ref,
+    refuse,
+)
 from pinnace.models.loaders.foreign import describe
 from pinnace.models.source import NO_WEIGHTS
 
@@ -154,3 +161,25 @@ def _described(name: str, module: torch.nn.Module, weights: Any) -> LoadedModel:
 def _preprocess(preset: Any, resize: int | tuple[int, int], crop: tuple[int, int] | None) -> Preprocess:
     interpolation = cast("Interpolation", preset.interpolation.value)
     return Preprocess(resize, interpolation, crop, "RGB", tuple(preset.mean), tuple(preset.std))
+
+
+def snippet(request: LoadRequest) -> str:
+    """Lines that make the network with torchvision alone."""
+    source = request.source
+    weights = None if source.ref == NO_WEIGHTS else source.ref or "DEFAULT"
+    arguments = "".join(f", {name}={value!r}" for name, value in request.keywords.items())
+    return (
+        "import torchvision\n\n"
+        f"model = torchvision.models.get_model({source.name!r}, weights={weights!r}{arguments})\n"
+    )
+
+
+LOADER = Loader(
+    kind="torchvision",
+    form="torchvision:resnet50[@WEIGHTS or @none]",
+    usage="torchvision:NAME",
+    load=load,
+    snippet=snippet,
+    parse=name_and_ref,
+    rank=10,
+)

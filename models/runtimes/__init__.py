@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from functools import cache
 
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Variant
 from pinnace.models.errors import MissingDependency, UsageError
+from pinnace.models.plugins import declared
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 
 
 @cache
 def all_runtimes() -> dict[str, type[Runtime]]:
     """Every runtime by name, whether or not it works here; the preferred one for a format first."""
-    found = []
-    for module in pkgutil.iter_modules(__path__):
-        runtime = getattr(importlib.import_module(f"{__name__}.{module.name}"), "RUNTIME", None)
-        if runtime is not None:
-            found.append(runtime)
+    found: list[type[Runtime]] = declared(__name__, __path__, "RUNTIME")
     return {runtime.name: runtime for runtime in sorted(found, key=lambda runtime: runtime.rank)}
 
 

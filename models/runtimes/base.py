@@ -125,6 +125,15 @@ class Runtime(abc.ABC):
         return variant.tolerance
 
     @classmethod
+    def snippet(cls, file: Path) -> str | None:
+        """Python lines that define `run(feeds)` for a file, with nothing but the runtime's own package.
+
+        A script that shows a failure begins with them. `DATA` is the folder of the file there, and `outputs`
+        has the names of the outputs. None where such a script cannot be written.
+        """
+        return None
+
+    @classmethod
     @abc.abstractmethod
     def version(cls) -> str:
         """The version of the package."""

@@ -86,6 +86,21 @@ class OnnxRuntime(Runtime):
 
         return str(onnxruntime.__version__)
 
+    @classmethod
+    def snippet(cls, file: Path) -> str:
+        """A session on the CPU."""
+        return f"""\
+import onnxruntime
+
+options = onnxruntime.SessionOptions()
+options.add_session_config_entry("session.x64quantprecision", "1")  # 8-bit products that do not saturate
+session = onnxruntime.InferenceSession(str(DATA / {file.name!r}), options, providers=["CPUExecutionProvider"])
+
+
+def run(feeds):
+    return session.run(list(outputs), feeds)
+"""
+
     def _run(self, feeds: Feeds) -> Outputs:
         if self.device != "cpu":
             return self._run_bound(feeds)

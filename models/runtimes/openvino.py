@@ -104,6 +104,21 @@ class OpenVino(Runtime):
         """The version of the openvino package."""
         return version("openvino")
 
+    @classmethod
+    def snippet(cls, file: Path) -> str:
+        """A compiled model, with the settings that this CPU is given."""
+        return f"""\
+import openvino
+
+settings = {{"INFERENCE_PRECISION_HINT": {cls.precision!r}, "LP_TRANSFORMS_MODE": {not saturates()}}}
+compiled = openvino.Core().compile_model(str(DATA / {file.name!r}), "CPU", settings)
+
+
+def run(feeds):
+    answers = compiled(feeds)
+    return [answers[name] for name in outputs]
+"""
+
     def _run(self, feeds: Feeds) -> Outputs:
         requests = self._for(feeds)
         request = requests.get()

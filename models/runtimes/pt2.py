@@ -12,6 +12,7 @@ import numpy as np
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.errors import BundleError
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
+from pinnace.models.runtimes.torchscript import CALL_MODEL
 
 # Where AOTInductor puts its libraries inside the archive.
 _COMPILED = "/aotinductor/"
@@ -33,8 +34,7 @@ class Pt2Runtime(Runtime):
         super().__init__(path, signature, options)
         torch.set_num_threads(options.threads)
         try:
-            with zipfile.ZipFile(path) as archive:
-                compiled = any(_COMPILED in name for name in archive.namelist())
+            compiled = _is_compiled(path)
             if compiled:
                 from torch._inductor import aoti_load_package
 
@@ -50,6 +50,15 @@ class Pt2Runtime(Runtime):
     def version(cls) -> str:
         """The version of torch."""
         return version("torch")
+
+    @classmethod
+    def snippet(cls, file: Path) -> str:
+        """A program, or what was compiled of it."""
+        path = f"DATA / {file.name!r}"
+        loaded = f"torch.export.load({path}).module()"
+        if _is_compiled(file):
+            loaded = f"torch._inductor.aoti_load_package(str({path}))"
+        return f"import torch\n\nmodel = {loaded}\n{CALL_MODEL}"
 
     def _run(self, feeds: Feeds) -> Outputs:
         import torch
@@ -69,6 +78,11 @@ class Pt2Runtime(Runtime):
     def close(self) -> None:
         """Drop the program."""
         self._module = None
+
+
+def _is_compiled(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(_COMPILED in name for name in archive.namelist())
 
 
 RUNTIME = Pt2Runtime

@@ -13,6 +13,15 @@ from pinnace.models.bundle.signature import Signature
 from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
 
+# The end of a snippet whose beginning has made `model`.
+CALL_MODEL = """
+
+def run(feeds):
+    results = model(*(torch.from_numpy(array.copy()) for array in feeds.values()))
+    results = (results,) if isinstance(results, torch.Tensor) else results
+    return [result.detach().numpy() for result in results]
+"""
+
 
 class TorchScriptRuntime(Runtime):
     """Runs traced and frozen `.pt` files."""
@@ -57,6 +66,11 @@ class TorchScriptRuntime(Runtime):
     def version(cls) -> str:
         """The version of torch."""
         return version("torch")
+
+    @classmethod
+    def snippet(cls, file: Path) -> str:
+        """A module of libtorch."""
+        return f"import torch\n\nmodel = torch.jit.load(str(DATA / {file.name!r})).eval()\n{CALL_MODEL}"
 
     def _run(self, feeds: Feeds) -> Outputs:
         import torch

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pinnace.models.errors import UsageError
+from pinnace.models.loaders.hub import is_local
 from pinnace.models.source import Source
 
 FORMS = {
@@ -112,6 +113,5 @@ def test_other_forms_are_refused_with_the_forms_there_are(text: str) -> None:
 
 
 def test_a_hub_repository_in_a_folder_is_told_from_one_that_is_elsewhere() -> None:
-    assert Source.parse("hub:./nets#tiny").is_local_hub
-    assert not Source.parse("hub:owner/repo#tiny").is_local_hub
-    assert not Source.parse("file:./weights.pt").is_local_hub
+    assert is_local(Source.parse("hub:./nets#tiny").name)
+    assert not is_local(Source.parse("hub:owner/repo#tiny").name)

@@ -11,6 +11,7 @@ from pinnace.export.formats.onnx.scripted import export_scripted
 from pinnace.export.precision import fp16, int8
 from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import CheckFailed
+from pinnace.models.variant_name import VariantName
 
 
 def write(graph: Graph, path: Path) -> None:
@@ -66,11 +67,27 @@ def _reason(error: BaseException) -> str:
     return type(error).__name__
 
 
+def snippet(variant: VariantName, opset: int) -> str:
+    """Lines that write the file with torch alone."""
+    return f"""\
+program = torch.onnx.export(
+    model,
+    (example,),
+    dynamo=True,
+    opset_version={opset},
+    input_names=["input"],
+    dynamic_shapes=({{0: torch.export.Dim("batch", min=1)}},),
+)
+program.save("{variant}.onnx")
+"""
+
+
 FORMAT = Format(
     "onnx",
     ".onnx",
     ("fp32",),
     ("torch", "onnx", "onnxscript"),
     write,
+    snippet,
     conversions={"fp16": fp16.CONVERSION, "int8": int8.INT8, "int8sym": int8.INT8SYM},
 )

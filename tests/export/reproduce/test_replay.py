@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from pinnace.export.reproduce import replay
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.signature import Signature, TensorSpec
+from pinnace.models.runtimes import all_runtimes
 
 INPUTS = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
 
@@ -23,7 +24,8 @@ def replayed(
     """What a script prints of a model that doubles, where what is expected is three times the input."""
     golden.write(folder / "failing.npz", {"x": INPUTS}, {"y": 3 * INPUTS})
     signature = Signature((TensorSpec("x", "float32", shape),), (TensorSpec("y", "float32", shape),))
-    code = replay.code(runtime, file, signature, samples="failing.npz", reference="fp32")
+    runner = all_runtimes()[runtime].snippet(folder / file)
+    code = replay.code(runner, signature, samples="failing.npz", reference="fp32")
     assert "pinnace" not in code
     exec(compile(code, "script", "exec"), {"DATA": folder, "numpy": np})  # noqa: S102
     name, *samples = capsys.readouterr().out.splitlines()
