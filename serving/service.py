@@ -1,6 +1,6 @@
 """The BentoML service: `bentoml serve pinnace.serving.service:svc`, or `pinnace serve BUNDLE`.
 
-The hot routes are a mounted Starlette application: one call of a `@bentoml.api` costs several milliseconds of
+The routes are a mounted Starlette application: one call of a `@bentoml.api` costs several milliseconds of
 CPU before any image is decoded. BentoML runs the processes, `/livez`, `/readyz`, `/metrics` and `/docs.json`.
 """
 
@@ -15,7 +15,6 @@ from typing import Any
 
 import bentoml
 import click
-from bentoml._internal.utils.analytics import usage_stats
 from bentoml.images import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,41 +22,35 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from pinnace.models.errors import PinnaceError
+from pinnace.serving.bentoml.analytics import opt_out
+from pinnace.serving.bentoml.http_protocol import BoundedProtocol, share_connections, use_bounded_protocol
+from pinnace.serving.bentoml.middleware import arrange
+from pinnace.serving.bentoml.parent import reload_on_sighup, watch_workers_closely
+from pinnace.serving.bentoml.route_metrics import RouteMetrics
+from pinnace.serving.bentoml.startup import StartupError
+from pinnace.serving.bentoml.tracing import tracer_provider
 from pinnace.serving.errors import http_exception
 from pinnace.serving.http.app import classify, create_app
 from pinnace.serving.http.auth import ApiKeyMiddleware
 from pinnace.serving.http.endpoint import answering
 from pinnace.serving.http.fast_path import FastPath
 from pinnace.serving.http.openapi.document import describe
+from pinnace.serving.http.state import state_of
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry, preflight
 from pinnace.serving.inference.runtime_selection import select_runtimes
-from pinnace.serving.observability import tracing
 from pinnace.serving.observability.metrics import Metrics
 from pinnace.serving.observability.request_log import RequestLog, configure_logging
-from pinnace.serving.observability.route_metrics import RouteMetrics
+from pinnace.serving.observability.tracing import StageSpans
 from pinnace.serving.settings import ServerSettings, load_settings
-from pinnace.serving.workers.bentoml_parent import reload_on_sighup, watch_workers_closely
 from pinnace.serving.workers.connection_balancing import WorkerLoads
-from pinnace.serving.workers.http_protocol import BoundedProtocol, share_connections, use_bounded_protocol
 from pinnace.serving.workers.load_shedding import LoadShedder
 from pinnace.serving.workers.parent_watchdog import stop_with_parent
 from pinnace.serving.workers.readiness import Readiness, make_folder, shared_folder
 from pinnace.serving.workers.reload import Reloader
 from pinnace.serving.workers.shutdown import GracefulShutdown, ShutdownMiddleware
 
-# Nothing is reported to anybody unless the user asks for it. BentoML's command line has read the variable
-# before it imports this module, and remembers what it read.
-os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-usage_stats.do_not_track.cache_clear()
-
-
-class StartupError(click.ClickException):
-    """Something is wrong before any worker starts; BentoML's command line prints it and exits."""
-
-    def __init__(self, error: PinnaceError) -> None:
-        super().__init__(str(error))
-        self.exit_code = error.exit_status  # type: ignore[misc]
+opt_out()
 
 
 class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
@@ -66,7 +59,7 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
     @property
     def openapi_spec(self) -> Any:
         """The description of every route, ours and BentoML's."""
-        return describe(settings, getattr(app.state, "registry", None))
+        return describe(settings, state.registry)
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """The application of one worker."""
@@ -74,10 +67,19 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
         assert isinstance(worker, Starlette)
         worker.add_exception_handler(HTTPException, http_exception)
         _log_to_stderr()
-        provider = tracing.tracer_provider()
+        provider = tracer_provider()
         if provider is not None:
-            app.state.spans = tracing.StageSpans(provider)
-        worker.user_middleware = _middleware(worker.user_middleware, provider)
+            state.spans = StageSpans(provider)
+        worker.user_middleware = arrange(
+            worker.user_middleware,
+            outermost=[
+                Middleware(ShutdownMiddleware, shutdown=shutdown),
+                Middleware(RequestLog, lines=settings.access_log),
+            ],
+            innermost=_own_middleware(),
+            tracer_provider=provider,
+            on_route_metrics=_count_refusals_with,
+        )
         use_bounded_protocol(settings)
         folder = shared_folder()
         if folder is not None and layout.workers > 1:
@@ -88,15 +90,11 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
         return worker
 
 
-def _middleware(given: list[Middleware], provider: Any | None) -> list[Middleware]:
-    """BentoML's middleware and ours, the outermost first; traces go to `provider`, if there is one."""
-    # BentoML's timeout is left out, for ours answers in our form, and so are traces that nobody reads. Each
-    # of the two costs as much CPU a request as our whole route.
-    outer = [Middleware(ShutdownMiddleware, drain=drain), Middleware(RequestLog, lines=settings.access_log)]
-    inner = []
+def _own_middleware() -> list[Middleware]:
+    found = []
     if settings.cors_origins:
         # Outside the API key: a browser asks before it sends one, and must be able to read a refusal.
-        inner.append(
+        found.append(
             Middleware(
                 CORSMiddleware,
                 allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
@@ -106,24 +104,9 @@ def _middleware(given: list[Middleware], provider: Any | None) -> list[Middlewar
             )
         )
     if settings.api_key is not None:
-        inner.append(Middleware(ApiKeyMiddleware, key=settings.api_key.get_secret_value()))
-    inner.append(Middleware(FastPath, owner=app, posts={"/classify": answering(classify)}))
-    for entry in given:
-        if _name(entry) == "RunnerTrafficMetricsMiddleware":
-            outer.append(Middleware(RouteMetrics, on_made=_count_with, **entry.kwargs))  # type: ignore[arg-type]
-        elif _name(entry) == "OpenTelemetryMiddleware":
-            if provider is not None:
-                traced = {**entry.kwargs, "tracer_provider": provider, "exclude_spans": ["receive", "send"]}
-                outer.append(Middleware(entry.cls, **traced))  # type: ignore[call-arg]
-        elif _name(entry) == "ContextMiddleware":
-            inner.append(entry)  # no route of ours has use for BentoML's context of a request
-        elif _name(entry) != "TimeoutMiddleware":
-            outer.append(entry)
-    return [*outer, *inner]
-
-
-def _name(entry: Middleware) -> str:
-    return getattr(entry.cls, "__name__", "")
+        found.append(Middleware(ApiKeyMiddleware, key=settings.api_key.get_secret_value()))
+    found.append(Middleware(FastPath, owner=app, posts={"/classify": answering(classify)}))
+    return found
 
 
 def _log_to_stderr() -> None:
@@ -144,55 +127,46 @@ def _read_settings() -> ServerSettings:
     return settings.model_copy(update={"bundle": tuple(path.absolute() for path in settings.bundle)})
 
 
-settings = _read_settings()
-layout = plan(settings)
-readiness = Readiness(layout.workers)
-drain = GracefulShutdown(settings.drain, settings.grace)
-
-
 def _is_ready() -> bool:
-    return readiness.all_ready() and not drain.stopping
+    return readiness.all_ready() and not shutdown.stopping
 
 
-def _open(settings: ServerSettings) -> Registry:
-    return Registry.open(settings, Metrics())
+def _open_registry() -> Registry:
+    return Registry.open(settings, layout, Metrics())
 
 
 def _share_cpus_with(loads: WorkerLoads) -> None:
-    registry: Registry = app.state.registry
-    registry.executor.scheduler.share_cpus_with(loads)
+    state.models.executor.scheduler.share_cpus_with(loads)
 
 
-def _count_with(metrics: RouteMetrics) -> None:
-    app.state.route_metrics = metrics
+def _count_refusals_with(metrics: RouteMetrics) -> None:
+    state.count_request = metrics.count
 
 
-def _shed(registry: Registry) -> None:
-    """Refuse early what would be refused, where nothing but the metrics wants to hear of it."""
-    heard = settings.access_log or settings.api_key is not None or settings.cors_origins
-    if not heard and app.state.spans is None:
-        metrics: RouteMetrics = app.state.route_metrics
-        BoundedProtocol.shedding = LoadShedder(
+def _shed_load(registry: Registry) -> None:
+    """Refuse early what would be refused, where only the metrics count it: no log, key or trace."""
+    observed = settings.access_log or settings.api_key is not None or settings.cors_origins
+    if not observed and state.spans is None and state.count_request is not None:
+        BoundedProtocol.shedder = LoadShedder(
             registry.admission,
             "/classify",
             settings.max_body_bytes,
-            metrics.count,
+            state.count_request,
             BoundedProtocol.has_idle_peer,
         )
 
 
 def _take_no_connections() -> None:
-    BoundedProtocol.shedding = None
+    BoundedProtocol.shedder = None
     if BoundedProtocol.balancer is not None:
         BoundedProtocol.balancer.stop_receiving()
 
 
 def _on_ready(registry: Registry) -> None:
-    drain.install(_take_no_connections, registry.admission.stop)
-    reloader = Reloader(registry, readiness)
+    shutdown.install(_take_no_connections, registry.admission.stop)
+    reloader = state.reloader = Reloader(registry, readiness)
     reloader.install()
-    app.state.reloader = reloader
-    _shed(registry)
+    _shed_load(registry)
     # What was made until now stays: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()
@@ -200,7 +174,12 @@ def _on_ready(registry: Registry) -> None:
     reloader.reload_if_replaced()
 
 
-app = create_app(settings, open_registry=_open, on_ready=_on_ready, is_ready=_is_ready)
+settings = _read_settings()
+layout = plan(settings)
+readiness = Readiness(layout.workers)
+shutdown = GracefulShutdown(settings.drain, settings.grace)
+app = create_app(settings, open_registry=_open_registry, on_ready=_on_ready, is_ready=_is_ready)
+state = state_of(app)
 watch_workers_closely()
 reload_on_sighup()
 
@@ -229,11 +208,12 @@ class Pinnace:
     def before_the_workers() -> None:
         """Run once, in the parent: say what is wrong before a worker dies of it again and again."""
         try:
-            for sentence in select_runtimes(settings):
-                click.echo(sentence, err=True)
-            preflight(settings)
+            preflight(settings, layout)
+            sentences = select_runtimes(settings, layout)
         except PinnaceError as error:
             raise StartupError(error) from None
+        for sentence in sentences:
+            click.echo(sentence, err=True)
         make_folder()
 
     async def __is_ready__(self) -> bool:

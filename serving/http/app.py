@@ -21,23 +21,22 @@ from pinnace.serving.http.endpoint import (
     receive_within,
     record_timing,
     rounded,
-    served,
     wait_for_answer,
 )
 from pinnace.serving.http.model_info import index_body, models_body
 from pinnace.serving.http.request_body import BodyLimits, read_batch, read_upload
+from pinnace.serving.http.state import ServerState, server_state, state_of
 from pinnace.serving.http.static import PageFiles, wants_page
 from pinnace.serving.http.v2 import routes
 from pinnace.serving.inference.registry import Registry, ServedModel
 from pinnace.serving.observability.metrics import server_timing
 from pinnace.serving.settings import ServerSettings
-from pinnace.serving.workers.reload import Reloader
 
 
 def create_app(
     settings: ServerSettings,
     *,
-    open_registry: Callable[[ServerSettings], Registry] = Registry.open,
+    open_registry: Callable[[], Registry],
     on_ready: Callable[[Registry], None] = lambda registry: None,
     is_ready: Callable[[], bool] = lambda: True,
 ) -> Starlette:
@@ -52,8 +51,8 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        registry = await anyio.to_thread.run_sync(open_registry, settings)
-        app.state.registry = registry
+        registry = await anyio.to_thread.run_sync(open_registry)
+        state_of(app).registry = registry
         on_ready(registry)
         try:
             yield
@@ -77,37 +76,32 @@ def create_app(
         exception_handlers={HTTPException: http_exception},
         lifespan=lifespan,
     )
-    app.state.settings = settings
-    app.state.page_files = page_files
-    app.state.is_ready = is_ready
-    app.state.spans = None
+    app.state.server = ServerState(settings, page_files, is_ready)
     return app
 
 
 async def index(request: Request) -> Response:
     """`GET /`: the page, or what is served, and where."""
     if wants_page(request):
-        files: PageFiles = request.app.state.page_files
-        return await files.page(request.scope)
-    return JSONResponse(index_body(served(request).classifiers), headers={"Vary": "Accept"})
+        return await server_state(request).page_files.page(request.scope)
+    return JSONResponse(index_body(server_state(request).models.classifiers), headers={"Vary": "Accept"})
 
 
 async def docs(request: Request) -> Response:
     """`GET /docs`: the OpenAPI description, to be read."""
-    files: PageFiles = request.app.state.page_files
-    return await files.docs(request.scope)
+    return await server_state(request).page_files.docs(request.scope)
 
 
 async def models(request: Request) -> Response:
     """`GET /models`: what is served, in detail."""
-    return JSONResponse(models_body(served(request).classifiers))
+    return JSONResponse(models_body(server_state(request).models.classifiers))
 
 
 async def classify(request: Request) -> Response:
     """`POST /classify` and `POST /models/{name}/classify`: one image in, named classes out."""
-    settings: ServerSettings = request.app.state.settings
+    state = server_state(request)
+    settings, admission = state.settings, state.models.admission
     model = requested_model(request)
-    admission = served(request).admission
     admission.check()
     with admission.reserved_memory() as hold:
         limits = BodyLimits(settings.max_body_bytes, hold, model.engine.check_top_k)
@@ -119,9 +113,9 @@ async def classify(request: Request) -> Response:
 
 async def classify_batch(request: Request) -> Response:
     """`POST /classify_batch`: several images in, an answer or an error for each, in order."""
-    settings: ServerSettings = request.app.state.settings
+    state = server_state(request)
+    settings, admission = state.settings, state.models.admission
     model = requested_model(request)
-    admission = served(request).admission
     admission.check()
     with admission.reserved_memory() as hold:
         limits = BodyLimits(
@@ -146,7 +140,8 @@ async def classify_batch(request: Request) -> Response:
 
 async def reload(request: Request) -> Response:
     """`POST /models/{name}/reload`: answer with the bundle that stands on disk now, in every worker."""
-    reloader: Reloader = request.app.state.reloader
+    reloader = server_state(request).reloader
+    assert reloader is not None
     name = request.path_params["name"]
     done = await reloader.reload_in_all_workers(name)
     return JSONResponse(
@@ -162,7 +157,7 @@ def record_answer(request: Request, answer: Answer) -> None:
 
 def requested_model(request: Request) -> ServedModel:
     """The model that the path names; the first, where it names none."""
-    return served(request).model(request.path_params.get("name"))
+    return server_state(request).models.model(request.path_params.get("name"))
 
 
 def answer_body(answer: Answer) -> dict[str, Any]:

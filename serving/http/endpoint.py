@@ -23,10 +23,8 @@ from pinnace.serving.errors import (
     internal_error,
 )
 from pinnace.serving.http.request_body import body_was_read, drain_body
-from pinnace.serving.inference.registry import Registry
+from pinnace.serving.http.state import server_state
 from pinnace.serving.observability.request_log import add_log_fields
-from pinnace.serving.observability.tracing import StageSpans
-from pinnace.serving.settings import ServerSettings
 
 logger = logging.getLogger("pinnace.serving")
 
@@ -104,10 +102,9 @@ async def refusal(request: Request, error: PinnaceError) -> Response:
     add_log_fields(request.scope, code=error.code)
     if body_was_read(request):
         return error_response(error, path=request.scope["path"])
-    settings: ServerSettings = request.app.state.settings
     declared = request.headers.get("content-length", "")
     endless = "transfer-encoding" in request.headers or (
-        declared.isdecimal() and int(declared) > settings.max_body_bytes
+        declared.isdecimal() and int(declared) > server_state(request).settings.max_body_bytes
     )
     close = endless or isinstance(error, SlowRequest)
     if endless and isinstance(error, ImageTooLarge):
@@ -118,7 +115,7 @@ async def refusal(request: Request, error: PinnaceError) -> Response:
 def record_timing(request: Request, timing: Timing, names: dict[str, str]) -> None:
     """Tell the log and the trace where the time of an image went, and what answered."""
     add_log_fields(request.scope, **names, timing_ms=rounded(timing))
-    spans: StageSpans | None = request.app.state.spans
+    spans = server_state(request).spans
     if spans is not None:
         trace_id = spans.write(timing, **names)
         if trace_id is not None:
@@ -134,9 +131,3 @@ def rounded(timing: Timing) -> dict[str, float]:
         "infer": round(timing.infer, 3),
         "total": round(timing.total, 3),
     }
-
-
-def served(request: Request) -> Registry:
-    """The models that are served."""
-    registry: Registry = request.app.state.registry
-    return registry

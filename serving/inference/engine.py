@@ -30,7 +30,6 @@ from pinnace.serving.errors import LateAnswer, internal_error
 from pinnace.serving.inference.batcher import Batcher, max_batch_size
 from pinnace.serving.inference.executor import Executor
 from pinnace.serving.inference.inputs import Batch, Upload
-from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.runtime_selection import selected_runtime
 from pinnace.serving.inference.self_check import self_check
 from pinnace.serving.observability.metrics import ModelMetrics
@@ -92,7 +91,7 @@ class InferenceEngine:
         Raises:
             PinnaceError: the bundle cannot be served here; see `Classifier` and `self_check`.
         """
-        layout = plan(settings)
+        layout = executor.layout
         bundle = Bundle.open(folder)
         for file in bundle.manifest.files:  # the variant's own is checked when it is opened
             bundle.check_file(file)

@@ -36,6 +36,7 @@ class Executor:
             layout: images in work at once.
             metrics: where images are counted, if they are.
         """
+        self.layout = layout
         self.metrics = metrics
         if metrics is not None:
             metrics.start(layout.share)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import anyio.to_thread
@@ -18,7 +17,7 @@ from pinnace.serving.inference.admission import Admission
 from pinnace.serving.inference.engine import InferenceEngine, InferenceResult, Item
 from pinnace.serving.inference.executor import Executor
 from pinnace.serving.inference.inputs import Batch, Upload
-from pinnace.serving.inference.layout import plan
+from pinnace.serving.inference.layout import Layout
 from pinnace.serving.observability.metrics import Metrics
 from pinnace.serving.settings import ServerSettings
 
@@ -110,11 +109,12 @@ class Registry:
         self.executor = executor
 
     @classmethod
-    def open(cls, settings: ServerSettings, metrics: Metrics | None = None) -> Registry:
+    def open(cls, settings: ServerSettings, layout: Layout, metrics: Metrics | None = None) -> Registry:
         """Load every bundle, compare it with its golden data, and warm it up.
 
         Args:
             settings: what to serve, and limits.
+            layout: images at once, and threads for each.
             metrics: where images are counted, if they are.
 
         Raises:
@@ -122,7 +122,7 @@ class Registry:
             PinnaceError: a bundle cannot be served here; see `InferenceEngine.open`.
         """
         folders = bundles_by_name(settings.bundle)
-        executor = Executor(settings, plan(settings), metrics)
+        executor = Executor(settings, layout, metrics)
         models: list[ServedModel] = []
         try:
             for name, folder in folders.items():
@@ -194,11 +194,10 @@ def bundles_by_name(folders: tuple[Path, ...]) -> dict[str, Path]:
     return named
 
 
-@cache
-def preflight(settings: ServerSettings) -> None:
+def preflight(settings: ServerSettings, layout: Layout) -> None:
     """Open the models and close them again, so that what is wrong is said once, before any worker is started.
 
     Raises:
         PinnaceError: as `Registry.open`.
     """
-    Registry.open(settings).close()
+    Registry.open(settings, layout).close()

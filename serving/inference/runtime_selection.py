@@ -18,7 +18,7 @@ from pinnace.models.classifier import Classifier
 from pinnace.models.errors import PinnaceError
 from pinnace.models.runtimes import in_order, readers_for, variant_for
 from pinnace.models.runtimes.base import RuntimeOptions
-from pinnace.serving.inference.layout import plan
+from pinnace.serving.inference.layout import Layout
 from pinnace.serving.inference.self_check import self_check
 from pinnace.serving.settings import ServerSettings
 
@@ -31,7 +31,7 @@ _CLEARLY = 0.9
 Timer = Callable[[list[Classifier]], list[float]]
 
 
-def select_runtimes(settings: ServerSettings) -> list[str]:
+def select_runtimes(settings: ServerSettings, layout: Layout) -> list[str]:
     """Measure for every bundle, and tell this process and those that it starts.
 
     Returns:
@@ -43,7 +43,7 @@ def select_runtimes(settings: ServerSettings) -> list[str]:
             # What is wrong with a bundle is said when it is opened to be served.
             with contextlib.suppress(PinnaceError):
                 bundle = Bundle.open(folder)
-                if (choice := fastest_runtime(settings, bundle)) is not None:
+                if (choice := fastest_runtime(settings, layout, bundle)) is not None:
                     chosen[str(bundle.folder)], sentence = choice
                     sentences.append(sentence)
     os.environ[VARIABLE] = json.dumps(chosen)
@@ -61,12 +61,13 @@ def selected_runtime(settings: ServerSettings, bundle: Bundle) -> tuple[str | No
 
 
 def fastest_runtime(
-    settings: ServerSettings, bundle: Bundle, timer: Timer | None = None
+    settings: ServerSettings, layout: Layout, bundle: Bundle, timer: Timer | None = None
 ) -> tuple[str, str] | None:
     """The runtime that answers fastest, of those that run the bundle's variant on this machine's CPU.
 
     Args:
-        settings: which variant, and how many threads.
+        settings: which variant.
+        layout: how many threads.
         bundle: what is to be served.
         timer: gives the milliseconds of a call of each classifier; measured by default.
 
@@ -76,7 +77,7 @@ def fastest_runtime(
     Raises:
         UsageError: the bundle has no such variant.
     """
-    classifiers = _candidates(settings, bundle)
+    classifiers = _candidates(settings, layout, bundle)
     try:
         if len(classifiers) < 2:
             return None
@@ -90,8 +91,7 @@ def fastest_runtime(
     return best, f"{bundle.name} runs in {best}; milliseconds of a call: {measured}"
 
 
-def _candidates(settings: ServerSettings, bundle: Bundle) -> list[Classifier]:
-    layout = plan(settings)
+def _candidates(settings: ServerSettings, layout: Layout, bundle: Bundle) -> list[Classifier]:
     options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
     variant = variant_for(bundle, settings.variant)
     readers = in_order(readers_for(variant.format), bundle.manifest.runtimes)

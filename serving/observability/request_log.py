@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pinnace.serving.observability.route_metrics import route_of
+from pinnace.serving.routes import route_of
 
 HEADER = "X-Request-ID"
 FACTS = "pinnace.facts"

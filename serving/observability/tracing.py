@@ -21,30 +21,25 @@ _STAGES = ("queue", "decode", "preprocess", "infer")
 logger = logging.getLogger("pinnace.serving")
 
 
-def tracer_provider() -> Any | None:
-    """What makes spans in this worker, if an exporter is configured.
-
-    The variables of OpenTelemetry come first, then BentoML's own configuration (`tracing.exporter_type`).
-    """
-    if (
+def is_disabled() -> bool:
+    """Whether the variables of OpenTelemetry forbid traces."""
+    return (
         os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
         or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
-    ):
-        return None
-    if _first(ENDPOINTS):
-        return _of_variables()
-    from bentoml._internal.configuration.containers import BentoMLContainer
+    )
 
-    if BentoMLContainer.tracing.exporter_type.get():
-        return BentoMLContainer.tracer_provider.get()
-    return None
+
+def has_endpoint() -> bool:
+    """Whether the variables of OpenTelemetry name a collector."""
+    return _first(ENDPOINTS) is not None
 
 
 def _first(names: tuple[str, ...]) -> str | None:
     return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 
-def _of_variables() -> Any | None:
+def otlp_provider() -> Any | None:
+    """What makes spans and sends them to the collector; None where the exporter is not installed."""
     kind = "grpc" if _first(PROTOCOLS) == "grpc" else "http"
     package = f"opentelemetry.exporter.otlp.proto.{kind}"
     if not _installed(f"{package}.trace_exporter"):

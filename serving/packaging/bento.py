@@ -20,11 +20,11 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import FILE_NAME, Variant
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
 from pinnace.models.files import new_folder, size_of
+from pinnace.serving.bentoml.private_names import SERVICE
 from pinnace.serving.packaging.wheel import write_wheel
 from pinnace.serving.settings import CONFIG_FILE, PREFIX
 
 MARKER = "bento.yaml"
-SERVICE = "pinnace.serving.service:svc"
 
 Device = Literal["cpu", "cuda"]
 

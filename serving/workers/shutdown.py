@@ -68,10 +68,10 @@ class GracefulShutdown:
 class ShutdownMiddleware:
     """Middleware that counts requests and, while the worker stops, ends each connection with its answer."""
 
-    def __init__(self, app: ASGIApp, drain: GracefulShutdown) -> None:
-        """Count for `drain` what `app` answers."""
+    def __init__(self, app: ASGIApp, shutdown: GracefulShutdown) -> None:
+        """Count for `shutdown` what `app` answers."""
         self._app = app
-        self._drain = drain
+        self._shutdown = shutdown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on, counted."""
@@ -80,15 +80,15 @@ class ShutdownMiddleware:
             return
 
         async def closing(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._drain.stopping:
+            if message["type"] == "http.response.start" and self._shutdown.stopping:
                 MutableHeaders(raw=_headers(message))["Connection"] = "close"
             await send(message)
 
-        self._drain.requests += 1
+        self._shutdown.requests += 1
         try:
             await self._app(scope, receive, closing)
         finally:
-            self._drain.requests -= 1
+            self._shutdown.requests -= 1
 
 
 def _headers(message: Message) -> list[tuple[bytes, bytes]]:

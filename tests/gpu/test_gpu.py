@@ -30,6 +30,7 @@ from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.runtimes import cuda, open_bundle, open_variant, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 from pinnace.models.runtimes.tensorrt import TensorRt
+from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry
 from pinnace.serving.settings import load_settings
 
@@ -220,7 +221,7 @@ def _served(bundle: Bundle, runtime: str, most: int, sizes: list[int]) -> float:
         bundle=bundle.folder, runtime=runtime, device="cuda", max_batch=most, concurrency=16, queue=512
     )
     items = images(512)
-    with contextlib.closing(Registry.open(settings)) as registry:
+    with contextlib.closing(Registry.open(settings, plan(settings))) as registry:
         model = registry.models[0]
 
         async def alone() -> np.ndarray:

@@ -17,10 +17,11 @@ REPOSITORY = Path(__file__).parents[2]
 RUN = """
 import sys
 from pathlib import Path
-from pinnace.cli.commands.serve import run
+from pinnace.serving.bentoml.launcher import launch
 from pinnace.models.errors import PinnaceError
+from pinnace.serving.settings import load_settings
 try:
-    run(Path(sys.argv[1]))
+    launch(load_settings(bundle=(Path(sys.argv[1]),)))
 except PinnaceError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_status)

@@ -20,10 +20,10 @@ from pinnace.serving.http.endpoint import (
     answering,
     receive_within,
     record_timing,
-    served,
     wait_for_answer,
 )
 from pinnace.serving.http.request_body import BodyLimits, read_body
+from pinnace.serving.http.state import server_state
 from pinnace.serving.http.v2.tensors import (
     DATATYPES,
     InferRequest,
@@ -35,7 +35,6 @@ from pinnace.serving.http.v2.tensors import (
 from pinnace.serving.inference.engine import InferenceResult
 from pinnace.serving.inference.registry import ServedModel
 from pinnace.serving.observability.metrics import server_timing
-from pinnace.serving.settings import ServerSettings
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 EXTENSIONS = ["binary_tensor_data", "classification"]
@@ -71,7 +70,7 @@ async def live(request: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """`GET /v2/health/ready`: all models of every worker have warmed up."""
-    is_ready: bool = request.app.state.is_ready()
+    is_ready = server_state(request).is_ready()
     return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
 
@@ -105,11 +104,11 @@ def _described(spec: TensorSpec, datatype: str | None = None) -> dict[str, Any]:
 
 async def infer(request: Request) -> Response:
     """`POST /v2/models/{name}/infer`: tensors or images in, logits out."""
-    settings: ServerSettings = request.app.state.settings
+    settings = server_state(request).settings
     model = _model(request)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedEncoding("the body is compressed", hint="send it as it is")
-    admission = served(request).admission
+    admission = server_state(request).models.admission
     admission.check()
     classifier = model.engine.classifier
     limits = InputLimits(
@@ -205,7 +204,7 @@ def _split(body: bytes, length: int | None, most: int) -> tuple[bytes, memoryvie
 
 
 def _model(request: Request) -> ServedModel:
-    model = served(request).model(request.path_params["name"])
+    model = server_state(request).models.model(request.path_params["name"])
     wanted = request.path_params.get("version")
     if wanted is not None and wanted != model.version:
         raise UnknownModel(f"{model.name} has no version {wanted[:80]!r} here", expected=model.version)

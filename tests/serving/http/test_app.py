@@ -48,7 +48,7 @@ def post(
 ) -> httpx.Response:
     """Run the application around an engine and post three bytes to it, or a form."""
     engine = FakeRegistry(act)
-    app = create_app(load_settings(**settings), open_registry=lambda _: engine)  # type: ignore[arg-type, return-value]
+    app = create_app(load_settings(**settings), open_registry=lambda: engine)  # type: ignore[arg-type, return-value]
 
     async def talk() -> httpx.Response:
         async with app.router.lifespan_context(app):
@@ -142,7 +142,7 @@ def test_the_models_open_off_the_event_loop_and_before_ready_is_said() -> None:
     said: list[str] = []
     engine = FakeRegistry(lambda _: asyncio.sleep(0, ANSWER))
 
-    def open_registry(_: object) -> FakeRegistry:
+    def open_registry() -> FakeRegistry:
         assert threading.current_thread() is not threading.main_thread()
         said.append("opened")
         return engine
@@ -161,7 +161,7 @@ def test_the_models_open_off_the_event_loop_and_before_ready_is_said() -> None:
 
 
 def test_ready_is_never_said_when_no_model_opens() -> None:
-    def open_registry(_: object) -> FakeRegistry:
+    def open_registry() -> FakeRegistry:
         raise BundleError("no")
 
     def on_ready(_: object) -> None:

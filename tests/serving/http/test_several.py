@@ -16,6 +16,7 @@ import pytest
 from pinnace.models.classifier import Classifier
 from pinnace.serving.errors import Overloaded, UnknownModel
 from pinnace.serving.http.request_body import Upload
+from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry
 from pinnace.serving.settings import load_settings
 from support.command_line import PINNACE
@@ -95,7 +96,8 @@ def test_two_bundles_of_one_name_are_refused_before_anything_starts(bundle: Path
 
 def test_all_models_share_one_admission(bundle: Path, second: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     infer = Classifier.infer
-    registry = Registry.open(load_settings(bundle=(bundle, second), concurrency=1, queue=1))
+    settings = load_settings(bundle=(bundle, second), concurrency=1, queue=1)
+    registry = Registry.open(settings, plan(settings))
     monkeypatch.setattr(Classifier, "infer", lambda self, batch: (time.sleep(0.2), infer(self, batch))[1])
     upload = Upload(encode(RED), None)
 

@@ -17,6 +17,7 @@ from pinnace.models.errors import ImageError, UsageError
 from pinnace.serving.http.request_body import Upload
 from pinnace.serving.inference.batcher import Batcher, max_batch_size
 from pinnace.serving.inference.engine import InferenceEngine
+from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry
 from pinnace.serving.settings import ServerSettings, load_settings
 from support.tiny_bundle import encode
@@ -98,7 +99,8 @@ def test_a_model_goes_on_after_an_error() -> None:
 
 def test_served_images_go_to_the_model_together(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real runtime; what each asked for, and what was wrong with one, stays its own."""
-    registry = Registry.open(load_settings(bundle=bundle, concurrency=8, max_batch=4))
+    settings = load_settings(bundle=bundle, concurrency=8, max_batch=4)
+    registry = Registry.open(settings, plan(settings))
     infer, sizes = Classifier.infer, []
 
     def slow(self: Classifier, batch: Any) -> Any:
@@ -125,7 +127,8 @@ def test_served_images_go_to_the_model_together(bundle: Path, monkeypatch: pytes
 
 def test_on_a_cpu_each_image_has_its_own_call(bundle: Path) -> None:
     for settings, most in (({}, 1), ({"max_batch": 8}, 8)):
-        registry = Registry.open(load_settings(bundle=bundle, **settings))
+        given = load_settings(bundle=bundle, **settings)
+        registry = Registry.open(given, plan(given))
         engine: InferenceEngine = registry.model().engine
         assert max_batch_size(engine.classifier, load_settings(bundle=bundle, **settings)) == most
         registry.close()
@@ -139,7 +142,7 @@ def test_a_gpu_has_batches_within_what_its_engine_takes(bundle: Path) -> None:
         batch = (1, 4)
 
     settings = ServerSettings(bundle=(bundle,))
-    registry = Registry.open(settings)
+    registry = Registry.open(settings, plan(settings))
     classifier = registry.model().engine.classifier
     fake: Any = type(
         "Fake", (), {"runtime": OnGpu, "bundle": classifier.bundle, "variant": classifier.variant}

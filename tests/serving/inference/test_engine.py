@@ -21,7 +21,7 @@ from pinnace.models.errors import CheckFailed
 from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.serving.http.request_body import Upload
 from pinnace.serving.inference.executor import Executor
-from pinnace.serving.inference.layout import Layout
+from pinnace.serving.inference.layout import Layout, plan
 from pinnace.serving.inference.registry import Registry
 from pinnace.serving.inference.self_check import self_check
 from pinnace.serving.settings import load_settings
@@ -33,7 +33,8 @@ from support.tiny_bundle import encode
 def test_no_more_than_concurrency_run_at_once_and_the_rest_queue(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, concurrency: int
 ) -> None:
-    registry = Registry.open(load_settings(bundle=bundle, concurrency=concurrency))
+    settings = load_settings(bundle=bundle, concurrency=concurrency)
+    registry = Registry.open(settings, plan(settings))
     running, most, lock = 0, 0, threading.Lock()
     infer = Classifier.infer
 
@@ -65,7 +66,8 @@ def test_no_more_than_concurrency_run_at_once_and_the_rest_queue(
 def test_the_event_loop_goes_on_while_images_are_in_work(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry = Registry.open(load_settings(bundle=bundle, concurrency=1))
+    settings = load_settings(bundle=bundle, concurrency=1)
+    registry = Registry.open(settings, plan(settings))
     infer = Classifier.infer
     monkeypatch.setattr(Classifier, "infer", lambda self, batch: (time.sleep(0.3), infer(self, batch))[1])
     upload = Upload(encode((1, 2, 3)), None)

@@ -12,6 +12,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import CheckFailed
 from pinnace.models.runtimes.openvino import OpenVino
 from pinnace.serving.inference import runtime_selection
+from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry
 from pinnace.serving.inference.runtime_selection import (
     VARIABLE,
@@ -52,7 +53,8 @@ def test_another_than_the_first_is_taken_where_it_is_clearly_faster(
         asked.extend(classifier.runtime.name for classifier in classifiers)
         return times
 
-    name, sentence = fastest_runtime(settings, Bundle.open(settings.bundle[0]), timer) or ("", "")
+    bundle = Bundle.open(settings.bundle[0])
+    name, sentence = fastest_runtime(settings, plan(settings), bundle, timer) or ("", "")
     assert name == best
     assert sentence == (
         f"tiny runs in {best}; milliseconds of a call: onnxruntime {times[0]:.2f}, openvino {times[1]:.2f}"
@@ -69,7 +71,8 @@ def test_one_that_answers_wrongly_is_left_out(
         return 0.0
 
     monkeypatch.setattr(runtime_selection, "self_check", check)
-    assert fastest_runtime(settings, Bundle.open(settings.bundle[0]), lambda _: [10.0, 1.0]) is None
+    bundle = Bundle.open(settings.bundle[0])
+    assert fastest_runtime(settings, plan(settings), bundle, lambda _: [10.0, 1.0]) is None
 
 
 def test_they_are_measured_for_real(settings: ServerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +82,7 @@ def test_they_are_measured_for_real(settings: ServerSettings, monkeypatch: pytes
         measured.append(measure_milliseconds(classifiers))
         return measured[0]
 
-    name, _ = fastest_runtime(settings, Bundle.open(settings.bundle[0]), timer) or ("", "")
+    name, _ = fastest_runtime(settings, plan(settings), Bundle.open(settings.bundle[0]), timer) or ("", "")
     assert name in ("onnxruntime", "openvino")
     assert [0 < each < 1000 for each in measured[0]] == [True, True]
 
@@ -87,14 +90,15 @@ def test_they_are_measured_for_real(settings: ServerSettings, monkeypatch: pytes
 @pytest.mark.parametrize("asked", ["onnxruntime", "openvino"])
 def test_what_is_asked_for_is_not_measured(bundle: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     monkeypatch.setattr(runtime_selection, "measure_milliseconds", lambda _: pytest.fail("measured"))
-    select_runtimes(load_settings(bundle=bundle, runtime=asked))
-    assert served(load_settings(bundle=bundle, runtime=asked)) == asked
+    settings = load_settings(bundle=bundle, runtime=asked)
+    select_runtimes(settings, plan(settings))
+    assert served(settings) == asked
 
 
 def test_what_was_chosen_is_served(settings: ServerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime_selection, "measure_milliseconds", lambda classifiers: [10.0, 5.0])
     assert served(settings) == "onnxruntime"
-    select_runtimes(settings)
+    select_runtimes(settings, plan(settings))
     assert served(settings) == "openvino"
     assert served(settings.model_copy(update={"runtime": "onnxruntime"})) == "onnxruntime"
 
@@ -108,7 +112,7 @@ def test_a_choice_that_no_longer_fits_the_bundle_is_forgotten(
 
 
 def served(settings: ServerSettings) -> str:
-    registry = Registry.open(settings)
+    registry = Registry.open(settings, plan(settings))
     try:
         return registry.model().engine.classifier.runtime.name
     finally:

@@ -21,8 +21,9 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
+from pinnace.serving.bentoml.route_metrics import RouteMetrics
 from pinnace.serving.observability import metrics
-from pinnace.serving.observability.route_metrics import RouteMetrics, route_of
+from pinnace.serving.routes import route_of
 from support.tiny_bundle import encode
 
 MODEL = {"model": "tiny", "variant": "onnx-fp32", "runtime": "onnxruntime"}

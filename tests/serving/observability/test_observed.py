@@ -238,7 +238,7 @@ def test_what_is_not_sampled_is_not_sent(
 def test_a_missing_exporter_is_said_and_nothing_stops(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from pinnace.serving.observability.tracing import tracer_provider
+    from pinnace.serving.bentoml.tracing import tracer_provider
 
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")

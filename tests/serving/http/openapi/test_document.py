@@ -52,7 +52,7 @@ def test_schemathesis_finds_nothing(
 
 
 def test_every_route_is_described(document: dict[str, Any]) -> None:
-    app = create_app(load_settings())
+    app = create_app(load_settings(), open_registry=lambda: pytest.fail("no model is needed"))
     routes = {(path, method) for path, methods in _routes(app) for method in methods}
     described = {(path, method.upper()) for path, item in document["paths"].items() for method in item}
     assert routes <= described

@@ -16,7 +16,7 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 from pinnace.serving.http.v2.tensors import InputLimits, parse_request, read_items
-from pinnace.serving.observability.route_metrics import route_of
+from pinnace.serving.routes import route_of
 from support.tiny_bundle import encode, logits_of
 
 RED, BLUE = (250, 10, 20), (10, 20, 240)

@@ -26,7 +26,7 @@ logger = logging.getLogger("pinnace.serving")
 def use_bounded_protocol(settings: ServerSettings) -> None:
     """Let uvicorn in this process speak HTTP within these settings."""
     BoundedProtocol.settings = settings
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = "pinnace.serving.workers.http_protocol:BoundedProtocol"
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = "pinnace.serving.bentoml.http_protocol:BoundedProtocol"
 
 
 def share_connections(folder: Path, workers: int, on_shared: Callable[[WorkerLoads], None]) -> None:
@@ -72,7 +72,7 @@ class BoundedProtocol(HttpToolsProtocol):
     may_hand_over = True
     settings: ClassVar[ServerSettings]
     balancer: ClassVar[ConnectionBalancer | None] = None
-    shedding: ClassVar[LoadShedder | None] = None
+    shedder: ClassVar[LoadShedder | None] = None
 
     @classmethod
     def has_idle_peer(cls) -> bool:
@@ -136,7 +136,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Let the application answer, where nobody knows already that it would refuse."""
-        refusal = self.shedding(cycle.scope) if self.shedding is not None else None
+        refusal = self.shedder(cycle.scope) if self.shedder is not None else None
         if refusal is None:
             super()._start_asgi_task(cycle, app)
             return

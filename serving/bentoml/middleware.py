@@ -1,0 +1,51 @@
+"""Which of BentoML's middleware a worker keeps, and where it stands among ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.middleware import Middleware
+
+from pinnace.serving.bentoml.route_metrics import RouteMetrics
+
+
+def arrange(
+    given: list[Middleware],
+    *,
+    outermost: list[Middleware],
+    innermost: list[Middleware],
+    tracer_provider: Any | None,
+    on_route_metrics: Callable[[RouteMetrics], None],
+) -> list[Middleware]:
+    """BentoML's middleware and ours, the outermost first.
+
+    Left out are BentoML's timeout, for ours answers in our form, and traces that nobody reads: each of the
+    two costs as much CPU a request as the whole route of an image.
+
+    Args:
+        given: what BentoML has put together.
+        outermost: ours that see a request before BentoML's.
+        innermost: ours that see it after them.
+        tracer_provider: where traces go, if anywhere.
+        on_route_metrics: called with the middleware that counts requests, once it is made.
+    """
+    outer, inner = list(outermost), list(innermost)
+    for entry in given:
+        name = getattr(entry.cls, "__name__", "")
+        if name == "RunnerTrafficMetricsMiddleware":
+            counted = {**entry.kwargs, "on_made": on_route_metrics}
+            outer.append(Middleware(RouteMetrics, **counted))  # type: ignore[arg-type]
+        elif name == "OpenTelemetryMiddleware":
+            if tracer_provider is not None:
+                traced = {
+                    **entry.kwargs,
+                    "tracer_provider": tracer_provider,
+                    "exclude_spans": ["receive", "send"],
+                }
+                outer.append(Middleware(entry.cls, **traced))  # type: ignore[call-arg]
+        elif name == "ContextMiddleware":
+            inner.append(entry)  # none of our routes uses BentoML's context of a request
+        elif name != "TimeoutMiddleware":
+            outer.append(entry)
+    return [*outer, *inner]
