@@ -40,7 +40,10 @@ def _console(file: TextIO) -> Console:
 
 
 def plain(text: str) -> str:
-    """Text that is not ours, for a console: no markup, and no control characters for the terminal to obey."""
+    """Text from outside, such as a label or a path, for a console: without markup and control characters.
+
+    Every command passes through this what it did not write itself.
+    """
     return escape("".join(char if char.isprintable() else repr(char)[1:-1] for char in text))
 
 
@@ -59,14 +62,14 @@ def print_error(error: PinnaceError) -> None:
 
 @contextmanager
 def only_data() -> Iterator[None]:
-    """While a model runs, what its own code prints is no data and goes to standard error."""
+    """Send what a model's own code prints to standard error, which keeps standard output for data."""
     with redirect_stdout(sys.stderr):
         yield
 
 
 @contextmanager
 def bars(show: bool | None) -> Iterator[Progress]:
-    """Yield what shows activities that run inside one another, each as a bar that goes when it is done.
+    """Show activities that run inside one another, each as a bar that disappears when it is done.
 
     Args:
         show: whether to show anything; None means on a terminal only.
@@ -86,7 +89,7 @@ def bars(show: bool | None) -> Iterator[Progress]:
                     progress.remove_task(tasks.pop(activity))
                 return
             if activity not in tasks:
-                tasks[activity] = progress.add_task(escape(str(activity)), total=event.total)
+                tasks[activity] = progress.add_task(plain(str(activity)), total=event.total)
             progress.update(tasks[activity], completed=event.done, total=event.total)
 
         yield show_event
@@ -94,7 +97,7 @@ def bars(show: bool | None) -> Iterator[Progress]:
 
 @contextmanager
 def steps(show: bool | None) -> Iterator[Progress]:
-    """Yield what shows one activity after the other, with the time that each has taken.
+    """Show one activity after the other, with the time that each has taken.
 
     Args:
         show: whether to show anything; None means on a terminal only.
@@ -110,10 +113,10 @@ def steps(show: bool | None) -> Iterator[Progress]:
         def show_event(event: Event) -> None:
             nonlocal last
             if last is not None and last[1] == event.activity:
-                progress.update(last[0], description=escape(str(event)))
+                progress.update(last[0], description=plain(str(event)))
                 return
             if last is not None:
                 progress.stop_task(last[0])
-            last = progress.add_task(escape(str(event)), total=None), event.activity
+            last = progress.add_task(plain(str(event)), total=None), event.activity
 
         yield show_event

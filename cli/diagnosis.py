@@ -25,7 +25,7 @@ class Finding:
         name: a runtime, a step, or a fact of the machine.
         version: of what makes it work, or the fact itself.
         problem: why it does not work, or None.
-        install_line: the command that helps, or None.
+        install_line: the command that installs what is missing, or None.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Look at the machine, the runtimes and the steps. Imports a package only to ask it for its device."""
+    """Check the machine, the runtimes and the steps. A package is imported only to ask for its devices."""
     quota = cgroup_cpu_quota()
     findings = [
         Finding("python", platform.python_version()),

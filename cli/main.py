@@ -1,4 +1,4 @@
-"""The command line: every verb of `pinnace`, and how its errors become sentences and exit statuses."""
+"""The command line: the commands of `pinnace`, and how errors become messages and exit statuses."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ app.command()(models.models)
 app.command()(targets.targets)
 app.command()(doctor.doctor)
 
-_NEWCOMER = """Pinnace carries a trained image model from its checkpoint to the place where it answers.
+_GETTING_STARTED = """Pinnace carries a trained image model from its checkpoint to the place where it answers.
 
-To begin with:
+To get started:
   pinnace export efficientnet_lite0 -o efficientnet_lite0.bundle
   pinnace serve efficientnet_lite0.bundle
   pinnace classify photo.jpg --url http://localhost:3000
 
-pinnace --help lists everything."""
+pinnace --help lists all commands."""
 
 
 @app.callback()
@@ -80,13 +80,13 @@ def _root(
 
         out().print(installed("pinnace"))
     elif context.invoked_subcommand is None:
-        out().print(_NEWCOMER)
+        out().print(_GETTING_STARTED)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit status."""
     for stream in (sys.stdout, sys.stderr):
-        # A name of a file need not be text that this terminal or pipe can show.
+        # A file's name may hold characters that this terminal or pipe cannot show.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     sys.exit(run(arguments))
@@ -107,14 +107,14 @@ def run(arguments: list[str] | None = None) -> int:
     except PinnaceError as error:
         return _fail(error)
     except BrokenPipeError:
-        # The reader of our output has gone; there is nobody left to tell.
+        # Whatever read the output has closed it, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
         if _debug():
             raise
         internal = PinnaceError(
-            f"something went wrong inside pinnace: {type(error).__name__}: {error}",
+            f"internal error: {type(error).__name__}: {error}",
             hint="run it again as `pinnace --debug ...` and report the traceback",
         )
         _fail(internal)

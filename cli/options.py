@@ -1,4 +1,4 @@
-"""Options that several verbs share, so that they are spelt and explained once."""
+"""Options that several commands share, and the options of a command as a dataclass."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ ApiKeyOption = Annotated[
 ]
 ProgressOption = Annotated[
     bool | None,
-    typer.Option("--progress/--no-progress", help="Show how far it is.", show_default="on a terminal"),
+    typer.Option("--progress/--no-progress", help="Show the progress.", show_default="on a terminal"),
 ]
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Give each field of a verb's options a place of its own on the command line.
+    """Declare the options of a command as a dataclass.
 
-    A verb with many options declares them once, as the fields of a dataclass, with typer's `Annotated` types.
-    Its function takes an instance as the parameter `options`; typer sees the fields in that place.
+    Its function takes an instance as the parameter `options`, whose fields have typer's `Annotated` types;
+    typer sees each field as an argument or option, in the place of `options`.
 
     Args:
         function: has a parameter `options`, annotated with a dataclass.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pinnace.models.errors import ImageError, UsageError
 from pinnace.models.image.decode import SUFFIXES, open_image
+from pinnace.models.image.find import find_images
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.progress import Event, Progress, Stage, ignore
 
@@ -34,29 +35,31 @@ class PreparedImages:
     problems: tuple[str, ...]
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Every file under a folder whose name ends like an image's, in the order of their paths.
+def images_in(folder: Path) -> list[Path]:
+    """The image files in a folder and below it, in the order of their paths.
 
     Raises:
-        UsageError: there is no such folder, or no image in it.
+        UsageError: the folder does not exist, has no images, or cannot be read.
     """
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}", expected="a folder with images")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
+    found = find_images([folder])
+    for error in found.unreadable:
+        raise UsageError(f"the folder {error.filename} cannot be read: {error.strerror}")
+    if not found.images:
         raise UsageError(
             f"there are no images in {folder}", expected="files that end in " + ", ".join(SUFFIXES)
         )
-    return found
+    return sorted(map(Path, found.images))
 
 
 def prepare_folder(folder: Path, preprocess: Preprocess, progress: Progress) -> PreparedImages:
     """Preprocess the images of a folder, at most 512 of them and 1 GiB, evenly chosen among all.
 
     Raises:
-        UsageError: as `find_images`, or none of them can be read.
+        UsageError: as `images_in`, or none of them can be read.
     """
-    files = find_images(folder)
+    files = images_in(folder)
     first = preprocess.crop or preprocess.resize
     size = 4 * preprocess.channels * (first[0] * first[1] if isinstance(first, tuple) else 1)
     most = max(1, min(MOST_IMAGES, _MOST_BYTES // size))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pinnace.export.calibration_images import find_images
+from pinnace.export.calibration_images import images_in
 from pinnace.models.errors import UsageError
 
 _WNIDS = Path(__file__).with_name("wnids.txt")
@@ -41,7 +41,7 @@ def read_image_folder(folder: Path, labels: Sequence[str]) -> list[LabelledImage
     classes = Classes(labels)
     found = []
     loose = 0
-    for file in find_images(folder):
+    for file in images_in(folder):
         parts = file.relative_to(folder).parts
         if len(parts) == 1:
             loose += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pinnace.models.bundle.manifest import Manifest, Variant
+from pinnace.models.files import size_text
 
 FILE = "README.md"
 
@@ -59,7 +60,7 @@ def _sizes(variants: Sequence[Variant]) -> str:
     """Sizes, and what is left of the largest fp32 file."""
     before = next((v.bytes for v in variants if v.name == "onnx-fp32"), max(v.bytes for v in variants))
     rows = [
-        (f"`{v.name}`", f"`{v.file}`", _size(v.bytes), f"{v.bytes / before:.0%}", f"`{v.sha256[:12]}`")
+        (f"`{v.name}`", f"`{v.file}`", size_text(v.bytes), f"{v.bytes / before:.0%}", f"`{v.sha256[:12]}`")
         for v in variants
     ]
     return _table(("variant", "file", "size", "of fp32", "sha256 begins"), rows)
@@ -130,10 +131,6 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def _sentence(text: str) -> str:

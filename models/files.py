@@ -27,6 +27,11 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def size_text(count: int) -> str:
+    """A number of bytes as people read it: `18.5 MB`, `912.0 kB`."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file under a temporary name beside its place, then move it there."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -1,1 +1,1 @@
-"""What `pinnace classify` does with many images: who is asked, what is written, what is shown."""
+"""`pinnace classify`: what answers, the rows that are written, what is shown."""

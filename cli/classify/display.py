@@ -1,4 +1,4 @@
-"""Answers, progress and summaries for people's eyes."""
+"""Answers, progress and a summary on the terminal."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def print_answer(image: str, answer: Answer) -> None:
 
 
 def print_failure(console: Console, image: str, error: PinnaceError) -> None:
-    """Print in one line what is wrong with one image among many."""
+    """Print the error of one image among many, in one line."""
     console.print(f"[bold red]error:[/] {plain(image)}: {plain(error.message)}", soft_wrap=True)
 
 
 def print_ignored(count: int) -> None:
-    """Print on standard error how many files of the folders are not tried."""
+    """Print on standard error how many files in the folders are skipped."""
     if count:
-        err().print(f"files not tried, because they are hidden or not named like an image: {count:,}")
+        err().print(f"files skipped, because they are hidden or not named like an image: {count:,}")
 
 
 def print_summary(tally: Tally, seconds: float) -> None:
@@ -84,10 +84,10 @@ def _bar(share: float, width: int) -> str:
 
 @dataclass
 class Bar:
-    """A progress bar that may not be there.
+    """A progress bar, or nothing.
 
     Attributes:
-        console: where to print meanwhile.
+        console: for messages above the bar.
         progress: what is drawn, or None.
     """
 

@@ -71,7 +71,7 @@ class Tally:
         made_by = (answer.model, answer.variant)
         if self.made_by and made_by not in self.made_by:
             raise UsageError(
-                "the rows that are there already come from another model",
+                "the rows in the file come from another model",
                 expected=", ".join(sorted(" ".join(each) for each in self.made_by)),
                 got=" ".join(made_by),
                 hint="choose another file",

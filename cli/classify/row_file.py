@@ -1,4 +1,4 @@
-"""A file of rows that grows while the work goes on, and that a second run can continue."""
+"""A file of rows that grows during a run, and that a second run can continue."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class RowFile:
         Args:
             path: the file.
             format: how its rows are written.
-            resume: go on where an earlier run stopped; a last row that was cut off is taken away.
-            each: called for every row that is there already.
+            resume: continue where an earlier run stopped; a last row that was cut off is removed.
+            each: called for every row of the earlier run.
 
         Raises:
-            UsageError: the file cannot be written, holds something and is not to be resumed, is written by
-                another process now, or is not of this format.
+            UsageError: the file cannot be written, is not empty and `resume` is not set, is being written by
+                another process, or is in another format.
         """
         self.path = path
         self._format = format
@@ -49,12 +49,12 @@ class RowFile:
                 self._lock()
                 if path.stat().st_size and not resume:
                     raise UsageError(
-                        f"{path} already holds something, so it is left alone",
-                        hint="--resume goes on with it; or choose another file",
+                        f"{path} already exists and is not empty",
+                        hint="continue it with --resume, or choose another file",
                     )
                 end = self._read(each)
                 self._file.truncate(end)
-            # With the first row, so that a run which fails before it leaves nothing that holds something.
+            # Written with the first row, so that a run that fails before it leaves an empty file.
             self._heading = "" if end else format.header
         except BaseException:
             self._file.close()
@@ -119,7 +119,7 @@ class RowFile:
 
     def _foreign(self, number: int, line: str) -> UsageError:
         return UsageError(
-            f"line {number} of {self.path} is no row of this format, so the file is left alone",
+            f"line {number} of {self.path} is not a row in this format, so the file was not changed",
             got=line.rstrip("\n")[:80],
             hint="choose another file",
         )

@@ -17,7 +17,7 @@ Outcome = Answer | PinnaceError
 
 @dataclass(frozen=True)
 class Finished:
-    """What a row says of its image.
+    """The content of a row that an earlier run wrote.
 
     Attributes:
         image: its path, as it was typed.
@@ -54,10 +54,10 @@ class RowFormat(Protocol):
         """The row, with its newline."""
 
     def read(self, line: str) -> Finished:
-        """What a whole row says.
+        """Parse a whole row.
 
         Raises:
-            ValueError: it is no row.
+            ValueError: the line is something else.
         """
 
     def may_begin_with(self, text: str) -> bool:
@@ -65,16 +65,16 @@ class RowFormat(Protocol):
 
 
 def as_data(image: str, outcome: Outcome) -> dict[str, Any]:
-    """The row as plain data, the same in `--json` and in JSON Lines: an answer's fields, or `error`."""
-    said = outcome.http_body() if isinstance(outcome, PinnaceError) else asdict(outcome)
-    return {"image": image, **said}
+    """A row as plain data, the same in `--json` and in JSON Lines: an answer's fields, or `error`."""
+    fields = outcome.http_body() if isinstance(outcome, PinnaceError) else asdict(outcome)
+    return {"image": image, **fields}
 
 
 class JsonLines:
     """One JSON object a line, as `as_data` gives it."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
-    # A lone surrogate, which stands for a byte that is no UTF-8, becomes the JSON escape of itself.
+    # A lone surrogate, which stands for a byte that is not UTF-8, becomes the JSON escape of itself.
     encoding_errors: ClassVar[str] = "backslashreplace"
     header = ""
 
@@ -86,7 +86,7 @@ class JsonLines:
         return json.dumps(as_data(image, outcome), ensure_ascii=False) + "\n"
 
     def read(self, line: str) -> Finished:
-        """What a whole row says."""
+        """Parse a whole row."""
         try:
             row: Mapping[str, Any] = json.loads(line)
             if "error" in row:
@@ -135,7 +135,7 @@ class Csv:
         return _csv_line(cells + [""] * (len(self._columns) - len(cells)))
 
     def read(self, line: str) -> Finished:
-        """What a whole row says."""
+        """Parse a whole row."""
         try:
             cells = next(csv.reader([line], strict=True), [])
         except csv.Error as error:
@@ -149,7 +149,7 @@ class Csv:
 
     def may_begin_with(self, text: str) -> bool:
         """Whether a row that was cut off could be this text."""
-        return True  # the header has proved the file ours
+        return True  # the header has shown that the file is one of ours
 
 
 def _csv_line(cells: list[object] | tuple[str, ...]) -> str:

@@ -20,7 +20,7 @@ def show(backend: Backend, images: Sequence[str], *, json: bool) -> bool:
         Whether every image has an answer.
 
     Raises:
-        PinnaceError: the only image cannot be read, or something is wrong with more than one.
+        PinnaceError: the only image cannot be read, or the error is not about one image.
     """
     rows: list[dict[str, Any]] = []
     tally = Tally()

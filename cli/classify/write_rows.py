@@ -52,8 +52,8 @@ def write_rows(
         Whether every image has an answer, those of earlier runs included.
 
     Raises:
-        PinnaceError: something is wrong with more than one image; rows that are written stay.
-        KeyboardInterrupt: it was interrupted; rows that are written stay, and the user has been told.
+        PinnaceError: the error is not about one image; rows that are written stay.
+        KeyboardInterrupt: interrupted; rows that are written stay, and a message has been printed.
     """
     for image in images:
         format.check_name(image)
@@ -83,15 +83,15 @@ def write_rows(
                     advance=bar.advance,
                 )
         except (KeyboardInterrupt, PinnaceError) as error:
-            _say_what_is_left(output, len(images), len(images) - len(todo) + tally.written, error)
+            _print_how_far(output, len(images), len(images) - len(todo) + tally.written, error)
             raise
     print_summary(tally, watch.seconds)
     return tally.all_answered
 
 
-def _say_what_is_left(output: Path | None, total: int, done: int, error: BaseException) -> None:
+def _print_how_far(output: Path | None, total: int, done: int, error: BaseException) -> None:
     what = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
     text = f"{what}: {done:,} of {total:,} images are done"
     if output is not None and done:
-        text += f"; the same command with --resume goes on after what {output} holds"
+        text += f"; run the same command with --resume to continue {output}"
     err().print(text, soft_wrap=True, markup=False)

@@ -23,14 +23,14 @@ def build(
     progress: ProgressOption = None,
     json: Json = False,
 ) -> None:
-    """Build TensorRT engines for this machine, prove them where it has a GPU, and add them to the bundle."""
-    from rich.markup import escape
+    """Build TensorRT engines for this machine, prove them if it has a GPU, and add them to the bundle."""
     from rich.table import Table
 
-    from pinnace.cli.console import bars, err, out, print_error, print_json
+    from pinnace.cli.console import bars, err, out, plain, print_error, print_json
     from pinnace.export.engines.build import build_variant, choose_builder, sources
     from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.errors import CheckFailed
+    from pinnace.models.files import size_text
 
     opened = Bundle.open(bundle)
     builder = choose_builder(runtime)
@@ -45,7 +45,7 @@ def build(
             print_error(error)
             continue
         proved = None if built.parity is None else True
-        problem = None if proved else "there is no GPU here, so the engine was built and not run"
+        problem = None if proved else "built, but not proved: this machine has no GPU"
         rows.append({**asdict(built), "runtime": builder.name, "passed": proved, "problem": problem})
     if json:
         print_json({"bundle": str(bundle), "variants": rows, "errors": [str(error) for error in failures]})
@@ -56,14 +56,14 @@ def build(
             table.add_row(
                 row["name"],
                 engine["source"],
-                f"{row['bytes'] / 1e6:.1f} MB",
+                size_text(row["bytes"]),
                 "not run" if parity is None else f"{parity['max_rel']:.2e}",
-                escape(engine["gpu"] or "none"),
+                plain(engine["gpu"] or "none"),
                 engine["version"],
             )
         out().print(table)
     for row in rows:
         if row["problem"]:
-            err().print(f"{row['name']}: {row['problem']}")
+            err().print(plain(f"{row['name']}: {row['problem']}"), soft_wrap=True)
     if failures:
         raise typer.Exit(1)

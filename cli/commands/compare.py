@@ -1,4 +1,4 @@
-"""`pinnace compare`: what has changed between two latency reports, and is that certain?"""
+"""`pinnace compare`: what changed between latency reports, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def compare(
     reports: Annotated[
         list[Path],
         typer.Argument(
-            help="Two or more reports of pinnace bench; all are compared with the first.",
+            help="Two or more reports of pinnace bench; the first is the baseline.",
             metavar="A.json B.json...",
             show_default=False,
         ),
@@ -29,17 +29,17 @@ def compare(
         typer.Option(
             "--fail-if",
             metavar="CONDITION",
-            help="End with status 1 if a row is so: 'p99 > 1.1x', 'p50 > 12ms', 'throughput < 90/s'.",
+            help="Exit with 1 if a row meets it: 'p99 > 1.1x', 'p50 > 12ms' or 'throughput < 90/s'; repeatable.",
             show_default=False,
         ),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.html", help="Write a page with pictures.", show_default=False),
+        typer.Option(metavar="FILE.html", help="Write a page of HTML with charts.", show_default=False),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Latency reports side by side, with ratios to the first and their 95 % intervals."""
+    """Compare latency reports: ratios to the first, with their 95 % intervals."""
     from pinnace.cli.console import print_json
     from pinnace.latency.comparison import compare as comparison
     from pinnace.latency.comparison import conditions, page
@@ -50,7 +50,7 @@ def compare(
     if len(reports) < 2:
         raise UsageError("compare needs at least two reports", hint="pinnace compare A.json B.json")
     if report is not None and report.suffix != ".html":
-        raise UsageError("--report writes a page of HTML", expected="FILE.html", got=str(report))
+        raise UsageError("--report writes HTML", expected="FILE.html", got=str(report))
     asked = [conditions.parse(text) for text in fail_if or ()]
     opened = [read(path) for path in reports]
     names = _names(reports)

@@ -1,13 +1,16 @@
-"""`pinnace eval`: how often is the bundle right, on labelled images?"""
+"""`pinnace eval`: the accuracy of a bundle on labelled images."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pinnace.cli.options import BundleArgument, Json, ProgressOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from pinnace.export.validation.accuracy import VariantAccuracy
 
 
 def eval(
@@ -32,10 +35,9 @@ def eval(
     json: Json = False,
 ) -> None:
     """Top-1 and top-5 accuracy of every variant in every runtime, with 95 % intervals."""
-    from rich.markup import escape
     from rich.table import Table
 
-    from pinnace.cli.console import bars, err, out, print_json
+    from pinnace.cli.console import bars, err, out, plain, print_json
     from pinnace.export.validation.accuracy import evaluate_bundle
     from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.runtimes.base import RuntimeOptions
@@ -51,25 +53,9 @@ def eval(
             progress=show,
         )
     for problem in problems:
-        err().print(escape(problem), soft_wrap=True)
+        err().print(plain(problem), soft_wrap=True)
     if json:
-        print_json(
-            {
-                "bundle": str(bundle),
-                "variants": [
-                    {
-                        "name": row.variant,
-                        "runtime": row.runtime,
-                        "images": row.accuracy.images,
-                        "top1": row.accuracy.top1,
-                        "top5": row.accuracy.top5,
-                        "top1_interval": row.accuracy.top1_interval,
-                        "top5_interval": row.accuracy.top5_interval,
-                    }
-                    for row in rows
-                ],
-            }
-        )
+        print_json({"bundle": str(bundle), "variants": [_as_json(row) for row in rows]})
         return
     table = Table("variant", "runtime", "images", "top-1", "95 %", "top-5", "95 %")
     for row in rows:
@@ -84,3 +70,15 @@ def eval(
             "{:.2%} to {:.2%}".format(*found.top5_interval),
         )
     out().print(table)
+
+
+def _as_json(row: VariantAccuracy) -> dict[str, Any]:
+    return {
+        "name": row.variant,
+        "runtime": row.runtime,
+        "images": row.accuracy.images,
+        "top1": row.accuracy.top1,
+        "top5": row.accuracy.top5,
+        "top1_interval": row.accuracy.top1_interval,
+        "top5_interval": row.accuracy.top5_interval,
+    }

@@ -1,4 +1,4 @@
-"""`pinnace inspect`: what is in a bundle."""
+"""`pinnace inspect`: the contents of a bundle."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def inspect(bundle: BundleArgument, json: Json = False) -> None:
 
 def print_bundle(bundle: Bundle, *, json: bool) -> None:
     """Print a bundle as JSON or as tables."""
-    from rich.markup import escape
     from rich.table import Table
 
-    from pinnace.cli.console import out, print_json
+    from pinnace.cli.console import out, plain, print_json
+    from pinnace.models.files import size_text
 
     manifest = bundle.manifest
     if json:
@@ -42,17 +42,17 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
         ("exported", f"{manifest.created} by pinnace {manifest.tools.get('pinnace', '?')}"),
     ]
     for name, value in rows:
-        facts.add_row(f"[bold]{name}[/]", escape(value))
+        facts.add_row(f"[bold]{name}[/]", plain(value))
     heads = ("variant", "size", "max abs", "max rel", "cosine", "top-1 agreement", "compared on", "proved in")
     table = Table(*heads)
     for variant in manifest.variants:
         measured = shown(variant)
         if measured is None:
-            table.add_row(variant.name, _size(variant.bytes), "", "", "", "", "", "[yellow]not proved[/]")
+            table.add_row(variant.name, size_text(variant.bytes), "", "", "", "", "", "[yellow]not proved[/]")
             continue
         table.add_row(
             variant.name,
-            _size(variant.bytes),
+            size_text(variant.bytes),
             f"{measured.max_abs:.2e}",
             f"{measured.max_rel:.2e}",
             f"{measured.cosine:.6f}",
@@ -64,29 +64,25 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
 
 
 def shown(variant: Variant) -> Parity | Proof | None:
-    """What says most of a variant: the proof on photographs of a lower precision, else the parity."""
+    """The most telling comparison: on photographs for a lower precision, else the parity."""
     return (variant.proof if variant.tolerance.photographs_only else None) or variant.parity
 
 
 def agreement(measured: Parity | Proof, tolerance: Tolerance) -> str:
-    """The top-1 agreement for people; nothing where a lower precision was compared on few photographs."""
+    """The top-1 agreement as text; empty where a lower precision was compared on few photographs."""
     share = measured.top1_agreement
     few = tolerance.photographs_only and _samples(measured) < FEWEST_FOR_SHARES
     return "" if share is None or few else f"{share:.1%}"
 
 
 def compared_on(measured: Parity | Proof, tolerance: Tolerance) -> str:
-    """How many of what."""
+    """How many photographs or inputs it was compared on."""
     photographs = tolerance.photographs_only or isinstance(measured, Proof)
     return f"{_samples(measured)} {'photographs' if photographs else 'inputs'}"
 
 
 def _samples(measured: Parity | Proof) -> int:
     return measured.images if isinstance(measured, Proof) else measured.samples
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def to_dict(bundle: Bundle) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`pinnace models`: the catalogue, and the networks of our own."""
+"""`pinnace models`: the catalogue, and Pinnace's own networks."""
 
 from __future__ import annotations
 

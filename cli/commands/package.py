@@ -1,4 +1,4 @@
-"""`pinnace package`: a bento that serves bundles on a machine with no checkout."""
+"""`pinnace package`: a bento, or a model repository of Triton, that serves bundles elsewhere."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pinnace.cli.console import out, plain, print_json
 from pinnace.cli.options import Json
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import UsageError
+from pinnace.models.files import size_text
 
 
 class Device(str, Enum):
-    """Which ONNX Runtime a bento asks for."""
+    """Which ONNX Runtime a bento requires."""
 
     CPU = "cpu"
     CUDA = "cuda"
@@ -36,18 +37,20 @@ def package(
     variant: Annotated[
         list[str] | None,
         typer.Option(
-            help="A variant to put in of each bundle; may be repeated, and the first is served.",
+            help="A variant of each bundle to include; repeatable, and the first is served.",
             show_default="every ONNX variant",
         ),
     ] = None,
     device: Annotated[Device, typer.Option(help="cpu or cuda.", show_default="`cpu`")] = Device.CPU,
     triton: Annotated[
         bool,
-        typer.Option("--triton", help="Write a model repository for Triton instead; one variant of each."),
+        typer.Option(
+            "--triton", help="Write a model repository for Triton instead, with one variant of each bundle."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make a bento: a folder with the models, Pinnace and a list of what they need, for `bentoml serve`."""
+    """Make a bento: a folder with the models, Pinnace and their requirements, for `bentoml serve`."""
     opened = [Bundle.open(folder) for folder in bundle]
     if triton:
         _package_for_triton(opened, output, variant or [], device, json)
@@ -63,7 +66,7 @@ def package(
     console.print(f"tag       {made.tag}")
     console.print(f"device    {made.device}")
     console.print(f"variants  {', '.join(made.variants)}")
-    console.print(f"size      {made.bytes / 1e6:.1f} MB")
+    console.print(f"size      {size_text(made.bytes)}")
     console.print(f"serve     bentoml serve {plain(str(made.folder))}", soft_wrap=True)
 
 
@@ -82,5 +85,5 @@ def _package_for_triton(
     console.print(f"repository  {plain(str(made.folder))}", soft_wrap=True)
     console.print(f"models      {', '.join(made.models)}")
     console.print(f"variants    {', '.join(made.variants)}")
-    console.print(f"size        {made.bytes / 1e6:.1f} MB")
+    console.print(f"size        {size_text(made.bytes)}")
     console.print(f"serve       tritonserver --model-repository {plain(str(made.folder))}", soft_wrap=True)

@@ -25,7 +25,7 @@ def report(
             "--output",
             "-o",
             metavar="FILE",
-            help="The index, an .html file; of one report .html, .md, .csv or .json.",
+            help="The index, an .html file; for one report .html, .md, .csv or .json.",
             show_default="DIR/index.html; FILE.html",
         ),
     ] = None,
@@ -33,29 +33,39 @@ def report(
 ) -> None:
     """Write an index page over the reports in a folder, and the page of each beside it.
 
-    JSON files that are no report are named and left out. Of one report, write another form.
+    JSON files that are not reports are named and left out. For a single report, write it in another format.
     """
-    from pinnace.cli.console import err, out, plain, print_json
+    if reports.is_file():
+        _one_report(reports, output or reports.with_suffix(".html"), json=json)
+    else:
+        _index(reports, output or reports / "index.html", json=json)
+
+
+def _one_report(file: Path, path: Path, *, json: bool) -> None:
+    from pinnace.cli.console import out, plain, print_json
     from pinnace.latency.report import read
+    from pinnace.latency.reports.write import check_ending, write_report
+    from pinnace.models.errors import UsageError
+
+    check_ending(path)
+    if path.absolute() == file.absolute():
+        raise UsageError("the output would overwrite the report itself", hint="-o FILE.html")
+    write_report(read(file), path)
+    if json:
+        print_json({"index": None, "reports": [{"file": str(file), "page": str(path)}], "damaged": []})
+    else:
+        out().print(plain(str(path)), soft_wrap=True)
+
+
+def _index(folder: Path, path: Path, *, json: bool) -> None:
+    from pinnace.cli.console import err, out, plain, print_json
     from pinnace.latency.reports import index
     from pinnace.latency.reports.write import check_ending, write_report, write_text
     from pinnace.models.errors import UsageError
 
-    if reports.is_file():
-        path = output or reports.with_suffix(".html")
-        check_ending(path)
-        if path.absolute() == reports.absolute():
-            raise UsageError("the output is the report itself", hint="-o FILE.html")
-        write_report(read(reports), path)
-        if json:
-            print_json({"index": None, "reports": [{"file": str(reports), "page": str(path)}], "damaged": []})
-        else:
-            out().print(plain(str(path)), soft_wrap=True)
-        return
-    path = output or reports / "index.html"
     if path.suffix != ".html":
-        raise UsageError("an index is a page of HTML", expected="FILE.html", got=str(path))
-    found = index.collect(reports, path)
+        raise UsageError("an index is written as HTML", expected="FILE.html", got=str(path))
+    found = index.collect(folder, path)
     check_ending(path)
     for entry in found.entries:
         write_report(entry.report, entry.page)

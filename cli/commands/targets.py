@@ -1,4 +1,4 @@
-"""`pinnace targets`: where a bundle can run."""
+"""`pinnace targets`: the platforms that a bundle can be exported for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pinnace.cli.options import Json
 
 
 def targets(json: Json = False) -> None:
-    """List where a bundle can be made to run; a TOML file of your own is a target too."""
+    """List the targets of `pinnace export`; a TOML file of your own is a target too."""
     from rich.table import Table
 
     from pinnace.cli.console import out, print_json

@@ -1,4 +1,4 @@
-"""`pinnace verify`: is the bundle still what was exported, and does it answer so on this machine?"""
+"""`pinnace verify`: whether a bundle is unchanged since its export, and gives the same outputs here."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check every file's hash, the preprocessing, and every variant against the golden outputs."""
-    from rich.markup import escape
     from rich.table import Table
 
     from pinnace.cli.commands.inspect import agreement, compared_on
-    from pinnace.cli.console import err, only_data, out, print_json, steps
+    from pinnace.cli.console import err, only_data, out, plain, print_json, steps
     from pinnace.export.validation.verify import passed, verify_bundle
     from pinnace.models.bundle.bundle import Bundle
 
@@ -66,6 +65,6 @@ def verify(
         out().print(table)
     for verdict in verdicts:
         if verdict.problem is not None:
-            err().print(f"{verdict.variant.name}: {escape(verdict.problem)}")
+            err().print(plain(f"{verdict.variant.name}: {verdict.problem}"), soft_wrap=True)
     if not good:
         raise typer.Exit(1)

@@ -221,7 +221,7 @@ def test_an_error_of_our_own_shows_no_traceback_unless_asked(pinnace, bundle, mo
     monkeypatch.setattr(Bundle, "open", broken)
     outcome = pinnace("inspect", bundle)
     assert outcome.status == 70
-    assert outcome.err.startswith("error: something went wrong inside pinnace: ZeroDivisionError: oh\n")
+    assert outcome.err.startswith("error: internal error: ZeroDivisionError: oh\n")
     monkeypatch.setenv("PINNACE_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         pinnace("inspect", bundle)

@@ -93,7 +93,7 @@ def test_what_cannot_be_read_has_a_row_too_and_the_status_is_1(pinnace, where, f
     assert rows["empty.png"]["error"]["code"] == "undecodable_image"
     assert "notes.txt" not in rows
     first, *lines = outcome.err.splitlines()
-    assert first == "files not tried, because they are hidden or not named like an image: 1"
+    assert first == "files skipped, because they are hidden or not named like an image: 1"
     assert f"error: {few}/broken.jpg: the bytes are of no image type that is accepted" in lines
     assert f"error: {few}/empty.png: the image is empty" in lines
     assert lines[2].startswith("30 classified; 2 cannot be read; ")
@@ -166,7 +166,7 @@ def test_an_interrupted_run_goes_on(pinnace, where, photos, tmp_path, sign) -> N
         # The signal may come between the writing of a row and the counting of it.
         assert err.splitlines()[-1] in [
             f"interrupted: {count} of 300 images are done; "
-            f"the same command with --resume goes on after what {out} holds"
+            f"run the same command with --resume to continue {out}"
             for count in (done - 1, done)
         ]
         assert "Traceback" not in err
@@ -184,9 +184,8 @@ def test_rows_of_another_model_are_not_mixed(pinnace, bundle, stub, photos, tmp_
     outcome = pinnace("classify", one, two, "--url", stub.url, "-o", out, "--resume")
     assert outcome.status == 2
     assert outcome.err == (
-        "stopped: 1 of 2 images are done; the same command with --resume goes on after "
-        f"what {out} holds\n"
-        "error: the rows that are there already come from another model\n"
+        f"stopped: 1 of 2 images are done; run the same command with --resume to continue {out}\n"
+        "error: the rows in the file come from another model\n"
         "  expected: colours onnx-fp32\n"
         "  got: stub onnx-fp32\n"
         "  help: choose another file\n"
@@ -277,13 +276,13 @@ def test_interrupting_a_server_that_hangs(stub, photos, tmp_path) -> None:
         ),
         (
             ["a.jpg", "--url", "http://x", "-o", "rows.txt"],
-            "the name rows.txt does not say how rows are written\n"
+            "the format of the rows does not follow from the name rows.txt\n"
             "  expected: a file that ends in .jsonl, .ndjson, .csv\n"
-            "  help: or say it with --format\n",
+            "  help: or choose one with --format\n",
         ),
         (
             ["a.jpg", "--url", "http://x", "--resume"],
-            "--resume goes on with a file\n  help: name it with --output\n",
+            "--resume continues a file\n  help: name it with --output\n",
         ),
         (
             ["a.jpg", "--url", "http://x", "--json", "-o", "rows.csv"],
@@ -291,7 +290,8 @@ def test_interrupting_a_server_that_hangs(stub, photos, tmp_path) -> None:
         ),
         (
             ["a.jpg", "--url", "http://x", "--threads", "2"],
-            "--variant, --runtime and --threads choose for --bundle; a server has chosen\n",
+            "--variant, --runtime and --threads apply to --bundle\n"
+            "  help: for a server, set them where it is started\n",
         ),
     ],
 )
@@ -304,7 +304,7 @@ def test_wrong_usage(pinnace, tmp_path, monkeypatch, arguments, message) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
-def test_names_that_are_no_text(pinnace, bundle, photos, tmp_path, monkeypatch) -> None:
+def test_names_that_are_not_text(pinnace, bundle, photos, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "odd"
     folder.mkdir()

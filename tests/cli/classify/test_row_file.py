@@ -20,7 +20,7 @@ ANSWER = Answer(
     Timing(1, 2, 3, 4, 5),
 )
 ERROR = ImageError("no\nimage", hint="another")
-# Names that are hard to write: quotes, a comma, other alphabets, a byte that is no UTF-8.
+# Names that are hard to write: quotes, a comma, other alphabets, a byte that is not UTF-8.
 NAMES = ["plain.jpg", 'q"u,o".jpg', "caf\xe9 \u732b.jpg", "raw-\udcff.jpg", " .jpg"]
 FORMATS: list[RowFormat] = [JsonLines(), Csv(3)]
 
@@ -81,8 +81,7 @@ def test_a_file_that_holds_something_is_left_alone(tmp_path: Path, format: RowFo
     with pytest.raises(UsageError) as caught:
         write(path, format)
     assert str(caught.value) == (
-        f"{path} already holds something, so it is left alone\n"
-        "  help: --resume goes on with it; or choose another file"
+        f"{path} already exists and is not empty\n  help: continue it with --resume, or choose another file"
     )
     assert path.read_bytes() == before
 
@@ -95,7 +94,7 @@ def test_a_file_that_holds_something_is_left_alone(tmp_path: Path, format: RowFo
 def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, format: RowFormat, content: bytes) -> None:
     path = tmp_path / "rows"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"is no row of this format|has other columns"):
+    with pytest.raises(UsageError, match=r"is not a row in this format|has other columns"):
         write(path, format, resume=True)
     assert path.read_bytes() == content
 
@@ -107,7 +106,7 @@ def test_a_broken_row_in_the_middle_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         write(path, JsonLines(), resume=True)
     assert str(caught.value).startswith(
-        f"line 1 of {path} is no row of this format, so the file is left alone\n"
+        f"line 1 of {path} is not a row in this format, so the file was not changed\n"
     )
 
 

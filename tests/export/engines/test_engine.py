@@ -258,7 +258,7 @@ def test_the_command_builds_every_onnx_variant_and_verify_says_why_none_was_run(
     assert [row["name"] for row in document["variants"]] == names
     assert {(row["parity"], row["passed"]) for row in document["variants"]} == {(None, None)}
     assert captured.err == "".join(
-        f"{name}: there is no GPU here, so the engine was built and not run\n" for name in names
+        f"{name}: built, but not proved: this machine has no GPU\n" for name in names
     )
     assert main.run(["verify", str(bundle.folder), "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["variants"]}

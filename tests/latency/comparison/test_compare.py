@@ -200,7 +200,7 @@ def test_a_condition_that_holds_is_status_1(folder: Path, capsys: pytest.Capture
             ["before.json", "after.json", "--fail-if", "fast"],
             "error: --fail-if cannot be read as a condition\n",
         ),
-        (["before.json", "after.json", "--report", "x.pdf"], "error: --report writes a page of HTML\n"),
+        (["before.json", "after.json", "--report", "x.pdf"], "error: --report writes HTML\n"),
         (["before.json", "after.json", "--report", "no/x.html"], "error: no/x.html cannot be written"),
     ],
 )

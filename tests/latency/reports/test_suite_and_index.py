@@ -115,9 +115,9 @@ def test_a_report_in_another_form(pinnace: Callable[..., Any], matrix: LatencyRe
     ("arguments", "sentence"),
     [
         (("{}/none",), "there is no folder"),
-        (("{}",), "there is no report in"),
-        (("{}", "-o", "index.md"), "an index is a page of HTML"),
-        (("{}/bad.json", "-o", "{}/bad.json"), "the output is the report itself"),
+        (("{}",), "has no latency reports"),
+        (("{}", "-o", "index.md"), "an index is written as HTML"),
+        (("{}/bad.json", "-o", "{}/bad.json"), "the output would overwrite the report itself"),
         (("{}/bad.json",), "it is not JSON"),
     ],
 )

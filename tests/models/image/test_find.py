@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pinnace.cli.classify.discovery import find_images
+from pinnace.models.image.find import find_images
 
 
 def make(folder: Path, *names: str) -> None:
@@ -58,4 +58,4 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch) -> No
     monkeypatch.setattr(os, "scandir", closed)
     found = find_images([tmp_path])
     assert found.images == [str(tmp_path / "y.jpg")]
-    assert [error.filename for error in found.closed] == [str(tmp_path / "closed")]
+    assert [error.filename for error in found.unreadable] == [str(tmp_path / "closed")]

@@ -1,4 +1,4 @@
-"""The images that a user names: files, and whatever lies in folders."""
+"""The image files that a user names: single files, and everything in folders."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from pinnace.models.image.decode import SUFFIXES
 
 
 @dataclass
-class Found:
-    """What was found.
+class FoundImages:
+    """Image files, and what was left out.
 
     Attributes:
-        images: paths as they were typed, with what lies below added; those of a folder sorted; each once.
-        ignored: how many files of folders have no suffix of an image, or are hidden.
-        closed: folders that cannot be read, and why.
+        images: paths below the given ones, as they were typed; those of a folder sorted; each once.
+        ignored: how many files in folders are hidden, or have another suffix than an image.
+        unreadable: the error of each folder that cannot be read; its `filename` is the folder.
     """
 
     images: list[str] = field(default_factory=list)
     ignored: int = 0
-    closed: list[OSError] = field(default_factory=list)
+    unreadable: list[OSError] = field(default_factory=list)
 
 
-def find_images(paths: Sequence[Path]) -> Found:
-    """Files as they are, whatever they are called, and every image below the folders.
+def find_images(paths: Sequence[Path]) -> FoundImages:
+    """Every given file, whatever its name, and every image in the given folders and below them.
 
     Links to folders are not followed.
     """
-    found = Found()
+    found = FoundImages()
     for path in paths:
         if path.is_dir():
             _search(path, found)
@@ -40,9 +40,9 @@ def find_images(paths: Sequence[Path]) -> Found:
     return found
 
 
-def _search(top: Path, found: Found) -> None:
+def _search(top: Path, found: FoundImages) -> None:
     images: list[str] = []
-    for folder, subfolders, names in os.walk(top, onerror=found.closed.append):
+    for folder, subfolders, names in os.walk(top, onerror=found.unreadable.append):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         wanted = [n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
         found.ignored += len(names) - len(wanted)

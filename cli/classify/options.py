@@ -1,0 +1,178 @@
+"""The options of `pinnace classify`, and what follows from them: the format of rows, and what answers."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pinnace.cli.options import ApiKeyOption, Json, ProgressOption, RuntimeOption, VariantOption
+
+if TYPE_CHECKING:
+    from pinnace.cli.classify.job import Backend
+    from pinnace.cli.classify.row_formats import RowFormat
+
+# Enough for a server of many CPUs; a request that waits costs the client next to nothing.
+SERVER_CONCURRENCY = 16
+
+# Retries where the connection fails, and where the server is full. A run of hours survives a restart of the
+# server and lets others go first; a user who waits for one image is told soon.
+_RETRIES_OF_MANY = (6, 30)
+_RETRIES_OF_FEW = (2, 2)
+
+
+class RowFormatName(str, Enum):
+    """How rows are written."""
+
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """What the command line says; None where it says nothing."""
+
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Image files, and folders to search for images.", metavar="IMAGE|DIR...", show_default=False
+        ),
+    ]
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help="Classify with this bundle, in this process.", metavar="BUNDLE", show_default=False
+        ),
+    ] = None
+    url: Annotated[
+        str | None,
+        typer.Option(help="Classify with a server, such as http://localhost:3000.", show_default=False),
+    ] = None
+    api_key: ApiKeyOption = None
+    model: Annotated[
+        str | None, typer.Option(help="Which of the server's models to use.", show_default="the first")
+    ] = None
+    top_k: Annotated[int | None, typer.Option(min=1, help="How many classes to show.", show_default="5")] = (
+        None
+    )
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write rows to this file, .jsonl or .csv.", show_default=False),
+    ] = None
+    format: Annotated[
+        RowFormatName | None,
+        typer.Option(
+            help="The format of the rows.",
+            metavar="jsonl|csv",
+            show_default="the suffix of --output; else jsonl",
+        ),
+    ] = None
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the --output file of an earlier run.")
+    ] = False
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images at once, where rows are written.",
+            show_default=f"{SERVER_CONCURRENCY} with --url, the CPUs at hand with --bundle",
+        ),
+    ] = None
+    variant: VariantOption = None
+    runtime: RuntimeOption = None
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="CPU threads of one call.", show_default="the CPUs at hand; 1 where rows are written"
+        ),
+    ] = None
+    progress: ProgressOption = None
+    json: Json = False
+
+    @property
+    def writes_rows(self) -> bool:
+        """Whether each image becomes a row, rather than bars or a JSON list."""
+        asked = self.output is not None or self.format is not None
+        return not self.json and (asked or any(path.is_dir() for path in self.images))
+
+    def check(self) -> None:
+        """Refuse options that exclude one another.
+
+        Raises:
+            UsageError: they do.
+        """
+        from pinnace.models.errors import UsageError
+
+        if (self.bundle is None) == (self.url is None):
+            raise UsageError("give either --bundle BUNDLE or --url URL")
+        if self.url is not None and (self.variant or self.runtime or self.threads):
+            raise UsageError(
+                "--variant, --runtime and --threads apply to --bundle",
+                hint="for a server, set them where it is started",
+            )
+        if self.model is not None and self.url is None:
+            raise UsageError("--model selects one of a server's models, so it needs --url")
+        if self.json and (self.output or self.format):
+            raise UsageError("--json prints one list; --output and --format write rows", hint="leave one out")
+        if self.resume and self.output is None:
+            raise UsageError("--resume continues a file", hint="name it with --output")
+
+    def row_format(self) -> RowFormat | None:
+        """How rows are written, or None where there are none.
+
+        Raises:
+            UsageError: the name of the output does not tell.
+        """
+        from pinnace.cli.classify.row_formats import Csv, JsonLines
+        from pinnace.models.errors import UsageError
+        from pinnace.models.predictions import DEFAULT_TOP_K
+
+        if not self.writes_rows:
+            return None
+        suffix = self.output.suffix.lower() if self.output is not None else JsonLines.suffixes[0]
+        if self.format is RowFormatName.csv or (self.format is None and suffix in Csv.suffixes):
+            return Csv(self.top_k or DEFAULT_TOP_K)
+        if self.format is RowFormatName.jsonl or suffix in JsonLines.suffixes:
+            return JsonLines()
+        raise UsageError(
+            f"the format of the rows does not follow from the name {self.output}",
+            expected=f"a file that ends in {', '.join((*JsonLines.suffixes, *Csv.suffixes))}",
+            hint="or choose one with --format",
+        )
+
+    def backend(self) -> AbstractContextManager[Backend]:
+        """What answers: the server, or the bundle in this process.
+
+        Raises:
+            UsageError: the URL is not one, or the key cannot be sent.
+            PinnaceError: the bundle cannot be opened; see `Classifier`.
+        """
+        from pinnace.cli.classify.backends import bundle_backend, server_backend
+        from pinnace.models.cpus import available_cpus
+
+        if self.url is not None:
+            retries, retries_when_full = _RETRIES_OF_MANY if self.writes_rows else _RETRIES_OF_FEW
+            return server_backend(
+                self.url,
+                self.top_k,
+                api_key=self.api_key,
+                retries=retries,
+                retries_when_full=retries_when_full,
+                concurrency=(self.concurrency or SERVER_CONCURRENCY) if self.writes_rows else 1,
+                model=self.model,
+            )
+        assert self.bundle is not None
+        threads = self.threads or (1 if self.writes_rows else available_cpus())
+        at_once = self.concurrency or max(1, available_cpus() // threads)
+        return bundle_backend(
+            self.bundle,
+            self.top_k,
+            variant=self.variant,
+            runtime=self.runtime,
+            threads=threads,
+            concurrency=at_once if self.writes_rows else 1,
+        )
