@@ -29,7 +29,7 @@ def compare(
         typer.Option(
             "--fail-if",
             metavar="CONDITION",
-            help="Exit with 1 if a row meets it: 'p99 > 1.1x', 'p50 > 12ms' or 'throughput < 90/s'; repeatable.",
+            help="Exit with 1 if a row is so: 'p99 > 1.1x', 'p50 > 12ms' or 'throughput < 90/s'; repeatable.",
             show_default=False,
         ),
     ] = None,
