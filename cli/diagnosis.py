@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import platform
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from pinnace.models.cpus import available_cpus, cgroup_cpu_quota
+from pinnace.models.packages import installed_version
 from pinnace.models.runtimes import all_runtimes
 
 # What each step needs beyond the base install: step, modules, extra.
@@ -57,16 +57,9 @@ def diagnose() -> list[Finding]:
         findings.append(
             Finding(
                 step,
-                None if missing else _version(modules[0]),
+                None if missing else installed_version(modules[0]),
                 f"missing: {', '.join(missing)}" if missing else None,
                 f"pip install 'pinnace[{extra}]'" if missing else None,
             )
         )
     return findings
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pinnace.export.calibration_images import PreparedImages
@@ -14,6 +13,7 @@ from pinnace.export.validation.validator import is_fixed
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import UsageError
+from pinnace.models.packages import installed_versions
 from pinnace.models.progress import Event, Progress, Stage
 from pinnace.models.variant_name import VariantName
 
@@ -67,14 +67,5 @@ def convert(
         progress(Event(Stage.WRITE, str(name)))
         files[name] = f"{name}{format_of(name).suffix}"
         notes += conversion.convert(material, folder / files[name])
-        tools |= {package: version(package) for package in conversion.packages if _known(package)}
+        tools |= installed_versions(conversion.packages)
     return dataclasses.replace(exported, files=files, notes=tuple(notes), tools=tools)
-
-
-def _known(package: str) -> bool:
-    """ONNX Runtime comes as one of several distributions."""
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import numpy as np
@@ -13,12 +12,10 @@ from typing_extensions import Self
 from pinnace.models.answer import Answer, Prediction, Timing
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, UsageError
-from pinnace.models.image.decode import open_image
+from pinnace.models.image.decode import ImageSource, open_image
 from pinnace.models.predictions import check_top_k, top_k
 from pinnace.models.runtimes import open_bundle
 from pinnace.models.runtimes.base import RuntimeOptions
-
-ImageSource = bytes | str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]
 
 
 class Classifier:

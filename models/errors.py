@@ -125,6 +125,15 @@ class ServerError(PinnaceError):
     code = "server_error"
 
 
+def error_lines(error: BaseException) -> list[str]:
+    """What an exception says, line by line and without blank ones; the name of its class if it says nothing.
+
+    Most libraries say what is wrong in their first line; OpenVINO begins with its own source files, and says
+    it in its last.
+    """
+    return [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+
+
 def from_dict(data: dict[str, str | None]) -> PinnaceError:
     """Rebuild an error that crossed a process boundary with `PinnaceError.to_dict`."""
     tree: list[type[PinnaceError]] = [PinnaceError]

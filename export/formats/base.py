@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pinnace.export.precision.base import Conversion
-from pinnace.models.bundle.signature import Signature
+from pinnace.models.bundle.signature import BATCH, Signature
 from pinnace.models.variant_name import VariantName
 
 if TYPE_CHECKING:
@@ -67,3 +67,17 @@ class Format:
         written = {precision: precision for precision in self.precisions}
         converted = {kind: conversion.precision for kind, conversion in self.conversions.items()}
         return {**written, **self.compiled, **converted}
+
+
+def dynamic_shapes(signature: Signature) -> tuple[dict[int, Any], ...]:
+    """What `torch.export` is told of each input's dimensions that are not fixed: by axis, a `Dim`."""
+    import torch
+
+    return tuple(
+        {
+            axis: torch.export.Dim(dim, min=1) if dim == BATCH else torch.export.Dim.DYNAMIC
+            for axis, dim in enumerate(spec.shape)
+            if isinstance(dim, str)
+        }
+        for spec in signature.inputs
+    )

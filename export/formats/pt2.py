@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
-from pinnace.export.formats.base import Format, Graph
-from pinnace.models.bundle.signature import BATCH, TensorSpec
-from pinnace.models.errors import CheckFailed, MissingDependency
+from pinnace.export.formats.base import Format, Graph, dynamic_shapes
+from pinnace.models.errors import CheckFailed, MissingDependency, error_lines
 from pinnace.models.variant_name import VariantName
 
 AOTI = "aoti"
@@ -34,7 +32,7 @@ def write(graph: Graph, path: Path) -> None:
             program = torch.export.export(
                 graph.module,
                 graph.example,
-                dynamic_shapes=({"inputs": tuple(_dynamic(spec, torch) for spec in graph.signature.inputs)}),
+                dynamic_shapes={"inputs": dynamic_shapes(graph.signature)},
             )
             if graph.precision == AOTI:
                 from torch._inductor import aoti_compile_and_package
@@ -43,19 +41,10 @@ def write(graph: Graph, path: Path) -> None:
             else:
                 torch.export.save(program, path)
     except Exception as error:  # torch.export and the compiler raise classes of their own, dozens of them
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         what = "AOTInductor cannot compile" if graph.precision == AOTI else "torch.export cannot export"
         raise CheckFailed(
-            f"{what} the network: {lines[0]}", hint="leave it out with --format onnx"
+            f"{what} the network: {error_lines(error)[0]}", hint="leave it out with --format onnx"
         ) from error
-
-
-def _dynamic(spec: TensorSpec, torch: Any) -> dict[int, Any]:
-    return {
-        axis: torch.export.Dim(dim, min=1) if dim == BATCH else torch.export.Dim.DYNAMIC
-        for axis, dim in enumerate(spec.shape)
-        if isinstance(dim, str)
-    }
 
 
 def snippet(variant: VariantName, opset: int) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinnace.export.formats.base import Format, Graph
-from pinnace.models.errors import CheckFailed, MissingDependency
+from pinnace.models.errors import CheckFailed, MissingDependency, error_lines
 from pinnace.models.variant_name import VariantName
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def write(graph: Graph, path: Path) -> None:
             frozen = torch.jit.freeze(traced)
         torch.jit.save(frozen, str(path))
     except (RuntimeError, ValueError, TypeError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckFailed(
-            f"torch.jit.trace cannot trace the network: {first}", hint="leave it out with --format onnx"
+            f"torch.jit.trace cannot trace the network: {error_lines(error)[0]}",
+            hint="leave it out with --format onnx",
         ) from error
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pinnace.export.precision import calibration, gptq, graphs, sensitivity
 from pinnace.export.precision.base import Conversion, ConversionInput
-from pinnace.models.errors import CheckFailed
+from pinnace.models.errors import CheckFailed, error_lines
 from pinnace.models.progress import Event, Stage
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ def _prepare(source: Path, target: Path) -> None:
             # Symbolic shape inference helps transformers only and needs a package more.
             quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
     except Exception as error:  # it runs an optimiser whose errors have classes of their own
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckFailed(f"the network cannot be prepared for int8: {lines[0]}") from error
+        raise CheckFailed(f"the network cannot be prepared for int8: {error_lines(error)[0]}") from error
 
 
 def _quantise(

@@ -8,7 +8,7 @@ import numpy as np
 
 from pinnace.export.worker.golden_outputs import ModelFunction
 from pinnace.models.bundle.golden import Arrays
-from pinnace.models.errors import PinnaceError, SourceError
+from pinnace.models.errors import PinnaceError, SourceError, error_lines
 from pinnace.models.loaders.foreign import describe
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def _inputs(count: int) -> str:
 
 def _reason(error: BaseException) -> str:
     """What an error says in one line; TorchScript's begin with where it happened, and end with what did."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines or "TorchScript interpreter" not in lines[0]:
+    lines = error_lines(error)
+    if "TorchScript interpreter" not in lines[0]:
         return describe(error)
     return f"{type(error).__name__}: {lines[-1].removeprefix('RuntimeError: ')}"
 

@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from pinnace.models.bundle.golden import Arrays
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, OnnxFile
+from pinnace.models.packages import installed_versions
 from pinnace.models.photographs import photographs
 from pinnace.models.progress import Event, Progress, Stage
 from pinnace.models.variant_name import VariantName
@@ -137,18 +138,10 @@ def _finish(
         files=files,
         photographs=named,
         samples=len(next(iter(inspection.inputs.values()))),
-        tools=tools | {package: version(package) for package in packages if _is_installed(package)},
+        tools=tools | installed_versions(packages),
         warnings=warned,
         notes=(*notes, *inspection.notes),
     )
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _trace_warnings(caught: list[warnings.WarningMessage]) -> list[str]:

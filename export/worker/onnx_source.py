@@ -12,7 +12,7 @@ import numpy as np
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.cpus import available_cpus
-from pinnace.models.errors import MissingDependency, SourceError
+from pinnace.models.errors import MissingDependency, SourceError, error_lines
 
 _DTYPES = {
     "float": "float32",
@@ -146,7 +146,6 @@ def _spec(value: Any, what: str) -> TensorSpec:
 
 def _reason(error: BaseException) -> str:
     """What ONNX Runtime says, in one line and without its numbers."""
-    lines = str(error).strip().splitlines()
-    text = lines[0] if lines else type(error).__name__
+    text = error_lines(error)[0]
     text = text.rpartition(" : ")[2] if text.startswith("[ONNXRuntimeError]") else text
     return _COPY.sub("", text)  # not its name while the bundle is being written

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 
 from pinnace.latency.device import portable
@@ -11,6 +10,7 @@ from pinnace.latency.device.jetson import read_board
 from pinnace.latency.device.nvidia import Nvml
 from pinnace.latency.device.sysfs import Sysfs
 from pinnace.latency.device.types import DeviceInfo
+from pinnace.models.packages import installed_versions
 
 _PACKAGES = (
     "onnxruntime",
@@ -44,7 +44,7 @@ def describe(sysfs: Sysfs | None = None, nvml: Nvml | None = None) -> DeviceInfo
         memory_bytes=portable.memory_bytes() if sysfs.is_missing else _memory(sysfs),
         gpus=gpus,
         board=board,
-        packages=_packages(),
+        packages=installed_versions(_PACKAGES),
     )
 
 
@@ -75,13 +75,3 @@ def _memory(sysfs: Sysfs) -> int | None:
 def _limit(sysfs: Sysfs, name: str) -> int:
     value = sysfs.number(name.replace("//", "/"))  # `max`, without a limit, is None
     return int(value) if value else 0
-
-
-def _packages() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -18,7 +18,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Tolerance, Variant
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.cpus import available_cpus
-from pinnace.models.errors import BundleError, PinnaceError, UsageError
+from pinnace.models.errors import BundleError, PinnaceError, UsageError, error_lines
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]
 Outputs = dict[str, npt.NDArray[np.generic]]
@@ -218,9 +218,7 @@ class Runtime(abc.ABC):
         except PinnaceError:
             raise
         except Exception as error:  # each library raises classes of its own
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            reason = lines[-1] if lines else type(error).__name__
-            raise BundleError(f"{self.name} cannot run {self.path}: {reason}") from error
+            raise BundleError(f"{self.name} cannot run {self.path}: {error_lines(error)[-1]}") from error
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import numpy as np
 
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.cpus import saturates
-from pinnace.models.errors import BundleError, UsageError
+from pinnace.models.errors import BundleError, UsageError, error_lines
+from pinnace.models.packages import installed_versions
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -63,7 +63,7 @@ class OnnxRuntime(Runtime):
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), settings, providers=providers)
         except Exception as error:  # every failure of the C++ side arrives as a class of its own
-            raise BundleError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
+            raise BundleError(f"ONNX Runtime cannot load {path}: {error_lines(error)[0]}") from error
         self.provider = self._session.get_providers()[0]
         if self.provider != wanted:
             # A provider whose libraries fail to load is replaced by the CPU without an error.
@@ -77,11 +77,8 @@ class OnnxRuntime(Runtime):
     @classmethod
     def version(cls) -> str:
         """The version of the onnxruntime package, CPU or GPU build."""
-        for distribution in ("onnxruntime", "onnxruntime-gpu"):
-            try:
-                return version(distribution)
-            except PackageNotFoundError:
-                continue
+        for number in installed_versions(("onnxruntime", "onnxruntime-gpu")).values():
+            return number
         import onnxruntime
 
         return str(onnxruntime.__version__)
@@ -134,11 +131,6 @@ def run(feeds):
     def close(self) -> None:
         """Drop the session."""
         self._session = None
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 RUNTIME = OnnxRuntime

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from pinnace.models.bundle.signature import BATCH, Signature
 from pinnace.models.cpus import saturates
-from pinnace.models.errors import BundleError
+from pinnace.models.errors import BundleError, error_lines
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
 
 # A request runs one call at a time, and is handed from call to call; the one that was used last is warm.
@@ -97,7 +97,7 @@ class OpenVino(Runtime):
         try:
             yield
         except Exception as error:
-            raise BundleError(f"OpenVINO cannot load {self.path}: {_reason(error)}") from error
+            raise BundleError(f"OpenVINO cannot load {self.path}: {error_lines(error)[-1]}") from error
 
     @classmethod
     def version(cls) -> str:
@@ -146,12 +146,6 @@ def run(feeds):
         self._requests = queue.LifoQueue()
         self._of_other_shapes = None
         self._model = None
-
-
-def _reason(error: BaseException) -> str:
-    """The last line that says something; the first ones name OpenVINO's own source files."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
 
 
 RUNTIME = OpenVino

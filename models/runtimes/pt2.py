@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pinnace.models.bundle.signature import Signature
-from pinnace.models.errors import BundleError
+from pinnace.models.errors import BundleError, error_lines
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
 from pinnace.models.runtimes.torchscript import CALL_MODEL
 
@@ -42,8 +42,7 @@ class Pt2Runtime(Runtime):
             else:
                 self._module = torch.export.load(path).module()
         except Exception as error:  # the loaders raise whatever the archive makes them stumble over
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise BundleError(f"torch cannot load {path}: {lines[0]}") from error
+            raise BundleError(f"torch cannot load {path}: {error_lines(error)[0]}") from error
         self.provider = "AOTInductor" if compiled else "CPU"
 
     @classmethod

@@ -15,7 +15,7 @@ import numpy as np
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import EngineInfo, Variant
 from pinnace.models.bundle.signature import Signature
-from pinnace.models.errors import BundleError, UsageError
+from pinnace.models.errors import BundleError, UsageError, error_lines
 from pinnace.models.runtimes import cuda
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
 
@@ -52,7 +52,7 @@ class TensorRt(Runtime):
         except Exception as error:
             self._context = None
             self._held.close()
-            reason = error.message if isinstance(error, BundleError) else _one_line(error)
+            reason = error.message if isinstance(error, BundleError) else " ".join(error_lines(error))
             raise BundleError(f"{self.name} cannot load {path}: {reason}") from error
 
     def _load(self, trt: Any, data: bytes) -> None:
@@ -102,7 +102,7 @@ class TensorRt(Runtime):
         try:
             importlib.import_module(cls.module)
         except Exception as error:  # the wheels load their libraries on import, and raise what they like
-            return f"{cls.module} cannot be imported: {_one_line(error)}"
+            return f"{cls.module} cannot be imported: {' '.join(error_lines(error))}"
         return None
 
     @classmethod
@@ -251,10 +251,6 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _listed(tensors: dict[str, str]) -> str:
     return ", ".join(f"{name}={dtype}" for name, dtype in sorted(tensors.items())) or "none"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 RUNTIME = TensorRt

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pinnace.models.bundle.signature import Signature
-from pinnace.models.errors import BundleError, UsageError
+from pinnace.models.errors import BundleError, UsageError, error_lines
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
 
 # The end of a snippet whose beginning has made `model`.
@@ -58,9 +58,7 @@ class TorchScriptRuntime(Runtime):
                     str(self.path), map_location=self.device
                 ).eval()
         except (RuntimeError, ValueError) as error:
-            raise BundleError(
-                f"torch cannot load {self.path}: {str(error).strip().splitlines()[0]}"
-            ) from error
+            raise BundleError(f"torch cannot load {self.path}: {error_lines(error)[0]}") from error
 
     @classmethod
     def version(cls) -> str:

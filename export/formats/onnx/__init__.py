@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pinnace.export.formats.base import Format, Graph
+from pinnace.export.formats.base import Format, Graph, dynamic_shapes
 from pinnace.export.formats.onnx.file import save
 from pinnace.export.formats.onnx.scripted import export_scripted
 from pinnace.export.precision import fp16, int8
-from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import CheckFailed
+from pinnace.models.loaders.foreign import describe
 from pinnace.models.variant_name import VariantName
 
 
@@ -34,7 +33,7 @@ def write(graph: Graph, path: Path) -> None:
                 opset_version=graph.opset,
                 input_names=list(graph.signature.input_names),
                 output_names=list(graph.signature.output_names),
-                dynamic_shapes=(tuple(_dynamic(spec, torch) for spec in graph.signature.inputs),),
+                dynamic_shapes=(dynamic_shapes(graph.signature),),
                 verbose=False,
             )
     except Exception as error:  # torch.export and onnxscript raise classes of their own, dozens of them
@@ -47,24 +46,13 @@ def write(graph: Graph, path: Path) -> None:
     save(program, path)
 
 
-def _dynamic(spec: TensorSpec, torch: Any) -> dict[int, Any]:
-    return {
-        axis: torch.export.Dim(dim, min=1) if dim == BATCH else torch.export.Dim.DYNAMIC
-        for axis, dim in enumerate(spec.shape)
-        if isinstance(dim, str)
-    }
-
-
 def _reason(error: BaseException) -> str:
     """The innermost cause that says something, in one line."""
     causes = [error]
     while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)
-    for cause in reversed(causes):
-        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-        if lines:
-            return f"{type(cause).__name__}: {lines[0]}"
-    return type(error).__name__
+    cause = next((cause for cause in reversed(causes) if str(cause).strip()), error)
+    return describe(cause)
 
 
 def snippet(variant: VariantName, opset: int) -> str:
