@@ -23,20 +23,20 @@ class Retry:
 
     retries: int = 3
 
-    def wait(self, failures: int, asked: float | None = None) -> float | None:
+    def wait(self, failures: int, requested: float | None = None) -> float | None:
         """Seconds until the next attempt, or None where there should be none.
 
         Args:
             failures: attempts that have failed; 1 after the first.
-            asked: seconds that the server asked for with `Retry-After`; the wait is never shorter. Where they
-                are more than a minute, there is no retry.
+            requested: seconds of the server's `Retry-After`; the wait is never shorter. There is no retry
+                above a minute.
         """
-        if failures > self.retries or (asked or 0.0) > LONGEST_WAIT:
+        if failures > self.retries or (requested or 0.0) > LONGEST_WAIT:
             return None
         step = min(_FIRST_WAIT * 2 ** (failures - 1), _LONGEST_STEP)
         # Jitter, so that clients that failed together do not retry together.
         jittered: float = step * random.uniform(0.5, 1.0)
-        return jittered if asked is None else asked + jittered
+        return jittered if requested is None else requested + jittered
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:

@@ -55,7 +55,7 @@ def of_result(info: DeviceInfo, result: Result, provider: str | None = None) -> 
     Args:
         info: the machine that ran it.
         result: the row.
-        provider: what was asked for, `cpu` or `cuda`, or None.
+        provider: the requested one, `cpu` or `cuda`, or None.
     """
     found = []
     if result.cv > MOST_VARIATION:

@@ -14,7 +14,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from pinnace.latency.device.types import DeviceInfo, DeviceSample
 from pinnace.models.errors import UsageError
-from pinnace.models.files import write_atomic
 
 SCHEMA_VERSION = 1
 
@@ -78,7 +77,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as fast as the baseline, taken within rounds in which both were timed in turn.
+    """How many times as fast as the baseline, taken within rounds in which both were timed.
 
     Attributes:
         baseline: the row that has the ratio 1, as `VARIANT RUNTIME`.
@@ -97,7 +96,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Round:
-    """One turn of one row.
+    """One of the times that a row was timed.
 
     Attributes:
         start_s: seconds since the measurement began.
@@ -169,7 +168,7 @@ class Result:
 
     Attributes:
         model: the model's name.
-        source: what it was exported from, or the URL that was asked.
+        source: what it was exported from, or the URL of the server.
         variant: such as `onnx-fp32`; `eager` for the network in torch.
         runtime: such as `onnxruntime`.
         provider: what executed the network, as the runtime itself reports it.
@@ -198,8 +197,8 @@ class Result:
         early_stopping: bounds beside the percentiles.
         latencies: every query.
         stages: medians of the parts.
-        ratio: to the baseline, where several rows were timed in turns.
-        rounds: the turns.
+        ratio: to the baseline, where several rows were timed in alternation.
+        rounds: each time that the row was timed.
         rates: of the server scenario, each rate that was tried.
         warm_up: what ran before.
         state: of the machine.
@@ -265,7 +264,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """What was asked for.
+    """The settings of a bench.
 
     Attributes:
         target: the bundle or URL as it was given.
@@ -274,12 +273,12 @@ class BenchSettings:
         min_queries: at least so many for each row.
         seed: of the order of samples and of the arrivals.
         mlperf: whether durations, counts and seeds are MLPerf's own.
-        rounds: turns of each row.
+        rounds: how often each row is timed, in alternation with the others.
         end_to_end: whether decoding and preprocessing were timed too.
         max_p99_ms: bound of the server scenario.
-        threads: CPU threads of one call that were asked for, or None.
+        threads: the requested CPU threads of one call, or None.
         batch: images of one call; 0 leaves it to each scenario (1; 8 in multi-stream and offline).
-        provider: what was asked for, `cpu` or `cuda`, or None.
+        provider: the requested one, `cpu` or `cuda`, or None.
         via: the device that was reached over ssh, or None.
         suite: the suite whose rows these are, or None.
     """
@@ -308,7 +307,7 @@ class LatencyReport:
         schema_version: of this layout; readers refuse a newer one.
         created: ISO 8601 time in UTC, when it began.
         pinnace: version that measured.
-        device: the machine that ran the model, or the client where a URL was asked.
+        device: the machine that ran the model, or the client where a server was measured.
         settings: what was asked for.
         results: the rows.
         warnings: about all of them.
@@ -337,19 +336,6 @@ class LatencyReport:
             rows = tuple(replace(result, latencies=Samples()) for result in self.results)
             report = replace(self, results=rows)
         return _REPORT.dump_json(report) + b"\n"
-
-    def write(self, path: Path) -> None:
-        """Write the report under a temporary name and move it into place.
-
-        Raises:
-            UsageError: nothing can be written there.
-        """
-        try:
-            write_atomic(path, self.to_json())
-        except OSError as error:
-            raise UsageError(
-                f"{path} cannot be written: {error.strerror}", hint="choose another place"
-            ) from None
 
 
 _REPORT: TypeAdapter[LatencyReport] = TypeAdapter(LatencyReport)

@@ -41,7 +41,7 @@ def bench(openers: Sequence[Opener], settings: BenchSettings, progress: Progress
     Args:
         openers: each opens one subject for a scenario; the first one that opens is the baseline.
         settings: what was asked for.
-        progress: told before each turn, with the seconds that it will take.
+        progress: called before each round, with the seconds that it will take.
 
     Raises:
         PinnaceError: none of the subjects can be opened (the error of the first), or one fails under load.
@@ -152,9 +152,9 @@ def bundle_openers(
     if (variant == EAGER and runtime in (None, ALL)) or (everything and not EagerTorch.unavailable_reason()):
         pairs.append((None, EagerTorch.name))
     if not pairs:
-        asked = " in ".join(name for name in (variant or "any variant", runtime) if name)
+        wanted = " in ".join(name for name in (variant or "any variant", runtime) if name)
         raise MissingDependency(
-            f"nothing on this machine can run {asked} of {bundle.name}", hint="pinnace doctor"
+            f"nothing on this machine can run {wanted} of {bundle.name}", hint="pinnace doctor"
         )
 
     def opener(each: Variant | None, name: str) -> Opener:
@@ -179,10 +179,10 @@ def server_openers(url: str, api_key: str | None) -> list[Opener]:
     return [open_it]
 
 
-def _batch(bundle: Bundle, scenario: Scenario, asked: int) -> int:
+def _batch(bundle: Bundle, scenario: Scenario, requested: int) -> int:
     fixed = bundle.manifest.signature.batch
-    if asked or fixed != BATCH:
-        return asked or (fixed if isinstance(fixed, int) else 1)
+    if requested or fixed != BATCH:
+        return requested or (fixed if isinstance(fixed, int) else 1)
     if scenario in (MULTI_STREAM, OFFLINE):
         return min(OFFLINE_BATCH, bundle.manifest.batch[1])
     return 1

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SERVER_CONCURRENCY = 16
 
 # Retries where the connection fails, and where the server is full. A run of hours survives a restart of the
-# server and lets others go first; a user who waits for one image is told soon.
+# server and lets others go first; a user who waits for one image gets the error soon.
 _RETRIES_OF_MANY = (6, 30)
 _RETRIES_OF_FEW = (2, 2)
 

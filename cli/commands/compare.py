@@ -51,11 +51,11 @@ def compare(
         raise UsageError("compare needs at least two reports", hint="pinnace compare A.json B.json")
     if report is not None and report.suffix != ".html":
         raise UsageError("--report writes HTML", expected="FILE.html", got=str(report))
-    asked = [conditions.parse(text) for text in fail_if or ()]
+    wanted = [conditions.parse(text) for text in fail_if or ()]
     opened = [read(path) for path in reports]
     names = _names(reports)
     rows = comparison.compare(opened, names)
-    failed = comparison.violations(rows, asked)
+    failed = comparison.violations(rows, wanted)
     sentences = [_sentence(each, names) for each in failed]
     if report is not None:
         write_text(report, page.render(opened, names, rows, sentences))
@@ -66,7 +66,7 @@ def compare(
     if failed:
         raise CheckFailed(
             f"{len(failed)} of the conditions of --fail-if hold{'s' if len(failed) == 1 else ''}",
-            expected=", ".join(f"not {condition}" for condition in asked),
+            expected=", ".join(f"not {condition}" for condition in wanted),
             got="; ".join(sentences),
         )
 

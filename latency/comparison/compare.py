@@ -27,7 +27,7 @@ class Change:
         first: in the first report; milliseconds, or images a second.
         value: in this one.
         ratio: `value / first`.
-        interval: of the ratio, with 95 % confidence; None where it cannot be told.
+        interval: of the ratio, with 95 % confidence; None where it cannot be estimated.
     """
 
     metric: str

@@ -176,9 +176,11 @@ def _files(job: Job, working: Sequence[str]) -> list[str]:
     manifest = job.bundle.manifest
     check_runtime(job.runtime)
     variants = manifest.variants if job.variant in (None, ALL) else (job.bundle.variant(job.variant),)
-    asked = None if job.runtime == ALL else job.runtime
+    runtime = None if job.runtime == ALL else job.runtime
     runnable = [
-        each for each in variants if any(reader.name in working for reader in readers_for(each.format, asked))
+        each
+        for each in variants
+        if any(reader.name in working for reader in readers_for(each.format, runtime))
     ]
     if not runnable:
         wanted = " in ".join(name for name in (job.variant or "any variant", job.runtime) if name)

@@ -21,7 +21,7 @@ TIMED = {
 
 
 def device(info: DeviceInfo) -> Pairs:
-    """What the machine is."""
+    """The machine."""
     cpu, board = info.cpu, info.board
     cpus = f"{cpu.model}, {cpu.available} of {cpu.cpus} CPUs"
     cpus += "" if cpu.quota is None else f" (cgroup quota {cpu.quota:g})"
@@ -57,13 +57,13 @@ def device(info: DeviceInfo) -> Pairs:
 
 
 def settings(chosen: BenchSettings) -> Pairs:
-    """What was asked for."""
+    """The settings of the bench."""
     found: list[tuple[str, str | None]] = [
         ("target", chosen.target),
         ("measured over", chosen.via),
         ("scenarios", ", ".join(chosen.scenarios)),
         ("at least", f"{chosen.duration_s:g} s and {chosen.min_queries} queries for each row"),
-        ("rounds", f"{chosen.rounds}, all rows in turn" if chosen.rounds > 1 else None),
+        ("rounds", f"{chosen.rounds}, the rows in alternation" if chosen.rounds > 1 else None),
         ("bound of p99", f"{chosen.max_p99_ms:g} ms" if chosen.max_p99_ms else None),
         ("threads", None if chosen.threads is None else str(chosen.threads)),
         ("batch", str(chosen.batch) if chosen.batch else None),

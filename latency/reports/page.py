@@ -79,7 +79,7 @@ def _figures(rows: Sequence[Result]) -> Markup:
             for row in rows
             if row.ratio and row.row != row.ratio.baseline
         ]
-        words = f"Speed is that of {baselines[0]} taken as 1, in rounds in which all rows took turns"
+        words = f"Speed is that of {baselines[0]} taken as 1, in rounds in which every row ran once"
         words += f"; 10th to 90th percentile of the rounds: {', '.join(spread)}." if spread else "."
     return grid(head, lines) + (tag("p", text(words), class_="note") if words else "")
 

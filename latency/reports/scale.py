@@ -58,7 +58,7 @@ def nice_step(rough: float) -> float:
 
 
 def label(value: float) -> str:
-    """A value as short as it can be told."""
+    """A value, written as short as possible."""
     if value and abs(value) < 0.001:
         return f"{value:.0e}"
     return f"{value:,.10g}" if abs(value) < 1e6 else f"{value:.3g}"

@@ -38,7 +38,7 @@ def bundle_of(
         variants: what the bundle must hold. Engines are not made here but by `pinnace build`.
         folder: where bundles are kept.
         export: makes what is not there.
-        progress: told before each step of an export.
+        progress: called before each step of an export.
 
     Raises:
         PinnaceError: it cannot be exported; what `export` raises.

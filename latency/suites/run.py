@@ -46,7 +46,7 @@ def run(suite: Suite, choice: Choice, settings: BenchSettings, progress: Progres
         suite: the networks.
         choice: what is timed of each.
         settings: for how long; `batch` is that of the batch mode, 0 for its default.
-        progress: told before each step of an export, and before each turn with its seconds.
+        progress: called before each step of an export, and before each round with its seconds.
 
     Returns:
         The report. Interrupted, it has the rows that were timed before, and the warning `INTERRUPTED`.
@@ -57,8 +57,8 @@ def run(suite: Suite, choice: Choice, settings: BenchSettings, progress: Progres
     """
     made: list[LatencyReport] = []
     failures: list[Failure] = []
-    turns = [(row.name, scenario) for row in suite.rows for scenario in settings.scenarios]
-    reached = 0  # of the turns
+    planned = [(row.name, scenario) for row in suite.rows for scenario in settings.scenarios]
+    reached = 0  # how many of them have run
     try:
         for place, row in enumerate(suite.rows, start=1):
             where = f"{place}/{len(suite.rows)} {row.name}"
@@ -85,13 +85,13 @@ def run(suite: Suite, choice: Choice, settings: BenchSettings, progress: Progres
     except KeyboardInterrupt:
         if not made:
             raise
-        failures += [Failure(*each, "interrupted") for each in turns[reached:]]
+        failures += [Failure(*each, "interrupted") for each in planned[reached:]]
     if not made:
         raise CheckFailed(
             f"no row of the suite {suite.name} has figures", got=f"{failures[0].model}: {failures[0].message}"
         )
     report = _merged(made, suite, settings, failures)
-    if reached < len(turns):
+    if reached < len(planned):
         report = replace(report, warnings=(*report.warnings, INTERRUPTED))
     return report
 

@@ -52,7 +52,7 @@ class Suite:
         scenarios: each gives every row a figure; `single-stream` is timed in batch 1.
         duration_s: seconds for each row and scenario.
         min_queries: fewest queries likewise.
-        rounds: turns of the variants and runtimes of a row.
+        rounds: how often each variant and runtime of a row is timed, in alternation.
         name: the name it was read by.
         folder: what relative paths of sources start from.
     """

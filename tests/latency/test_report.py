@@ -9,6 +9,7 @@ import make_report_schema
 import pytest
 
 from pinnace.latency import report
+from pinnace.latency.reports.write import write_report
 from pinnace.models.errors import UsageError
 from support import reports
 
@@ -21,7 +22,7 @@ def whole() -> report.LatencyReport:
 
 
 def test_a_report_comes_back_from_its_file(whole: report.LatencyReport, tmp_path: Path) -> None:
-    whole.write(tmp_path / "a.json")
+    write_report(whole, tmp_path / "a.json")
     assert report.read(tmp_path / "a.json") == whole
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
@@ -72,8 +73,11 @@ def test_a_report_that_cannot_be_read_or_written_is_one_sentence(
 ) -> None:
     with pytest.raises(UsageError, match=r"none\.json cannot be read: No such file or directory"):
         report.read(tmp_path / "none.json")
-    with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
-        whole.write(tmp_path / "none" / "a.json")
+    with pytest.raises(UsageError, match=r"a\.json cannot be written: there is no folder .*none"):
+        write_report(whole, tmp_path / "none" / "a.json")
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(UsageError, match=r"a\.json cannot be written: Is a directory"):
+        write_report(whole, tmp_path / "a.json")
 
 
 def test_the_published_schema_is_that_of_the_types() -> None:

@@ -14,6 +14,7 @@ from pinnace.cli import main
 from pinnace.latency.comparison import bootstrap, conditions
 from pinnace.latency.comparison.compare import compare, violations
 from pinnace.latency.report import LatencyReport, Samples
+from pinnace.latency.reports.write import write_report
 from pinnace.models.errors import UsageError
 from support import reports
 
@@ -163,8 +164,8 @@ def test_violations_name_the_row_and_the_report() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    report().write(tmp_path / "before.json")
-    report(1.2, seed=1).write(tmp_path / "after.json")
+    write_report(report(), tmp_path / "before.json")
+    write_report(report(1.2, seed=1), tmp_path / "after.json")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -80,7 +80,7 @@ def test_an_index(
     }
     (tmp_path / "a").mkdir()
     for name, report in reports.items():
-        report.write(tmp_path / f"{name}.json")
+        write_report(report, tmp_path / f"{name}.json")
     (tmp_path / "cut.json").write_bytes(matrix.to_json()[:-50])
     done = pinnace("report", tmp_path, "-o", tmp_path / "index.html", "--json")
     assert done.status == 0, done.err
@@ -105,7 +105,7 @@ def test_an_index(
 
 
 def test_a_report_in_another_form(pinnace: Callable[..., Any], matrix: LatencyReport, tmp_path: Path) -> None:
-    matrix.write(tmp_path / "r.json")
+    write_report(matrix, tmp_path / "r.json")
     assert pinnace("report", tmp_path / "r.json").out.strip() == str(tmp_path / "r.html")
     assert pinnace("report", tmp_path / "r.json", "-o", tmp_path / "r.csv").status == 0
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".html", ".csv"}
