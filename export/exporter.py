@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from pinnace.export import model_card
@@ -11,6 +12,7 @@ from pinnace.export.calibration_images import PreparedImages, prepare_folder
 from pinnace.export.convert import convert
 from pinnace.export.formats import conversion_of
 from pinnace.export.image_folder import order_note
+from pinnace.export.outputs import Answers, OutputOptions, decide, labels_for
 from pinnace.export.precision.base import DEFAULT_METHOD, METHODS
 from pinnace.export.reproduce.script import Script, script_path
 from pinnace.export.request import ExportedFiles, ExportRequest
@@ -18,15 +20,17 @@ from pinnace.export.targets import Target
 from pinnace.export.validation.accuracy import check_accuracy
 from pinnace.export.validation.validator import Validator, reference_photographs, stored_golden
 from pinnace.export.worker.spawn import run_worker
-from pinnace.models.bundle import manifest
+from pinnace.models.bundle import golden, manifest
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Manifest
+from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import UsageError
 from pinnace.models.files import new_folder, sha256
 from pinnace.models.labels import plain, read_labels
 from pinnace.models.progress import Progress, ignore
 from pinnace.models.runtimes import all_runtimes
+from pinnace.models.uses import why_not
 
 LABELS = "labels.txt"
 DEFAULT_TIMEOUT = 600.0
@@ -67,6 +71,7 @@ def export_bundle(
     *,
     labels: Path | None = None,
     evidence: Evidence | None = None,
+    meaning: OutputOptions | None = None,
     progress: Progress = ignore,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Bundle:
@@ -78,6 +83,7 @@ def export_bundle(
         out: the bundle's folder; a bundle that stands there is replaced at the end.
         labels: a file of class names, instead of the source's own labels; see `read_labels`.
         evidence: images to calibrate and to prove with.
+        meaning: what the user says of the outputs.
         progress: told before each step.
         timeout: seconds for loading and writing.
 
@@ -102,13 +108,20 @@ def export_bundle(
             if log.is_file() and log.stat().st_size == 0:
                 log.unlink()
         progress, script.signature = script.follow(progress), exported.signature
-        names = _labels(exported, own_labels.names if own_labels else None)
+        own = own_labels.names if own_labels else None
+        outputs, said = _outputs(folder, exported, request, own, meaning or OutputOptions())
+        names = labels_for(outputs, exported.signature, own, exported.labels)
+        takes_image = exported.preprocess is not None
+        fitness = partial(why_not, name=model, signature=exported.signature, outputs=outputs)
+        if own_labels is not None and (unfit := fitness("classify", takes_image=takes_image)) is not None:
+            raise UsageError(f"--labels: {unfit[0]}", hint=unfit[1])
+        unserved = fitness("serve", takes_image=takes_image) or ()
         if names is not None:
             (folder / LABELS).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         calibration, given = _prepared(exported, evidence, progress)
         exported = convert(folder, exported, request.variants, calibration, progress, method=evidence.method)
         seen = reference_photographs(folder, exported, given or calibration, progress)
-        validator = Validator(folder, exported, target.tolerance, seen, progress)
+        validator = Validator(folder, exported, outputs, target.tolerance, seen, progress)
         chosen = [name for name in request.variants if name in exported.files]
         variants = tuple(validator.validate(name, exported.files[name]) for name in chosen)
         told = list(own_labels.notes) if own_labels else []
@@ -133,11 +146,14 @@ def export_bundle(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             notes=(
                 *exported.notes,
+                *said,
+                *(["; ".join(unserved)] if unserved else []),
                 *told,
                 *unread,
             ),
             batch=_batch(exported.signature.batch, target),
             runtimes=target.runtimes,
+            outputs=outputs,
         )
         (folder / model_card.FILE).write_text(model_card.render(document, names or ()), encoding="utf-8")
         document = replace(document, files=_hashes(folder, set(exported.files.values())))
@@ -161,23 +177,24 @@ def _prepared(
     return prepared[0], prepared[1]
 
 
-def _labels(exported: ExportedFiles, own: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The user's labels, else the source's where their number is right, else the indices."""
-    if not exported.is_classifier:
-        if own is not None:
-            raise UsageError("--labels: the model does not answer with one row of logits per image")
-        return None
-    classes = exported.signature.outputs[0].shape[1]
-    assert isinstance(classes, int)
-    if own is not None:
-        if len(own) != classes:
-            raise UsageError(
-                "--labels: their number is not the model's", expected=str(classes), got=str(len(own))
-            )
-        return own
-    if exported.labels is not None and len(exported.labels) == classes:
-        return tuple(plain(name) for name in exported.labels)
-    return tuple(map(str, range(classes)))
+def _outputs(
+    folder: Path,
+    exported: ExportedFiles,
+    request: ExportRequest,
+    own: tuple[str, ...] | None,
+    meaning: OutputOptions,
+) -> tuple[Outputs, tuple[str, ...]]:
+    """What the answer means; see `pinnace.export.outputs.decide`."""
+    labels = own or exported.labels
+    known = Answers(
+        exported.signature,
+        golden.read(folder / golden.FILE)[1],
+        exported.ends,
+        takes_image=exported.preprocess is not None,
+        labels=None if labels is None else len(labels),
+        classes=request.num_classes if exported.classes is None else exported.classes,
+    )
+    return decide(known, meaning)
 
 
 def _batch(takes: int | str | None, target: Target) -> tuple[int, int]:

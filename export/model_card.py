@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pinnace.models.bundle.manifest import Manifest, Variant
+from pinnace.models.bundle.manifest import Manifest, Parity, Proof, Variant
 from pinnace.models.files import size_text
 
 FILE = "README.md"
@@ -42,7 +42,9 @@ def render(document: Manifest, labels: Sequence[str]) -> str:
 def _use(document: Manifest) -> str:
     folder = f"{document.name}.bundle"
     lines = [f"pinnace verify {folder}    # does it answer here as it did there?"]
-    if document.preprocess is not None:
+    if document.outputs is not None and document.outputs.meaning == "embedding":
+        lines.append(f"pinnace embed photo.jpg --bundle {folder}")
+    elif document.outputs is not None and document.outputs.is_classifier:
         lines.append(f"pinnace classify photo.jpg --bundle {folder}")
     return "\n".join(["```sh", *lines, f"pinnace serve {folder}", "```"])
 
@@ -53,6 +55,8 @@ def _wants(document: Manifest) -> str:
     lines.append(f"- batches of {document.batch[0]} to {document.batch[1]}")
     if document.preprocess is not None:
         lines.append(f"- an image: {document.preprocess}")
+    if document.outputs is not None:
+        lines.append(f"- it answers with {document.outputs}")
     return "\n".join(lines)
 
 
@@ -74,7 +78,7 @@ def _parities(variants: Sequence[Variant]) -> str:
             f"{v.parity.max_abs:.2g}",
             f"{v.parity.max_rel:.2g}",
             f"{v.parity.cosine:.6f}",
-            "" if v.tolerance.photographs_only else _share(v.parity.top1_agreement),
+            _share(None if v.tolerance.photographs_only else _agreement(v.parity)),
         )
         for v in variants
         if v.parity is not None
@@ -85,7 +89,7 @@ def _parities(variants: Sequence[Variant]) -> str:
         "largest difference",
         "of the outputs' range",
         "cosine",
-        "same first class",
+        "same answer",
     )
     few = any(v.tolerance.photographs_only for v in variants)
     return (
@@ -104,7 +108,7 @@ def _proofs(variants: Sequence[Variant]) -> str:
             f"{v.proof.max_abs:.2g}",
             f"{v.proof.mean_abs:.2g}",
             f"{v.proof.cosine:.6f}",
-            _share(v.proof.top1_agreement),
+            _share(_agreement(v.proof)),
             _share(v.proof.top5_overlap),
         )
         for v in variants
@@ -118,7 +122,7 @@ def _proofs(variants: Sequence[Variant]) -> str:
         "largest difference",
         "mean",
         "worst cosine",
-        "same first class",
+        "same answer",
         "of the first five",
     )
     return "Against fp32, on photographs:\n\n" + _table(heads, rows)
@@ -127,6 +131,10 @@ def _proofs(variants: Sequence[Variant]) -> str:
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _agreement(measured: Parity | Proof) -> float | None:
+    return measured.label_agreement if measured.top1_agreement is None else measured.top1_agreement
 
 
 def _share(value: float | None) -> str:

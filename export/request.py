@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pydantic import TypeAdapter
 
 from pinnace.export.preprocessing import Changes
+from pinnace.export.worker.graph_end import GraphEnd
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders.base import LoadRequest
@@ -73,25 +74,27 @@ class ExportedFiles:
         signature: inputs and outputs.
         preprocess: the preprocessing, or None.
         labels: class names, or None.
-        is_classifier: the model takes one image and gives one row of logits.
         files: file name of each variant.
         photographs: file name to sample index of the golden inputs.
         samples: number of golden samples.
         tools: versions of the tools that wrote the files.
         warnings: what the writer of each variant warned of.
         notes: sentences for the user.
+        ends: what computes each output, by name, where that can be seen.
+        classes: how many classes the network says that it has, 0 for one without its head, or None.
     """
 
     signature: Signature
     preprocess: Preprocess | None
     labels: tuple[str, ...] | None
-    is_classifier: bool
     files: dict[VariantName, str]
     photographs: dict[str, int]
     samples: int
     tools: dict[str, str]
     warnings: dict[VariantName, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
+    ends: dict[str, GraphEnd] = field(default_factory=dict)
+    classes: int | None = None
 
 
 # What conversions are made of and compared with, and the only variant of a source that is ONNX already.

@@ -1,4 +1,4 @@
-"""What a classifier answers. Needs nothing but the standard library, so that a thin client can use it."""
+"""What a model answers. Needs nothing but the standard library, so that a thin client can use it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ class Prediction:
     Attributes:
         label: the class's name.
         index: its position in the model's output.
-        probability: softmax probability, 0 to 1.
+        probability: its score, 0 to 1: a probability where one class is true, a sigmoid score where several
+            labels may be.
+        above_threshold: whether the score reaches the threshold; None where one class is true.
     """
 
     label: str
     index: int
     probability: float
+    above_threshold: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Answer:
         predictions: the most probable class first.
         timing_ms: where the time went.
         version: which version of the bundle; see `Bundle`. Empty where nobody said.
+        threshold: from which score on a label counts as true, where several may be; else None.
     """
 
     model: str
@@ -58,3 +62,11 @@ class Answer:
     predictions: tuple[Prediction, ...]
     timing_ms: Timing
     version: str = ""
+    threshold: float | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What is true of the image: every label that reaches the threshold, or the most probable class."""
+        if self.threshold is None:
+            return tuple(prediction.label for prediction in self.predictions[:1])
+        return tuple(prediction.label for prediction in self.predictions if prediction.above_threshold)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from pinnace.export.variant_selection import Selection
 
 
+class Scores(str, Enum):
+    """What makes scores of the output, or that it has none."""
+
+    softmax = "softmax"
+    sigmoid = "sigmoid"
+    none = "none"
+    embedding = "embedding"
+    tensors = "tensors"
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     """What the command line says; None where it says nothing."""
@@ -29,7 +40,17 @@ class ExportOptions:
             show_default=False,
         ),
     ]
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.", show_default=False)]
+    folder: Annotated[
+        Path | None, typer.Option("-o", help="The bundle's folder.", metavar="DIR", show_default=False)
+    ] = None
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which of several outputs is the answer; without -o, the bundle's folder.",
+            show_default="the only one, or the one that is named logits",
+        ),
+    ] = None
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -100,6 +121,19 @@ class ExportOptions:
     labels: Annotated[
         Path | None, typer.Option(help="File of class names: text, JSON or YAML.", show_default=False)
     ] = None
+    scores: Annotated[
+        Scores | None,
+        typer.Option(
+            help="What makes scores of the output; sigmoid where several labels may be true.",
+            show_default="as the graph's end and its answers say",
+        ),
+    ] = None
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Score from which on one of several labels counts as true.", show_default="0.5"
+        ),
+    ] = None
     opset: Annotated[
         int | None, typer.Option(min=17, max=20, help="ONNX opset.", show_default="the target's")
     ] = None
@@ -113,11 +147,13 @@ def export(options: ExportOptions, progress: ProgressOption = None, json: Json =
     from pinnace.cli.console import err, only_data, plain, steps
     from pinnace.export import targets
     from pinnace.export.exporter import Evidence, export_bundle
+    from pinnace.export.outputs import OutputOptions
     from pinnace.export.reproduce.script import script_path
     from pinnace.export.variant_selection import select
     from pinnace.models.errors import PinnaceError
     from pinnace.models.loaders.foreign import parse_arguments
 
+    folder, output = _folder_and_output(options)
     parse_arguments(options.arg or ())
     target = targets.combine([targets.read(name) for name in options.target or [targets.DEFAULT]])
     if options.batch is not None:
@@ -134,21 +170,44 @@ def export(options: ExportOptions, progress: ProgressOption = None, json: Json =
             bundle = export_bundle(
                 request,
                 target,
-                options.output,
+                folder,
                 labels=options.labels,
                 evidence=Evidence(
                     options.calibrate, options.calibration_method, options.images, options.max_drop
+                ),
+                meaning=OutputOptions(
+                    None if options.scores is None else options.scores.value, output, options.threshold
                 ),
                 progress=show,
                 timeout=options.load_timeout,
             )
     except PinnaceError:
-        if (script := script_path(options.output)).is_file():
+        if (script := script_path(folder)).is_file():
             err().print(f"note: {plain(str(script))} shows it without pinnace", soft_wrap=True)
         raise
     for note in (*bundle.manifest.notes, *selection.notes):
         err().print(f"note: {plain(note)}", soft_wrap=True)
     print_bundle(bundle, json=json)
+
+
+def _folder_and_output(options: ExportOptions) -> tuple[Path, str | None]:
+    """The bundle's folder, and the output that is meant.
+
+    `-o` names the folder and `--output` the output; without `-o`, the first `--output` names the folder.
+    """
+    from pinnace.models.errors import UsageError
+
+    names = list(options.output or ())
+    folder = options.folder
+    if folder is None:
+        looks = [name for name in names if "/" in name or name.endswith(".bundle")] or names
+        if not looks:
+            raise UsageError("the bundle's folder is missing", hint="add -o NAME.bundle")
+        names.remove(looks[0])
+        folder = Path(looks[0])
+    if len(names) > 1:
+        raise UsageError("--output names more than one output", got=", ".join(names))
+    return folder, (names[0] if names else None)
 
 
 def _request(options: ExportOptions, target: Target, selection: Selection) -> ExportRequest:

@@ -39,11 +39,13 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
         ("labels", f"{len(bundle.labels)}" if bundle.labels else "none"),
         ("inputs", ", ".join(map(str, manifest.signature.inputs))),
         ("outputs", ", ".join(map(str, manifest.signature.outputs))),
+        ("answers", str(bundle.outputs)),
         ("exported", f"{manifest.created} by pinnace {manifest.tools.get('pinnace', '?')}"),
     ]
     for name, value in rows:
         facts.add_row(f"[bold]{name}[/]", plain(value))
-    heads = ("variant", "size", "max abs", "max rel", "cosine", "top-1 agreement", "compared on", "proved in")
+    agreed = "label agreement" if bundle.outputs.several_labels else "top-1 agreement"
+    heads = ("variant", "size", "max abs", "max rel", "cosine", agreed, "compared on", "proved in")
     table = Table(*heads)
     for variant in manifest.variants:
         measured = shown(variant)
@@ -69,8 +71,8 @@ def shown(variant: Variant) -> Parity | Proof | None:
 
 
 def agreement(measured: Parity | Proof, tolerance: Tolerance) -> str:
-    """The top-1 agreement as text; empty where a lower precision was compared on few photographs."""
-    share = measured.top1_agreement
+    """The agreement of the answers as text; empty where a lower precision was compared on few photographs."""
+    share = measured.label_agreement if measured.top1_agreement is None else measured.top1_agreement
     few = tolerance.photographs_only and _samples(measured) < FEWEST_FOR_SHARES
     return "" if share is None or few else f"{share:.1%}"
 
@@ -87,4 +89,4 @@ def _samples(measured: Parity | Proof) -> int:
 
 def to_dict(bundle: Bundle) -> dict[str, Any]:
     """The bundle as `--json` prints it."""
-    return {"bundle": str(bundle.folder), **asdict(bundle.manifest)}
+    return {"bundle": str(bundle.folder), **asdict(bundle.manifest), "outputs": asdict(bundle.outputs)}

@@ -167,7 +167,7 @@ def _prove(bundle: Bundle, path: Path, name: str, source: Variant, builder: type
             runtime,
             inputs,
             outputs,
-            classes=bundle.manifest.labels is not None,
+            meaning=bundle.outputs,
             batches=[size for size in parity.BATCHES if smallest <= size <= largest] or [smallest],
         )
     if (broken := parity.excess(result, tolerance)) is not None:

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.manifest import Parity, Tolerance
+from pinnace.models.bundle.outputs import Outputs
+from pinnace.models.predictions import batch_scores
 from pinnace.models.runtimes.base import Runtime
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -21,7 +23,12 @@ _SMALLEST_RANGE = 1e-3
 
 
 def measure(
-    runtime: Runtime, inputs: Arrays, outputs: Arrays, *, classes: bool, batches: Sequence[int] = BATCHES
+    runtime: Runtime,
+    inputs: Arrays,
+    outputs: Arrays,
+    *,
+    meaning: Outputs,
+    batches: Sequence[int] = BATCHES,
 ) -> Parity:
     """Run every golden sample in every batch size and compare with the eager outputs.
 
@@ -29,66 +36,83 @@ def measure(
         runtime: an open runtime.
         inputs: golden inputs by name; first dimension the sample.
         outputs: eager outputs by name, one sample at a time.
-        classes: the output is one row of logits, so its arg-max means something.
+        meaning: what the outputs mean, which says what it is to give the same answer.
         batches: batch sizes, where the model takes any; see `pinnace.models.bundle.golden.calls`.
 
     Returns:
-        The worst over all samples, outputs and batch sizes; the agreement is the share of all samples in the
+        The worst over all samples, outputs and batch sizes; an agreement is the mean over all samples in the
         worst batch size.
     """
     samples = len(next(iter(inputs.values())))
     parities = []
-    agreed: dict[int, npt.NDArray[np.bool_]] = {}
+    agreed: dict[int, Floats] = {}
     for chosen, feeds in golden.calls(runtime.signature, inputs, batches):
         got = golden.rows(runtime.signature, runtime.run(feeds))
         want = {name: array[chosen] for name, array in outputs.items()}
-        parities.append(compare(want, got, outputs, classes=classes, runtime=runtime.name))
-        if classes:
-            agreed.setdefault(len(chosen), np.ones(samples, np.bool_))[chosen] &= _same_first(want, got)
-    agreements = [float(same.mean()) for same in agreed.values()]
+        parities.append(compare(want, got, outputs, meaning=meaning, runtime=runtime.name))
+        if meaning.is_classifier:
+            worst = agreed.setdefault(len(chosen), np.ones(samples))
+            np.minimum.at(worst, chosen, _agreements(want, got, meaning))
+    agreement = min((float(each.mean()) for each in agreed.values()), default=None)
     return Parity(
         max_abs=max(parity.max_abs for parity in parities),
         max_rel=max(parity.max_rel for parity in parities),
         cosine=min(parity.cosine for parity in parities),
-        top1_agreement=min(agreements, default=None),
+        top1_agreement=None if meaning.several_labels else agreement,
         samples=samples,
         runtime=runtime.name,
+        label_agreement=agreement if meaning.several_labels else None,
     )
 
 
-def compare(want: Arrays, got: Arrays, everything: Arrays, *, classes: bool, runtime: str) -> Parity:
+def compare(want: Arrays, got: Arrays, everything: Arrays, *, meaning: Outputs, runtime: str) -> Parity:
     """Compare outputs with the eager model's; first dimension the sample.
 
     Args:
         want: eager outputs by name.
         got: what the runtime gave.
         everything: the eager outputs of all golden samples, which set the scale.
-        classes: see `measure`.
+        meaning: see `measure`.
         runtime: the runtime's name.
     """
     max_abs, max_rel, cosine = 0.0, 0.0, 1.0
-    agreement: float | None = None
+    samples = len(next(iter(want.values())))
+    agreement = float(_agreements(want, got, meaning).mean()) if meaning.is_classifier else None
+    agreements = (None, agreement) if meaning.several_labels else (agreement, None)
     for name, reference in want.items():
         eager, answer = rows(reference), rows(got[name])
         if eager.shape != answer.shape or not np.isfinite(answer).all():
-            return Parity(np.inf, np.inf, 0.0, 0.0 if classes else None, len(eager), runtime)
+            none = [None if each is None else 0.0 for each in agreements]
+            return Parity(np.inf, np.inf, 0.0, none[0], samples, runtime, none[1])
         difference = np.abs(eager - answer).max(axis=1)
         max_abs = max(max_abs, float(difference.max()))
         max_rel = max(max_rel, float((difference / ranges(eager, rows(everything[name]))).max()))
         cosine = min(cosine, float(_cosines(eager, answer).min()))
-        if classes:
-            agreement = float(_same_first(want, got).mean())
-    return Parity(max_abs, max_rel, cosine, agreement, len(next(iter(want.values()))), runtime)
+    return Parity(max_abs, max_rel, cosine, agreements[0], samples, runtime, agreements[1])
 
 
-def _same_first(want: Arrays, got: Arrays) -> npt.NDArray[np.bool_]:
-    """Which samples of a classifier have the same arg-max; none where the answers are none."""
-    ((name, reference),) = want.items()
-    eager, answer = rows(reference), rows(got[name])
+def _agreements(want: Arrays, got: Arrays, meaning: Outputs) -> Floats:
+    """How far each sample has the same answer, 0 to 1; 0 where the answers are none.
+
+    1 where the same class comes first. Where several labels may be true, the share of the labels that reach
+    the threshold for one of the two, that reach it for both (the Jaccard index), and 1 where none does.
+    """
+    assert meaning.name is not None
+    reference, answered = want[meaning.name], got[meaning.name]
+    eager, answer = rows(reference), rows(answered)
     if eager.shape != answer.shape:
-        return np.zeros(len(eager), np.bool_)
-    same: npt.NDArray[np.bool_] = eager.argmax(axis=1) == answer.argmax(axis=1)
-    return same & np.isfinite(answer).all(axis=1)
+        return np.zeros(len(eager))
+    finite = np.asarray(np.isfinite(answer).all(axis=1))
+    if meaning.threshold is None and eager.shape[1] > 1:
+        return np.asarray(finite & (eager.argmax(axis=1) == answer.argmax(axis=1)), np.float64)
+    first = batch_scores(eager, meaning)
+    second = batch_scores(np.where(finite[:, None], answer, 0.0), meaning)
+    if meaning.threshold is None:
+        return np.asarray(finite & (first.argmax(axis=1) == second.argmax(axis=1)), np.float64)
+    one, other = first >= meaning.threshold, second >= meaning.threshold
+    both, either = (one & other).sum(axis=1), (one | other).sum(axis=1)
+    same: Floats = np.divide(both, either, out=np.ones(len(one)), where=either > 0)
+    return np.asarray(finite * same)
 
 
 def excess(parity: Parity, tolerance: Tolerance) -> tuple[str, str] | None:
@@ -104,6 +128,9 @@ def excess(parity: Parity, tolerance: Tolerance) -> tuple[str, str] | None:
     least = tolerance.min_top1_agreement
     if least is not None and agreement is not None and not agreement >= least:
         return f"top-1 agreement of at least {least:.1%}", f"{agreement:.1%}"
+    least = tolerance.min_label_agreement
+    if least is not None and parity.label_agreement is not None and not parity.label_agreement >= least:
+        return f"label agreement of at least {least:.1%}", f"{parity.label_agreement:.1%}"
     return None
 
 

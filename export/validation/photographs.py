@@ -11,6 +11,7 @@ import numpy as np
 from pinnace.export.validation import parity
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.manifest import FEWEST_FOR_SHARES, Golden, Proof, Tolerance
+from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.predictions import DEFAULT_TOP_K
 
 if TYPE_CHECKING:
@@ -66,19 +67,19 @@ def worst_first(want: Arrays, got: Arrays) -> list[int]:
     return [int(index) for index in np.argsort(-errors, kind="stable")]
 
 
-def compare(want: Arrays, got: Arrays, *, classes: bool, runtime: str) -> Proof:
+def compare(want: Arrays, got: Arrays, *, meaning: Outputs, runtime: str) -> Proof:
     """Compare outputs by name with those of fp32; first dimension the photograph.
 
     Args:
         want: what fp32 answers.
         got: what the variant answers.
-        classes: the output is one row of logits, so its arg-max means something.
+        meaning: what the outputs mean, which says what it is to give the same answer.
         runtime: the name of what ran the variant.
     """
-    whole = parity.compare(want, got, want, classes=classes, runtime=runtime)
+    whole = parity.compare(want, got, want, meaning=meaning, runtime=runtime)
     if not np.isfinite(whole.max_abs):
-        inf, none = float("inf"), 0.0 if classes else None
-        return Proof(whole.samples, inf, inf, inf, inf, 0.0, none, none, runtime)
+        inf, first = float("inf"), whole.top1_agreement
+        return Proof(whole.samples, inf, inf, inf, inf, 0.0, first, first, runtime, whole.label_agreement)
     differences: list[Floats] = []
     mean_rel = 0.0
     overlap: float | None = None
@@ -87,7 +88,7 @@ def compare(want: Arrays, got: Arrays, *, classes: bool, runtime: str) -> Proof:
         difference = np.abs(fp32 - answer)
         differences.append(difference)
         mean_rel = max(mean_rel, float((difference.mean(axis=1) / parity.ranges(fp32, fp32)).max()))
-        if classes:
+        if name == meaning.name and whole.top1_agreement is not None:
             overlap = top_overlap(fp32, answer)
     total = sum(difference.size for difference in differences)
     return Proof(
@@ -100,6 +101,7 @@ def compare(want: Arrays, got: Arrays, *, classes: bool, runtime: str) -> Proof:
         top1_agreement=whole.top1_agreement,
         top5_overlap=overlap,
         runtime=runtime,
+        label_agreement=whole.label_agreement,
     )
 
 
@@ -129,6 +131,7 @@ def excess(proof: Proof, tolerance: Tolerance) -> tuple[str, str] | None:
     shares = (
         ("top-1 agreement", proof.top1_agreement, tolerance.min_top1_agreement),
         ("top-5 overlap", proof.top5_overlap, tolerance.min_top5_overlap),
+        ("label agreement", proof.label_agreement, tolerance.min_label_agreement),
     )
     for words, share, least in shares:
         if least is not None and share is not None and not share >= least:
@@ -149,5 +152,5 @@ def judged(
     return (
         pick(inputs, samples),
         pick(outputs, samples),
-        replace(tolerance, min_top1_agreement=None, min_top5_overlap=None),
+        replace(tolerance, min_top1_agreement=None, min_top5_overlap=None, min_label_agreement=None),
     )

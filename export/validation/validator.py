@@ -15,6 +15,7 @@ from pinnace.export.validation.parity import Arrays
 from pinnace.export.validation.photographs import Photographs, pick
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.manifest import Golden, Parity, Photograph, Proof, Tolerance, Variant
+from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.errors import CheckFailed, MissingDependency
 from pinnace.models.files import sha256
 from pinnace.models.progress import Event, Progress, Stage
@@ -33,6 +34,7 @@ class Validator:
     Attributes:
         folder: where their files are.
         exported: what the loader and the formats wrote and learnt.
+        meaning: what the outputs mean.
         tolerance: by precision.
         photographs: the golden ones and the user's, with what fp32 answers; None for a model of no images.
         progress: told before each step.
@@ -40,6 +42,7 @@ class Validator:
 
     folder: Path
     exported: ExportedFiles
+    meaning: Outputs
     tolerance: dict[str, Tolerance]
     photographs: Photographs | None
     progress: Progress
@@ -91,7 +94,7 @@ class Validator:
         inputs, outputs, tolerance = photographs.judged(
             stored_golden(self.exported), *golden.read(self.folder / golden.FILE), runtime.tolerance(variant)
         )
-        result = parity.measure(runtime, inputs, outputs, classes=self.exported.is_classifier)
+        result = parity.measure(runtime, inputs, outputs, meaning=self.meaning)
         broken = parity.excess(result, tolerance)
         if broken is not None:
             save_failing_samples(self.folder, inputs, outputs)
@@ -103,9 +106,7 @@ class Validator:
             return None
         inputs, outputs = self.photographs.inputs, self.photographs.outputs
         answers = photographs.run(runtime, inputs)
-        result = photographs.compare(
-            outputs, answers, classes=self.exported.is_classifier, runtime=runtime.name
-        )
+        result = photographs.compare(outputs, answers, meaning=self.meaning, runtime=runtime.name)
         broken = photographs.excess(result, runtime.tolerance(variant))
         if broken is not None:
             worst = photographs.worst_first(outputs, answers)[: divergence.SAMPLES]

@@ -123,11 +123,10 @@ def _verify_variant(
         progress(Event(Stage.COMPARE, variant.name, reader.name))
         try:
             with open_variant(bundle, variant, reader.name, RuntimeOptions()) as opened:
-                classes = bundle.manifest.labels is not None
                 asked, answers, tolerance = photographs.judged(
                     bundle.manifest.golden, inputs, outputs, reader.tolerance(variant)
                 )
-                measured = parity.measure(opened, asked, answers, classes=classes)
+                measured = parity.measure(opened, asked, answers, meaning=bundle.outputs)
         except PinnaceError as error:
             yield Verdict(variant, reader.name, None, False, str(error))
             continue

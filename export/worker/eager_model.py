@@ -95,6 +95,12 @@ def flatten(result: Any) -> dict[str, torch.Tensor]:
     return named
 
 
+def declared_classes(module: torch.nn.Module) -> int | None:
+    """How many classes a network says that it has, 0 for a network of timm without its head; or None."""
+    declared = getattr(module, "num_classes", None)
+    return declared if isinstance(declared, int) and not isinstance(declared, bool) else None
+
+
 def flat_module(module: torch.nn.Module) -> torch.nn.Module:
     """A network with the same inputs that gives a tensor or a tuple of tensors, as exported graphs do."""
     import torch

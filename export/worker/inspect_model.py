@@ -62,14 +62,6 @@ class ModelInspection:
     photographs: int
     notes: tuple[str, ...] = field(default=())
 
-    @property
-    def is_classifier(self) -> bool:
-        """Whether it takes one image and gives one row of logits."""
-        (output, *others) = self.signature.outputs
-        classes = output.shape[1:]
-        one_row = len(classes) == 1 and isinstance(classes[0], int) and classes[0] > 1
-        return self.preprocess is not None and one_row and not others and output.dtype.startswith("float")
-
 
 def inspect_model(model: InspectedModel, request: ExportRequest) -> ModelInspection:
     """Find out what a model takes and gives, and make its golden data.

@@ -22,6 +22,7 @@ from pinnace.export.formats.base import Graph
 from pinnace.export.formats.onnx.file import require_room
 from pinnace.export.request import EVENT, FILES, REFERENCE, REQUEST, ExportedFiles, ExportRequest
 from pinnace.export.worker import eager_model
+from pinnace.export.worker.graph_end import graph_ends
 from pinnace.export.worker.inspect_model import InspectedModel, ModelInspection, inspect_model
 from pinnace.export.worker.onnx_source import OnnxSource
 from pinnace.models.bundle import golden
@@ -86,7 +87,8 @@ def _export_module(
             warnings.simplefilter("always")
             format.write(replace(graph, precision=name.precision), folder / files[name])
         warned[name] = tuple(_trace_warnings(caught))
-    return _finish(inspection, loaded.labels, loaded.notes, folder, files, warned)
+    written = _finish(inspection, loaded.labels, loaded.notes, folder, files, warned)
+    return replace(written, classes=eager_model.declared_classes(loaded.module))
 
 
 def _example(inspection: ModelInspection) -> Arrays:
@@ -134,13 +136,13 @@ def _finish(
         signature=inspection.signature,
         preprocess=inspection.preprocess,
         labels=labels,
-        is_classifier=inspection.is_classifier,
         files=files,
         photographs=named,
         samples=len(next(iter(inspection.inputs.values()))),
         tools=tools | installed_versions(packages),
         warnings=warned,
         notes=(*notes, *inspection.notes),
+        ends=graph_ends(folder, files, inspection.signature),
     )
 
 

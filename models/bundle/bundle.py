@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from pinnace.models.bundle import golden, manifest
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.manifest import Manifest, Variant
+from pinnace.models.bundle.outputs import Outputs, of_an_older_bundle
 from pinnace.models.errors import BundleError, CheckFailed, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.image.preprocess import Preprocess
@@ -72,6 +73,19 @@ class Bundle:
             raise BundleError(f"{path} is no UTF-8 text", hint="export the model again") from None
         # Not splitlines, which would also split at U+2028 and the like.
         return tuple(text.removesuffix("\n").split("\n")) if text else ()
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        """What the answer means. A bundle of schema version 1 does not say it: its golden answers are looked
+        at.
+
+        Raises:
+            BundleError: the bundle is such a one, and its labels or golden data are missing.
+        """
+        if self.manifest.outputs is not None:
+            return self.manifest.outputs
+        labels = len(self.labels)
+        return of_an_older_bundle(self.manifest.signature, labels, self.golden()[1] if labels else {})
 
     @property
     def preprocess(self) -> Preprocess:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.image.preprocess import Preprocess
 
-SCHEMA_VERSION = 1
+# Version 2 says what the outputs mean; see `pinnace.models.bundle.outputs.of_an_older_bundle` for version 1.
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
 FILE_NAME = "manifest.json"
 
 # Of fewer photographs than this, one whose answer changes is a large share: shares are then not judged.
@@ -27,9 +30,13 @@ class Parity:
         max_rel: largest absolute difference of any sample, divided by the range (max - min) of the eager
             outputs for that sample.
         cosine: smallest cosine similarity of any sample.
-        top1_agreement: share of samples with the same arg-max, 0 to 1; None for a model with no classes.
+        top1_agreement: share of samples with the same first class, 0 to 1; None where not exactly one class
+            is true.
         samples: how many samples were compared.
         runtime: which runtime ran the variant.
+        label_agreement: where several labels may be true, how far the same reach the threshold: the mean,
+            over samples, of those that do for both divided by those that do for one of the two (the Jaccard
+            index); else None.
     """
 
     max_abs: float
@@ -38,6 +45,7 @@ class Parity:
     top1_agreement: float | None
     samples: int
     runtime: str
+    label_agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Tolerance:
         min_top1_agreement: lower bound of `top1_agreement`.
         max_mean_rel: upper bound of `Proof.mean_rel`.
         min_top5_overlap: lower bound of `Proof.top5_overlap`.
+        min_label_agreement: lower bound of `label_agreement`.
         photographs_only: judged on photographs and not on noise and extremes, which no picture gives and
             which say little about a low precision.
     """
@@ -59,6 +68,7 @@ class Tolerance:
     min_top1_agreement: float | None = None
     max_mean_rel: float | None = None
     min_top5_overlap: float | None = None
+    min_label_agreement: float | None = None
     photographs_only: bool = False
 
 
@@ -73,9 +83,11 @@ class Proof:
         max_rel: largest absolute difference of any photograph, divided by the range of its fp32 outputs.
         mean_rel: the largest, over photographs, of the mean absolute difference divided by that range.
         cosine: smallest cosine similarity of any photograph.
-        top1_agreement: share of photographs with the same arg-max, 0 to 1; None for a model with no classes.
+        top1_agreement: share of photographs with the same first class, 0 to 1; None where not exactly one
+            class is true.
         top5_overlap: mean share of the five highest classes that both have; None likewise.
         runtime: which runtime ran the variant.
+        label_agreement: as in `Parity`.
     """
 
     images: int
@@ -87,6 +99,7 @@ class Proof:
     top1_agreement: float | None
     top5_overlap: float | None
     runtime: str
+    label_agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +187,7 @@ class Manifest:
     """Everything a bundle says of itself.
 
     Attributes:
-        schema_version: version of this layout; readers refuse a newer one.
+        schema_version: version of this layout; older ones are read, newer ones refused.
         name: the model's name in answers and URLs.
         source: the string that `Source.parse` reads.
         preprocess: the image preprocessing, or None for a model that takes no image.
@@ -188,6 +201,7 @@ class Manifest:
         notes: sentences the reader of the bundle should know.
         batch: smallest and largest batch that a caller will send; engines are built for this range.
         runtimes: names of runtimes in the target's order of preference; the others follow.
+        outputs: what the answer means; None in manifests of schema version 1. Ask `Bundle.outputs`.
     """
 
     schema_version: int
@@ -204,6 +218,7 @@ class Manifest:
     notes: tuple[str, ...] = field(default=())
     batch: tuple[int, int] = (1, 16)
     runtimes: tuple[str, ...] = ()
+    outputs: Outputs | None = None
 
     def to_json(self) -> bytes:
         """The manifest as indented JSON, ending in a newline."""
@@ -246,10 +261,10 @@ def parse(data: bytes, path: Path) -> Manifest:
     """
     try:
         version = _VERSION_ADAPTER.validate_json(data).get("schema_version")
-        if version != SCHEMA_VERSION:
+        if version not in READABLE_VERSIONS:
             raise BundleError(
                 f"{path} has a schema version that this pinnace cannot read",
-                expected=str(SCHEMA_VERSION),
+                expected=" or ".join(map(str, READABLE_VERSIONS)),
                 got=str(version),
                 hint="export the model again, or use the pinnace that wrote the bundle",
             )

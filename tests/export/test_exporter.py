@@ -88,7 +88,7 @@ def test_the_manifest_says_where_the_model_comes_from_and_what_made_the_bundle(
     exported: Bundle, tiny_request: ExportRequest
 ) -> None:
     manifest = exported.manifest
-    assert (manifest.schema_version, manifest.name, manifest.source) == (1, "tiny", "file:tiny.pt")
+    assert (manifest.schema_version, manifest.name, manifest.source) == (2, "tiny", "file:tiny.pt")
     assert manifest.preprocess == tiny_request.preprocess
     assert exported.labels == ("0", "1", "2", "3", "4")
     assert manifest.tools["torch"] == torch.__version__.partition("+")[0]

@@ -45,7 +45,7 @@ def images(count: int, seed: int = 0) -> np.ndarray:
 
 def deviation(bundle: Bundle, runtime: Runtime) -> parity.Parity:
     inputs, outputs = bundle.golden()
-    return parity.measure(runtime, inputs, outputs, classes=True)
+    return parity.measure(runtime, inputs, outputs, meaning=bundle.outputs)
 
 
 @pytest.fixture(params=["tensorrt", "tensorrt_rtx"])

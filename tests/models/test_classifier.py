@@ -112,12 +112,16 @@ def test_every_variant_gives_the_same_classes(exported: Bundle) -> None:
 
 def test_a_model_without_labels_cannot_classify(own_copy: Bundle) -> None:
     bundle = rewrite(own_copy, labels=None)
-    assert refusal(UsageError, Classifier, bundle) == "tiny has no labels, so it cannot classify"
+    assert refusal(UsageError, Classifier, bundle) == (
+        "tiny has no labels, so it cannot classify\n  help: export it again"
+    )
 
 
 def test_a_model_that_takes_no_image_cannot_classify(own_copy: Bundle) -> None:
     bundle = rewrite(own_copy, preprocess=None)
-    assert refusal(UsageError, Classifier, bundle) == "tiny takes no image, so it cannot classify one"
+    assert refusal(UsageError, Classifier, bundle).startswith(
+        "tiny takes no image but input=float32[batch,3,16,16], so it cannot classify images\n"
+    )
 
 
 def test_a_variant_that_has_changed_is_not_loaded(own_copy: Bundle) -> None:
@@ -134,7 +138,7 @@ def test_labels_of_another_model_are_found_at_the_first_answer(own_copy: Bundle)
     with Classifier(own_copy) as classifier, pytest.raises(BundleError) as caught:
         classifier.classify(CAT)
     assert str(caught.value) == (
-        "tiny does not answer with one logit per label\n  expected: (1, 2)\n  got: (1, 5)"
+        "tiny does not answer with one value per label\n  expected: (1, 2)\n  got: (1, 5)"
     )
 
 

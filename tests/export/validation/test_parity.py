@@ -10,16 +10,18 @@ import pytest
 from pinnace.export.validation import parity
 from pinnace.export.validation.parity import compare, excess, measure
 from pinnace.models.bundle.manifest import Parity, Tolerance
+from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import Signature, TensorSpec
 
 EAGER = np.float32([[0, 10, 5], [4, 2, 0]])
+MEANING = {True: Outputs("logits", "y", "softmax", 3), False: Outputs("tensors")}
 
 
 def of(
     want: np.ndarray, got: np.ndarray, everything: np.ndarray | None = None, *, classes: bool = True
 ) -> Parity:
     whole = want if everything is None else everything
-    return compare({"y": want}, {"y": got}, {"y": whole}, classes=classes, runtime="abacus")
+    return compare({"y": want}, {"y": got}, {"y": whole}, meaning=MEANING[classes], runtime="abacus")
 
 
 class Model:
@@ -45,7 +47,7 @@ def run(
     """Measure a function against the one that doubles its input."""
     inputs = np.random.default_rng(0).normal(size=(samples, 4))
     model = Model(function)
-    return measure(model, {"x": inputs}, {"y": 2 * inputs}, classes=classes), model  # type: ignore[arg-type]
+    return measure(model, {"x": inputs}, {"y": 2 * inputs}, meaning=MEANING[classes]), model  # type: ignore[arg-type]
 
 
 def test_equal_outputs() -> None:
@@ -108,9 +110,9 @@ def test_an_answer_of_another_shape_is_as_wrong_as_can_be() -> None:
 
 def test_the_worst_of_several_outputs_counts() -> None:
     want = {"a": EAGER, "b": EAGER}
-    result = compare(want, {"a": EAGER + 1, "b": EAGER + 3}, want, classes=False, runtime="abacus")
+    result = compare(want, {"a": EAGER + 1, "b": EAGER + 3}, want, meaning=MEANING[False], runtime="abacus")
     assert result.max_abs == 3
-    swapped = compare(want, {"a": EAGER + 3, "b": EAGER + 1}, want, classes=False, runtime="abacus")
+    swapped = compare(want, {"a": EAGER + 3, "b": EAGER + 1}, want, meaning=MEANING[False], runtime="abacus")
     assert swapped == result
 
 

@@ -21,6 +21,7 @@ from pinnace.models.bundle.manifest import (
     Tolerance,
     Variant,
 )
+from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.errors import BundleError
 from pinnace.models.image.preprocess import Preprocess
@@ -28,7 +29,7 @@ from support.errors import refusal
 
 SPEC = TensorSpec("input", "float32", ("batch", 3, 16, 16))
 FULL = Manifest(
-    schema_version=1,
+    schema_version=2,
     name="tiny",
     source="file:ünï.pt",
     preprocess=Preprocess(20, "bicubic", (16, 16), "RGB", (0.5, 0.4, 1 / 3), (0.2, 0.3, 0.1), exif=False),
@@ -51,6 +52,7 @@ FULL = Manifest(
     tools={"torch": "2.14.0"},
     created="2026-01-01T00:00:00+00:00",
     notes=("a note",),
+    outputs=Outputs("logits", "logits", "softmax", 5),
 )
 ENGINE = EngineInfo("onnx-fp32", "tensorrt", "10.3.0", "Linux aarch64", (1, 16), "Orin", "8.7", "540.4.0")
 
@@ -66,6 +68,7 @@ def write(folder: Path, data: dict[str, Any] | bytes) -> Path:
     [
         FULL,
         dataclasses.replace(FULL, preprocess=None, labels=None, notes=(), golden=Golden("g.npz", 1)),
+        dataclasses.replace(FULL, schema_version=1, outputs=None),
         dataclasses.replace(
             FULL, preprocess=Preprocess((20, 24), "nearest", None, "L", (0.0,), (1.0,)), variants=()
         ),
@@ -74,7 +77,7 @@ def write(folder: Path, data: dict[str, Any] | bytes) -> Path:
             FULL, variants=(dataclasses.replace(FULL.variants[0], parity=None, engine=ENGINE),)
         ),
     ],
-    ids=["full", "no image", "grey", "no tolerance", "an engine that was never run"],
+    ids=["full", "no image", "older", "grey", "no tolerance", "an engine that was never run"],
 )
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path, document: Manifest) -> None:
     assert manifest.read(write(tmp_path, document.to_json())) == document
@@ -91,7 +94,7 @@ def test_numbers_and_names_come_back_to_the_bit(tmp_path_factory: Any, number: f
 
 def test_the_file_is_for_people_too() -> None:
     text = FULL.to_json().decode()
-    assert text.startswith('{\n  "schema_version": 1,\n  "name": "tiny",\n  "source": "file:ünï.pt",')
+    assert text.startswith('{\n  "schema_version": 2,\n  "name": "tiny",\n  "source": "file:ünï.pt",')
     assert text.endswith("}\n")
 
 
@@ -111,18 +114,18 @@ def test_a_folder_without_a_manifest(tmp_path: Path, folder: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("version", "got"), [(2, "2"), (0, "0"), ("1", "1"), (None, "None")])
+@pytest.mark.parametrize(("version", "got"), [(3, "3"), (0, "0"), ("1", "1"), (None, "None")])
 def test_another_schema_version(tmp_path: Path, version: object, got: str) -> None:
     write(tmp_path, json.loads(FULL.to_json()) | {"schema_version": version})
     assert refusal(BundleError, manifest.read, tmp_path) == (
         f"{tmp_path}/manifest.json has a schema version that this pinnace cannot read\n"
-        f"  expected: 1\n  got: {got}\n"
+        f"  expected: 1 or 2\n  got: {got}\n"
         "  help: export the model again, or use the pinnace that wrote the bundle"
     )
 
 
 def test_another_schema_version_is_named_before_what_it_changed(tmp_path: Path) -> None:
-    write(tmp_path, {"schema_version": 2, "name": ["quite", "other"]})
+    write(tmp_path, {"schema_version": 3, "name": ["quite", "other"]})
     assert "schema version" in refusal(BundleError, manifest.read, tmp_path)
 
 
