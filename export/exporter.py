@@ -27,7 +27,7 @@ from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import UsageError
 from pinnace.models.files import new_folder, sha256
-from pinnace.models.labels import plain, read_labels
+from pinnace.models.labels import read_labels
 from pinnace.models.progress import Progress, ignore
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.uses import why_not

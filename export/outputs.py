@@ -38,6 +38,10 @@ _HEADLESS = ("pooling", "normalisation", "activation")
 _QUANTISED_SUM = 0.1
 
 _SEVERAL = "where several labels may be true at once (trained with BCE), export with --scores sigmoid"
+ASSUMED_LOGITS = (
+    "the output {} is assumed to be logits of which one class is true, so softmax makes probabilities of it; "
+    + _SEVERAL
+)
 _NOT_CLASSES = "if they are scores of classes, export with --scores softmax or sigmoid"
 
 
@@ -253,8 +257,7 @@ def _found(known: Answers, spec: TensorSpec, options: OutputOptions) -> tuple[Ou
         )
     return (
         Outputs("logits", name, "softmax", count),
-        f"the output {name} is assumed to be logits of which one class is true, so softmax makes "
-        f"probabilities of it; {_SEVERAL}",
+        ASSUMED_LOGITS.format(name),
     )
 
 

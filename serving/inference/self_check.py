@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pinnace.models.bundle.outputs import rows
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, CheckFailed
 
@@ -13,33 +14,37 @@ from pinnace.models.errors import BundleError, CheckFailed
 _FLOOR = 0.01
 _PARITY_FACTOR = 3.0
 
+_SMALLEST = float(np.finfo(np.float32).tiny)
+
 
 def self_check(classifier: Classifier) -> float:
-    """Run one golden input and compare the logits with those that the eager model gave.
+    """Run one golden input and compare the answer with the one that the eager model gave.
 
     Returns:
-        The largest absolute difference, divided by the range of the golden logits of that sample.
+        The largest absolute difference, divided by the range of the golden answer of that sample.
 
     Raises:
         BundleError: the golden data lack the model's input or output.
-        CheckFailed: the difference is out of bounds, or a logit is not finite.
+        CheckFailed: the difference is out of bounds, or a value is not finite.
     """
     bundle = classifier.bundle
     signature = bundle.manifest.signature
     inputs, outputs = bundle.golden()
     try:
         samples = inputs[signature.inputs[0].name]
-        expected = outputs[signature.outputs[0].name]
+        expected = rows(outputs[str(classifier.outputs.name)])
     except KeyError as error:
         raise BundleError(
             f"the golden data of {bundle.folder} lack {error}", hint="export the model again"
         ) from None
     photographs = bundle.manifest.golden.photographs
     index = photographs[0].sample if photographs else 0
-    logits = classifier.infer(samples[index : index + 1])[0]
+    answer = classifier.infer(samples[index : index + 1])[0]
     golden = np.asarray(expected[index], dtype=np.float32)
-    spread = max(float(np.ptp(golden)), float(np.finfo(np.float32).tiny))
-    difference = float(np.abs(logits - golden).max()) / spread
+    # One value has no range of its own; that of all golden answers stands for it.
+    spread = float(np.ptp(golden if golden.size > 1 else np.asarray(expected, np.float32)))
+    spread = max(spread, float(np.finfo(np.float32).eps) * float(np.abs(golden).max()), _SMALLEST)
+    difference = float(np.abs(answer - golden).max()) / spread
     allowed = classifier.runtime.tolerance(classifier.variant).max_rel
     if allowed is None:
         proved = classifier.variant.parity
@@ -47,7 +52,7 @@ def self_check(classifier: Classifier) -> float:
     if not difference <= allowed:  # this way round, NaN fails
         raise CheckFailed(
             f"{classifier.variant.name} in {classifier.runtime.name} does not give the golden outputs here",
-            expected=f"logits within {allowed:.3g} of their range",
+            expected=f"an answer within {allowed:.3g} of its range",
             got=f"{difference:.3g}",
             hint=f"`pinnace verify {bundle.folder}` shows which variants and runtimes are good here",
         )

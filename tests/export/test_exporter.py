@@ -14,6 +14,7 @@ import torch
 
 from pinnace.export import exporter, targets
 from pinnace.export.exporter import export_bundle
+from pinnace.export.outputs import ASSUMED_LOGITS
 from pinnace.export.preprocessing import Changes, read_changes
 from pinnace.export.request import ExportRequest
 from pinnace.export.targets import Target
@@ -21,6 +22,7 @@ from pinnace.export.worker.main import export_files
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Tolerance
+from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.errors import CheckFailed, MissingDependency, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.image.preprocess import Preprocess
@@ -96,7 +98,8 @@ def test_the_manifest_says_where_the_model_comes_from_and_what_made_the_bundle(
     assert manifest.tools["python"] == sys.version.split()[0]
     assert {"pinnace", "onnx", "onnxscript"} <= set(manifest.tools)
     assert manifest.created.endswith("+00:00")
-    assert manifest.notes == ()
+    assert manifest.notes == (ASSUMED_LOGITS.format("logits"),)
+    assert manifest.outputs == Outputs("logits", "logits", "softmax", 5)
 
 
 def test_every_variant_was_compared_with_the_eager_model(exported: Bundle) -> None:
@@ -169,12 +172,14 @@ def test_several_outputs_keep_their_names_in_every_format(
 ) -> None:
     request = dataclasses.replace(tiny_request, arch=f"sample_networks:{network}")
     bundle = export_bundle(request, CPU, tmp_path / "out.bundle")
-    assert bundle.manifest.labels is None
+    chosen = {"Pair": Outputs("tensors"), "Named": Outputs("logits", "scores", "softmax", 5)}[network]
+    assert bundle.outputs == chosen
+    assert (bundle.manifest.labels is None) == (network == "Pair")
     inputs = np.random.default_rng(1).normal(size=(3, 3, 16, 16)).astype(np.float32)
     tensor = torch.from_numpy(inputs)
     want = [tiny(tensor).numpy(), tiny.features(tensor).numpy()]
     for variant in bundle.manifest.variants:
-        assert variant.parity.top1_agreement is None
+        assert variant.parity.top1_agreement == (None if network == "Pair" else 1)
         with open_variant(bundle, variant) as runtime:
             outputs = runtime.run({"input": inputs})
         assert list(outputs) == names
@@ -225,11 +230,13 @@ def test_another_number_of_labels(
 def test_labels_for_a_model_that_is_no_classifier(
     torchscript: ExportRequest, tmp_path: Path, here: None
 ) -> None:
-    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\n")
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\n")
     request = dataclasses.replace(torchscript, arch="sample_networks:Pair")
     out = tmp_path / "out.bundle"
     assert refusal(UsageError, lambda: export_bundle(request, CPU, out, labels=tmp_path / "labels.txt")) == (
-        "--labels: the model does not answer with one row of logits per image"
+        "--labels: out has several outputs and nothing says which one is the answer, so it cannot classify "
+        "images: output_0=float32[batch,5], output_1=float32[batch,6]\n"
+        "  help: export again with --output NAME, such as --output output_0"
     )
     assert files(tmp_path) == {"labels.txt"}
 

@@ -16,6 +16,7 @@ import torch
 from pinnace.export import exporter, targets
 from pinnace.export.exporter import export_bundle
 from pinnace.export.inputs import parse_inputs
+from pinnace.export.outputs import ASSUMED_LOGITS
 from pinnace.export.preprocessing import Changes
 from pinnace.export.request import ExportRequest
 from pinnace.export.validation.verify import passed, verify_bundle
@@ -112,7 +113,12 @@ def test_several_inputs_and_outputs_of_several_kinds(words: Callable[..., Bundle
         ["line=float32[batch,4]", "text=float32[batch,4]", "each=float32[batch,length,4]"],
     )
     assert (bundle.manifest.preprocess, bundle.manifest.labels) == (None, None)
-    assert bundle.manifest.notes == ("the dimension length was proved at 32 only",)
+    assert bundle.manifest.notes == (
+        "the dimension length was proved at 32 only",
+        "out takes no image but x=float32[batch,8], words=int64[batch,length], so it cannot be served; "
+        "`pinnace verify` and `pinnace bench` work with it; open it in Python with "
+        "pinnace.models.runtimes.open_bundle",
+    )
     assert [variant.name for variant in bundle.manifest.variants] == ["onnx-fp32", "torchscript-fp32"]
     assert passed(verify_bundle(bundle))
     feeds = {"x": np.ones((5, 8), np.float32), "words": np.arange(35).reshape(5, 7)}
@@ -125,7 +131,7 @@ def test_several_inputs_and_outputs_of_several_kinds(words: Callable[..., Bundle
         np.testing.assert_allclose(answers[0][name], answers[1][name], rtol=1e-5, atol=1e-6)
     message = refusal(UsageError, lambda: Classifier(bundle))
     assert message.startswith(
-        "out takes no image but x=float32[batch,8], words=int64[batch,7], so it cannot classify images\n"
+        "out takes no image but x=float32[batch,8], words=int64[batch,length], so it cannot classify images\n"
     )
 
 
@@ -212,6 +218,7 @@ def test_an_onnx_file_becomes_a_variant_as_it_is(
     assert bundle.manifest.notes == (
         "an ONNX file becomes no other format: torchscript-fp32 was left out",
         inspect_model.OWN_ANSWERS,
+        ASSUMED_LOGITS.format("scores"),
     )
     assert bundle.labels == ("0", "1", "2", "3", "4")
     inputs, outputs = bundle.golden()

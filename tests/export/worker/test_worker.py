@@ -18,6 +18,7 @@ from pinnace.models.errors import CheckFailed, PinnaceError, SourceError, UsageE
 from pinnace.models.image.decode import open_image
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.progress import ignore
+from pinnace.models.variant_name import VariantName
 from support import sample_networks
 from support.errors import refusal
 
@@ -85,7 +86,7 @@ def test_golden_data_are_the_same_bytes_each_time(export: Export, tmp_path: Path
 
 
 def test_one_row_of_logits_is_a_classifier(export: Export) -> None:
-    result = export("Tiny", variants=("onnx-fp32",))
+    result = export("Tiny", variants=(VariantName("onnx", "fp32"),))
     assert result.ends["logits"].kind == "linear"
     assert str(result.signature.inputs[0]) == "input=float32[batch,3,16,16]"
     assert [str(spec) for spec in result.signature.outputs] == ["logits=float32[batch,5]"]
@@ -99,7 +100,7 @@ def test_one_row_of_logits_is_a_classifier(export: Export) -> None:
     ],
 )
 def test_a_model_with_several_outputs_names_them(export: Export, network: str, outputs: list[str]) -> None:
-    result = export(network, variants=("onnx-fp32",))
+    result = export(network, variants=(VariantName("onnx", "fp32"),))
     assert [str(spec) for spec in result.signature.outputs] == outputs
     assert list(result.ends) == [spec.partition("=")[0] for spec in outputs]
 

@@ -206,7 +206,7 @@ def test_a_model_that_answers_otherwise_than_it_did(start: Start, tmp_path: Path
     assert result.returncode == CheckFailed.exit_status
     assert result.stderr.startswith(
         "error: onnx-fp32 in onnxruntime does not give the golden outputs here\n"
-        "  expected: logits within 0.0001 of their range\n"
+        "  expected: an answer within 0.0001 of its range\n"
     )
 
 
