@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import re
 import shlex
@@ -85,3 +86,14 @@ def test_the_index_gives_decisions_by_their_titles() -> None:
     rows = re.findall(r"^\| \[(\d+)\]\((adr/.*?)\) \| (.*) \|$", index, re.MULTILINE)
     titles = [(ROOT / "docs" / path).read_text(encoding="utf-8").splitlines()[0] for _, path, _ in rows]
     assert titles == [f"# {number}. {title}" for number, _, title in rows]
+
+
+def test_the_import_paths_of_the_changelog_are_right() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    moved = re.findall(r"^  \| `(pinnace\.[\w.]+)`.* \| `(pinnace\.[\w.]+)`.* \|$", text, re.MULTILINE)
+    assert len(moved) > 8
+    for before, now in moved:
+        importlib.import_module(now)
+        if not now.startswith(f"{before}."):  # else a module became a package of the same name
+            with pytest.raises(ModuleNotFoundError):
+                importlib.import_module(before)
