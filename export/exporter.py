@@ -130,7 +130,9 @@ def export_bundle(
                 folder, exported, names or (), chosen, evidence.images, evidence.max_drop, progress
             )
             told += filter(None, [order_note(evidence.images, names or ())])
-        proved_by = sorted({v.parity.runtime for v in variants if v.parity} - {"torchscript", "pt2"})
+        proved_by = [
+            all_runtimes()[name] for name in sorted({v.parity.runtime for v in variants if v.parity})
+        ]
         unread = [problem for images in (calibration, given) if images for problem in images.problems]
         document = Manifest(
             schema_version=manifest.SCHEMA_VERSION,
@@ -142,7 +144,8 @@ def export_bundle(
             variants=variants,
             golden=stored_golden(exported),
             files={},
-            tools=exported.tools | {name: all_runtimes()[name].version() for name in proved_by},
+            tools=exported.tools
+            | {each.name: each.version() for each in proved_by if each.module not in exported.tools},
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             notes=(
                 *exported.notes,

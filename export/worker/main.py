@@ -19,7 +19,6 @@ import numpy as np
 
 from pinnace.export.formats import format_of
 from pinnace.export.formats.base import Graph
-from pinnace.export.formats.onnx.file import require_room
 from pinnace.export.request import EVENT, FILES, REFERENCE, REQUEST, ExportedFiles, ExportRequest
 from pinnace.export.worker import eager_model
 from pinnace.export.worker.graph_end import graph_ends
@@ -59,9 +58,9 @@ def _export_module(
 ) -> ExportedFiles:
     import torch
 
-    if any(name.format == "onnx" for name in request.variants):
+    for format in {format_of(name).name: format_of(name) for name in request.variants}.values():
         # Known now, and not only after the many minutes that such a network takes.
-        require_room(sum(tensor.nbytes for tensor in loaded.module.state_dict().values()))
+        format.check_size(sum(tensor.nbytes for tensor in loaded.module.state_dict().values()))
     progress(Event(Stage.RUN_MODEL))
     run = eager_model.model_function(
         loaded.module,

@@ -11,18 +11,10 @@ from pinnace.latency.device.nvidia import Nvml
 from pinnace.latency.device.sysfs import Sysfs
 from pinnace.latency.device.types import DeviceInfo
 from pinnace.models.packages import installed_versions
+from pinnace.models.runtimes import all_runtimes
 
-_PACKAGES = (
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "tensorrt",
-    "tensorrt-rtx-cu13",
-    "torch",
-    "torchvision",
-    "numpy",
-    "pillow",
-)
+# Of what runs the models, besides the packages of the runtimes.
+_PACKAGES = ("onnxruntime-gpu", "tensorrt-rtx-cu13", "torch", "torchvision", "numpy", "pillow")
 
 
 def describe(sysfs: Sysfs | None = None, nvml: Nvml | None = None) -> DeviceInfo:
@@ -44,7 +36,7 @@ def describe(sysfs: Sysfs | None = None, nvml: Nvml | None = None) -> DeviceInfo
         memory_bytes=portable.memory_bytes() if sysfs.is_missing else _memory(sysfs),
         gpus=gpus,
         board=board,
-        packages=installed_versions(_PACKAGES),
+        packages=installed_versions((*(runtime.module for runtime in all_runtimes().values()), *_PACKAGES)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pinnace.export.formats.base import Format, Graph, dynamic_shapes
-from pinnace.export.formats.onnx.file import save
+from pinnace.export.formats.onnx.file import require_room, save
 from pinnace.export.formats.onnx.scripted import export_scripted
 from pinnace.export.precision import fp16, int8
 from pinnace.models.errors import CheckFailed
@@ -77,5 +77,6 @@ FORMAT = Format(
     ("torch", "onnx", "onnxscript"),
     write,
     snippet,
+    check_size=require_room,
     conversions={"fp16": fp16.CONVERSION, "int8": int8.INT8, "int8sym": int8.INT8SYM},
 )
