@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pinnace.models.errors import UsageError
 from pinnace.models.image.preprocess import ColorMode, Interpolation, Preprocess
-from pinnace.models.loaders.base import imagenet_preprocess
+from pinnace.models.loaders.base import imagenet_preprocess, resize_to
 from pinnace.models.toml import read_toml
 
 NONE = "none"
@@ -147,14 +147,6 @@ def parse_size(text: str) -> Size:
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise UsageError(f"{text!r} is no size", expected="HEIGHTxWIDTH, such as 224x224")
     return int(height), int(width)
-
-
-def resize_to(preprocess: Preprocess, size: Size) -> Preprocess:
-    """The same preprocessing for another input size; the crop keeps its share of the resized edge."""
-    if preprocess.crop is None or not isinstance(preprocess.resize, int):
-        return replace(preprocess, resize=size, crop=None)
-    share = preprocess.resize / max(preprocess.crop)
-    return replace(preprocess, resize=round(max(size) * share), crop=size)
 
 
 def _resize(text: str | None) -> int | Size | Literal["none"] | None:

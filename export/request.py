@@ -34,6 +34,7 @@ class ExportRequest:
         arguments: `name=value` texts for the hub's entry point, or for what builds the network.
         trust: whether Python code that comes with the source may run.
         folder: the caller's working directory.
+        weights: which of a checkpoint's weights: a place, a prefix of names, or `ema`.
     """
 
     source: str
@@ -48,6 +49,7 @@ class ExportRequest:
     arguments: tuple[str, ...] = ()
     trust: bool = False
     folder: str = "."
+    weights: str | None = None
 
     @property
     def load_request(self) -> LoadRequest:
@@ -63,6 +65,7 @@ class ExportRequest:
             self.folder,
             parse_arguments(self.arguments),
             self.trust,
+            self.weights,
         )
 
 

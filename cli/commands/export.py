@@ -95,6 +95,12 @@ class ExportOptions:
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Argument of the factory or entry point; repeatable."),
     ] = None
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ema|KEY", help="Which of a checkpoint's weights.", show_default="the trainer's choice"
+        ),
+    ] = None
     num_classes: Annotated[
         int | None, typer.Option(min=1, help="Outputs of a network with another head.")
     ] = None
@@ -236,4 +242,5 @@ def _request(options: ExportOptions, target: Target, selection: Selection) -> Ex
         arguments=tuple(options.arg or ()),
         trust=options.trust,
         folder=str(Path.cwd()),
+        weights=options.weights,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,13 @@ from pinnace.models.loaders.foreign import describe
 
 if TYPE_CHECKING:
     import torch
+
+
+_GPU = re.compile(r"\bcuda\b|\bnvidia\b|\bcudnn", re.IGNORECASE)
+_GPU_HINT = (
+    "the network's code moves data to a GPU by itself: put it where its input is (x.device), or trace and "
+    "save it again after model.cpu()"
+)
 
 
 def model_function(module: torch.nn.Module, *, hint: str) -> ModelFunction:
@@ -33,9 +41,10 @@ def model_function(module: torch.nn.Module, *, hint: str) -> ModelFunction:
                 raise
             except Exception as error:
                 shapes = " and ".join(str(list(tensor.shape)) for tensor in tensors)
+                on_gpu = _GPU.search(str(error)) is not None
                 raise SourceError(
                     f"the model does not run on {_inputs(len(tensors))} of shape {shapes}: {_reason(error)}",
-                    hint=hint,
+                    hint=_GPU_HINT if on_gpu else hint,
                 ) from error
         return {name: _array(name, tensor) for name, tensor in answers.items()}
 

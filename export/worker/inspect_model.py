@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pinnace.export.preprocessing import Changes, resize_to
+from pinnace.export.preprocessing import Changes
 from pinnace.export.request import ExportRequest
 from pinnace.export.worker import golden_inputs, golden_outputs
 from pinnace.export.worker.golden_outputs import ModelFunction
@@ -16,7 +16,7 @@ from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.signature import BATCH, Signature, TensorSpec
 from pinnace.models.errors import SourceError, UsageError
 from pinnace.models.image.preprocess import Preprocess
-from pinnace.models.loaders.base import imagenet_preprocess
+from pinnace.models.loaders.base import imagenet_preprocess, resize_to
 from pinnace.models.photographs import photographs
 
 NO_PREPROCESSING = "the source does not say how images are preprocessed: ImageNet's customary way is assumed"

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, OnnxFile
+from pinnace.models.loaders.wrappers import unwrap
 from pinnace.models.plugins import declared
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def load(request: LoadRequest) -> LoadedModel | OnnxFile:
     """
     loaded = all_loaders()[request.source.kind].load(request)
     if isinstance(loaded, LoadedModel):
+        loaded = replace(loaded, module=unwrap(loaded.module))
         _prepare_for_inference(loaded.module)
     return loaded
 

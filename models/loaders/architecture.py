@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
 _FORMS = "package.module:factory, torchvision:NAME[@WEIGHTS] or timm:NAME"
 
 
-def build_architecture(request: LoadRequest) -> LoadedModel:
+def build_architecture(request: LoadRequest, state: Mapping[str, Any] | None = None) -> LoadedModel:
     """Build an untrained network from `request.arch`.
+
+    Args:
+        request: what builds it, and with which arguments.
+        state: the weights that it is built for; what their names and shapes say need not be said again.
 
     Raises:
         UsageError: `arch` has no known form, or names what is not there.
@@ -31,11 +36,11 @@ def build_architecture(request: LoadRequest) -> LoadedModel:
         from pinnace.models.loaders import torchvision
 
         name, _, weights = rest.partition("@")
-        return torchvision.build_untrained(name, weights or None, request.keywords)
+        return torchvision.build_untrained(name, weights or None, request.keywords, state)
     if prefix == "timm":
         from pinnace.models.loaders import timm
 
-        return timm.build_untrained(rest, request.keywords)
+        return timm.build_untrained(rest, request.keywords, state)
     return LoadedModel(_build_own(prefix, rest, request))
 
 

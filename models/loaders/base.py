@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from pinnace.models.bundle.signature import TensorSpec
+from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import UsageError
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.source import Source
@@ -27,6 +27,7 @@ class LoadRequest:
         folder: the caller's working directory, from which `arch` is imported.
         arguments: keyword arguments for the hub's entry point, or for what builds the network.
         trust: whether Python code that comes with the source may run.
+        weights: which of a checkpoint's weights; see `pinnace.models.loaders.state_dict.find_weights`.
     """
 
     source: Source
@@ -35,6 +36,7 @@ class LoadRequest:
     folder: str = "."
     arguments: Mapping[str, object] = field(default_factory=dict)
     trust: bool = False
+    weights: str | None = None
 
     @property
     def keywords(self) -> dict[str, object]:
@@ -154,6 +156,29 @@ def imagenet_preprocess(crop: int = 224, resize: int | None = None) -> Preproces
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
     )
+
+
+def resize_to(preprocess: Preprocess, size: tuple[int, int]) -> Preprocess:
+    """The same preprocessing for another input size; the crop keeps its share of the resized edge."""
+    if preprocess.crop is None or not isinstance(preprocess.resize, int):
+        return replace(preprocess, resize=size, crop=None)
+    share = preprocess.resize / max(preprocess.crop)
+    return replace(preprocess, resize=round(max(size) * share), crop=size)
+
+
+def with_channels(loaded: LoadedModel, channels: int | None) -> LoadedModel:
+    """The same for a network that takes images of so many channels; None where it takes colour.
+
+    One channel is grey, with mean 0 and std 1; other numbers are no image, and nothing prepares them.
+    """
+    if channels is None or loaded.preprocess is None:
+        return loaded
+    if channels == 1:
+        return replace(loaded, preprocess=replace(loaded.preprocess, color="L", mean=(0.0,), std=(1.0,)))
+    size = loaded.preprocess.crop or loaded.preprocess.resize
+    dims = size if isinstance(size, tuple) else ("height", "width")
+    spec = TensorSpec("input", "float32", (BATCH, channels, *dims))
+    return replace(loaded, preprocess=None, inputs=(spec,))
 
 
 def imagenet_labels() -> tuple[str, ...]:

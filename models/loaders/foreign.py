@@ -16,10 +16,27 @@ from pinnace.models.errors import MissingDependency, PinnaceError, SourceError, 
 OURS = "pinnace"
 _LONGEST = 500
 
+# Packages that networks are built from. Where a pickle needs one of them, it is that package which is
+# missing, and not a module of the user's.
+PACKAGES = frozenset(
+    (
+        *("cv2", "efficientnet_pytorch", "fastai", "fastcore", "kornia", "lightning", "lightning_fabric"),
+        *("mmcls", "mmcv", "mmengine", "mmpretrain", "monai", "omegaconf", "open_clip", "pl_bolts"),
+        *("pretrainedmodels", "pytorch_lightning", "segmentation_models_pytorch", "sklearn", "skimage"),
+        *("timm", "torchmetrics", "torchvision", "transformers", "ultralytics", "yacs", "yaml"),
+    )
+)
+
 # Packages whose name on the index is not the name they are imported by.
 _DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python",
+    "efficientnet_pytorch": "efficientnet-pytorch",
+    "mmcls": "mmpretrain",
+    "open_clip": "open-clip-torch",
+    "pl_bolts": "lightning-bolts",
+    "pytorch_lightning": "pytorch-lightning",
+    "segmentation_models_pytorch": "segmentation-models-pytorch",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",

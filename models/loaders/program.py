@@ -37,13 +37,25 @@ def load_program(request: LoadRequest, path: Path) -> LoadedModel:
         )
     try:
         program = torch.export.load(path)
+        program, moved = _moved_to_cpu(program)
         module = program.module()
     except Exception as error:  # damaged files raise whatever their reader stumbles over
         raise SourceError(f"{path} cannot be read as a program of torch.export: {describe(error)}") from error
     # They refuse to be called, and so would those of every module around this one.
     for name in ("train", "eval"):
         vars(module).pop(name, None)
-    return LoadedModel(module, inputs=_inputs(program), exported=True)
+    notes = (f"the program named {' and '.join(moved)}; in the bundle it runs on the CPU",) if moved else ()
+    return LoadedModel(module, notes=notes, inputs=_inputs(program), exported=True)
+
+
+def _moved_to_cpu(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, list[str]]:
+    """The program without the GPUs that were written into it, and their names."""
+    from torch.export.passes import move_to_device_pass
+
+    devices = {str(node.kwargs["device"]) for node in program.graph.nodes if node.kwargs.get("device")}
+    devices |= {str(value.device) for value in program.state_dict.values()}
+    others = sorted(devices - {"cpu"})
+    return (move_to_device_pass(program, "cpu") if others else program), others
 
 
 def _is_compiled(path: Path) -> bool:

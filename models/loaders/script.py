@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pinnace.models.errors import SourceError
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
@@ -20,6 +20,7 @@ _TOUCHES_FILES = re.compile(rb"\b(?:save|from_file|read_file|write_file|load_ten
 # As the compiler itself writes it for the parts of a Sequential. Other forms could put a name together.
 _PLAIN_GETATTR = re.compile(rb'\bgetattr\([\w.]+, "[^"\\\n]*"\)')
 _GETATTR = re.compile(rb"\bgetattr\b")
+_GPU = re.compile(r"cuda(?::\d+)?")
 _LONGEST_CODE = 64 << 20
 
 
@@ -32,7 +33,33 @@ def load_script(request: LoadRequest, path: Path) -> LoadedModel:
     """
     if not request.trust and _touches_files(path):
         raise untrusted(f"{path} holds code that reads or writes files")
-    return LoadedModel(_read(path), exported=True)
+    module = _read(path)
+    moved = _move_to_cpu(module)
+    notes = (
+        (f"the script named {' and '.join(moved)}; in the bundle it runs where its input is",)
+        if moved
+        else ()
+    )
+    return LoadedModel(module, notes=notes, exported=True)
+
+
+def _move_to_cpu(module: torch.nn.Module) -> tuple[str, ...]:
+    """Change the GPUs that tracing or scripting wrote into the graphs; returns their names."""
+    moved: dict[str, None] = {}
+    for part in module.modules():
+        script: Any = getattr(part, "_c", None)
+        names = [] if script is None else script._method_names()
+        for graph in [script._get_method(name).graph for name in names]:
+            for node in graph.findAllNodes("prim::Constant", recurse=True):
+                text = node.s("value") if node.hasAttribute("value") and node.kindOf("value") == "s" else ""
+                if _GPU.fullmatch(text):
+                    moved[text] = None
+                    node.s_("value", "cpu")
+            for node in graph.findAllNodes("aten::cuda", recurse=True):
+                moved["cuda"] = None
+                node.output().replaceAllUsesWith(node.inputsAt(0))
+                node.destroy()
+    return tuple(moved)
 
 
 def _touches_files(path: Path) -> bool:

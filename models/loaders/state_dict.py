@@ -1,50 +1,132 @@
-"""Finding the weights in a checkpoint, and the names that the network knows them by."""
+"""Finding the weights in a checkpoint."""
 
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pinnace.models.errors import CheckFailed, SourceError
+from pinnace.models.errors import CheckFailed, SourceError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
 State = Mapping[str, "torch.Tensor"]
 
-# Where training scripts put the weights, in the order in which they are looked for; averaged ones last,
-# because what was evaluated during training is more often the plain ones.
+EMA = "ema"
+
+# Averaged weights that the trainer's own loader takes where they are there: `load_checkpoint` of timm, the
+# classification reference of torchvision.
+_TAKEN_FIRST = ("state_dict_ema", "model_ema")
+# Where training scripts put the weights, in the order in which they are looked for. Other averaged ones are
+# last, because nobody says that they are what was evaluated; mmengine even puts the plain ones there.
 _PLACES = (
+    *_TAKEN_FIRST,
     *("state_dict", "model_state_dict", "model", "module", "net", "network", "model_state", "params"),
     *("weights", "net_state_dict", "backbone", "classifier"),
-    *("ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema", "params_ema"),
+    *("ema_state_dict", "ema_model", "ema", "params_ema", "teacher", "student"),
 )
 _DEEPEST = 4
+_AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|averaged?)(?:[._]|$)", re.IGNORECASE)
+_FEWEST_TENSORS = 2 / 3
 
-# torchvision's DenseNet weights were written before its layers were called norm1, conv1, ...
-_OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\..*)$")
+
+def is_averaged(name: str) -> bool:
+    """Whether a place in a checkpoint, or a prefix of names, speaks of averaged weights."""
+    return _AVERAGED.search(name) is not None
 
 
-def find_weights(data: Any, path: Path) -> tuple[State | torch.nn.Module, tuple[str, ...]]:
+def find_weights(
+    data: Any, path: Path, wanted: str | None = None
+) -> tuple[State | torch.nn.Module, tuple[str, ...]]:
     """The weights, or the network, somewhere in what a checkpoint holds; and notes on where they were.
+
+    Args:
+        data: what was read.
+        path: the file, for messages.
+        wanted: which weights: the place where they are, a prefix of their names, or `ema` for averaged ones;
+            by default those that the trainer's own loader takes.
 
     Raises:
         SourceError: there are none.
+        UsageError: those that are wanted are not there, or several are and nothing says which.
     """
     import torch
 
     if isinstance(data, torch.nn.Module) or _is_state(data):
-        return data, ()
-    found = dict(_nested(data, _DEEPEST))
+        found: dict[str, State | torch.nn.Module] = {"": data}
+    else:
+        found = dict(sorted(_nested(data, _DEEPEST), key=lambda item: _taken_later(*item)))
+    if not found and _is_mostly_state(data):
+        found = {"": data}
+    if wanted is not None:
+        return _choose(data, found, wanted, path)
     if not found:
         raise _no_weights(data, path)
     place, *others = found
+    return _plain(found[place]), (_note(place, others),) if place else ()
+
+
+def _note(place: str, others: list[str]) -> str:
     note = f"the weights were taken from {place!r}"
     if others:
         note += "; the file also holds " + ", ".join(map(repr, others))
-    return found[place], (note,)
+        if place.rpartition(".")[0] in _TAKEN_FIRST or place in _TAKEN_FIRST:
+            note += f", which --weights {others[0]} takes"
+    return note
+
+
+def _taken_later(place: str, weights: State | torch.nn.Module) -> bool:
+    """Whether a place comes after the others: Ultralytics and RT-DETR take an averaged network first."""
+    import torch
+
+    return not (place == "ema" and isinstance(weights, torch.nn.Module)) and place != "ema.module"
+
+
+def _choose(
+    data: Any, found: Mapping[str, State | torch.nn.Module], wanted: str, path: Path
+) -> tuple[State | torch.nn.Module, tuple[str, ...]]:
+    """What `--weights` asks for: a place, averaged weights, or those whose names begin with a word."""
+    import torch
+
+    place = wanted
+    chosen: Any = found.get(wanted, _at(data, wanted))
+    if wanted == EMA and not _is_weights(chosen):
+        averaged = [place for place in found if is_averaged(place)]
+        chosen, place = (found[averaged[0]], averaged[0]) if averaged else (None, wanted)
+    if _is_weights(chosen):
+        others = [other for other in found if other and other != place]
+        return _plain(chosen), (_note(place, others),)
+    prefixes: dict[str, None] = {}
+    for weights in found.values():
+        state = weights.state_dict() if isinstance(weights, torch.nn.Module) else weights
+        firsts = dict.fromkeys(str(name).partition(".")[0] for name in state if "." in str(name))
+        prefixes.update(firsts)
+        prefix = next((first for first in firsts if wanted == EMA and is_averaged(first)), wanted) + "."
+        under = OrderedDict((name, value) for name, value in state.items() if str(name).startswith(prefix))
+        if under:
+            under._metadata = getattr(state, "_metadata", None)  # type: ignore[attr-defined]
+            return _plain(under), (f"the weights were taken from the names that begin with {prefix!r}",)
+    raise UsageError(
+        f"{path} holds no weights {wanted!r}",
+        expected="one of " + ", ".join([*filter(None, found), *prefixes]) if found else None,
+        hint="leave --weights out" if found else None,
+    )
+
+
+def _at(data: Any, place: str) -> Any:
+    """What stands at a place such as `model.state_dict`, or None."""
+    for key in place.split("."):
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def _is_weights(data: Any) -> bool:
+    import torch
+
+    return isinstance(data, torch.nn.Module) or _is_state(data) or _is_mostly_state(data)
 
 
 def _nested(data: Any, depth: int, above: str = "") -> Iterator[tuple[str, State | torch.nn.Module]]:
@@ -57,25 +139,59 @@ def _nested(data: Any, depth: int, above: str = "") -> Iterator[tuple[str, State
     for key in known or (unknown if len(unknown) == 1 else []):
         if isinstance(data[key], torch.nn.Module) or _is_state(data[key]):
             yield f"{above}{key}", data[key]
-        else:
-            yield from _nested(data[key], depth - 1, f"{above}{key}.")
+            continue
+        within = list(_nested(data[key], depth - 1, f"{above}{key}."))
+        if not within and _is_mostly_state(data[key]):
+            yield f"{above}{key}", data[key]
+        yield from within
 
 
 def _is_state(data: Any) -> bool:
+    """Whether this is a mapping of tensors; what layers keep beside their tensors does not count."""
+    if not isinstance(data, Mapping) or not data:
+        return False
+    tensors = [_is_tensor(value) for name, value in data.items() if not str(name).endswith("_extra_state")]
+    return bool(tensors) and all(tensors)
+
+
+def _is_mostly_state(data: Any) -> bool:
+    if not isinstance(data, Mapping) or not all(isinstance(name, str) for name in data):
+        return False
+    return sum(map(_is_tensor, data.values())) > _FEWEST_TENSORS * len(data)
+
+
+def _is_tensor(value: Any) -> bool:
+    import numpy as np
     import torch
 
-    return (
-        isinstance(data, Mapping)
-        and bool(data)
-        and all(isinstance(value, torch.Tensor) for value in data.values())
-    )
+    return isinstance(value, torch.Tensor | np.ndarray)
 
 
-def _no_weights(data: Any, path: Path) -> SourceError:
+def _plain(weights: Any) -> State | torch.nn.Module:
+    """The weights with arrays of NumPy as tensors, and the versions that torch wrote beside them."""
+    import numpy as np
     import torch
 
+    if isinstance(weights, torch.nn.Module) or not any(isinstance(v, np.ndarray) for v in weights.values()):
+        return weights  # type: ignore[no-any-return]
+    return {
+        name: torch.from_numpy(np.require(value, requirements="W"))
+        if isinstance(value, np.ndarray)
+        else value
+        for name, value in weights.items()
+    }
+
+
+def _no_weights(data: Any, path: Path) -> SourceError | UsageError:
     if isinstance(data, Mapping):
-        odd = [name for name, value in data.items() if not isinstance(value, torch.Tensor)]
+        several = [str(key) for key in data if _is_state(data[key])]
+        if len(several) > 1:
+            return UsageError(
+                f"{path} holds several sets of weights, and nothing says which are the network's",
+                expected="--weights with one of " + ", ".join(several),
+                hint=f"--weights {several[0]}",
+            )
+        odd = [name for name, value in data.items() if not _is_tensor(value)]
         if odd:
             return SourceError(
                 f"{path} is no plain state_dict: {odd[0]!r} is no tensor", got=type(data[odd[0]]).__name__
@@ -110,41 +226,3 @@ def plain_state(state: dict[str, torch.Tensor], path: Path) -> dict[str, torch.T
                 raise CheckFailed(f"the weight {name} in {path} is not finite: it holds NaN or infinity")
         plain[name] = tensor
     return plain
-
-
-def fit(state: dict[str, torch.Tensor], wanted: State) -> dict[str, torch.Tensor]:
-    """The state with the names that the network has, where a customary renaming gives them.
-
-    Tried in order: as it is; without what DataParallel (`module.`), torch.compile (`_orig_mod.`) and
-    averaging put before the names; and without a first part that all names share. Where none fits, the
-    state as it looks without the wrappers' prefixes.
-    """
-    names = {name for name in wanted if not name.endswith("num_batches_tracked")}
-    best = state
-    for rename in (dict, _unwrapped, _old_densenet, _without_first_part):
-        renamed = rename(best)
-        if names <= renamed.keys() <= wanted.keys():
-            return renamed
-        if rename is not _without_first_part:
-            best = renamed
-    return best
-
-
-def _unwrapped(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    if "n_averaged" in state and all(name.startswith("module.") for name in state if name != "n_averaged"):
-        state = {name: value for name, value in state.items() if name != "n_averaged"}
-    state = {name.replace("_orig_mod.", ""): value for name, value in state.items()}
-    while state and all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
-
-
-def _old_densenet(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {_OLD_DENSENET.sub(r"\1\2", name): value for name, value in state.items()}
-
-
-def _without_first_part(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    firsts = {name.partition(".")[0] for name in state}
-    if len(firsts) != 1 or not all("." in name for name in state):
-        return state
-    return {name.partition(".")[2]: value for name, value in state.items()}

@@ -8,12 +8,14 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
 from pinnace.models.image.preprocess import Interpolation, Preprocess
-from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, Parts, refuse
+from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, Parts, refuse, with_channels
 from pinnace.models.loaders.foreign import describe
+from pinnace.models.loaders.shapes import compare, on_meta
 from pinnace.models.source import NO_WEIGHTS
 
 if TYPE_CHECKING:
@@ -36,14 +38,60 @@ def load(request: LoadRequest) -> LoadedModel:
     return _described(_create(name, request.keywords, pretrained=True))
 
 
-def build_untrained(name: str, arguments: Mapping[str, object]) -> LoadedModel:
+def build_untrained(
+    name: str, arguments: Mapping[str, object], state: Mapping[str, Any] | None = None
+) -> LoadedModel:
     """Build a network with random weights, and the preprocessing of the weights it is known with.
+
+    Args:
+        name: timm's name.
+        arguments: for `timm.create_model`.
+        state: the weights that it is built for; what they show need not be among the arguments.
 
     Raises:
         UsageError: timm has no such model.
         SourceError: timm cannot build it.
     """
-    return _described(_create(name, arguments, pretrained=False))
+    given = dict(arguments)
+    notes: list[str] = []
+    if state is not None:
+        _read_off(name, state, given, notes)
+    loaded = _described(_create(name, given, pretrained=False))
+    channels = given.get("in_chans", 3)
+    loaded = with_channels(loaded, None if channels == 3 else int(str(channels)))
+    return replace(loaded, notes=(*loaded.notes, *notes))
+
+
+def _read_off(name: str, state: Mapping[str, Any], given: dict[str, object], notes: list[str]) -> None:
+    """Add to the arguments the number of classes and channels and the image size that the weights show."""
+    shapes = compare(on_meta(lambda: _create(name, given, pretrained=False)), state)
+    if shapes.num_classes is not None and "num_classes" not in given:
+        given["num_classes"] = shapes.num_classes
+        notes.append(f"{shapes.num_classes} classes, by the shape of {shapes.head}")
+    if shapes.channels is not None and "in_chans" not in given:
+        given["in_chans"] = shapes.channels
+        word = "channel" if shapes.channels == 1 else "channels"
+        notes.append(f"the network takes images of {shapes.channels} {word}, by the shape of {shapes.stem}")
+    if "pos_embed" in shapes.others and "img_size" not in given and (size := _image_size(state)):
+        given["img_size"] = size
+        notes.append(f"an image size of {size}, by the shape of pos_embed")
+
+
+def _image_size(state: Mapping[str, Any]) -> int | None:
+    """The edge of the square image that a vision transformer's position embedding was made for."""
+    positions = next((value.shape for name, value in state.items() if name.endswith("pos_embed")), ())
+    patch = next(
+        (value.shape for name, value in state.items() if name.endswith("patch_embed.proj.weight")), ()
+    )
+    if len(positions) != 3 or len(patch) != 4:
+        return None
+    patches = [
+        positions[1] - extra for extra in (0, 1, 2, 5)
+    ]  # with the tokens of class, distillation, registers
+    side = next(
+        (math.isqrt(count) for count in patches if count > 0 and math.isqrt(count) ** 2 == count), None
+    )
+    return None if side is None else side * int(patch[2])
 
 
 def _create(name: str, arguments: Mapping[str, object], *, pretrained: bool) -> torch.nn.Module:

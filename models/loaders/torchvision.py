@@ -16,15 +16,17 @@ from pinnace.models.loaders.base import (
     imagenet_preprocess,
     name_and_ref,
     refuse,
+    resize_to,
+    with_channels,
 )
 from pinnace.models.loaders.foreign import describe
+from pinnace.models.loaders.torchvision_weights import read_off, replace_first_layer
+from pinnace.models.loaders.transform_input import FIRST_LAYERS
 from pinnace.models.source import NO_WEIGHTS
 
 if TYPE_CHECKING:
     import torch
 
-# Their weights of ImageNet were brought from elsewhere, and the network has to normalise once more for them.
-_TRANSFORM_INPUT = ("inception_v3", "googlenet")
 _CLIP_FRAMES = 16
 
 
@@ -41,7 +43,9 @@ def load(request: LoadRequest) -> LoadedModel:
     return _described(name, _build(name, weights, dict(request.arguments)), weights)
 
 
-def build_untrained(name: str, weights: str | None, arguments: Mapping[str, object]) -> LoadedModel:
+def build_untrained(
+    name: str, weights: str | None, arguments: Mapping[str, object], state: Mapping[str, Any] | None = None
+) -> LoadedModel:
     """Build a network with random weights; nothing is downloaded.
 
     Args:
@@ -49,6 +53,7 @@ def build_untrained(name: str, weights: str | None, arguments: Mapping[str, obje
         weights: the weights that it is built for: their preprocessing, labels and settings; by default the
             first.
         arguments: for torchvision's builder.
+        state: the weights that it is built for; what they show need not be among the arguments.
 
     Raises:
         UsageError: there is no such model, or it answers with another number of results for each image.
@@ -57,7 +62,8 @@ def build_untrained(name: str, weights: str | None, arguments: Mapping[str, obje
     _require_one_answer(name)
     described = next(iter(_weights_of(name)), None) if weights is None else _choose(name, weights)
     given: dict[str, Any] = dict(arguments)
-    if name in _TRANSFORM_INPUT:
+    notes: list[str] = []
+    if name in FIRST_LAYERS:
         given.setdefault("init_weights", False)  # minutes of truncated normals, soon overwritten
         if weights is not None:
             given.setdefault("transform_input", True)
@@ -65,10 +71,19 @@ def build_untrained(name: str, weights: str | None, arguments: Mapping[str, obje
         given.setdefault("image_size", described.meta["min_size"][0])
     if _task(described) == "SemanticSegmentation":
         given.setdefault("weights_backbone", None)
-    loaded = _described(name, _build(name, None, given), described)
-    if "num_classes" in arguments:
-        return replace(loaded, labels=None)
-    return loaded
+    channels = None
+    if state is not None:
+        channels = read_off(name, state, given, lambda: _build(name, None, given), notes)
+    module = _build(name, None, given)
+    if channels is not None:
+        replace_first_layer(module, channels)
+    loaded = _described(name, module, described)
+    if loaded.preprocess is not None and isinstance(size := given.get("image_size"), int):
+        loaded = replace(loaded, preprocess=resize_to(loaded.preprocess, (size, size)))
+    loaded = with_channels(loaded, channels)
+    if "num_classes" in given:
+        loaded = replace(loaded, labels=None)
+    return replace(loaded, notes=(*loaded.notes, *notes))
 
 
 def _build(name: str, weights: Any, arguments: dict[str, Any]) -> torch.nn.Module:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import pathlib
 import pickle
 import re
 import struct
 import types
 import warnings
+from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pinnace.models.errors import MissingDependency, SourceError
-from pinnace.models.loaders.foreign import describe, imports_from, in_one_sentence
+from pinnace.models.loaders.foreign import PACKAGES, describe, imports_from, in_one_sentence, missing_packages
 
 # What training scripts put beside the weights and what only holds data.
 _HARMLESS: tuple[Any, ...] = (
@@ -21,6 +24,15 @@ _HARMLESS: tuple[Any, ...] = (
     types.SimpleNamespace,
     pathlib.PosixPath,
     pathlib.PurePosixPath,
+)
+# Packages whose objects stand beside the weights in checkpoints of their trainers. They are read as plain
+# data: nothing of these packages is imported or run.
+_READ_AS_DATA = frozenset(
+    (
+        *("addict", "easydict", "fastcore", "lightning", "lightning_fabric", "lightning_utilities"),
+        *("ml_collections", "mmcv", "mmengine", "munch", "omegaconf", "pytorch_lightning", "torchmetrics"),
+        "yacs",
+    )
 )
 _SAFETENSORS_HEAD = struct.calcsize("<Q")
 _TORCH_INTERNALS = re.compile(r"^\[enforce fail at [^\]]*\] \. ")
@@ -72,7 +84,8 @@ def read(path: Path, *, trust: bool = False, folder: Path | None = None) -> Any:
             reason = tar if any(head) else "it is no pickle of tensors"
         raise _damaged(path, reason) from None
     folder = folder or Path.cwd()
-    with imports_from(folder), in_one_sentence(f"unpickling {path}", folder), warnings.catch_warnings():
+    what = f"unpickling {path}"
+    with imports_from(folder), in_one_sentence(what, folder), _parallel_alone(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return torch.load(path, map_location="cpu", weights_only=False)
@@ -85,10 +98,44 @@ def read(path: Path, *, trust: bool = False, folder: Path | None = None) -> Any:
                 ) from error
             raise
         except ModuleNotFoundError as error:
+            if (package := (error.name or "").partition(".")[0]) in PACKAGES:
+                raise missing_packages(what, [package]) from error
             raise SourceError(
                 f"unpickling {path} needs the module {error.name}, which is not found from {folder}",
                 hint="run the command in the folder from which the code that saved it imports its own",
             ) from error
+
+
+@contextlib.contextmanager
+def _parallel_alone() -> Iterator[None]:
+    """Let a network saved within DistributedDataParallel be read where there are no other processes."""
+    import torch
+
+    parallel: Any = torch.nn.parallel.DistributedDataParallel
+    own = parallel.__setstate__
+    parallel.__setstate__ = torch.nn.Module.__setstate__
+    try:
+        yield
+    finally:
+        parallel.__setstate__ = own
+
+
+class _Data:
+    """Stands for a class that is not imported: what was in the object becomes an `OrderedDict`."""
+
+    def __new__(cls, *arguments: object, **named: object) -> OrderedDict[str, Any]:  # type: ignore[misc]
+        return OrderedDict()
+
+
+def _read_as_data(path: Path) -> list[Any]:
+    """The names in a file that only hold data of a trainer's package, each with what it is read as."""
+    import torch
+
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # damaged, or of the format before torch 1.6
+        return []
+    return [(_Data, name) for name in names if name.partition(".")[0] in _READ_AS_DATA]
 
 
 def _read_data(path: Path) -> Any:
@@ -101,6 +148,7 @@ def _read_data(path: Path) -> Any:
         for module in ("numpy.core", "numpy._core")  # numpy 1 and 2
         for name, maker in makers.items()
     ]
+    numbers += _read_as_data(path)
     names = ("float16", "float32", "float64", "int32", "int64", "uint8", "bool")
     numbers += [np.ndarray, np.dtype, *(type(np.dtype(name)) for name in names)]
     with torch.serialization.safe_globals([*_HARMLESS, *numbers]), warnings.catch_warnings():

@@ -187,3 +187,47 @@ def test_damaged_files(exported_by_others: Path, tmp_path: Path, name: str) -> N
         assert len(message.splitlines()[0]) < 300
     path.write_bytes(b"")
     assert refusal(SourceError, lambda: load_file(path)) == f"{path} is empty"
+
+
+class OnGpu(torch.nn.Module):
+    """Scripted or traced on a machine with a GPU, it names that GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.Conv2d(3, 3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shift = torch.ones(3, device=torch.device("cuda:1"))
+        if bool(x.sum() > 1e9):
+            shift = shift.to("cuda")
+        return self.inner(x).mean((2, 3)).cuda() + shift
+
+
+def test_a_gpu_that_a_script_names_is_taken_out(tmp_path: Path) -> None:
+    network = OnGpu().eval()
+    torch.jit.save(torch.jit.script(network), tmp_path / "gpu.pt")
+    loaded = load(LoadRequest(Source("file", str(tmp_path / "gpu.pt"))))
+    assert isinstance(loaded, LoadedModel)
+    assert loaded.notes == ("the script named cuda and cuda:1; in the bundle it runs where its input is",)
+    inputs = torch.randn(2, 3, 8, 8)
+    expected = network.inner(inputs).mean((2, 3)) + 1
+    torch.testing.assert_close(loaded.module(inputs), expected)
+    torch.jit.save(loaded.module, tmp_path / "again.pt")
+    torch.testing.assert_close(torch.jit.load(tmp_path / "again.pt")(inputs), expected)
+
+
+def test_a_gpu_that_a_program_names_is_taken_out(tmp_path: Path) -> None:
+    class Shifted(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3)) + torch.ones(3, device=x.device)
+
+    program = torch.export.export(Shifted(), (torch.randn(2, 3, 8, 8),))
+    for node in program.graph.nodes:
+        if "device" in node.kwargs:
+            node.kwargs = {**node.kwargs, "device": torch.device("cuda:0")}
+    torch.export.save(program, tmp_path / "gpu.pt2")
+    loaded = load(LoadRequest(Source("file", str(tmp_path / "gpu.pt2")), trust=True))
+    assert isinstance(loaded, LoadedModel)
+    assert loaded.notes == ("the program named cuda:0; in the bundle it runs on the CPU",)
+    inputs = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(loaded.module(inputs), inputs.mean((2, 3)) + 1)
