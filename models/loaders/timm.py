@@ -79,10 +79,12 @@ def _read_off(name: str, state: Mapping[str, Any], given: dict[str, object], not
 
 def _image_size(state: Mapping[str, Any]) -> int | None:
     """The edge of the square image that a vision transformer's position embedding was made for."""
-    positions = next((value.shape for name, value in state.items() if name.endswith("pos_embed")), ())
-    patch = next(
-        (value.shape for name, value in state.items() if name.endswith("patch_embed.proj.weight")), ()
-    )
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, value in state.items():
+        for end in ("pos_embed", "patch_embed.proj.weight"):
+            if name.endswith(end):
+                shapes[end] = tuple(getattr(value, "shape", ()))
+    positions, patch = shapes.get("pos_embed", ()), shapes.get("patch_embed.proj.weight", ())
     if len(positions) != 3 or len(patch) != 4:
         return None
     patches = [
