@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pinnace.models.answer import Prediction
+from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.errors import UsageError
-from pinnace.models.predictions import check_top_k, softmax, top_k
+from pinnace.models.predictions import batch_scores, check_top_k, ranked, scores_of, sigmoid, softmax, top_k
 
 LABELS = tuple("abcdefg")
 
@@ -75,3 +76,44 @@ def test_k_out_of_range_is_refused(k: int) -> None:
     with pytest.raises(UsageError) as caught:
         top_k(np.zeros(7), LABELS, k)
     assert str(caught.value) == f"top_k must be between 1 and 7, the number of classes\n  got: {k}"
+
+
+@given(logits)
+def test_sigmoid_equals_that_of_scipy(values: np.ndarray) -> None:
+    expected = scipy.special.expit(values.astype(np.float64))
+    np.testing.assert_allclose(sigmoid(values), expected, rtol=1e-13, atol=0)
+
+
+def test_sigmoid_of_huge_logits_does_not_overflow() -> None:
+    with np.errstate(all="raise", under="ignore"):
+        np.testing.assert_array_equal(sigmoid([1e300, -1e300, 0]), [1, 0, 0.5])
+
+
+def test_one_value_is_two_classes() -> None:
+    np.testing.assert_allclose(
+        scores_of([[2.0], [-2.0]], "sigmoid", 2), [[0.1192, 0.8808], [0.8808, 0.1192]], atol=1e-4
+    )
+    np.testing.assert_allclose(scores_of([[0.75]], "none", 2), [[0.25, 0.75]])
+    np.testing.assert_allclose(scores_of([[0.0]], "sigmoid", 1), [[0.5]])
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (3, 2, 1, 1)])
+def test_a_batch_is_flattened(shape: tuple[int, ...]) -> None:
+    values = np.arange(6, dtype=np.float32).reshape(shape)
+    found = batch_scores(values, Outputs("logits", "y", "softmax", 2))
+    np.testing.assert_allclose(found, scipy.special.softmax(values.reshape(3, 2), axis=1), rtol=1e-6)
+
+
+def test_every_label_that_reaches_the_threshold_is_named() -> None:
+    scores = np.array([0.9, 0.2, 0.8, 0.5, 0.7, 0.6, 0.95, 0.1])
+    found = ranked(scores, "abcdefgh", None, 0.5)
+    assert [(one.label, one.above_threshold) for one in found] == [(label, True) for label in "gacefd"]
+    few = ranked(scores, "abcdefgh", None, 0.9)
+    assert [(one.label, one.above_threshold) for one in few] == [
+        ("g", True),
+        ("a", True),
+        ("c", False),
+        ("e", False),
+        ("f", False),
+    ]
+    assert len(ranked(scores, "abcdefgh", 2, 0.5)) == 2
