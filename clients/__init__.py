@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pinnace.clients.async_client import AsyncClient
     from pinnace.clients.client import Client
     from pinnace.clients.errors import BadAnswer, NoAnswer, Refused, Unreachable
-    from pinnace.clients.responses import ServedModel
-    from pinnace.models.answer import Answer, Prediction, Timing
+    from pinnace.clients.responses import ServedModel, ServedOutputs
+    from pinnace.models.answer import Answer, Embedding, Prediction, Timing
     from pinnace.models.errors import PinnaceError, ServerError
 
 __all__ = [
@@ -24,11 +24,13 @@ __all__ = [
     "AsyncClient",
     "BadAnswer",
     "Client",
+    "Embedding",
     "NoAnswer",
     "PinnaceError",
     "Prediction",
     "Refused",
     "ServedModel",
+    "ServedOutputs",
     "ServerError",
     "Timing",
     "Unreachable",
@@ -38,8 +40,8 @@ _HOMES = {
     "pinnace.clients.async_client": ("AsyncClient",),
     "pinnace.clients.client": ("Client",),
     "pinnace.clients.errors": ("BadAnswer", "NoAnswer", "Refused", "Unreachable"),
-    "pinnace.clients.responses": ("ServedModel",),
-    "pinnace.models.answer": ("Answer", "Prediction", "Timing"),
+    "pinnace.clients.responses": ("ServedModel", "ServedOutputs"),
+    "pinnace.models.answer": ("Answer", "Embedding", "Prediction", "Timing"),
     "pinnace.models.errors": ("PinnaceError", "ServerError"),
 }
 

@@ -16,7 +16,7 @@ from pinnace.clients.concurrency import check_concurrency
 from pinnace.clients.encoding import ImageSource
 from pinnace.clients.responses import ServedModel
 from pinnace.clients.sansio import SansIoClient, Sleep, Step, Steps
-from pinnace.models.answer import Answer
+from pinnace.models.answer import Answer, Embedding
 from pinnace.models.errors import PinnaceError
 
 T = TypeVar("T")
@@ -42,16 +42,30 @@ class AsyncClient:
         self._http = httpx.AsyncClient(limits=CONNECTIONS)
 
     async def classify(
-        self, image: ImageSource, top_k: int | None = None, *, model: str | None = None
+        self,
+        image: ImageSource,
+        top_k: int | None = None,
+        *,
+        model: str | None = None,
+        threshold: float | None = None,
     ) -> Answer:
         """Send one image and return the server's answer; see `Client.classify`."""
-        return await self._run(self._sansio.classify(image, top_k, model))
+        return await self._run(self._sansio.classify(image, top_k, model, threshold))
+
+    async def embed(self, image: ImageSource, *, model: str | None = None) -> Embedding:
+        """Send one image and return its vector; see `Client.embed`."""
+        return await self._run(self._sansio.embed(image, model))
 
     async def classify_batch(
-        self, images: Iterable[ImageSource], top_k: int | None = None, *, model: str | None = None
+        self,
+        images: Iterable[ImageSource],
+        top_k: int | None = None,
+        *,
+        model: str | None = None,
+        threshold: float | None = None,
     ) -> list[Answer | PinnaceError]:
         """Send several images in one request; see `Client.classify_batch`."""
-        return await self._run(self._sansio.classify_batch(images, top_k, model))
+        return await self._run(self._sansio.classify_batch(images, top_k, model, threshold))
 
     async def classify_many(
         self,
@@ -59,6 +73,7 @@ class AsyncClient:
         top_k: int | None = None,
         *,
         model: str | None = None,
+        threshold: float | None = None,
         concurrency: int = 8,
     ) -> list[Answer | PinnaceError]:
         """Send each image in a request of its own, several at once; see `Client.classify_many`."""
@@ -69,7 +84,7 @@ class AsyncClient:
         async def ask() -> None:
             for number, image in numbered:
                 try:
-                    outcomes[number] = await self.classify(image, top_k, model=model)
+                    outcomes[number] = await self.classify(image, top_k, model=model, threshold=threshold)
                 except PinnaceError as error:
                     outcomes[number] = error
 

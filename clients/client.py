@@ -14,7 +14,7 @@ from pinnace.clients.concurrency import map_in_order
 from pinnace.clients.encoding import ImageSource
 from pinnace.clients.responses import ServedModel
 from pinnace.clients.sansio import SansIoClient, Sleep, Step, Steps
-from pinnace.models.answer import Answer
+from pinnace.models.answer import Answer, Embedding
 from pinnace.models.errors import PinnaceError
 
 T = TypeVar("T")
@@ -57,7 +57,14 @@ class Client:
         self.url = self._sansio.url
         self._http = httpx.Client(limits=CONNECTIONS)
 
-    def classify(self, image: ImageSource, top_k: int | None = None, *, model: str | None = None) -> Answer:
+    def classify(
+        self,
+        image: ImageSource,
+        top_k: int | None = None,
+        *,
+        model: str | None = None,
+        threshold: float | None = None,
+    ) -> Answer:
         """Send one image and return the server's answer.
 
         Args:
@@ -65,6 +72,8 @@ class Client:
                 (height, width, 3) or (height, width, 4). Pixels are sent as PNG.
             top_k: how many classes; the server's default where None.
             model: which of the server's models; the first where None.
+            threshold: from which score on a label counts as true, where several may be; the model's own where
+                None.
 
         Raises:
             ImageError: the file cannot be read.
@@ -74,10 +83,27 @@ class Client:
             Refused: the server answers with an error.
             BadAnswer: what answers is not a Pinnace server.
         """
-        return self._run(self._sansio.classify(image, top_k, model))
+        return self._run(self._sansio.classify(image, top_k, model, threshold))
+
+    def embed(self, image: ImageSource, *, model: str | None = None) -> Embedding:
+        """Send one image to a model without a head and return its vector.
+
+        Args:
+            image: as `classify` takes it.
+            model: which of the server's models; its first where None.
+
+        Raises:
+            As `classify`.
+        """
+        return self._run(self._sansio.embed(image, model))
 
     def classify_batch(
-        self, images: Iterable[ImageSource], top_k: int | None = None, *, model: str | None = None
+        self,
+        images: Iterable[ImageSource],
+        top_k: int | None = None,
+        *,
+        model: str | None = None,
+        threshold: float | None = None,
     ) -> list[Answer | PinnaceError]:
         """Send several images in one request; the server sets the limit, 64 by default.
 
@@ -85,6 +111,8 @@ class Client:
             images: as `classify` takes them.
             top_k: how many classes; the server's default where None.
             model: which of the server's models; the first where None.
+            threshold: from which score on a label counts as true, where several may be; the model's own where
+                None.
 
         Returns:
             For each image, in order, its answer; or `ImageError` where its file cannot be read, or `Refused`.
@@ -92,7 +120,7 @@ class Client:
         Raises:
             ServerError: as `classify`, for the request as a whole.
         """
-        return self._run(self._sansio.classify_batch(images, top_k, model))
+        return self._run(self._sansio.classify_batch(images, top_k, model, threshold))
 
     def classify_many(
         self,
@@ -100,6 +128,7 @@ class Client:
         top_k: int | None = None,
         *,
         model: str | None = None,
+        threshold: float | None = None,
         concurrency: int = 8,
     ) -> list[Answer | PinnaceError]:
         """Send each image in a request of its own, several at once.
@@ -108,6 +137,8 @@ class Client:
             images: as `classify` takes them; an iterator is read no faster than images are sent.
             top_k: how many classes; the server's default where None.
             model: which of the server's models; the first where None.
+            threshold: from which score on a label counts as true, where several may be; the model's own where
+                None.
             concurrency: requests at once.
 
         Returns:
@@ -118,7 +149,7 @@ class Client:
         """
 
         def ask(image: ImageSource) -> Answer:
-            return self.classify(image, top_k, model=model)
+            return self.classify(image, top_k, model=model, threshold=threshold)
 
         return [outcome for _, outcome in map_in_order(ask, images, concurrency)]
 

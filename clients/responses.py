@@ -10,10 +10,27 @@ from pydantic import TypeAdapter, ValidationError
 
 from pinnace.clients.errors import BadAnswer, Refused
 from pinnace.clients.retry import LONGEST_WAIT, retry_after
-from pinnace.models.answer import Answer
+from pinnace.models.answer import Answer, Embedding
 from pinnace.models.errors import ServerError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ServedOutputs:
+    """What a model's answers mean.
+
+    Attributes:
+        meaning: `logits` or `probabilities` where one class is true, `sigmoid` where several labels may be,
+            or
+            `embedding`.
+        threshold: from which score on a label counts as true, where several may be; else None.
+        normalised: of an embedding, whether its Euclidean norm is 1; else None.
+    """
+
+    meaning: str
+    threshold: float | None = None
+    normalised: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -26,6 +43,7 @@ class ServedModel:
         runtime: what executes it.
         labels: its classes, by index.
         version: which version of its bundle answers; empty where the server does not say.
+        outputs: what its answers mean; None where the server does not say.
     """
 
     name: str
@@ -33,6 +51,7 @@ class ServedModel:
     runtime: str
     labels: tuple[str, ...]
     version: str = ""
+    outputs: ServedOutputs | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,7 @@ class _Results:
 
 
 _ANSWER = TypeAdapter(Answer)
+_EMBEDDING = TypeAdapter(Embedding)
 _ERROR = TypeAdapter(_ErrorBody)
 _MODELS = TypeAdapter(_Models)
 _RESULTS = TypeAdapter(_Results)
@@ -70,6 +90,15 @@ def answer(url: str, response: httpx.Response) -> Answer:
         BadAnswer: the response is something else.
     """
     return _parse(url, response, _ANSWER)
+
+
+def embedding(url: str, response: httpx.Response) -> Embedding:
+    """The vector of one image.
+
+    Raises:
+        BadAnswer: the response is something else.
+    """
+    return _parse(url, response, _EMBEDDING)
 
 
 def results(url: str, response: httpx.Response, images: int) -> list[Answer | Refused]:

@@ -6,7 +6,7 @@ into it what the step raised, until it returns. `Client` and `AsyncClient` only 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -19,7 +19,7 @@ from pinnace.clients.encoding import ImageSource, encode
 from pinnace.clients.errors import NoAnswer, Refused, Unreachable
 from pinnace.clients.responses import ServedModel
 from pinnace.clients.retry import Retry, retry_after
-from pinnace.models.answer import Answer
+from pinnace.models.answer import Answer, Embedding
 from pinnace.models.errors import ImageError, PinnaceError, ServerError, UsageError
 
 T = TypeVar("T")
@@ -82,22 +82,36 @@ class SansIoClient:
         # A password in the URL must not show in a message.
         self.url = str(parsed.copy_with(username=None, password=None)) if parsed.userinfo else self._root
 
-    def classify(self, image: ImageSource, top_k: int | None, model: str | None) -> Steps[Answer]:
+    def classify(
+        self, image: ImageSource, top_k: int | None, model: str | None, threshold: float | None = None
+    ) -> Steps[Answer]:
         """Send an image, and read the answer."""
+        response = yield from self._ask(image, _path("classify", model), _params(top_k, threshold))
+        return responses.answer(self.url, response)
+
+    def embed(self, image: ImageSource, model: str | None) -> Steps[Embedding]:
+        """Send an image, and read its vector."""
+        response = yield from self._ask(image, _path("embed", model), {})
+        return responses.embedding(self.url, response)
+
+    def _ask(self, image: ImageSource, path: str, params: Mapping[str, int | float]) -> Steps[httpx.Response]:
         # Whatever reads, decodes or encodes an image is kept away from an event loop.
         data = image if isinstance(image, bytes) else (yield partial(encode, image))
         request = self._request(
             "POST",
-            _path("classify", model),
-            params={} if top_k is None else {"top_k": top_k},
+            path,
+            params=params,
             content=data,
             headers={"Content-Type": "application/octet-stream"},
         )
-        response = yield from self._answer(request)
-        return responses.answer(self.url, response)
+        return (yield from self._answer(request))
 
     def classify_batch(
-        self, images: Iterable[ImageSource], top_k: int | None, model: str | None
+        self,
+        images: Iterable[ImageSource],
+        top_k: int | None,
+        model: str | None,
+        threshold: float | None = None,
     ) -> Steps[list[Answer | PinnaceError]]:
         """Send several images in one request, and read an answer or an error for each."""
         outcomes: list[Answer | PinnaceError | None] = []
@@ -112,7 +126,7 @@ class SansIoClient:
                 files.append(("images", (str(len(outcomes)), data, "application/octet-stream")))
         results: Iterator[Answer | Refused] = iter(())
         if files:
-            params = {} if top_k is None else {"top_k": top_k}
+            params = _params(top_k, threshold)
             request = self._request("POST", _path("classify_batch", model), params=params, files=files)
             response = yield from self._answer(request)
             results = iter(responses.results(self.url, response, len(files)))
@@ -189,3 +203,8 @@ class SansIoClient:
 
 def _path(verb: str, model: str | None) -> str:
     return f"/{verb}" if model is None else f"/models/{quote(model, safe='')}/{verb}"
+
+
+def _params(top_k: int | None, threshold: float | None) -> dict[str, int | float]:
+    given: dict[str, int | float | None] = {"top_k": top_k, "threshold": threshold}
+    return {name: value for name, value in given.items() if value is not None}

@@ -70,3 +70,26 @@ class Answer:
         if self.threshold is None:
             return tuple(prediction.label for prediction in self.predictions[:1])
         return tuple(prediction.label for prediction in self.predictions if prediction.above_threshold)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The vector that a network without a head gives for one image.
+
+    Attributes:
+        model: the model's name.
+        variant: which variant of its bundle answered.
+        runtime: what executed it.
+        embedding: the vector.
+        normalised: whether its Euclidean norm is 1.
+        timing_ms: where the time went.
+        version: which version of the bundle; see `Bundle`. Empty where nobody said.
+    """
+
+    model: str
+    variant: str
+    runtime: str
+    embedding: tuple[float, ...]
+    normalised: bool
+    timing_ms: Timing
+    version: str = ""

@@ -22,6 +22,7 @@ def server_backend(
     retries_when_full: int,
     concurrency: int,
     model: str | None = None,
+    threshold: float | None = None,
 ) -> Iterator[Backend]:
     """A server, with one client for all threads.
 
@@ -31,7 +32,11 @@ def server_backend(
     from pinnace.clients.client import Client
 
     with Client(url, retries=retries, retries_when_full=retries_when_full, api_key=api_key) as client:
-        yield Backend(lambda image: client.classify(image, top_k, model=model), concurrency, _JOIN_TIMEOUT)
+        yield Backend(
+            lambda image: client.classify(image, top_k, model=model, threshold=threshold),
+            concurrency,
+            _JOIN_TIMEOUT,
+        )
 
 
 @contextmanager
@@ -43,6 +48,7 @@ def bundle_backend(
     runtime: str | None,
     threads: int,
     concurrency: int,
+    threshold: float | None = None,
 ) -> Iterator[Backend]:
     """A bundle, loaded once for all threads.
 
@@ -54,7 +60,7 @@ def bundle_backend(
     from pinnace.models.runtimes.base import RuntimeOptions
 
     options = RuntimeOptions(threads=threads, concurrency=concurrency)
-    with Classifier(Bundle.open(folder), variant, runtime, options) as classifier:
+    with Classifier(Bundle.open(folder), variant, runtime, options, threshold) as classifier:
         classifier.check_top_k(top_k)
         # Without a timeout: a native library must not be left at work while the process ends.
         yield Backend(lambda image: classifier.classify(image, top_k), concurrency)

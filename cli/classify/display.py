@@ -23,7 +23,10 @@ _LABELS = 10
 
 
 def print_answer(image: str, answer: Answer) -> None:
-    """Print an answer on standard output: who answered, and the classes as bars."""
+    """Print an answer on standard output: who answered, and the classes as bars.
+
+    Where several labels may be true, those that are have a mark.
+    """
     console = out()
     console.print(
         f"[bold]{plain(image)}[/]  {plain(answer.model)} {answer.variant} in {answer.runtime}, "
@@ -37,8 +40,12 @@ def print_answer(image: str, answer: Answer) -> None:
             _bar(prediction.probability, width),
             plain(prediction.label),
             f"[dim]{prediction.index}[/]",
+            *([] if answer.threshold is None else ["true" if prediction.above_threshold else ""]),
         )
     console.print(table)
+    if answer.threshold is not None:
+        found = ", ".join(map(plain, answer.labels)) or "no label"
+        console.print(f"{found}: {answer.threshold:g} or more", soft_wrap=True)
 
 
 def print_failure(console: Console, image: str, error: PinnaceError) -> None:
@@ -55,7 +62,7 @@ def print_ignored(count: int) -> None:
 def print_summary(tally: Tally, seconds: float) -> None:
     """Print on standard error how many images had which label, and how fast it went."""
     console = err()
-    counts = [f"{sum(tally.labels.values()):,} classified"]
+    counts = [f"{tally.classified:,} classified"]
     if tally.failed:
         counts.append(f"{tally.failed:,} cannot be read")
     if tally.unanswered:
@@ -65,10 +72,14 @@ def print_summary(tally: Tally, seconds: float) -> None:
     rate = f"{tally.attempted / seconds:,.1f} images/s" if tally.attempted else "nothing to do"
     console.print(f"[bold]{'; '.join(counts)}[/]; {rate}, {seconds:.1f} s")
     width = _bar_width(console)
-    total = sum(tally.labels.values())
     table = Table.grid(padding=(0, 2))
     for label, count in tally.labels.most_common(_LABELS):
-        table.add_row(f"{count:7,}", f"{count / total:6.1%}", _bar(count / total, width), plain(label))
+        table.add_row(
+            f"{count:7,}",
+            f"{count / tally.classified:6.1%}",
+            _bar(count / tally.classified, width),
+            plain(label),
+        )
     console.print(table)
     if len(tally.labels) > _LABELS:
         console.print(f"        and {len(tally.labels) - _LABELS:,} more labels")

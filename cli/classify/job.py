@@ -40,7 +40,8 @@ class Tally:
     """What has become of the images.
 
     Attributes:
-        labels: how many have which class as their most probable one.
+        classified: how many have an answer.
+        labels: how many have which label: the most probable class, or each that reaches the threshold.
         failed: how many cannot be read as an image.
         unanswered: how many the server did not answer. They have no row, so a second run sends them again.
         attempted: how many this run has tried.
@@ -49,6 +50,7 @@ class Tally:
         made_by: the models and variants that answered before.
     """
 
+    classified: int = 0
     labels: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     unanswered: int = 0
@@ -77,13 +79,18 @@ class Tally:
                 hint="choose another file",
             )
 
+    def count_labels(self, labels: Iterable[str]) -> None:
+        """Count an answer."""
+        self.classified += 1
+        self.labels.update(labels)
+
     def count_earlier(self, finished: Finished) -> None:
         """Count a row that an earlier run wrote."""
         self.earlier += 1
-        if finished.label is None:
+        if finished.labels is None:
             self.failed += 1
         else:
-            self.labels[finished.label] += 1
+            self.count_labels(finished.labels)
         if finished.made_by is not None:
             self.made_by.add(finished.made_by)
 
@@ -123,7 +130,7 @@ def classify_each(
                 tally.check_same_model(outcome)
                 write(image, outcome)
                 tally.written += 1
-                tally.labels[outcome.predictions[0].label] += 1
+                tally.count_labels(outcome.labels)
             elif _is_about_the_image(outcome):
                 write(image, outcome)
                 tally.written += 1

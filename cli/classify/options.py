@@ -59,6 +59,15 @@ class ClassifyOptions:
     top_k: Annotated[int | None, typer.Option(min=1, help="How many classes to show.", show_default="5")] = (
         None
     )
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Score from which on a label counts as true, where several may be.",
+            show_default="the bundle's",
+        ),
+    ] = None
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write rows to this file, .jsonl or .csv.", show_default=False),
@@ -135,7 +144,7 @@ class ClassifyOptions:
             return None
         suffix = self.output.suffix.lower() if self.output is not None else JsonLines.suffixes[0]
         if self.format is RowFormatName.csv or (self.format is None and suffix in Csv.suffixes):
-            return Csv(self.top_k or DEFAULT_TOP_K)
+            return Csv(self.top_k or DEFAULT_TOP_K, several_labels=self._several_labels())
         if self.format is RowFormatName.jsonl or suffix in JsonLines.suffixes:
             return JsonLines()
         raise UsageError(
@@ -143,6 +152,14 @@ class ClassifyOptions:
             expected=f"a file that ends in {', '.join((*JsonLines.suffixes, *Csv.suffixes))}",
             hint="or choose one with --format",
         )
+
+    def _several_labels(self) -> bool:
+        """Whether several labels may be true: the bundle says so, or somebody who gives a threshold."""
+        from pinnace.models.bundle.bundle import Bundle
+
+        if self.bundle is None:
+            return self.threshold is not None
+        return Bundle.open(self.bundle).outputs.several_labels
 
     def backend(self) -> AbstractContextManager[Backend]:
         """What answers: the server, or the bundle in this process.
@@ -164,6 +181,7 @@ class ClassifyOptions:
                 retries_when_full=retries_when_full,
                 concurrency=(self.concurrency or SERVER_CONCURRENCY) if self.writes_rows else 1,
                 model=self.model,
+                threshold=self.threshold,
             )
         assert self.bundle is not None
         threads = self.threads or (1 if self.writes_rows else available_cpus())
@@ -175,4 +193,5 @@ class ClassifyOptions:
             runtime=self.runtime,
             threads=threads,
             concurrency=at_once if self.writes_rows else 1,
+            threshold=self.threshold,
         )

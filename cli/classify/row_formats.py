@@ -14,6 +14,8 @@ from pinnace.models.errors import PinnaceError, UsageError
 
 Outcome = Answer | PinnaceError
 
+_BETWEEN = "|"
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -21,12 +23,13 @@ class Finished:
 
     Attributes:
         image: its path, as it was typed.
-        label: its most probable class, or None where the row holds an error.
+        labels: what is true of it: its most probable class, or every label that reaches the threshold; None
+            where the row holds an error.
         made_by: model and variant, or None where the row holds an error.
     """
 
     image: str
-    label: str | None
+    labels: tuple[str, ...] | None
     made_by: tuple[str, str] | None
 
 
@@ -65,8 +68,17 @@ class RowFormat(Protocol):
 
 
 def as_data(image: str, outcome: Outcome) -> dict[str, Any]:
-    """A row as plain data, the same in `--json` and in JSON Lines: an answer's fields, or `error`."""
-    fields = outcome.http_body() if isinstance(outcome, PinnaceError) else asdict(outcome)
+    """A row as plain data, the same in `--json` and in JSON Lines: an answer's fields, or `error`.
+
+    `threshold` and `above_threshold` are there where several labels may be true.
+    """
+    if isinstance(outcome, PinnaceError):
+        return {"image": image, **outcome.http_body()}
+    fields = asdict(outcome)
+    if outcome.threshold is None:
+        del fields["threshold"]
+        for prediction in fields["predictions"]:
+            del prediction["above_threshold"]
     return {"image": image, **fields}
 
 
@@ -91,8 +103,12 @@ class JsonLines:
             row: Mapping[str, Any] = json.loads(line)
             if "error" in row:
                 return Finished(row["image"], None, None)
-            best = row["predictions"][0]["label"]
-            return Finished(row["image"], best, (row["model"], row["variant"]))
+            predictions = row["predictions"]
+            best = [predictions[0]]
+            if "threshold" in row:
+                best = [prediction for prediction in predictions if prediction["above_threshold"]]
+            labels = tuple(prediction["label"] for prediction in best)
+            return Finished(row["image"], labels, (row["model"], row["variant"]))
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError from error
 
@@ -111,11 +127,16 @@ class Csv:
     _LEADING: ClassVar = ("image", "model", "variant", "runtime", "total_ms")
     _OF_A_CLASS: ClassVar = ("label", "index", "probability")
 
-    def __init__(self, top_k: int) -> None:
-        """A table with columns for `top_k` classes; they stay empty where a model has fewer."""
+    def __init__(self, top_k: int, *, several_labels: bool = False) -> None:
+        """A table with columns for `top_k` classes; they stay empty where a model has fewer.
+
+        Where several labels may be true, the column `labels` has all that are, with `|` between them.
+        """
         self._top_k = top_k
+        self._several_labels = several_labels
         classes = (f"{name}_{n}" for n in range(1, top_k + 1) for name in self._OF_A_CLASS)
-        self._columns = (*self._LEADING, *classes, "error_code", "error_message")
+        labels = ("labels",) if several_labels else ()
+        self._columns = (*self._LEADING, *labels, *classes, "error_code", "error_message")
         self.header = _csv_line(self._columns)
 
     def check_name(self, image: str) -> None:
@@ -130,6 +151,8 @@ class Csv:
             return _csv_line([image, *empty, outcome.code, " ".join(outcome.message.split())])
         cells: list[object] = [image, outcome.model, outcome.variant, outcome.runtime]
         cells.append(round(outcome.timing_ms.total, 3))
+        if self._several_labels:
+            cells.append(_BETWEEN.join(outcome.labels))
         for prediction in outcome.predictions[: self._top_k]:
             cells += [prediction.label, prediction.index, prediction.probability]
         return _csv_line(cells + [""] * (len(self._columns) - len(cells)))
@@ -145,7 +168,10 @@ class Csv:
         row = dict(zip(self._columns, cells, strict=True))
         if row["error_code"]:
             return Finished(row["image"], None, None)
-        return Finished(row["image"], row["label_1"], (row["model"], row["variant"]))
+        labels = (row["label_1"],)
+        if self._several_labels:
+            labels = tuple(label for label in row["labels"].split(_BETWEEN) if label)
+        return Finished(row["image"], labels, (row["model"], row["variant"]))
 
     def may_begin_with(self, text: str) -> bool:
         """Whether a row that was cut off could be this text."""

@@ -196,13 +196,7 @@ def test_an_option_decides(answers: Answers, options: OutputOptions, outputs: Ou
             "--scores none takes the output y for scores as it is, and its values are not within 0 to 1",
         ),
         (known(LOGITS[:, :1]), OutputOptions("softmax"), "--scores softmax: the output y=float32[batch,1]"),
-            known(LOGITS[:, :1]),
-            OutputOptions("softmax"),
-            "--scores softmax: the output y=float32[batch,1] is",
-     
-      
-       
-        ), (
+        (
             known(LOGITS, LOGITS),
             OutputOptions("softmax"),
             "--scores softmax: the model has several outputs: y=float32[batch,4], z=float32[batch,4]",
@@ -223,25 +217,9 @@ def test_an_option_decides(answers: Answers, options: OutputOptions, outputs: Ou
             OutputOptions("softmax"),
             "--scores and --output say what the answer to an image means, and the model takes no image",
         ),
-
- 
-  
-   
-
- 
-  
-   
-
- 
-  
-   
-
- 
-  
-   
     ],
-
- ) def test_an_option_that_does_not_fit_is_refused(
+)
+def test_an_option_that_does_not_fit_is_refused(
     answers: Answers, options: OutputOptions, message: str
 ) -> None:
     assert refusal(UsageError, decide, answers, options).startswith(message)

@@ -43,7 +43,7 @@ def test_what_was_written_is_read_again(tmp_path: Path, format: RowFormat) -> No
     earlier = write(path, format, resume=True)
     made_by = ("m", "onnx-fp32")
     assert earlier == [
-        *(Finished(name, 'a "red", one', made_by) for name in NAMES),
+        *(Finished(name, ('a "red", one',), made_by) for name in NAMES),
         Finished("bad.jpg", None, None),
     ]
 
