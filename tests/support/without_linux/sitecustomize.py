@@ -105,6 +105,9 @@ def pretend() -> None:
     sys.platform = "darwin"
     names = os.uname_result(("Darwin", "mac", "24.6.0", "Darwin Kernel Version 24.6.0", "arm64"))
     os.uname = lambda: names
+    platform: Any = sys.modules.get("platform")  # a tracer that was started before has asked it already
+    if platform is not None:
+        platform._uname_cache = None
 
 
 take_away()
