@@ -5,16 +5,18 @@ The errors of `pinnace.models.errors` carry their own status and code; here stan
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 
 from pinnace.models.errors import PinnaceError
 
-OPEN_PROTOCOL = "/v2"
+ErrorData: TypeAlias = dict[str, dict[str, str | None]]
+ErrorForm: TypeAlias = Callable[[ErrorData], dict[str, Any]]
 
 
 class MalformedBody(PinnaceError):
@@ -99,7 +101,7 @@ class LateAnswer(PinnaceError):
     code = "timeout"
 
 
-def error_data(error: PinnaceError) -> dict[str, dict[str, str | None]]:
+def error_data(error: PinnaceError) -> ErrorData:
     """The body of the HTTP answer for an error; where it has no hint, what was expected is one."""
     body = error.http_body()
     if body["error"]["hint"] is None and error.expected is not None:
@@ -107,22 +109,15 @@ def error_data(error: PinnaceError) -> dict[str, dict[str, str | None]]:
     return body
 
 
-def in_form_of(path: str, body: dict[str, dict[str, str | None]]) -> dict[str, Any]:
-    """The body of an error as clients of a path read it: for the Open Inference Protocol, one text."""
-    if path != OPEN_PROTOCOL and not path.startswith(f"{OPEN_PROTOCOL}/"):
-        return body
-    error = body["error"]
-    sentence = "; ".join(part for part in (error["message"], error["hint"]) if part)
-    return {"error": sentence, "code": error["code"]}
-
-
-def error_response(error: PinnaceError, *, close: bool = False, path: str = "") -> JSONResponse:
+def error_response(
+    error: PinnaceError, *, close: bool = False, form: ErrorForm | None = None
+) -> JSONResponse:
     """The HTTP answer for an error.
 
     Args:
         error: what went wrong.
         close: end the connection: what is left of the request would be read as long as it comes.
-        path: what was asked for.
+        form: makes the body, where the path that was asked for has another form of errors.
     """
     headers = {}
     if close:
@@ -131,7 +126,8 @@ def error_response(error: PinnaceError, *, close: bool = False, path: str = "") 
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(in_form_of(path, error_data(error)), error.http_status, headers)
+    data = error_data(error)
+    return JSONResponse(data if form is None else form(data), error.http_status, headers)
 
 
 def internal_error() -> PinnaceError:
@@ -139,9 +135,8 @@ def internal_error() -> PinnaceError:
     return PinnaceError("the server failed to answer", hint="the server's log says what happened")
 
 
-async def http_exception(request: Request, error: Exception) -> Response:
-    """Starlette's own errors (no such route, wrong method, not ready) in our form."""
-    assert isinstance(error, HTTPException)
+def http_error_response(request: Request, error: HTTPException, form: ErrorForm) -> JSONResponse:
+    """Starlette's own errors (no such route, wrong method, not ready) as errors of ours."""
     try:
         code = HTTPStatus(error.status_code).name.lower()
     except ValueError:
@@ -155,8 +150,8 @@ async def http_exception(request: Request, error: Exception) -> Response:
         hint = f"use {', '.join(_allowed(error))}" if _allowed(error) else None
     else:
         message = error.detail
-    body = {"error": {"code": code, "message": message, "hint": hint}}
-    return JSONResponse(in_form_of(request.url.path, body), error.status_code, headers=error.headers)
+    body: ErrorData = {"error": {"code": code, "message": message, "hint": hint}}
+    return JSONResponse(form(body), error.status_code, headers=error.headers)
 
 
 def _allowed(error: HTTPException) -> list[str]:

@@ -29,12 +29,12 @@ from pinnace.serving.bentoml.parent import reload_on_sighup, watch_workers_close
 from pinnace.serving.bentoml.route_metrics import RouteMetrics
 from pinnace.serving.bentoml.startup import StartupError
 from pinnace.serving.bentoml.tracing import tracer_provider
-from pinnace.serving.errors import http_exception
-from pinnace.serving.http.app import classify, create_app
+from pinnace.serving.http.app import create_app
 from pinnace.serving.http.auth import ApiKeyMiddleware
-from pinnace.serving.http.endpoint import answering
+from pinnace.serving.http.endpoint import endpoint, http_exception_handler
 from pinnace.serving.http.fast_path import FastPath
 from pinnace.serving.http.openapi.document import describe
+from pinnace.serving.http.route_families import route_table
 from pinnace.serving.http.state import state_of
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry, preflight
@@ -42,6 +42,7 @@ from pinnace.serving.inference.runtime_selection import select_runtimes
 from pinnace.serving.observability.metrics import Metrics
 from pinnace.serving.observability.request_log import RequestLog, configure_logging
 from pinnace.serving.observability.tracing import StageSpans
+from pinnace.serving.routes import Handler
 from pinnace.serving.settings import ServerSettings, load_settings
 from pinnace.serving.workers.connection_balancing import WorkerLoads
 from pinnace.serving.workers.load_shedding import LoadShedder
@@ -59,13 +60,13 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
     @property
     def openapi_spec(self) -> Any:
         """The description of every route, ours and BentoML's."""
-        return describe(settings, state.registry)
+        return describe(routes, settings, state.registry)
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """The application of one worker."""
         worker = super().to_asgi(is_main)
         assert isinstance(worker, Starlette)
-        worker.add_exception_handler(HTTPException, http_exception)
+        worker.add_exception_handler(HTTPException, http_exception_handler(routes))
         _log_to_stderr()
         provider = tracer_provider()
         if provider is not None:
@@ -74,9 +75,10 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
             worker.user_middleware,
             outermost=[
                 Middleware(ShutdownMiddleware, shutdown=shutdown),
-                Middleware(RequestLog, lines=settings.access_log),
+                Middleware(RequestLog, lines=settings.access_log, routes=routes),
             ],
             innermost=_own_middleware(),
+            routes=routes,
             tracer_provider=provider,
             on_route_metrics=_count_refusals_with,
         )
@@ -104,9 +106,13 @@ def _own_middleware() -> list[Middleware]:
             )
         )
     if settings.api_key is not None:
-        found.append(Middleware(ApiKeyMiddleware, key=settings.api_key.get_secret_value()))
-    found.append(Middleware(FastPath, owner=app, posts={"/classify": answering(classify)}))
+        found.append(Middleware(ApiKeyMiddleware, key=settings.api_key.get_secret_value(), routes=routes))
+    found.append(Middleware(FastPath, owner=app, posts=_fast_endpoints()))
     return found
+
+
+def _fast_endpoints() -> dict[str, Handler]:
+    return {path: endpoint(handler) for path, handler in routes.fast_routes().items()}
 
 
 def _log_to_stderr() -> None:
@@ -149,7 +155,7 @@ def _shed_load(registry: Registry) -> None:
     if not observed and state.spans is None and state.count_request is not None:
         BoundedProtocol.shedder = LoadShedder(
             registry.admission,
-            "/classify",
+            routes.fast_routes(),
             settings.max_body_bytes,
             state.count_request,
             BoundedProtocol.has_idle_peer,
@@ -175,10 +181,11 @@ def _on_ready(registry: Registry) -> None:
 
 
 settings = _read_settings()
+routes = route_table()
 layout = plan(settings)
 readiness = Readiness(layout.workers)
 shutdown = GracefulShutdown(settings.drain, settings.grace)
-app = create_app(settings, open_registry=_open_registry, on_ready=_on_ready, is_ready=_is_ready)
+app = create_app(routes, settings, open_registry=_open_registry, on_ready=_on_ready, is_ready=_is_ready)
 state = state_of(app)
 watch_workers_closely()
 reload_on_sighup()

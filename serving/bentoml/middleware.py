@@ -8,6 +8,7 @@ from typing import Any
 from starlette.middleware import Middleware
 
 from pinnace.serving.bentoml.route_metrics import RouteMetrics
+from pinnace.serving.routes import RouteTable
 
 
 def arrange(
@@ -15,6 +16,7 @@ def arrange(
     *,
     outermost: list[Middleware],
     innermost: list[Middleware],
+    routes: RouteTable,
     tracer_provider: Any | None,
     on_route_metrics: Callable[[RouteMetrics], None],
 ) -> list[Middleware]:
@@ -27,6 +29,7 @@ def arrange(
         given: what BentoML has put together.
         outermost: ours that see a request before BentoML's.
         innermost: ours that see it after them.
+        routes: what paths are counted as.
         tracer_provider: where traces go, if anywhere.
         on_route_metrics: called with the middleware that counts requests, once it is made.
     """
@@ -34,7 +37,7 @@ def arrange(
     for entry in given:
         name = getattr(entry.cls, "__name__", "")
         if name == "RunnerTrafficMetricsMiddleware":
-            counted = {**entry.kwargs, "on_made": on_route_metrics}
+            counted = {**entry.kwargs, "routes": routes, "on_made": on_route_metrics}
             outer.append(Middleware(RouteMetrics, **counted))  # type: ignore[arg-type]
         elif name == "OpenTelemetryMiddleware":
             if tracer_provider is not None:

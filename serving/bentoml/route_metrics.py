@@ -12,7 +12,7 @@ from bentoml._internal.context import server_context
 from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pinnace.serving.routes import route_of
+from pinnace.serving.routes import RouteTable
 
 _PATH = "pinnace.path"
 _PAUSES = (0.01, 0.1)
@@ -36,11 +36,14 @@ class _Remembering:
 class RouteMetrics:
     """BentoML's middleware, which takes the path for the name of the endpoint, between two that change it."""
 
-    def __init__(self, app: ASGIApp, on_made: Callable[[RouteMetrics], None], **options: Any) -> None:
+    def __init__(
+        self, app: ASGIApp, routes: RouteTable, on_made: Callable[[RouteMetrics], None], **options: Any
+    ) -> None:
         """Count what `app` answers.
 
         Args:
             app: the next application.
+            routes: what paths are counted as.
             on_made: called with this middleware, which its owner does not make itself.
             options: those of BentoML's middleware.
         """
@@ -51,6 +54,7 @@ class RouteMetrics:
             await app(scope, receive, send)
 
         self._app = app
+        self._routes = routes
         self._metrics = RunnerTrafficMetricsMiddleware(with_path, **options)
         self._metrics._setup()
         # To find a series costs more than to count.
@@ -65,7 +69,7 @@ class RouteMetrics:
             await self._scrape(scope, receive, send)
             return
         if scope["type"] != "lifespan":
-            route = route_of(scope["path"])
+            route = self._routes.label(scope["path"])
             if route != scope["path"]:
                 scope = {**scope, "path": route, _PATH: scope["path"]}
         await self._metrics(scope, receive, send)
@@ -73,7 +77,7 @@ class RouteMetrics:
     def count(self, path: str, status: int, seconds: float) -> None:
         """Count a request that was answered before it came here, as all others are."""
         labels = {
-            "endpoint": route_of(path),
+            "endpoint": self._routes.label(path),
             "service_name": server_context.bento_name,
             "service_version": server_context.bento_version,
             "http_response_code": status,

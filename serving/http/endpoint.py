@@ -19,24 +19,24 @@ from pinnace.serving.errors import (
     Overloaded,
     SlowRequest,
     error_response,
-    http_exception,
+    http_error_response,
     internal_error,
 )
+from pinnace.serving.http.bodies import TimingBody
 from pinnace.serving.http.request_body import body_was_read, drain_body
 from pinnace.serving.http.state import server_state
 from pinnace.serving.observability.request_log import add_log_fields
+from pinnace.serving.routes import Handler, RouteTable
 
 logger = logging.getLogger("pinnace.serving")
 
 T = TypeVar("T")
 
-Handler = Callable[[Request], Awaitable[Response]]
 
-
-def answering(handler: Handler) -> Handler:
+def endpoint(handler: Handler) -> Handler:
     """Turn what a handler raises into an answer in our form."""
 
-    async def endpoint(request: Request) -> Response:
+    async def answer(request: Request) -> Response:
         try:
             return await handler(request)
         except PinnaceError as error:
@@ -47,12 +47,26 @@ def answering(handler: Handler) -> Handler:
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is left to read it
         except HTTPException as error:
-            return await http_exception(request, error)
+            return _http_error(request, error, server_state(request).routes)
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
             return await refusal(request, internal_error())
 
-    return endpoint
+    return answer
+
+
+def http_exception_handler(routes: RouteTable) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """What answers Starlette's own errors, for an application whose routes these are."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return _http_error(request, error, routes)
+
+    return answer
+
+
+def _http_error(request: Request, error: HTTPException, routes: RouteTable) -> Response:
+    return http_error_response(request, error, routes.error_form(request.url.path))
 
 
 async def receive_within(reading: Awaitable[T], seconds: float) -> T:
@@ -100,8 +114,9 @@ async def disconnected(request: Request) -> None:
 async def refusal(request: Request, error: PinnaceError) -> Response:
     """The answer for an error; a request whose body would come for long is not listened to any further."""
     add_log_fields(request.scope, code=error.code)
+    form = server_state(request).routes.error_form(request.scope["path"])
     if body_was_read(request):
-        return error_response(error, path=request.scope["path"])
+        return error_response(error, form=form)
     declared = request.headers.get("content-length", "")
     endless = "transfer-encoding" in request.headers or (
         declared.isdecimal() and int(declared) > server_state(request).settings.max_body_bytes
@@ -109,7 +124,7 @@ async def refusal(request: Request, error: PinnaceError) -> Response:
     close = endless or isinstance(error, SlowRequest)
     if endless and isinstance(error, ImageTooLarge):
         await drain_body(request)
-    return error_response(error, close=close, path=request.scope["path"])
+    return error_response(error, close=close, form=form)
 
 
 def record_timing(request: Request, timing: Timing, names: dict[str, str]) -> None:
@@ -122,7 +137,7 @@ def record_timing(request: Request, timing: Timing, names: dict[str, str]) -> No
             add_log_fields(request.scope, trace_id=trace_id)
 
 
-def rounded(timing: Timing) -> dict[str, float]:
+def rounded(timing: Timing) -> TimingBody:
     """Times in milliseconds to the microsecond."""
     return {
         "decode": round(timing.decode, 3),

@@ -6,24 +6,12 @@ import dataclasses
 from typing import Any
 
 from pinnace.models.bundle.manifest import Variant
+from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.classifier import Classifier
-
-ROUTES = {
-    "GET /": "the page, for a browser; this list, for others",
-    "POST /classify": "one image: raw body, multipart field image, or JSON; top_k",
-    "POST /classify_batch": "several images: multipart field images, repeated; top_k",
-    "GET /models": "the models, with their labels and preprocessing",
-    "POST /models/{name}/classify": "the same as POST /classify, by a model's name; also classify_batch",
-    "POST /models/{name}/reload": "read the model's bundle again",
-    "/v2": "the Open Inference Protocol",
-    "GET /docs": "the OpenAPI description, to be read; for programs, GET /docs.json",
-    "GET /livez": "the process is up",
-    "GET /readyz": "every worker has warmed up",
-    "GET /metrics": "Prometheus metrics",
-}
+from pinnace.serving.http.bodies import IndexBody, InputBody, ModelBody, ModelsBody
 
 
-def index_body(classifiers: list[Classifier]) -> dict[str, Any]:
+def index_body(classifiers: list[Classifier], routes: dict[str, str]) -> IndexBody:
     """The body of `GET /` for a program: the first model, the names of all, and the routes."""
     first = classifiers[0]
     return {
@@ -32,16 +20,16 @@ def index_body(classifiers: list[Classifier]) -> dict[str, Any]:
         "runtime": first.runtime.name,
         "classes": len(first.labels),
         "models": [classifier.bundle.name for classifier in classifiers],
-        "routes": ROUTES,
+        "routes": routes,
     }
 
 
-def models_body(classifiers: list[Classifier]) -> dict[str, Any]:
+def models_body(classifiers: list[Classifier]) -> ModelsBody:
     """The body of `GET /models`; the first model is the one that `POST /classify` asks."""
     return {"models": [model_body(classifier) for classifier in classifiers]}
 
 
-def model_body(classifier: Classifier) -> dict[str, Any]:
+def model_body(classifier: Classifier) -> ModelBody:
     """One model: what answers, what it expects, and how far each variant lies from the original."""
     manifest = classifier.bundle.manifest
     return {
@@ -53,7 +41,7 @@ def model_body(classifier: Classifier) -> dict[str, Any]:
         "classes": len(classifier.labels),
         "labels": list(classifier.labels),
         "preprocess": dataclasses.asdict(classifier.preprocess),
-        "input": dataclasses.asdict(manifest.signature.inputs[0]),
+        "input": _input(manifest.signature.inputs[0]),
         "parity": _parity(classifier.variant),
         "variants": [
             {
@@ -66,6 +54,10 @@ def model_body(classifier: Classifier) -> dict[str, Any]:
             for variant in manifest.variants
         ],
     }
+
+
+def _input(spec: TensorSpec) -> InputBody:
+    return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}
 
 
 def _parity(variant: Variant) -> dict[str, Any] | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from starlette.applications import Starlette
 from starlette.requests import Request
 
-from pinnace.serving.http.static import PageFiles
 from pinnace.serving.inference.registry import Registry
 from pinnace.serving.observability.tracing import StageSpans
+from pinnace.serving.routes import RouteTable
 from pinnace.serving.settings import ServerSettings
 from pinnace.serving.workers.reload import Reloader
 
@@ -20,8 +20,8 @@ class ServerState:
     """What the routes of one worker share; what is None is not there before the models are loaded.
 
     Attributes:
+        routes: the table of routes.
         settings: limits and what to serve.
-        page_files: the files of the page.
         is_ready: whether all workers have warmed up, and this one is not stopping.
         spans: where the times of an image are traced to, if they are.
         registry: the models.
@@ -29,8 +29,8 @@ class ServerState:
         count_request: counts one by path, status and seconds that was answered before the middleware.
     """
 
+    routes: RouteTable
     settings: ServerSettings
-    page_files: PageFiles
     is_ready: Callable[[], bool]
     spans: StageSpans | None = None
     registry: Registry | None = None

@@ -58,7 +58,7 @@ class PageFiles(StaticFiles):
         return await super().get_response(path, scope)
 
     async def page(self, scope: Scope) -> Response:
-        """The page."""
+        """The page at `/`."""
         response = await super().get_response(INDEX, scope)
         response.headers["Vary"] = "Accept"
         return response
@@ -83,6 +83,9 @@ class PageFiles(StaticFiles):
         if media_type is not None and response.status_code != 304:
             response.headers["Content-Type"] = f"{media_type}; charset=utf-8"
         return response
+
+
+PAGE_FILES = PageFiles()
 
 
 def wants_page(request: Request) -> bool:

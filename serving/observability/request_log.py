@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pinnace.serving.routes import route_of
+from pinnace.serving.routes import RouteTable
 
 HEADER = "X-Request-ID"
 FACTS = "pinnace.facts"
@@ -27,7 +27,6 @@ _random = random.Random()
 
 _NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9._:/+=@-]")
 _LONGEST_PATH = 500
-_SILENT = ("/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready")
 
 _id: ContextVar[str] = ContextVar("pinnace_request_id", default="")
 
@@ -37,9 +36,10 @@ access = logging.getLogger("pinnace.access")
 class RequestLog:
     """Middleware that gives a request its id and, where that is wanted, writes a line when it is answered."""
 
-    def __init__(self, app: ASGIApp, lines: bool) -> None:
-        """Name what `app` answers; write `lines` or not."""
+    def __init__(self, app: ASGIApp, lines: bool, routes: RouteTable) -> None:
+        """Name what `app` answers; write `lines`, or not, of the `routes` that are logged."""
         self._app = app
+        self._routes = routes
         self._lines = lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,11 +65,10 @@ class RequestLog:
         try:
             await self._app(scope, receive, named)
         finally:
-            if self._lines and scope["path"] not in _SILENT:
+            if self._lines and self._routes.is_logged(scope["path"]):
                 milliseconds = 1000 * (time.perf_counter() - started)
-                _write_line(
-                    scope, {"status": status, "duration_ms": round(milliseconds, 3), "bytes": size, **facts}
-                )
+                times = {"status": status, "duration_ms": round(milliseconds, 3), "bytes": size}
+                _write_line(scope, self._routes.label(scope["path"]), {**times, **facts})
 
 
 def new_request_id() -> str:
@@ -90,14 +89,14 @@ def _clean(scope: Scope) -> str:
     return ""
 
 
-def _write_line(scope: Scope, facts: dict[str, Any]) -> None:
+def _write_line(scope: Scope, route: str, facts: dict[str, Any]) -> None:
     method, path = scope["method"], scope["path"][:_LONGEST_PATH]
     client = scope.get("client")
     fields = {
         "client": client and client[0],
         "method": method,
         "path": path,
-        "route": route_of(scope["path"]),
+        "route": route,
     }
     access.info("%s %s %d", method, path, facts["status"], extra={"fields": {**fields, **facts}})
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pinnace.serving.http.openapi.schemas import Json, ref
+from pinnace.serving.http.bodies import ErrorBody
+from pinnace.serving.http.openapi.schemas import ref
 from pinnace.serving.http.request_body import JSON
+from pinnace.serving.routes import Json
 
 _SECONDS = {"schema": {"type": "integer", "minimum": 1}, "description": "Seconds until there may be room."}
 _KEY = {"schema": {"type": "string", "enum": ["Bearer"]}}
@@ -36,7 +38,7 @@ RESPONSES: Json = {
     f"Status{status}": {
         "description": told,
         **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
-        "content": {JSON: {"schema": ref("Error")}},
+        "content": {JSON: {"schema": ref(ErrorBody)}},
     }
     for status, told in _TOLD.items()
 }

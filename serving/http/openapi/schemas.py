@@ -1,132 +1,84 @@
-"""The bodies of answers, as OpenAPI schemas."""
+"""The types of bodies as schemas of OpenAPI 3.0, made by pydantic."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-Json = dict[str, Any]
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import core_schema
+
+from pinnace.serving.routes import Json
+
+_TEMPLATE = "#/components/schemas/{model}"
 
 
-def object_of(properties: Json, required: list[str] | None = None) -> Json:
-    """The schema of an object; all its properties are there unless it says which."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties) if required is None else required,
+def component_name(body: type) -> str:
+    """The name of a type of bodies in the document."""
+    return body.__name__.removesuffix("Body")
+
+
+def ref(body: type) -> Json:
+    """A reference to the schema of a type of bodies."""
+    return {"$ref": _TEMPLATE.format(model=component_name(body))}
+
+
+def object_of(properties: Json, required: list[str]) -> Json:
+    """The schema of an object."""
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def component_schemas(answers: Iterable[type], requests: Iterable[type] = ()) -> Json:
+    """The schemas of types of bodies, and of all types that they are made of, by their names.
+
+    Args:
+        answers: types of what is sent.
+        requests: types of what is received.
+    """
+    modes: dict[type, JsonSchemaMode] = {
+        **dict.fromkeys(requests, "validation"),
+        **dict.fromkeys(answers, "serialization"),
     }
+    adapters: list[tuple[type, JsonSchemaMode, TypeAdapter[Any]]] = [
+        (body, mode, TypeAdapter(body)) for body, mode in modes.items()
+    ]
+    _, document = TypeAdapter.json_schemas(adapters, ref_template=_TEMPLATE, schema_generator=_OpenApiSchemas)
+    return {name.removesuffix("Body"): _tidied(schema) for name, schema in document["$defs"].items()}
 
 
-def ref(name: str) -> Json:
-    """A reference to one of `SCHEMAS`."""
-    return {"$ref": f"#/components/schemas/{name}"}
+class _OpenApiSchemas(GenerateJsonSchema):
+    """JSON schemas as OpenAPI 3.0 has them, which is older than what pydantic writes.
+
+    See https://spec.openapis.org/oas/v3.0.3#schema-object: null is not a type but `nullable`.
+    """
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        inner = self.generate_inner(schema["schema"])
+        return {**({"allOf": [inner]} if "$ref" in inner else inner), "nullable": True}
+
+    def union_schema(self, schema: core_schema.UnionSchema) -> JsonSchemaValue:
+        """One of several, which exclude each other in all bodies of ours."""
+        made = super().union_schema(schema)
+        return {"oneOf" if key == "anyOf" else key: value for key, value in made.items()}
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """Fields have no titles: they would repeat the names."""
+        return False
 
 
-TEXT: Json = {"type": "string"}
-_MILLISECONDS: Json = {"type": "number", "minimum": 0, "description": "milliseconds"}
-_VERSION: Json = {
-    "type": "string",
-    "description": "The first twelve digits of the SHA-256 of the bundle's manifest.json.",
-    "example": "5b0ab5b9d35c",
-}
-_COUNT: Json = {"type": "integer", "minimum": 0}
-_NAME: Json = {"type": "string", "example": "resnet50"}
-_VARIANT: Json = {"type": "string", "example": "onnx-fp32"}
-_RUNTIME: Json = {"type": "string", "example": "onnxruntime"}
-_PARITY: Json = {
-    "type": "object",
-    "nullable": True,
-    "description": "How far the variant lies from the original; as in the manifest.",
-}
-
-SCHEMAS: Json = {
-    "Prediction": object_of(
-        {
-            "label": {"type": "string", "example": "Egyptian cat"},
-            "index": {**_COUNT, "example": 285},
-            "probability": {"type": "number", "minimum": 0, "maximum": 1, "example": 0.381},
-        }
-    ),
-    "Answer": object_of(
-        {
-            "model": _NAME,
-            "version": _VERSION,
-            "variant": _VARIANT,
-            "runtime": _RUNTIME,
-            "predictions": {"type": "array", "items": ref("Prediction")},
-            "timing_ms": object_of(
-                dict.fromkeys(("decode", "preprocess", "queue", "infer", "total"), _MILLISECONDS)
-            ),
-        }
-    ),
-    "Answers": object_of(
-        {
-            "results": {
-                "type": "array",
-                "items": {"oneOf": [ref("Answer"), ref("Error")]},
-                "description": "One for each image, in order.",
-            }
-        }
-    ),
-    "Model": object_of(
-        {
-            "name": _NAME,
-            "version": _VERSION,
-            "created": {"type": "string", "description": "When the bundle was exported, ISO 8601."},
-            "variant": _VARIANT,
-            "runtime": _RUNTIME,
-            "classes": _COUNT,
-            "labels": {"type": "array", "items": TEXT},
-            "preprocess": {"type": "object", "description": "As in the bundle's manifest."},
-            "input": object_of(
-                {
-                    "name": TEXT,
-                    "dtype": TEXT,
-                    "shape": {
-                        "type": "array",
-                        "items": {"oneOf": [{"type": "integer"}, {"type": "string"}]},
-                        "description": "A dynamic dimension is a string.",
-                    },
-                }
-            ),
-            "parity": _PARITY,
-            "variants": {
-                "type": "array",
-                "description": "Everything that the bundle holds; `variant` is the one that answers.",
-                "items": object_of(
-                    {
-                        "name": _VARIANT,
-                        "format": TEXT,
-                        "precision": TEXT,
-                        "bytes": _COUNT,
-                        "parity": _PARITY,
-                    }
-                ),
-            },
-        }
-    ),
-    "Models": object_of({"models": {"type": "array", "items": ref("Model")}}),
-    "Index": object_of(
-        {
-            "model": _NAME,
-            "variant": _VARIANT,
-            "runtime": _RUNTIME,
-            "classes": _COUNT,
-            "models": {"type": "array", "items": TEXT},
-            "routes": {"type": "object", "additionalProperties": TEXT},
-        }
-    ),
-    "Reloaded": object_of(
-        {"model": _NAME, "version": _VERSION, "previous": _VERSION, "workers": {"type": "integer"}}
-    ),
-    "Error": object_of(
-        {
-            "error": object_of(
-                {
-                    "code": {"type": "string", "example": "undecodable_image"},
-                    "message": {"type": "string", "description": "One sentence."},
-                    "hint": {"type": "string", "nullable": True, "description": "What to do."},
-                }
-            ),
-        }
-    ),
-}
+def _tidied(schema: Any) -> Any:
+    """A schema without the titles of types, which are their names, and with references to those names."""
+    if isinstance(schema, list):
+        return [_tidied(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    tidied = {
+        key: {name: _tidied(one) for name, one in value.items()} if key == "properties" else _tidied(value)
+        for key, value in schema.items()
+        if not (key == "title" and isinstance(value, str))
+    }
+    reference = tidied.get("$ref")
+    if isinstance(reference, str):
+        tidied["$ref"] = reference.removesuffix("Body")
+    return tidied

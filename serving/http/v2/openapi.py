@@ -1,18 +1,20 @@
-"""The routes of the Open Inference Protocol, as OpenAPI paths."""
+"""The routes of the Open Inference Protocol, as OpenAPI operations."""
 
 from __future__ import annotations
 
-from pinnace.serving.errors import OPEN_PROTOCOL
+from collections.abc import Callable
+
+from pinnace.serving.http.bodies import ErrorBody
 from pinnace.serving.http.openapi.responses import ANYWHERE, FOR_AN_IMAGE, RESPONSES, success
-from pinnace.serving.http.openapi.schemas import TEXT, Json, object_of, ref
+from pinnace.serving.http.openapi.schemas import ref
+from pinnace.serving.http.openapi.tags import OPEN_INFERENCE
 from pinnace.serving.http.request_body import JSON, RAW
+from pinnace.serving.http.v2.bodies import InferResponseBody, ReadyBody, TensorErrorBody
+from pinnace.serving.http.v2.tensors import InferRequest
+from pinnace.serving.routes import Json, ServerFacts
 
-TENSORS = "Open Inference Protocol"
+Describe = Callable[[ServerFacts], Json]
 
-_TEXTS: Json = {"type": "array", "items": TEXT}
-_PARAMETERS: Json = {"type": "object"}
-_DATA: Json = {"type": "array", "items": {}, "description": "Row-major, nested or not; base64 for images."}
-_SHAPE: Json = {"type": "array", "items": {"type": "integer"}}
 _LENGTH: Json = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
@@ -20,115 +22,90 @@ _LENGTH: Json = {
     "schema": {"type": "integer", "minimum": 0},
     "description": "The length of the JSON, where binary tensors follow it.",
 }
-_TIMING: Json = {"schema": TEXT, "description": "The times of the image that took longest."}
-
-
-def _object(properties: Json, *optional: str) -> Json:
-    return object_of(properties, [name for name in properties if name not in optional])
-
-
-def _tensors(*optional: str, **more: Json) -> Json:
-    item = _object({"name": TEXT, "datatype": TEXT, "shape": _SHAPE, **more}, *optional)
-    return {"type": "array", "minItems": 1, "items": item}
-
-
-_WITH_DATA = _tensors("parameters", "data", parameters=_PARAMETERS, data=_DATA)
-_OUTPUTS: Json = {
-    "type": "array",
-    "items": _object({"name": TEXT, "parameters": _PARAMETERS}, "parameters"),
-}
-
-TENSOR_SCHEMAS: Json = {
-    "TensorServer": _object({"name": TEXT, "version": TEXT, "extensions": _TEXTS}),
-    "TensorModel": _object(
-        {"name": TEXT, "versions": _TEXTS, "platform": TEXT, "inputs": _tensors(), "outputs": _tensors()}
-    ),
-    "InferRequest": _object(
-        {"id": TEXT, "parameters": _PARAMETERS, "inputs": _WITH_DATA, "outputs": _OUTPUTS},
-        *("id", "parameters", "outputs"),
-    ),
-    "InferResponse": _object(
-        {"model_name": TEXT, "model_version": TEXT, "id": TEXT, "outputs": _WITH_DATA}, "id"
-    ),
-    "TensorError": _object({"error": TEXT, "code": TEXT}),
-}
+_TIMING: Json = {"schema": {"type": "string"}, "description": "The times of the image that took longest."}
 
 # What is refused before it is known what was asked for has the form of all other routes.
-_ERROR: Json = {JSON: {"schema": {"oneOf": [ref("TensorError"), ref("Error")]}}}
+_ERROR: Json = {JSON: {"schema": {"oneOf": [ref(TensorErrorBody), ref(ErrorBody)]}}}
 
 
-def tensor_paths(names: tuple[str, ...], versions: tuple[str, ...]) -> Json:
-    """Every route of the protocol.
+def describe_get(
+    operation: str, summary: str, body: type, *parameters: str, open_to_all: bool = False
+) -> Describe:
+    """What describes a GET.
 
     Args:
-        names: of the models; none where no server runs.
-        versions: of the models.
+        operation: its id.
+        summary: a line.
+        body: the type of the answer.
+        parameters: those of the path.
+        open_to_all: whether no API key is needed.
     """
-    model = f"{OPEN_PROTOCOL}/models/{{name}}"
-    name, version = _in_path("name", names), _in_path("version", versions)
-    live, ready = _object({"live": {"type": "boolean"}}), _object({"ready": {"type": "boolean"}})
-    is_ready = _get("tensor_ready", "Whether every worker has warmed up", ready, open_to_all=True)
-    is_ready["get"]["responses"]["503"] = {
+
+    def describe(facts: ServerFacts) -> Json:
+        described: Json = {
+            "summary": summary,
+            "operationId": operation,
+            "tags": [OPEN_INFERENCE],
+            "parameters": _in_path(parameters, facts),
+            "responses": {
+                **success("As asked.", ref(body)),
+                **_failures(*ANYWHERE, *(["404"] if parameters else [])),
+            },
+        }
+        if open_to_all:
+            described["security"] = []
+        return described
+
+    return describe
+
+
+def describe_ready(facts: ServerFacts) -> Json:
+    """`GET /v2/health/ready`, which says that it is not ready with a status as well."""
+    described = describe_get(
+        "tensor_ready", "Whether every worker has warmed up", ReadyBody, open_to_all=True
+    )(facts)
+    described["responses"]["503"] = {
         "description": "Not every worker has, or there is no room.",
-        "content": {JSON: {"schema": {"anyOf": [ready, ref("Error")]}}},
+        "content": {JSON: {"schema": {"anyOf": [ref(ReadyBody), ref(ErrorBody)]}}},
     }
-    return {
-        OPEN_PROTOCOL: _get("tensor_server", "What this server is", ref("TensorServer")),
-        f"{OPEN_PROTOCOL}/health/live": _get(
-            "tensor_live", "Whether the process is up", live, open_to_all=True
-        ),
-        f"{OPEN_PROTOCOL}/health/ready": is_ready,
-        **_of_model(model, "", name),
-        **_of_model(f"{model}/versions/{{version}}", "_version", name, version),
-    }
+    return described
 
 
-def _in_path(name: str, values: tuple[str, ...]) -> Json:
-    schema = {**TEXT, "enum": list(dict.fromkeys(values))} if values else TEXT
-    return {"name": name, "in": "path", "required": True, "schema": schema}
+def describe_infer(operation: str, *parameters: str) -> Describe:
+    """What describes `POST .../infer`, whose path has these parameters."""
+
+    def describe(facts: ServerFacts) -> Json:
+        binary = {"type": "string", "format": "tensors", "description": "JSON, then binary tensors."}
+        raw: Json = {RAW: {"schema": binary}}
+        good = success("The model's outputs.", ref(InferResponseBody))
+        good["200"]["content"].update(raw)
+        good["200"]["headers"] = {"Server-Timing": _TIMING}
+        return {
+            "summary": "Logits of tensors, or of encoded images",
+            "operationId": operation,
+            "tags": [OPEN_INFERENCE],
+            "parameters": [*_in_path(parameters, facts), _LENGTH],
+            "requestBody": {"required": True, "content": {JSON: {"schema": ref(InferRequest)}, **raw}},
+            "responses": {**good, **_failures(*FOR_AN_IMAGE, "404")},
+        }
+
+    return describe
 
 
-def _of_model(path: str, suffix: str, *parameters: Json) -> Json:
-    ready = _object({"name": TEXT, "ready": {"type": "boolean"}})
-    return {
-        path: _get(f"tensor_model{suffix}", "A model's inputs and outputs", ref("TensorModel"), *parameters),
-        f"{path}/ready": _get(f"tensor_model_ready{suffix}", "Whether a model is served", ready, *parameters),
-        f"{path}/infer": {"post": _infer(f"infer{suffix}", *parameters)},
-    }
-
-
-def _get(operation: str, summary: str, schema: Json, *parameters: Json, open_to_all: bool = False) -> Json:
-    described: Json = {
-        "summary": summary,
-        "operationId": operation,
-        "tags": [TENSORS],
-        "parameters": list(parameters),
-        "responses": {
-            **success("As asked.", schema),
-            **_failures(*ANYWHERE, *(["404"] if parameters else [])),
-        },
-    }
-    if open_to_all:
-        described["security"] = []
-    return {"get": described}
-
-
-def _infer(operation: str, *parameters: Json) -> Json:
-    raw: Json = {RAW: {"schema": {**TEXT, "format": "tensors", "description": "JSON, then binary tensors."}}}
-    good = success("The model's outputs.", ref("InferResponse"))
-    good["200"]["content"].update(raw)
-    good["200"]["headers"] = {"Server-Timing": _TIMING}
-    return {
-        "summary": "Logits of tensors, or of encoded images",
-        "operationId": operation,
-        "tags": [TENSORS],
-        "parameters": [*parameters, _LENGTH],
-        "requestBody": {
+def _in_path(parameters: tuple[str, ...], facts: ServerFacts) -> list[Json]:
+    known = {"name": facts.names, "version": facts.versions}
+    return [
+        {
+            "name": name,
+            "in": "path",
             "required": True,
-            "content": {JSON: {"schema": ref("InferRequest")}, **raw},
-        },
-        "responses": {**good, **_failures(*FOR_AN_IMAGE, "404")},
-    }
+            "schema": {
+                "type": "string",
+                **({"enum": list(dict.fromkeys(known[name]))} if known[name] else {}),
+            },
+        }
+        for name in parameters
+    ]
 
 
 def _failures(*statuses: str) -> Json:

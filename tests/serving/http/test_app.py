@@ -16,6 +16,7 @@ from pinnace.models.answer import Answer, Prediction, Timing
 from pinnace.models.errors import BundleError
 from pinnace.serving.http.app import create_app
 from pinnace.serving.http.request_body import Upload
+from pinnace.serving.http.route_families import route_table
 from pinnace.serving.inference.admission import Admission
 from pinnace.serving.settings import load_settings
 
@@ -48,7 +49,7 @@ def post(
 ) -> httpx.Response:
     """Run the application around an engine and post three bytes to it, or a form."""
     engine = FakeRegistry(act)
-    app = create_app(load_settings(**settings), open_registry=lambda: engine)  # type: ignore[arg-type, return-value]
+    app = create_app(route_table(), load_settings(**settings), open_registry=lambda: engine)  # type: ignore[arg-type, return-value]
 
     async def talk() -> httpx.Response:
         async with app.router.lifespan_context(app):
@@ -148,6 +149,7 @@ def test_the_models_open_off_the_event_loop_and_before_ready_is_said() -> None:
         return engine
 
     app: Starlette = create_app(
+        route_table(),
         load_settings(),
         open_registry=open_registry,  # type: ignore[arg-type]
         on_ready=lambda _: said.append("ready"),
@@ -167,7 +169,7 @@ def test_ready_is_never_said_when_no_model_opens() -> None:
     def on_ready(_: object) -> None:
         pytest.fail("ready without a model")
 
-    app = create_app(load_settings(), open_registry=open_registry, on_ready=on_ready)  # type: ignore[arg-type]
+    app = create_app(route_table(), load_settings(), open_registry=open_registry, on_ready=on_ready)  # type: ignore[arg-type]
 
     async def live() -> None:
         async with app.router.lifespan_context(app):

@@ -22,8 +22,9 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from pinnace.serving.bentoml.route_metrics import RouteMetrics
+from pinnace.serving.http.route_families import route_table
 from pinnace.serving.observability import metrics
-from pinnace.serving.routes import route_of
+from pinnace.serving.routes import RouteTable
 from support.tiny_bundle import encode
 
 MODEL = {"model": "tiny", "variant": "onnx-fp32", "runtime": "onnxruntime"}
@@ -149,7 +150,7 @@ def test_whatever_is_asked_for_the_labels_stay_few(two_workers: Any) -> None:
     endpoints = {
         sample.labels["endpoint"] for sample in Scrape(two_workers.url).samples if "endpoint" in sample.labels
     }
-    assert {route_of(path) for path in endpoints} <= endpoints | {"other"}
+    assert {route_table().label(path) for path in endpoints} <= endpoints | {"other"}
     assert {"/models/{name}/classify", "/models/{name}/reload", "other"} <= endpoints
     assert not any("/x/" in path or "/a/" in path for path in endpoints)
 
@@ -222,6 +223,8 @@ def test_a_scrape_while_a_worker_makes_its_files_is_tried_again() -> None:
             struct.unpack("i", b"")
         await PlainTextResponse("numbers")(scope, receive, send)
 
-    client = TestClient(RouteMetrics(numbers, on_made=lambda made: None, namespace="n", skip_paths=[]))
+    client = TestClient(
+        RouteMetrics(numbers, RouteTable([]), lambda made: None, namespace="n", skip_paths=[])
+    )
     assert client.get("/metrics").text == "numbers"
     assert asked == 3

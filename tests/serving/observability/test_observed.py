@@ -165,6 +165,7 @@ def test_without_lines_an_error_still_names_its_request(
     import logging
 
     from pinnace.serving.observability.request_log import RequestLog, configure_logging
+    from pinnace.serving.routes import RouteTable
 
     handler = logging.StreamHandler()
     logger = logging.getLogger("pinnace.test")
@@ -178,7 +179,7 @@ def test_without_lines_an_error_still_names_its_request(
         return None
 
     scope = {"type": "http", "path": "/", "method": "GET", "headers": [(b"x-request-id", b"seven")]}
-    asyncio.run(RequestLog(app, lines=False)(scope, nothing, nothing))
+    asyncio.run(RequestLog(app, lines=False, routes=RouteTable([]))(scope, nothing, nothing))
     logger.removeHandler(handler)
     assert capsys.readouterr().err == "it failed [request seven]\n"
     before = server.log

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pinnace.serving.http.openapi.document import describe
+from pinnace.serving.http.route_families import route_table
 from pinnace.serving.settings import ServerSettings, environment_variable, load_settings
 
 REPOSITORY = Path(__file__).parents[3]
@@ -47,7 +48,7 @@ def test_the_schemas_would_find_a_misspelt_field(objects: dict[str, Any]) -> Non
 def test_it_asks_for_routes_and_settings_that_there_are(
     objects: dict[str, Any], container: dict[str, Any]
 ) -> None:
-    described = describe(load_settings(), None).asdict()["paths"]
+    described = describe(route_table(), load_settings(), None).asdict()["paths"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"]["path"] in described
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"

@@ -170,7 +170,7 @@ def test_what_is_out_of_the_ordinary_goes_to_the_application() -> None:
     counted: list[tuple[str, int]] = []
     admission = Admission(slots=1, queue=1, timeout=30, max_bytes=1000)
     shedding = LoadShedder(
-        admission, "/classify", 100, lambda path, status, _: counted.append((path, status))
+        admission, ["/classify"], 100, lambda path, status, _: counted.append((path, status))
     )
     assert shedding(scope()) is None  # there is room
     admission.enter(2)

@@ -15,6 +15,7 @@ import pytest
 from pinnace.serving.errors import UnknownModel
 from pinnace.serving.http.app import create_app
 from pinnace.serving.http.openapi.document import describe
+from pinnace.serving.http.route_families import route_table
 from pinnace.serving.settings import load_settings
 from support.tiny_bundle import encode
 
@@ -52,7 +53,7 @@ def test_schemathesis_finds_nothing(
 
 
 def test_every_route_is_described(document: dict[str, Any]) -> None:
-    app = create_app(load_settings(), open_registry=lambda: pytest.fail("no model is needed"))
+    app = create_app(route_table(), load_settings(), open_registry=lambda: pytest.fail("no model is needed"))
     routes = {(path, method) for path, methods in _routes(app) for method in methods}
     described = {(path, method.upper()) for path, item in document["paths"].items() for method in item}
     assert routes <= described
@@ -97,7 +98,7 @@ def test_headers_are_described(document: dict[str, Any]) -> None:
 
 def test_a_key_is_asked_for_where_one_is_set(document: dict[str, Any]) -> None:
     assert "security" not in document
-    locked = describe(load_settings(api_key="secret", max_top_k=3), None).asdict()
+    locked = describe(route_table(), load_settings(api_key="secret", max_top_k=3), None).asdict()
     assert locked["security"] == [{"bearer": []}, {"key": []}]
     assert set(locked["components"]["securitySchemes"]) == {"bearer", "key"}
     assert locked["paths"]["/readyz"]["get"]["security"] == []

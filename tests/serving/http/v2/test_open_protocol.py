@@ -15,8 +15,8 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from pinnace.serving.http.route_families import route_table
 from pinnace.serving.http.v2.tensors import InputLimits, parse_request, read_items
-from pinnace.serving.routes import route_of
 from support.tiny_bundle import encode, logits_of
 
 RED, BLUE = (250, 10, 20), (10, 20, 240)
@@ -249,12 +249,9 @@ def test_rows_share_the_threads_and_the_queue_with_all_others(server: Any) -> No
 
 
 def test_the_routes_are_counted_under_few_names_and_described(client: httpx.Client) -> None:
-    assert (
-        route_of("/v2/models/a/versions/b/infer")
-        == route_of("/v2/models/c/infer")
-        == "/v2/models/{name}/infer"
-    )
-    assert route_of("/v2/models/a/b/c") == "/v2/models/{name}"
+    label = route_table().label
+    assert label("/v2/models/a/versions/b/infer") == label("/v2/models/c/infer") == "/v2/models/{name}/infer"
+    assert label("/v2/models/a/b/c") == "/v2/models/{name}"
     paths = client.get("/docs.json").json()["paths"]
     routes = {path for path in paths if path.startswith("/v2")}
     model = "/v2/models/{name}"

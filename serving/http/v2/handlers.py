@@ -1,4 +1,4 @@
-"""The routes of the Open Inference Protocol (KServe's version 2), below `/v2`."""
+"""What answers the routes of the Open Inference Protocol (KServe's version 2), below `/v2`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,14 @@ import numpy as np
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import UsageError
-from pinnace.serving.errors import OPEN_PROTOCOL, MalformedBody, UnknownModel, UnsupportedEncoding
-from pinnace.serving.http.endpoint import (
-    Handler,
-    answering,
-    receive_within,
-    record_timing,
-    wait_for_answer,
-)
+from pinnace.serving.errors import MalformedBody, UnknownModel, UnsupportedEncoding
+from pinnace.serving.http.endpoint import receive_within, record_timing, wait_for_answer
 from pinnace.serving.http.request_body import BodyLimits, read_body
 from pinnace.serving.http.state import server_state
+from pinnace.serving.http.v2.bodies import TensorDescriptionBody, TensorModelBody, TensorServerBody
 from pinnace.serving.http.v2.tensors import (
     DATATYPES,
     InferRequest,
@@ -40,27 +34,14 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 EXTENSIONS = ["binary_tensor_data", "classification"]
 
 
-def routes() -> list[Route]:
-    """All routes of the protocol."""
-
-    def of_model(verb: str, handler: Handler, method: str) -> list[Route]:
-        model = f"{OPEN_PROTOCOL}/models/{{name:path}}"
-        versioned = f"{model}/versions/{{version}}"
-        return [Route(path + verb, answering(handler), methods=[method]) for path in (versioned, model)]
-
-    return [
-        Route(OPEN_PROTOCOL, answering(server), methods=["GET"]),
-        Route(f"{OPEN_PROTOCOL}/health/live", answering(live), methods=["GET"]),
-        Route(f"{OPEN_PROTOCOL}/health/ready", answering(ready), methods=["GET"]),
-        *of_model("/infer", infer, "POST"),
-        *of_model("/ready", model_ready, "GET"),
-        *of_model("", model, "GET"),
-    ]
-
-
 async def server(request: Request) -> Response:
     """`GET /v2`: what this server is."""
-    return JSONResponse({"name": "pinnace", "version": version("pinnace"), "extensions": EXTENSIONS})
+    body: TensorServerBody = {
+        "name": "pinnace",
+        "version": version("pinnace"),
+        "extensions": EXTENSIONS,
+    }
+    return JSONResponse(body)
 
 
 async def live(request: Request) -> Response:
@@ -86,18 +67,17 @@ async def model(request: Request) -> Response:
     model = _model(request)
     classifier = model.engine.classifier
     signature = classifier.bundle.manifest.signature
-    return JSONResponse(
-        {
-            "name": model.name,
-            "versions": [model.version],
-            "platform": f"{classifier.runtime.name}_{classifier.variant.format}",
-            "inputs": [_described(signature.inputs[0])],
-            "outputs": [_described(signature.outputs[0], "FP32")],
-        }
-    )
+    body: TensorModelBody = {
+        "name": model.name,
+        "versions": [model.version],
+        "platform": f"{classifier.runtime.name}_{classifier.variant.format}",
+        "inputs": [_described(signature.inputs[0])],
+        "outputs": [_described(signature.outputs[0], "FP32")],
+    }
+    return JSONResponse(body)
 
 
-def _described(spec: TensorSpec, datatype: str | None = None) -> dict[str, Any]:
+def _described(spec: TensorSpec, datatype: str | None = None) -> TensorDescriptionBody:
     shape = [size if isinstance(size, int) else -1 for size in spec.shape]
     return {"name": spec.name, "datatype": datatype or DATATYPES[spec.dtype], "shape": [-1, *shape[1:]]}
 

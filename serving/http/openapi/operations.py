@@ -1,0 +1,51 @@
+"""What the descriptions of several routes have in common."""
+
+from __future__ import annotations
+
+from pinnace.serving.http.bodies import ErrorBody
+from pinnace.serving.http.openapi.responses import ANYWHERE, failures
+from pinnace.serving.http.openapi.schemas import ref
+from pinnace.serving.http.openapi.tags import OPERATIONS
+from pinnace.serving.http.request_body import JSON
+from pinnace.serving.routes import Json, ServerFacts
+
+
+def text(operation: str, summary: str, media_type: str) -> Json:
+    """A route that answers with text."""
+    return {
+        "summary": summary,
+        "operationId": operation,
+        "tags": [OPERATIONS],
+        "responses": {
+            "200": {"description": summary, "content": {media_type: {"schema": {"type": "string"}}}},
+            **failures(*ANYWHERE),
+        },
+    }
+
+
+def probe(operation: str, summary: str, *, unavailable: str | None = None) -> Json:
+    """A route that answers with a status; with 503 as well, where it is said when."""
+    failed = failures_without_key()
+    if unavailable is not None:
+        failed["503"] = {"description": unavailable, "content": {JSON: {"schema": ref(ErrorBody)}}}
+    return {
+        "summary": summary,
+        "operationId": operation,
+        "tags": [OPERATIONS],
+        "security": [],
+        "responses": {"200": {"description": summary}, **failed},
+    }
+
+
+def failures_without_key() -> Json:
+    """What any request may be answered where no API key is needed."""
+    return failures(*(status for status in ANYWHERE if status != "401"))
+
+
+def model_name(facts: ServerFacts) -> Json:
+    """The parameter of a path that names a model."""
+    schema: Json = {"type": "string"}
+    if facts.names:
+        schema["enum"] = list(facts.names)
+    listed = "One of those that `GET /models` lists; a slash is written `%2F`."
+    return {"name": "name", "in": "path", "required": True, "description": listed, "schema": schema}
