@@ -27,7 +27,7 @@ class MalformedBody(PinnaceError):
 
 
 class MalformedRequest(PinnaceError):
-    """What came is no HTTP request."""
+    """The request is not valid HTTP."""
 
     http_status = 400
     code = "malformed_request"
@@ -83,7 +83,7 @@ class SlowRequest(PinnaceError):
 
 
 class Overloaded(PinnaceError):
-    """There is no room for another request now."""
+    """The server is full; a later request may be accepted."""
 
     http_status = 503
     code = "overloaded"
@@ -131,7 +131,7 @@ def error_response(
 
 
 def internal_error() -> PinnaceError:
-    """What a client is told of an error that nobody foresaw; what happened stands in the log."""
+    """The error that a client gets for an unexpected exception; the log has the details."""
     return PinnaceError("the server failed to answer", hint="the server's log says what happened")
 
 

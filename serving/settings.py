@@ -44,7 +44,7 @@ Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split), Field(min
 
 
 class ServerSettings(BaseSettings):
-    """What the server is told. Read it with `load_settings`, which answers in one sentence when it is wrong.
+    """The settings of the server. Read them with `load_settings`: its errors name the setting and its source.
 
     Attributes:
         bundle: the bundles to serve, separated by `:`; the first answers where a request names no model.
@@ -127,7 +127,7 @@ def environment_variable(name: str) -> str:
 
 @dataclass(frozen=True)
 class ResolvedSetting:
-    """One setting, and who said so.
+    """The value of one setting, and where it comes from.
 
     Attributes:
         name: the setting.
@@ -149,7 +149,7 @@ def load_settings(config: Path | None = None, **overrides: object) -> ServerSett
         overrides: what comes first.
 
     Raises:
-        UsageError: a setting is not valid, or the file is none; the message names it and where it stands.
+        UsageError: a setting is not valid or the file cannot be read; the message names it and its source.
     """
     return _load(config, overrides)[0]
 
@@ -189,7 +189,7 @@ def _place(name: str, sources: dict[str, str]) -> str:
 
 
 def _read_config(config: Path | None) -> tuple[Path | None, dict[str, object]]:
-    """The TOML file and what it says; nothing where there is none."""
+    """The path of the TOML file and its settings; None and no settings where there is no file."""
     path = config
     if path is None:
         named = os.environ.get(CONFIG)
@@ -201,7 +201,7 @@ def _read_config(config: Path | None) -> tuple[Path | None, dict[str, object]]:
         if key not in ServerSettings.model_fields:
             close = difflib.get_close_matches(key, ServerSettings.model_fields, n=1)
             raise UsageError(
-                f"{path} has a setting that there is not: {key}",
+                f"{path} has an unknown setting: {key}",
                 hint=f"did you mean {close[0]}?" if close else "pinnace serve --print-settings lists them",
             )
     bundles = [data["bundle"]] if isinstance(data.get("bundle"), str) else data.get("bundle")

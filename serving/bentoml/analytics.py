@@ -1,4 +1,4 @@
-"""BentoML reports how it is used to its makers, unless it is told not to."""
+"""Opting out of the usage reports that BentoML sends to its makers by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP protocol of a connection, with what uvicorn lacks: bounds, and a fair share for every worker."""
+"""uvicorn's HTTP protocol with limits on headers and connections, and with connection balancing."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def share_connections(folder: Path, workers: int, on_shared: Callable[[WorkerLoa
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. Its headers come in time and are of a sane length, or it is closed with an answer.
+    """One connection: it is answered with an error and closed where its headers are too long or too late.
 
     Attributes:
         may_hand_over: whether another worker may have it; what was given is kept.
@@ -97,7 +97,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wait_for_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Report one connection less, unless it was handed over before it was counted."""
         if self._given:
             return
         self._cancel_timer()
@@ -120,12 +120,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(MalformedRequest("the request does not end"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; those that follow a body in chunks are of no use to anybody."""
+        """Keep a header; trailers, which follow a body in chunks, are dropped."""
         if self._in_headers:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The headers are there; a body may follow."""
+        """Stop the timer; where another worker is idle, close the connection after this response."""
         self._in_headers = False
         self._cancel_timer()
         super().on_headers_complete()
@@ -135,7 +135,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.cycle.keep_alive = False  # the client's next connection goes to a worker that is idle
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        """Let the application answer, where nobody knows already that it would refuse."""
+        """Let the application answer, unless the load shedder refuses the request here."""
         refusal = self.shedder(cycle.scope) if self.shedder is not None else None
         if refusal is None:
             super()._start_asgi_task(cycle, app)
@@ -150,19 +150,19 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle.on_response()
 
     def on_response_complete(self) -> None:
-        """The answer is written; its task is about to end."""
+        """Report the number of requests in progress: the answer is written, and its task is about to end."""
         super().on_response_complete()
         if self.balancer is not None:
             self.balancer.loads.set_requests(len(self.tasks) - 1)
 
     def on_message_complete(self) -> None:
-        """The body is there; another request may follow."""
+        """Begin to count and time the headers of the next request on this connection."""
         self._in_headers = True
         self._bytes = 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, in our form."""
+        """Answer a request that is not valid HTTP with one of our JSON errors."""
         self._refuse(MalformedRequest("the request is not HTTP/1.1"))
 
     def _give(self, transport: asyncio.Transport) -> bool:
@@ -192,7 +192,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _refuse(self, error: PinnaceError) -> None:
-        """Answer without an application, and close."""
+        """Write an error as the response, without the application, and close the connection."""
         self._cancel_timer()
         if self.transport.is_closing():
             return
@@ -208,6 +208,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _message(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """A whole answer, for where there is no application."""
+    """The bytes of a whole response, for answers that the application does not make."""
     head = b"".join(b"%s: %s\r\n" % header for header in headers)
     return b"%s%s\r\n%s" % (STATUS_LINE[status], head, body)

@@ -1,4 +1,4 @@
-"""`pinnace serve`: check what can be checked, then run BentoML's server until it is told to stop."""
+"""The launcher of `pinnace serve`: checks settings, port and bundles, then runs BentoML's server."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ PRIVATE_NAMES = (
         "bentoml",
         "bentoml._internal.server.http.traffic",
         "TimeoutMiddleware",
-        "it is left out: a late answer is said in our form",
+        "it is left out, because our own timeout answers with a JSON error",
     ),
     PrivateName(
         "bentoml",

@@ -1,4 +1,4 @@
-"""BentoML's metrics, by route and not by path: whoever asks for many paths must not fill the memory."""
+"""BentoML's request metrics, labelled by route: a label for every path would let clients fill the memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATH = "pinnace.path"
 _PAUSES = (0.01, 0.1)
 
 
-class _Remembering:
+class _CachedSeries:
     """A metric of which `labels` looks up what it gave before. The labels of a server are few."""
 
     def __init__(self, metric: Any) -> None:
@@ -60,7 +60,7 @@ class RouteMetrics:
         # To find a series costs more than to count.
         for what in ("request_duration", "request_total", "last_request_timestamp"):
             name = f"metrics_{what}"
-            setattr(self._metrics, name, _Remembering(getattr(self._metrics, name)))
+            setattr(self._metrics, name, _CachedSeries(getattr(self._metrics, name)))
         on_made(self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,13 +15,13 @@ class ApiKeyMiddleware:
     """Middleware that answers 401 to a request without the key, before its body is read."""
 
     def __init__(self, app: ASGIApp, key: str, routes: RouteTable) -> None:
-        """Let those through to `app` who bring `key`, or ask for what `routes` say is open."""
+        """Pass requests with `key` on to `app`, and those for paths that are open in `routes`."""
         self._app = app
         self._routes = routes
         self._key = key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or hand on."""
+        """Answer 401, or pass the request on."""
         open_to_all = scope["type"] == "lifespan" or self._routes.is_open(scope["path"])
         if open_to_all or self._is_right(Headers(scope=scope)):
             await self._app(scope, receive, send)

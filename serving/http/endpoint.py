@@ -1,4 +1,4 @@
-"""What all our routes do alike: wait no longer than they may, and turn what goes wrong into an answer."""
+"""What all handlers share: time limits, the conversion of exceptions into JSON errors, and timing records."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 def endpoint(handler: Handler) -> Handler:
-    """Turn what a handler raises into an answer in our form."""
+    """Wrap a handler, so that what it raises becomes a JSON error."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -70,7 +70,7 @@ def _http_error(request: Request, error: HTTPException, routes: RouteTable) -> R
 
 
 async def receive_within(reading: Awaitable[T], seconds: float) -> T:
-    """What is read, if it comes in time.
+    """Await the reading of a request, with a time limit.
 
     Raises:
         SlowRequest: it does not.
@@ -83,11 +83,11 @@ async def receive_within(reading: Awaitable[T], seconds: float) -> T:
 
 
 async def wait_for_answer(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
-    """The outcome of the work, which is dropped once it would be late, or the client has gone away.
+    """Await the work, and cancel it once it is late or the client has gone away.
 
     Raises:
         LateAnswer: it is not ready in time.
-        ClientDisconnect: nobody waits for it.
+        ClientDisconnect: the client has gone away.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(disconnected(request))
@@ -112,7 +112,7 @@ async def disconnected(request: Request) -> None:
 
 
 async def refusal(request: Request, error: PinnaceError) -> Response:
-    """The answer for an error; a request whose body would come for long is not listened to any further."""
+    """The response for an error; the connection is closed where the rest of a large body would still come."""
     add_log_fields(request.scope, code=error.code)
     form = server_state(request).routes.error_form(request.scope["path"])
     if body_was_read(request):
@@ -128,7 +128,7 @@ async def refusal(request: Request, error: PinnaceError) -> Response:
 
 
 def record_timing(request: Request, timing: Timing, names: dict[str, str]) -> None:
-    """Tell the log and the trace where the time of an image went, and what answered."""
+    """Write the times of an image, and the names of what answered, to the access log and the trace."""
     add_log_fields(request.scope, **names, timing_ms=rounded(timing))
     spans = server_state(request).spans
     if spans is not None:

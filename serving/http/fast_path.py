@@ -1,4 +1,4 @@
-"""The way of most requests: straight to their handler, past what only the others need.
+"""A shorter way for the busiest routes: straight to the handler, past three routers.
 
 To `POST /classify`, BentoML's router, its mount and the router of our application are a third of what the
 event loop has to do; for a request that is refused because the server is full, too, which is when it matters.
@@ -17,13 +17,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class FastPath:
-    """Middleware that answers some paths itself; what stands before it is left out for none of them."""
+    """Middleware that answers some paths itself; all middleware outside it still runs for them."""
 
     def __init__(self, app: ASGIApp, owner: Starlette, posts: Mapping[str, Endpoint]) -> None:
         """Hand everything else on to `app`.
 
         Args:
-            app: what answers all other requests, and those that are no POST.
+            app: what answers all other requests, and every other method.
             owner: the application that the endpoints belong to, which they know as `request.app`.
             posts: the endpoint of each path. It raises nothing that is to become an answer.
         """
@@ -32,7 +32,7 @@ class FastPath:
         self._posts = posts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or hand on."""
+        """Answer a POST to one of the paths; pass everything else on."""
         endpoint = None
         if scope["type"] == "http" and scope["method"] == "POST":
             endpoint = self._posts.get(scope["path"])

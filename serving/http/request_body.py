@@ -1,4 +1,4 @@
-"""The ways images come in: a raw body, a form, or JSON. Everything is counted while it is read."""
+"""Reading images from request bodies: raw, form or JSON, within limits that are checked while reading."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ async def read_upload(request: Request, limits: BodyLimits) -> Upload:
     """Read the body of a request for one image, by its content type.
 
     Raises:
-        UnsupportedImage: the content type is none that is accepted.
+        UnsupportedImage: the content type is not one of those that are accepted.
         ImageTooLarge: the body is longer than the limit; the rest of it is not read.
         MalformedBody: the body is not what its content type says.
-        UsageError: a field is missing or unknown, or `top_k` is no whole number.
+        UsageError: a field is missing or unknown, or `top_k` is not a whole number.
         PinnaceError: what `limits.hold` and `limits.check_top_k` raise.
         starlette.requests.ClientDisconnect: the client went away.
     """
@@ -153,7 +153,7 @@ async def _form(
     request: Request, limits: BodyLimits, field: str, top_k: int | None
 ) -> AsyncIterator[tuple[FormData, int | None]]:
     """The form, which has the field, and `top_k` where it has that too."""
-    # A few more than may come: what is wrong with the form is said better below.
+    # A few more than are allowed: the checks below have better messages than the parser's.
     parser = MultiPartParser(
         request.headers, _chunks(request, limits), max_files=limits.images + 7, max_fields=8
     )
@@ -211,7 +211,7 @@ def _parse_json(body: bytes, top_k: int | None, limits: BodyLimits) -> Upload:
         raise UsageError(f"the field {IMAGE_FIELD} must be a string", hint='send {"image": "<base64>"}')
     value = data.get(TOP_K)
     if value is not None:
-        # bool is an int to Python, and `true` is no number of classes.
+        # bool is a subclass of int, and `true` is not a number of classes.
         if not isinstance(value, int) or isinstance(value, bool):
             raise _not_a_whole_number(json.dumps(value))
         limits.check_top_k(value)

@@ -31,7 +31,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # Kept, but asked about each time: with the ETag, that costs no body, and no page outlives an upgrade.
+    # Browsers keep it but revalidate each time: the ETag saves the body, and an upgrade shows at once.
     "Cache-Control": "no-cache",
 }
 
@@ -58,7 +58,7 @@ class PageFiles(StaticFiles):
         return await super().get_response(path, scope)
 
     async def page(self, scope: Scope) -> Response:
-        """The page at `/`."""
+        """The page that classifies an image in the browser, with `Vary: Accept`."""
         response = await super().get_response(INDEX, scope)
         response.headers["Vary"] = "Accept"
         return response

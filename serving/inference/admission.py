@@ -1,4 +1,4 @@
-"""Which requests are let in: as many as can be answered in time, and no more than there is memory for.
+"""Admission control: accepts the requests that can be answered in time and for which there is memory.
 
 A request that cannot be answered in time is refused at once, before its body is read where that is known by
 then, so that the client can go elsewhere and the machine spends its time on those that are in.
@@ -67,7 +67,7 @@ class Admission:
         return self._seconds
 
     def stop(self) -> None:
-        """Let nothing new in any more; what has been let in to be read may still enter."""
+        """Refuse new requests; those whose bodies are being read may still enter."""
         self._stopping = True
 
     def check(self) -> None:
@@ -106,7 +106,7 @@ class Admission:
             self._change(images)
 
     def leave(self) -> None:
-        """An image is done with, or was dropped."""
+        """Count one image less: it is done, or was cancelled."""
         with self._lock:
             self._change(-1)
 
@@ -116,7 +116,7 @@ class Admission:
             self._on_change(self._images)
 
     def record_duration(self, seconds: float) -> None:
-        """An image was in work for so long."""
+        """Add a duration to the average time that an image is in work."""
         with self._lock:
             self._seconds += (seconds - self._seconds) * (_WEIGHT if self._seconds else 1.0)
 

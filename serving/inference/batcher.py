@@ -47,7 +47,7 @@ class Batcher:
     """
 
     def __init__(self, run: Callable[[Input], Array], most: int) -> None:
-        """Run nothing yet.
+        """Set up an empty queue.
 
         Args:
             run: the model: its input, shape (batch, ...), to float32 of shape (batch, classes).
@@ -63,7 +63,7 @@ class Batcher:
         """The row of one image: the model's input, shape (1, ...), to float32 of shape (classes,).
 
         Raises:
-            Whatever the model raises for this image alone; what others bring is no matter.
+            What the model raises for this image alone; an error of another image of the batch does not count.
         """
         outcome: Future[Array] = Future()
         with self._changed:

@@ -47,7 +47,7 @@ _NOT_BLANK = str.maketrans("", "", " \t\r\n")
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """What the model says of one image, before anybody names it.
+    """The raw output of the model for one image, before top-k and labels.
 
     Attributes:
         logits: float32, shape (classes,).
@@ -134,9 +134,9 @@ class InferenceEngine:
 
         Raises:
             UsageError: `top_k` is out of range.
-            Overloaded: there is no room.
+            Overloaded: too many images wait.
             LateAnswer: its turn came too late.
-            ImageError: the upload is no image that can be read.
+            ImageError: the upload is not an image that can be read.
         """
         k = self.check_top_k(upload.top_k)
         self._executor.admission.enter()
@@ -174,7 +174,7 @@ class InferenceEngine:
         Raises:
             Overloaded: there is no room for all of them.
             LateAnswer: the turn of one came too late.
-            ImageError: one is no image that can be read.
+            ImageError: one is not an image that can be read.
         """
         self._executor.admission.enter(len(items))
         futures = [asyncio.wrap_future(self._submit(self._row, item)) for item in items]
@@ -182,7 +182,7 @@ class InferenceEngine:
             await asyncio.wait(futures, timeout=self._settings.timeout, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             late = [future for future in futures if future.cancel()]
-        # What could not be cancelled is done, or in work: its outcome is looked at, so that nobody complains.
+        # What could not be cancelled is done, or in work; asyncio would log an exception that nobody reads.
         failed = [error for future in futures if future not in late and (error := future.exception())]
         if failed:
             raise failed[0]

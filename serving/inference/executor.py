@@ -1,4 +1,4 @@
-"""The threads of one server process, and who is let in to them: one of each for all of its models."""
+"""The threads of one server process, with one admission control, shared by all of its models."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Executor:
             max_bytes=settings.max_buffered_bytes,
             on_change=metrics.in_flight if metrics is not None else None,
         )
-        self._pool = ThreadPoolExecutor(layout.concurrency, "pinnace-infer", initializer=_give_way)
+        self._pool = ThreadPoolExecutor(layout.concurrency, "pinnace-infer", initializer=_lower_priority)
         self.scheduler: Scheduler[Job] = Scheduler(layout.share, layout.workers)
 
     def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Do work that `admission` has let in, when its turn comes; done or cancelled, it leaves."""
+        """Run work that `admission` has counted, when the scheduler lets it begin, and count it out again."""
         future: Future[T] = Future()
         # Also called where the future is cancelled before its turn.
         future.add_done_callback(lambda _: self.admission.leave())
@@ -74,14 +74,14 @@ class Executor:
                 future.set_result(result)
 
     def close(self) -> None:
-        """Finish what is in work, drop what waits."""
+        """Finish the images in work, and cancel those that wait."""
         for future, _ in self.scheduler.close():
             future.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _give_way() -> None:
-    """Let the event loop go before this thread: who is refused is told at once, and an answer is sent."""
+def _lower_priority() -> None:
+    """Lower the priority of this thread: the event loop can then refuse requests and send answers at once."""
     if sys.platform == "linux":  # where each thread has a priority of its own
         thread = threading.get_native_id()
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What is asked of a model: one image, or several, as they came in."""
+"""The input of a model as it was received: one image, or a batch of them."""
 
 from __future__ import annotations
 

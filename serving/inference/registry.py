@@ -24,7 +24,7 @@ from pinnace.serving.settings import ServerSettings
 logger = logging.getLogger("pinnace.serving")
 
 
-class ServedModel:
+class RegisteredModel:
     """A model under its name; which version of its bundle answers may change between two requests."""
 
     def __init__(self, name: str, folder: Path, engine: InferenceEngine) -> None:
@@ -99,10 +99,10 @@ class ServedModel:
 
 
 class Registry:
-    """All models, and what they share."""
+    """All models of a process, and the executor that they share."""
 
-    def __init__(self, models: list[ServedModel], settings: ServerSettings, executor: Executor) -> None:
-        """Serve some models; the first is asked where a request names none."""
+    def __init__(self, models: list[RegisteredModel], settings: ServerSettings, executor: Executor) -> None:
+        """Hold some models; the first is the default, for requests that name none."""
         self._models = {model.name: model for model in models}
         self._default = models[0]
         self._settings = settings
@@ -123,10 +123,10 @@ class Registry:
         """
         folders = bundles_by_name(settings.bundle)
         executor = Executor(settings, layout, metrics)
-        models: list[ServedModel] = []
+        models: list[RegisteredModel] = []
         try:
             for name, folder in folders.items():
-                models.append(ServedModel(name, folder, InferenceEngine.open(settings, folder, executor)))
+                models.append(RegisteredModel(name, folder, InferenceEngine.open(settings, folder, executor)))
         except BaseException:
             for model in models:
                 model.engine.retire()
@@ -136,20 +136,20 @@ class Registry:
 
     @property
     def admission(self) -> Admission:
-        """Who is let in; one for all models."""
+        """The admission control, which all models share."""
         return self.executor.admission
 
     @property
-    def models(self) -> list[ServedModel]:
-        """All of them, the default one first."""
+    def models(self) -> list[RegisteredModel]:
+        """The models, the default one first."""
         return list(self._models.values())
 
     @property
     def classifiers(self) -> list[Classifier]:
-        """What answers now, the default model's first."""
+        """The classifiers that answer now, the default model's first."""
         return [model.engine.classifier for model in self._models.values()]
 
-    def model(self, name: str | None = None) -> ServedModel:
+    def model(self, name: str | None = None) -> RegisteredModel:
         """A model by name; the default one where there is none.
 
         Raises:
@@ -165,11 +165,11 @@ class Registry:
             ) from None
 
     async def reload(self, name: str) -> bool:
-        """Reload a model in this process; see `ServedModel.reload`."""
+        """Reload a model in this process; see `RegisteredModel.reload`."""
         return await self.model(name).reload(self._settings, self.executor)
 
     def close(self) -> None:
-        """Finish what is in work, drop what waits, free the models."""
+        """Finish the images in work, cancel those that wait, and free the models."""
         self.executor.close()
         for model in self._models.values():
             model.engine.retire()
@@ -180,7 +180,7 @@ def bundles_by_name(folders: tuple[Path, ...]) -> dict[str, Path]:
 
     Raises:
         UsageError: two have the same name.
-        BundleError: one is no bundle.
+        BundleError: one is not a bundle.
     """
     named: dict[str, Path] = {}
     for folder in folders:
@@ -195,7 +195,7 @@ def bundles_by_name(folders: tuple[Path, ...]) -> dict[str, Path]:
 
 
 def preflight(settings: ServerSettings, layout: Layout) -> None:
-    """Open the models and close them again, so that what is wrong is said once, before any worker is started.
+    """Open the models and close them again, so that an error is reported once, before any worker starts.
 
     Raises:
         PinnaceError: as `Registry.open`.

@@ -1,4 +1,4 @@
-"""Which runtime serves, where several can and none is asked for: the fastest on this machine, by measurement.
+"""Selects the fastest runtime by measuring, where several can serve a bundle and the settings name none.
 
 Chosen once, before the workers start, so that all of them answer with the same. The first in the order of
 preference is taken unless another is clearly faster.
@@ -32,7 +32,7 @@ Timer = Callable[[list[Classifier]], list[float]]
 
 
 def select_runtimes(settings: ServerSettings, layout: Layout) -> list[str]:
-    """Measure for every bundle, and tell this process and those that it starts.
+    """Measure every bundle, and put the result into the environment, which the workers inherit.
 
     Returns:
         A sentence for each choice that was made.
@@ -40,7 +40,7 @@ def select_runtimes(settings: ServerSettings, layout: Layout) -> list[str]:
     chosen, sentences = {}, []
     if settings.runtime is None and settings.device != "cuda":
         for folder in settings.bundle:
-            # What is wrong with a bundle is said when it is opened to be served.
+            # Errors in a bundle are reported when it is opened to be served.
             with contextlib.suppress(PinnaceError):
                 bundle = Bundle.open(folder)
                 if (choice := fastest_runtime(settings, layout, bundle)) is not None:
@@ -51,7 +51,7 @@ def select_runtimes(settings: ServerSettings, layout: Layout) -> list[str]:
 
 
 def selected_runtime(settings: ServerSettings, bundle: Bundle) -> tuple[str | None, str | None]:
-    """The variant and the runtime that are asked for or were chosen; None stands for the first that works."""
+    """The variant and the runtime, from the settings or the measurement; None means the first that works."""
     name = json.loads(os.environ.get(VARIABLE, "{}")).get(str(bundle.folder))
     if settings.runtime is not None or name is None:
         return settings.variant, settings.runtime
@@ -72,7 +72,7 @@ def fastest_runtime(
         timer: gives the milliseconds of a call of each classifier; measured by default.
 
     Returns:
-        Its name, and a sentence about the measurement; None where there is no choice.
+        Its name, and a sentence about the measurement; None where fewer than two runtimes can serve it.
 
     Raises:
         UsageError: the bundle has no such variant.
@@ -103,7 +103,7 @@ def _candidates(settings: ServerSettings, layout: Layout, bundle: Bundle) -> lis
 
 
 def _opened(bundle: Bundle, variant: str, runtime: str, options: RuntimeOptions) -> Classifier | None:
-    """A classifier that gives the golden answer; None where there is none."""
+    """A classifier that passes the self-check; None where it cannot be opened or does not."""
     try:
         classifier = Classifier(bundle, variant, runtime, options)
     except PinnaceError:

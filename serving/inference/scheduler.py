@@ -1,8 +1,8 @@
-"""When a thread of this process may begin with an image: at once, where a CPU has nothing to do.
+"""Decides when a thread of this process may begin with an image: at once, while a CPU is free.
 
 More images in work than there are CPUs would take each other's caches. So each process has its share of them
 in work, and more only while other processes of the server leave theirs: a batch, whose images are all in one
-process, has several CPUs, and loses them to whoever comes.
+process, has several CPUs, until requests in the other processes need them.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from typing import Generic, Protocol, TypeVar
 
 Item = TypeVar("Item")
 
-# How often it is looked whether the others leave a CPU; only while something waits.
-_LOOK_SECONDS = 0.01
+# How often the other processes' need is read again; only while an item waits.
+_POLL_SECONDS = 0.01
 
 
 class PeerLoads(Protocol):
-    """What the processes of the server tell each other."""
+    """The numbers that the processes of the server share with each other."""
 
     def set_images(self, count: int) -> None:
-        """This process needs so many CPUs for its images."""
+        """Publish how many CPUs this process needs for its images."""
 
     def images_of_peers(self) -> int:
-        """How many the others need together."""
+        """How many CPUs the other processes need together."""
 
 
 class Scheduler(Generic[Item]):
-    """A queue for threads: each that takes an item waits for its turn to work at it."""
+    """A queue of items for worker threads, which limits how many items are in work at once."""
 
     def __init__(self, share: int, processes: int = 1) -> None:
-        """Know of no other process yet, and let every thread begin at once.
+        """Start with an empty queue; without `share_cpus_with` every thread begins at once.
 
         Args:
             share: how many items may always be in work in this process.
@@ -49,14 +49,14 @@ class Scheduler(Generic[Item]):
         self._closed = False
 
     def share_cpus_with(self, peers: PeerLoads) -> None:
-        """Leave the CPUs to other processes too, from now on."""
+        """From now on, go beyond the own share only while the other processes leave CPUs free."""
         self._peers = peers
 
     def put(self, item: Item) -> None:
         """Append an item; for each, one thread must call `take`."""
         with self._changed:
             self._items.append(item)
-            self._tell()
+            self._publish_demand()
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[Item | None]:
@@ -68,22 +68,22 @@ class Scheduler(Generic[Item]):
         with self._changed:
             self._looking += 1
             while not self._may_begin():
-                self._changed.wait(_LOOK_SECONDS)
+                self._changed.wait(_POLL_SECONDS)
             self._looking -= 1
             item = None if self._closed else self._items.popleft()
             self._in_work += 1
-            self._tell()
+            self._publish_demand()
         try:
             yield item
         finally:
             with self._changed:
                 self._in_work -= 1
-                self._tell()
+                self._publish_demand()
                 if self._looking >= len(self._items):  # else this thread takes the next itself
                     self._changed.notify()
 
     def close(self) -> list[Item]:
-        """Let nothing begin any more.
+        """Let no further item begin.
 
         Returns:
             What waited.
@@ -98,7 +98,7 @@ class Scheduler(Generic[Item]):
             return True
         return self._in_work + self._peers.images_of_peers() < self._all
 
-    def _tell(self) -> None:
+    def _publish_demand(self) -> None:
         # What waits counts, up to the share: the moment between two images does not look like a free CPU.
         if self._peers is not None:
             demand = self._in_work + len(self._items)

@@ -1,4 +1,4 @@
-"""A model that answers something else than it did where it was exported must not answer at all."""
+"""Compares a model with its golden outputs before it serves: one that has changed must not answer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What Prometheus is told of images: how many, how they ended, how long each stage took, how many wait.
+"""Prometheus metrics of images: how many, how they ended, how long each stage took, how many wait.
 
 Requests by route and status are BentoML's metrics; see `route_metrics`. Each worker writes its
-numbers to files in one folder, and whichever worker is asked for `/metrics` adds them up. Every label has few
+numbers to files in one folder, and the worker that answers `/metrics` adds them up. Every label has few
 values: what is served, the stages, and the codes of errors.
 """
 
@@ -78,7 +78,7 @@ class ModelMetrics:
     """The metrics of one model in one variant and runtime; threads may call it at once."""
 
     def __init__(self, images: Any, stage: Any, total: Any, names: tuple[str, str, str]) -> None:
-        """Find the series once, and not for each image."""
+        """Look up the series of the model once, instead of for every image."""
         self._images = images
         self._names = names
         self._ok = images.labels(*names, "ok")

@@ -43,7 +43,7 @@ class RequestLog:
         self._lines = lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on, with an id."""
+        """Pass a request on with an id, and log it when it is answered."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -72,12 +72,12 @@ class RequestLog:
 
 
 def new_request_id() -> str:
-    """A name for a request that has none."""
+    """A random id, for a request that brings none."""
     return f"{_random.getrandbits(64):016x}"
 
 
 def add_log_fields(scope: Scope, **facts: Any) -> None:
-    """Facts that shall stand in the line of a request."""
+    """Add fields to the log line of a request."""
     scope.get(FACTS, {}).update(facts)
 
 
@@ -105,7 +105,7 @@ class JsonFormatter(logging.Formatter):
     """A line of the log as a JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """The record as one line of JSON."""
         line = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -120,7 +120,7 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-class _Naming(logging.Filter):
+class _RequestIdFilter(logging.Filter):
     """Appends the request's id to a line of text."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -133,12 +133,12 @@ class _Naming(logging.Filter):
 
 
 def configure_logging(handlers: list[logging.Handler], *, lines: bool) -> None:
-    """Let handlers name the request; and write JSON, where each request has a line."""
+    """Make handlers write the id of the request and, where each request has a line, write JSON."""
     for handler in handlers:
         if lines:
             handler.setFormatter(JsonFormatter())
         else:
-            handler.addFilter(_Naming())
+            handler.addFilter(_RequestIdFilter())
     if lines:
         own = logging.StreamHandler(sys.stderr)
         own.setFormatter(JsonFormatter())

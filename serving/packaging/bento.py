@@ -124,7 +124,7 @@ def choose_variants(bundle: Bundle, names: tuple[str, ...]) -> tuple[Variant, ..
     """The variants by name, or all that are ONNX.
 
     Raises:
-        UsageError: one is not in the bundle, or is no ONNX file; or there is none at all.
+        UsageError: one is not in the bundle or is not an ONNX file, or the bundle has no ONNX file.
     """
     chosen = tuple(bundle.variant(name) for name in dict.fromkeys(names))
     for variant in chosen:

@@ -83,36 +83,36 @@ class WorkerLoads:
             fcntl.flock(file, fcntl.LOCK_UN)  # the map keeps the file open
 
     def heartbeat(self) -> None:
-        """This worker lives."""
+        """Publish that this worker is alive."""
         self._numbers[self._own + _BEAT] = time.monotonic_ns()
 
     def set_connections(self, count: int) -> None:
-        """This worker has so many connections."""
+        """Publish how many connections this worker has."""
         self._numbers[self._own + _CONNECTIONS] = count
 
     def set_requests(self, count: int) -> None:
-        """This worker has so many requests in progress."""
+        """Publish how many requests this worker has in progress."""
         if self._numbers[self._own + _REQUESTS] != count:
             self._numbers[self._own + _REQUESTS] = count
             self._numbers[self._own + _SINCE] = time.monotonic_ns()
 
     def set_images(self, count: int) -> None:
-        """This worker needs so many CPUs for its images; called by any thread."""
+        """Publish how many CPUs this worker needs for its images; any thread may call it."""
         self._numbers[self._own + _IMAGES] = count
 
     def images_of_peers(self) -> int:
-        """How many the other workers need together, as far as they live."""
+        """How many CPUs the other workers that are alive need together."""
         numbers = self._numbers
         alive = time.monotonic_ns() - int(_DEAD_SECONDS * 1e9)
         others = (row for row in self._rows if row != self._own and numbers[row + _BEAT] > alive)
         return sum(numbers[row + _IMAGES] for row in others)
 
     def withdraw(self) -> None:
-        """This worker wants no more connections of others."""
+        """Take this worker out of those that connections are sent to."""
         self._numbers[self._own + _PID] = 0
 
     def peers(self) -> list[WorkerLoad]:
-        """What the other workers have to do, as far as they live."""
+        """The loads of the other workers that are alive."""
         numbers = self._numbers.tolist()
         alive = time.monotonic_ns() - int(_DEAD_SECONDS * 1e9)
         return [
@@ -134,20 +134,20 @@ class WorkerLoads:
         return False
 
     def count_sent_connection(self, pid: int) -> None:
-        """A connection is on its way to another worker, which will count it itself when it has it."""
+        """Count a connection that is on its way to another worker, until that worker counts it itself."""
         for row in self._rows:
             if self._numbers[row + _PID] == pid:
                 self._numbers[row + _CONNECTIONS] += 1
 
     def remove(self, pid: int) -> None:
-        """Another worker is dead."""
+        """Take a dead worker out of the table."""
         for row in self._rows:
             if self._numbers[row + _PID] == pid:
                 self._numbers[row + _PID] = 0
 
 
 class ConnectionBalancer:
-    """Gives connections away, and takes those that others give."""
+    """Sends connections to less busy workers, and takes those that others send."""
 
     def __init__(
         self,
@@ -209,11 +209,11 @@ class ConnectionBalancer:
         return True
 
     def stop_receiving(self) -> None:
-        """Be given nothing any more; what is on its way is still taken."""
+        """Receive no further connections; those on their way are still taken."""
         self.loads.withdraw()
 
     def close(self) -> None:
-        """Take nothing any more."""
+        """Stop taking connections, and remove the socket."""
         self.stop_receiving()
         self._timer.cancel()
         self._loop.remove_reader(self._socket)

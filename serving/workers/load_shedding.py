@@ -1,4 +1,4 @@
-"""A request that would be refused is refused by the protocol, before it is one for the application.
+"""Load shedding: while the server is full, requests are refused by the protocol, before the application runs.
 
 Clients may ask far more of a server than it can do, and the time that refusals take is missing to the
 requests that were let in. So while it is full, the routes that are marked `fast` are answered here with what
@@ -23,7 +23,7 @@ _OUT_OF_THE_ORDINARY = frozenset((b"transfer-encoding", b"expect", HEADER.lower(
 
 
 class LoadShedder:
-    """Says which requests are refused, and how."""
+    """Decides which requests are refused by the protocol, and makes the response."""
 
     def __init__(
         self,

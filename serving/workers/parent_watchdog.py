@@ -1,4 +1,4 @@
-"""A worker whose parent is gone must not go on answering: nobody would stop it, or replace it."""
+"""Stops a worker whose parent is gone, because nothing would stop or replace it any more."""
 
 from __future__ import annotations
 

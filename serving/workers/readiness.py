@@ -1,4 +1,4 @@
-"""Ready when every worker has warmed up, whichever of them is asked.
+"""Readiness of the whole server: every worker must have warmed up, whichever answers the probe.
 
 The workers share one listening socket, so `/readyz` reaches any of them. Each holds a lock on a file of its
 own, in a folder that the parent made before it started them.
@@ -35,7 +35,7 @@ def warm_workers(folder: Path) -> set[int]:
 
 
 class Readiness:
-    """What one worker knows of all."""
+    """Whether all workers of the server have warmed up, as one of them sees it."""
 
     def __init__(self, workers: int) -> None:
         """Expect a number of workers; without a folder from a parent, this one only."""

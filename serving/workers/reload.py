@@ -1,8 +1,8 @@
-"""A bundle that was replaced on disk takes the place of the one that answers, in every worker.
+"""Reloads a bundle that was replaced on disk, in every worker.
 
-`POST /models/{name}/reload` reaches one worker, and SIGHUP the parent. Whoever is asked leaves a file in
-the folder that the workers share (see `readiness`) and sends the others SIGHUP; each of them
-looks for files that it has not seen, reloads, and writes beside the file how it went.
+`POST /models/{name}/reload` reaches one worker, and SIGHUP the parent. That process leaves a file in the
+folder that the workers share (see `readiness`) and sends the others SIGHUP; each of them looks for files that
+it has not seen, reloads, and writes beside the file how it went.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ class ReloadResult:
 
 
 class Reloader:
-    """Reloads in this worker and, where it was asked first, in the others."""
+    """Reloads in this worker and, where the request came here, in the others."""
 
     def __init__(self, registry: Registry, readiness: Readiness) -> None:
-        """Do nothing yet."""
+        """Reload nothing yet; `install` listens for SIGHUP."""
         self._registry = registry
         self._readiness = readiness
         self._seen: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def install(self) -> None:
-        """Answer to SIGHUP."""
+        """Reload on SIGHUP, which the parent and the other workers send."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._start)
 
     def reload_if_replaced(self) -> None:
-        """Take up what was replaced while this worker was loading and did not hear of it."""
+        """Reload what was replaced while this worker was loading and could not get the signal."""
         self._run(None)
 
     async def reload_in_all_workers(self, name: str) -> ReloadResult:
@@ -121,7 +121,7 @@ class Reloader:
             try:
                 asked = json.loads(request.read_text())
             except OSError:
-                return  # whoever asked has given up
+                return  # the worker that asked has given up
             sender, names = asked["sender"], asked["models"]
             if sender == os.getpid():
                 return
@@ -153,14 +153,14 @@ async def _outcomes(folder: Path, answers: dict[int, Path]) -> dict[int, str]:
                 outcomes[pid] = path.read_text()
                 continue
             if pid not in alive:
-                del answers[pid]  # whoever takes its place loads what stands on disk
+                del answers[pid]  # its successor loads what is on disk
             elif time.monotonic() > end:
                 outcomes[pid] = f"no answer within {_PATIENCE_SECONDS:g} s"
     return outcomes
 
 
 def write_request(folder: Path, models: list[str] | None, sender: int | None) -> Path:
-    """Leave word for the workers.
+    """Write a request for the workers to the folder that they share.
 
     Args:
         folder: the one that they share.

@@ -1,4 +1,4 @@
-"""How a worker stops: it goes on for a moment, then takes nothing new, and ends once all is answered.
+"""Graceful shutdown: a worker goes on for a moment, then refuses new requests and answers those it has.
 
 uvicorn closes its socket and every idle connection the moment SIGTERM arrives. A request that was on its way,
 on a connection that the client had every right to use, would be lost.
@@ -22,7 +22,7 @@ class GracefulShutdown:
     """Whether this worker is stopping, and how many requests are still to be answered."""
 
     def __init__(self, seconds: float, grace: float) -> None:
-        """Prepare to stop.
+        """Hold the two times; `install` takes SIGTERM over.
 
         Args:
             seconds: how long new requests are still taken.
@@ -74,7 +74,7 @@ class ShutdownMiddleware:
         self._shutdown = shutdown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on, counted."""
+        """Pass a request on, and count it while it is in progress."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -116,14 +116,14 @@ def test_the_workers_do_not_read_the_file_again(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("prot = 1", "{} has a setting that there is not: prot", "did you mean port?"),
+        ("prot = 1", "{} has an unknown setting: prot", "did you mean port?"),
         (
             "zebra = 1",
-            "{} has a setting that there is not: zebra",
+            "{} has an unknown setting: zebra",
             "pinnace serve --print-settings lists them",
         ),
         ("port = 0", "the setting port ({}) is not valid: input should be greater than or equal to 1", None),
-        ("[serve]\nport = 1", "{} has a setting that there is not: serve", None),
+        ("[serve]\nport = 1", "{} has an unknown setting: serve", None),
     ],
 )
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, message: str, hint: str | None) -> None:

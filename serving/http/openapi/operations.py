@@ -24,7 +24,7 @@ def text(operation: str, summary: str, media_type: str) -> Json:
 
 
 def probe(operation: str, summary: str, *, unavailable: str | None = None) -> Json:
-    """A route that answers with a status; with 503 as well, where it is said when."""
+    """A probe, whose answer is its status; `unavailable` says when that is 503."""
     failed = failures_without_key()
     if unavailable is not None:
         failed["503"] = {"description": unavailable, "content": {JSON: {"schema": ref(ErrorBody)}}}

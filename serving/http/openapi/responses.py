@@ -1,4 +1,4 @@
-"""The answers that are no success, as OpenAPI responses: their statuses, codes and headers."""
+"""Every error status as an OpenAPI response: its codes and headers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _SECONDS = {"schema": {"type": "integer", "minimum": 1}, "description": "Seconds
 _KEY = {"schema": {"type": "string", "enum": ["Bearer"]}}
 _METHODS = {"schema": {"type": "string"}, "description": "What the path accepts."}
 
-_TOLD = {
-    "400": "`undecodable_image`: the bytes are no image that can be decoded. `malformed_body`: the form or "
-    "the JSON cannot be read. `malformed_request`: what came is no HTTP.",
+_DESCRIPTIONS = {
+    "400": "`undecodable_image`: the bytes are not an image that can be decoded. `malformed_body`: the form "
+    "or the JSON cannot be read. `malformed_request`: the request is not valid HTTP.",
     "401": "`unauthorized`: an API key is set, and the request does not bring it.",
     "404": "`unknown_model`: no model of that name is served.",
     "405": "`method_not_allowed`: the path accepts another method.",
@@ -36,14 +36,14 @@ _HEADERS: Json = {
 
 RESPONSES: Json = {
     f"Status{status}": {
-        "description": told,
+        "description": text,
         **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
         "content": {JSON: {"schema": ref(ErrorBody)}},
     }
-    for status, told in _TOLD.items()
+    for status, text in _DESCRIPTIONS.items()
 }
 
-# What any request may be answered, whatever it asks for: the connection is refused, or it is no request.
+# What any request may be answered, whatever its path: the connection is refused, or it is not valid HTTP.
 ANYWHERE = ("400", "401", "408", "431", "500", "503")
 FOR_AN_IMAGE = (*ANYWHERE, "413", "415", "422", "504")
 

@@ -26,7 +26,7 @@ from pinnace.serving.http.request_body import (
     read_upload,
 )
 from pinnace.serving.http.state import server_state
-from pinnace.serving.inference.registry import ServedModel
+from pinnace.serving.inference.registry import RegisteredModel
 from pinnace.serving.observability.metrics import server_timing
 from pinnace.serving.routes import Json, Route, RouteFamily, ServerFacts
 
@@ -72,7 +72,7 @@ async def classify_batch(request: Request) -> Response:
     return JSONResponse({"results": results})
 
 
-def requested_model(request: Request) -> ServedModel:
+def requested_model(request: Request) -> RegisteredModel:
     """The model that the path names; the default one, where it names none."""
     return server_state(request).models.model(request.path_params.get("name"))
 

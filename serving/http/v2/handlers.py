@@ -27,7 +27,7 @@ from pinnace.serving.http.v2.tensors import (
     read_items,
 )
 from pinnace.serving.inference.engine import InferenceResult
-from pinnace.serving.inference.registry import ServedModel
+from pinnace.serving.inference.registry import RegisteredModel
 from pinnace.serving.observability.metrics import server_timing
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -101,7 +101,7 @@ async def infer(request: Request) -> Response:
         body = await receive_within(read_body(request, BodyLimits(most, hold)), settings.upload_timeout)
         text, binary = _split(body, length, settings.max_body_bytes)
         asked = parse_request(text, limits)
-        wanted = _wanted(asked, classifier.bundle.manifest.signature.outputs[0].name)
+        wanted = _requested_output(asked, classifier.bundle.manifest.signature.outputs[0].name)
         if wanted.classes:
             wanted.classes = model.engine.check_top_k(wanted.classes)
         items = read_items(asked, binary, limits)
@@ -130,8 +130,8 @@ async def infer(request: Request) -> Response:
     return Response(head + raw, media_type="application/octet-stream", headers=headers)
 
 
-class _Wanted:
-    """The output that is asked for."""
+class _RequestedOutput:
+    """Which output the client wants, and in which form."""
 
     def __init__(self, name: str, binary: bool, classes: int) -> None:
         self.name = name
@@ -149,7 +149,7 @@ class _Wanted:
         return texts
 
 
-def _wanted(asked: InferRequest, name: str) -> _Wanted:
+def _requested_output(asked: InferRequest, name: str) -> _RequestedOutput:
     binary = asked.parameters.get("binary_data_output", False)
     classes = 0
     if asked.outputs:
@@ -163,7 +163,7 @@ def _wanted(asked: InferRequest, name: str) -> _Wanted:
         raise UsageError("binary_data and binary_data_output must be true or false")
     if not isinstance(classes, int) or isinstance(classes, bool):
         raise UsageError("classification must be a whole number")
-    return _Wanted(name, binary, classes)
+    return _RequestedOutput(name, binary, classes)
 
 
 def _header_length(request: Request) -> int | None:
@@ -183,7 +183,7 @@ def _split(body: bytes, length: int | None, most: int) -> tuple[bytes, memoryvie
     return body[:length], memoryview(body)[length:]
 
 
-def _model(request: Request) -> ServedModel:
+def _model(request: Request) -> RegisteredModel:
     model = server_state(request).models.model(request.path_params["name"])
     wanted = request.path_params.get("version")
     if wanted is not None and wanted != model.version:

@@ -48,14 +48,14 @@ class InputTensor(BaseModel):
 
 
 class OutputTensor(BaseModel):
-    """An output that is asked for."""
+    """An output that the request names."""
 
     name: Name
     parameters: Parameters = {}
 
 
 class InferRequest(BaseModel):
-    """What is asked."""
+    """The JSON of a request to infer."""
 
     id: Name | None = None
     parameters: Parameters = {}
@@ -82,7 +82,7 @@ def parse_request(text: bytes, limits: InputLimits) -> InferRequest:
     """Read the JSON.
 
     Raises:
-        MalformedBody: it is none, or of more parts than the largest tensor has.
+        MalformedBody: it is not JSON, or has more parts than the largest tensor has.
         UsageError: it is not what the protocol says.
     """
     # Megabytes of empty lists would take gigabytes.

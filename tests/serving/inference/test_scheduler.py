@@ -114,7 +114,7 @@ def test_idle_neighbours_lend_no_more_than_they_have(
 def test_a_thread_that_waits_is_woken_when_the_last_turn_ends(
     filled: Callable[..., tuple[Scheduler[int], Workers]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pinnace.serving.inference.scheduler._LOOK_SECONDS", 60)
+    monkeypatch.setattr("pinnace.serving.inference.scheduler._POLL_SECONDS", 60)
     scheduler: Scheduler[int] = Scheduler(1, 2)
     scheduler.share_cpus_with(Neighbours(needed=1))
     scheduler.put(0)
