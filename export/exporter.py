@@ -124,7 +124,7 @@ def export_bundle(
         validator = Validator(folder, exported, outputs, target.tolerance, seen, progress)
         chosen = [name for name in request.variants if name in exported.files]
         variants = tuple(validator.validate(name, exported.files[name]) for name in chosen)
-        told = list(own_labels.notes) if own_labels else []
+        told = list(own_labels.notes) if own_labels else _about_labels(exported, names)
         if evidence.max_drop is not None and evidence.images is not None:
             check_accuracy(
                 folder, exported, names or (), chosen, evidence.images, evidence.max_drop, progress
@@ -198,6 +198,16 @@ def _outputs(
         classes=request.num_classes if exported.classes is None else exported.classes,
     )
     return decide(known, meaning)
+
+
+def _about_labels(exported: ExportedFiles, names: tuple[str, ...] | None) -> list[str]:
+    """What is said of a classifier whose class names nobody gave."""
+    if names is None or (exported.labels is not None and len(exported.labels) == len(names)):
+        return []
+    stands = f"the numbers 0 to {len(names) - 1} stand for them, and --labels FILE names them"
+    if exported.labels:
+        return [f"the source has {len(exported.labels)} class names for {len(names)} classes: {stands}"]
+    return [f"the source has no class names: {stands}"]
 
 
 def _batch(takes: int | str | None, target: Target) -> tuple[int, int]:

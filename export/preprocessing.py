@@ -4,17 +4,41 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Annotated, Literal, cast, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from pinnace.models.errors import UsageError
-from pinnace.models.image.preprocess import ColorMode, Interpolation, Preprocess
+from pinnace.models.image.preprocess import UNIT, ColorMode, Interpolation, Preprocess
 from pinnace.models.loaders.base import imagenet_preprocess, resize_to
 from pinnace.models.toml import read_toml
 
 NONE = "none"
 Size = tuple[int, int]
+
+# No pixel of 0..1 lies beyond it, and no deviation of one is so large: what does is meant for 0..255.
+_LARGEST_MEAN = 1.0
+_LARGEST_STD = 4.0
+
+
+def parse_scale(text: str) -> float:
+    """Read a number, or a fraction such as `1/255`.
+
+    Raises:
+        UsageError: it is neither, or not positive.
+    """
+    above, _, below = text.partition("/")
+    try:
+        scale = float(above) / float(below or "1")
+    except (ValueError, ZeroDivisionError):
+        scale = 0.0
+    if not 0 < scale < float("inf"):
+        raise UsageError(f"--scale {text!r} is not a positive number", expected="such as 1/255, 1/127.5 or 1")
+    return scale
+
+
+def _read_scale(value: object) -> object:
+    return parse_scale(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -29,6 +53,7 @@ class Changes:
         mean: as `Preprocess.mean`.
         std: as `Preprocess.std`.
         exif: as `Preprocess.exif`.
+        scale: as `Preprocess.scale`.
     """
 
     resize: int | Size | Literal["none"] | None = None
@@ -38,13 +63,28 @@ class Changes:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     exif: bool | None = None
+    scale: Annotated[float | None, BeforeValidator(_read_scale)] = None
 
     @property
     def left(self) -> tuple[str, ...]:
-        """What is left of the preprocessing that is changed, in words; the colour does not count."""
+        """What is left of the preprocessing that is changed, in words."""
         size = self.resize if self.crop is None else self.crop
-        given = {"size": size, "interpolation": self.interpolation, "mean": self.mean, "std": self.std}
+        given = {
+            "size": size,
+            "interpolation": self.interpolation,
+            "color": self.color,
+            "mean": self.mean,
+            "std": self.std,
+        }
         return tuple(name for name, value in given.items() if value is None)
+
+    @property
+    def means_pixels(self) -> bool:
+        """Whether mean or std are plainly meant for pixels of 0..255, and no scale is given."""
+        return self.scale is None and (
+            any(abs(value) > _LARGEST_MEAN for value in self.mean or ())
+            or any(abs(value) >= _LARGEST_STD for value in self.std or ())
+        )
 
     def over(self, other: Changes) -> Changes:
         """Both changes; where both say something of a field, this one's."""
@@ -55,8 +95,10 @@ class Changes:
     def apply(self, base: Preprocess) -> Preprocess:
         """The preprocessing with the changes.
 
-        An exact resize alone drops the crop; a crop alone keeps its share of the resized edge; a colour alone
-        means mean 0 and std 1.
+        An exact resize alone drops the crop; a crop alone keeps its share of the resized edge. Another scale,
+        and a colour with another number of channels, mean mean 0 and std 1 where those are not given; `BGR`
+        for `RGB` turns them around. Mean or std that are plainly meant for pixels of 0..255 bring scale 1,
+        and others that normalise bring 1/255 where the pixels were left as they are.
 
         Raises:
             UsageError: the fields do not fit each other.
@@ -70,17 +112,30 @@ class Changes:
         if self.resize is not None:
             base = replace(base, resize=None if self.resize == NONE else cast("int | Size", self.resize))
         color = self.color or base.color
-        mean, std = self.mean or base.mean, self.std or base.std
-        if color != base.color:
-            mean, std = self.mean or (0.0,) * len(color), self.std or (1.0,) * len(color)
+        scale = self._scale(base)
+        mean, std = base.mean, base.std
+        if len(color) != len(base.color) or scale != base.scale:
+            mean, std = (0.0,) * len(color), (1.0,) * len(color)
+        elif color != base.color:
+            mean, std = mean[::-1], std[::-1]
+        mean, std = self.mean or mean, self.std or std
         return replace(
             base,
             color=color,
             mean=mean,
             std=std,
+            scale=scale,
             interpolation=self.interpolation or base.interpolation,
             exif=base.exif if self.exif is None else self.exif,
         )
+
+    def _scale(self, base: Preprocess) -> float:
+        if self.scale is not None:
+            return self.scale
+        if self.means_pixels:
+            return 1.0
+        normalises = any(self.mean or ()) or any(value != 1 for value in self.std or ())
+        return UNIT if base.scale == 1 and normalises else base.scale
 
 
 _CHANGES = TypeAdapter(Changes)
@@ -121,8 +176,9 @@ def parse_changes(
     color: str | None = None,
     mean: str | None = None,
     std: str | None = None,
+    scale: str | None = None,
 ) -> Changes:
-    """Read the options `--resize`, `--crop`, `--interpolation`, `--color`, `--mean` and `--std`.
+    """Read the options `--resize`, `--crop`, `--interpolation`, `--color`, `--mean`, `--std` and `--scale`.
 
     Raises:
         UsageError: one of them cannot be read.
@@ -134,6 +190,7 @@ def parse_changes(
         color=cast("ColorMode | None", _one_of("color", color, ColorMode)),
         mean=_numbers("mean", mean),
         std=_numbers("std", std),
+        scale=None if scale is None else parse_scale(scale),
     )
 
 

@@ -107,16 +107,28 @@ class ExportOptions:
     trust: Annotated[bool, typer.Option("--trust", help="Run Python code that comes with SOURCE.")] = False
     input_size: Annotated[str | None, typer.Option(metavar="HxW", help="Another input size.")] = None
     preprocess: Annotated[
-        Path | None, typer.Option(help="TOML file with resize, crop, color, mean, std.", show_default=False)
+        Path | None,
+        typer.Option(help="TOML file with resize, crop, color, scale, mean, std.", show_default=False),
     ] = None
     resize: Annotated[
         str | None, typer.Option(metavar="N|HxW", help="Shortest edge, or exact size, before the crop.")
     ] = None
     crop: Annotated[str | None, typer.Option(metavar="N|HxW", help="Centre crop.")] = None
     interpolation: Annotated[str | None, typer.Option(metavar="NAME", help="bilinear, bicubic, ...")] = None
-    mean: Annotated[str | None, typer.Option(metavar="R,G,B", help="Subtracted, on a scale of 0..1.")] = None
-    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="Divided by.")] = None
-    color: Annotated[str | None, typer.Option(metavar="RGB|L", help="Colour or grey.")] = None
+    mean: Annotated[
+        str | None,
+        typer.Option(metavar="R,G,B", help="Subtracted from the scaled pixels; in the order of --color."),
+    ] = None
+    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="Divided by after that.")] = None
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X", help="What pixels are multiplied by: 1 for 0..255, 1/127.5.", show_default="1/255"
+        ),
+    ] = None
+    color: Annotated[
+        str | None, typer.Option(metavar="RGB|BGR|L", help="Order of the channels, or grey.")
+    ] = None
     input: Annotated[
         list[str] | None,
         typer.Option(
@@ -229,6 +241,7 @@ def _request(options: ExportOptions, target: Target, selection: Selection) -> Ex
         color=options.color,
         mean=options.mean,
         std=options.std,
+        scale=options.scale,
     )
     return ExportRequest(
         source=str(Source.parse(options.source)),

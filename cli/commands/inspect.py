@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from pinnace.models.bundle.bundle import Bundle
 
 
+PARITY_IS_NOT_ACCURACY = (
+    "The table says how far each variant lies from the model itself, and not how often the model is right: "
+    "pinnace eval {} --images DIR, with a folder for each class, says that"
+)
+
+
 def inspect(bundle: BundleArgument, json: Json = False) -> None:
     """Show a bundle: source, preprocessing, signature, variants and their parity."""
     from pinnace.models.bundle.bundle import Bundle
@@ -63,6 +69,8 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
             measured.runtime,
         )
     out().print(facts, table)
+    if bundle.labels:
+        out().print(PARITY_IS_NOT_ACCURACY.format(plain(str(bundle.folder))), soft_wrap=True)
 
 
 def shown(variant: Variant) -> Parity | Proof | None:

@@ -111,14 +111,14 @@ def run_tapped(
         tapped.CopyFrom(model)
         del tapped.graph.output[:]
         tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-        opened = session(_typed(tapped), optimise=False)
+        opened = session(typed(tapped), optimise=False)
         size = 1 if one_by_one else _SAMPLES_AT_ONCE
         for start in range(0, count, size):
             chunk = {name: array[start : start + size] for name, array in feeds.items()}
             yield dict(zip(names, opened.run(names, chunk), strict=True))
 
 
-def _typed(model: onnx.ModelProto) -> onnx.ModelProto:
+def typed(model: onnx.ModelProto) -> onnx.ModelProto:
     """Give the new outputs the types that shape inference finds."""
     import onnx
 
@@ -148,7 +148,7 @@ def sort_nodes(model: onnx.ModelProto) -> None:
     while waiting:
         rest = []
         for node in waiting:
-            if all(name in ready or name not in made for name in _reads(node)):
+            if all(name in ready or name not in made for name in reads(node)):
                 ordered.append(node)
                 ready.update(node.output)
             else:
@@ -161,12 +161,12 @@ def sort_nodes(model: onnx.ModelProto) -> None:
     graph.node.extend(copies)
 
 
-def _reads(node: onnx.NodeProto) -> list[str]:
+def reads(node: onnx.NodeProto) -> list[str]:
     """What a node reads, with what the graphs inside of it read."""
     names = list(node.input)
     for attribute in node.attribute:
         for graph in [attribute.g, *attribute.graphs]:
-            names.extend(name for inner in graph.node for name in _reads(inner))
+            names.extend(name for inner in graph.node for name in reads(inner))
     return names
 
 

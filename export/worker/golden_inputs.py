@@ -22,18 +22,20 @@ _SEED = 20240607
 _SCALES = (1.0, 1.0, 1.0, 0.1, 8.0, 1.0)
 
 
-def image_inputs(preprocess: Preprocess, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Inputs for an image model: float32, shape (samples, channels, height, width).
+def image_inputs(preprocess: Preprocess, size: tuple[int, int]) -> npt.NDArray[np.generic]:
+    """Inputs for an image model: one for each sample, as `Preprocess.apply` gives them.
 
     The photographs come first, as the preprocessing makes them. Then a negative, black, white and uint8
-    noise; then what no picture gives: zeros, and normal noise of standard deviation 1 and 8. A model that
-    branches on its data and was traced on photographs meets the other branch here.
+    noise; then what no picture gives: zeros, and normal noise of the deviation that the photographs have, at
+    least 1, and of 8 times that; or more noise where pixels are taken as they are. A model that branches on
+    its data and was traced on photographs meets the other branch here.
 
     Args:
         preprocess: the model's preprocessing.
-        shape: of one input, without the batch.
+        size: height and width of one input.
     """
-    channels, height, width = shape
+    height, width = size
+    channels = preprocess.channels
     rng = np.random.default_rng(_SEED)
     crops = [preprocess.crop_uint8(open_image(path)) for path in photographs()]
     crops += [
@@ -42,12 +44,19 @@ def image_inputs(preprocess: Preprocess, shape: tuple[int, ...]) -> npt.NDArray[
         np.full((height, width, channels), 255, np.uint8),
         rng.integers(0, 256, (height, width, channels), np.uint8),
     ]
-    return np.concatenate([np.stack([preprocess.normalise(crop) for crop in crops]), _noise(rng, shape)])
+    pictures = np.stack([preprocess.normalise(crop) for crop in crops])
+    return np.concatenate([pictures, _noise(rng, pictures)])
 
 
-def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def _noise(rng: np.random.Generator, pictures: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    shape = pictures.shape[1:]
+    zeros = np.zeros(shape, pictures.dtype)
+    if pictures.dtype.kind == "u":
+        dark = rng.integers(0, 32, shape, np.uint8)
+        return np.stack([zeros, dark, 255 - dark])
     normal = np.round(rng.standard_normal(shape) * _STEPS) / _STEPS
-    return np.stack([np.zeros(shape), normal, 8 * normal]).astype(np.float32)
+    normal *= max(1, round(float(np.asarray(pictures[: len(photographs())], np.float64).std())))
+    return np.stack([zeros, normal, 8 * normal]).astype(pictures.dtype)
 
 
 def tensor_inputs(specs: Sequence[TensorSpec], sizes: Mapping[str, int], sample: int = 0) -> Arrays:

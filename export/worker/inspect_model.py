@@ -10,18 +10,19 @@ import numpy as np
 
 from pinnace.export.preprocessing import Changes
 from pinnace.export.request import ExportRequest
-from pinnace.export.worker import golden_inputs, golden_outputs
+from pinnace.export.worker import golden_inputs, golden_outputs, image_input
 from pinnace.export.worker.golden_outputs import ModelFunction
+from pinnace.export.worker.graph_start import GraphStart
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.signature import BATCH, Signature, TensorSpec
 from pinnace.models.errors import SourceError, UsageError
 from pinnace.models.image.preprocess import Preprocess
-from pinnace.models.loaders.base import imagenet_preprocess, resize_to
 from pinnace.models.photographs import photographs
 
-NO_PREPROCESSING = "the source does not say how images are preprocessed: ImageNet's customary way is assumed"
-NOT_ALL = "the source does not say how images are preprocessed: ImageNet's customary {} are assumed"
 ONE_AT_A_TIME = "the model takes one image at a time"
+FIXED_BATCH = (
+    "the model takes exactly {} images at once: fewer are filled up with copies, and more are run in pieces"
+)
 OWN_ANSWERS = "there is no network to compare with: the golden outputs are the exported file's own"
 
 
@@ -34,12 +35,16 @@ class InspectedModel:
         inputs: its inputs where they are known; None for one image.
         preprocess: its own preprocessing, where that is known.
         exported: somebody exported it before.
+        assumed_for: whose preprocessing that is, where the source itself does not say it.
+        start: how an image enters its graph, where that is known.
     """
 
     run: ModelFunction
     inputs: tuple[TensorSpec, ...] | None = None
     preprocess: Preprocess | None = None
     exported: bool = False
+    assumed_for: str | None = None
+    start: GraphStart | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def inspect_model(model: InspectedModel, request: ExportRequest) -> ModelInspect
         )
     specs = request.inputs or model.inputs
     changed = request.preprocess is not None or request.changes != Changes() or request.input_size is not None
-    if specs is None or (not request.inputs and _takes_an_image(specs)):
+    if specs is None or (not request.inputs and image_input.takes_an_image(specs, model.start)):
         inspection = _inspect_image_model(model, request, specs)
     elif changed:
         raise UsageError(
@@ -92,27 +97,24 @@ def inspect_model(model: InspectedModel, request: ExportRequest) -> ModelInspect
     return dataclasses.replace(inspection, notes=(*own, *inspection.notes))
 
 
-def _takes_an_image(specs: tuple[TensorSpec, ...]) -> bool:
-    (spec, *others) = specs
-    return not others and spec.dtype == "float32" and len(spec.shape) == 4 and spec.shape[1] in (1, 3)
-
-
 def _inspect_image_model(
     model: InspectedModel, request: ExportRequest, specs: tuple[TensorSpec, ...] | None
 ) -> ModelInspection:
-    notes: list[str] = []
-    preprocess = _preprocess(model, request, specs, notes)
-    shape = input_shape(preprocess)
-    spec = TensorSpec("input", "float32", (BATCH, *shape)) if specs is None else specs[0]
+    known = None if specs is None else specs[0]
+    preprocess, said = image_input.decide(model.preprocess, model.assumed_for, request, known, model.start)
+    notes = list(said)
+    size = image_input.size_of(preprocess)
+    shape = preprocess.arranged(*size)
+    spec = known or TensorSpec("input", "float32", (BATCH, *shape))
     if any(isinstance(want, int) and want != have for want, have in zip(spec.shape[1:], shape, strict=True)):
         raise UsageError(
             "the preprocessing does not make what the model takes",
             expected=str(spec),
-            got="float32[" + ",".join(map(str, (spec.shape[0], *shape))) + "]",
+            got=f"{preprocess.dtype}[" + ",".join(map(str, (spec.shape[0], *shape))) + "]",
             hint="give it another --input-size, --crop or --color",
         )
     spec = TensorSpec(spec.name, spec.dtype, (spec.shape[0], *shape))
-    images = golden_inputs.image_inputs(preprocess, shape)
+    images = golden_inputs.image_inputs(preprocess, size)
 
     def feeds(sizes: Mapping[str, int], fixed: int = 1) -> Arrays:
         count = sizes.get(BATCH, fixed)
@@ -134,7 +136,7 @@ def _signature(
         def repeated(sizes: Mapping[str, int]) -> Arrays:
             return feeds({BATCH: fixed})
 
-        notes.append(ONE_AT_A_TIME if fixed == 1 else f"the model takes exactly {fixed} images at once")
+        notes.append(ONE_AT_A_TIME if fixed == 1 else FIXED_BATCH.format(fixed))
         return golden_outputs.signature_of(model.run, (spec,), repeated, images=True)
     try:
         return golden_outputs.signature_of(model.run, (spec,), feeds, images=True)
@@ -157,41 +159,3 @@ def _inspect_tensor_model(model: InspectedModel, specs: tuple[TensorSpec, ...]) 
     sizes = sorted({dim for spec in specs for dim in spec.shape if isinstance(dim, str) and dim != BATCH})
     notes = [f"the dimension {name} was proved at {golden_outputs.SIZES[0]} only" for name in sizes]
     return ModelInspection(signature, None, inputs, outputs, 0, tuple(notes))
-
-
-def _preprocess(
-    model: InspectedModel, request: ExportRequest, specs: tuple[TensorSpec, ...] | None, notes: list[str]
-) -> Preprocess:
-    preprocess = request.preprocess or model.preprocess
-    if preprocess is None:
-        preprocess = _customary(specs)
-        if left := request.changes.left:
-            whole = len(left) == len(Changes().left)
-            notes.append(NO_PREPROCESSING if whole else NOT_ALL.format(" and ".join(left)))
-    preprocess = request.changes.apply(preprocess)
-    return preprocess if request.input_size is None else resize_to(preprocess, request.input_size)
-
-
-def _customary(specs: tuple[TensorSpec, ...] | None) -> Preprocess:
-    """ImageNet's preprocessing, for the size and the channels that a model is known to take."""
-    preprocess = imagenet_preprocess()
-    if specs is None:
-        return preprocess
-    _, channels, height, width = specs[0].shape
-    if isinstance(height, int) and isinstance(width, int):
-        preprocess = resize_to(preprocess, (height, width))
-    return Changes(color="L").apply(preprocess) if channels == 1 else preprocess
-
-
-def input_shape(preprocess: Preprocess) -> tuple[int, ...]:
-    """Channels, height and width of what a preprocessing makes.
-
-    Raises:
-        UsageError: it makes images of no fixed size.
-    """
-    size = preprocess.crop or preprocess.resize
-    if not isinstance(size, tuple):
-        raise UsageError(
-            "the preprocessing gives images of no fixed size", hint="give it a crop, or an exact resize"
-        )
-    return (len(preprocess.mean), *size)

@@ -67,7 +67,10 @@ def _export_module(
         hint="check --input" if request.inputs else "give it another --input-size or --preprocess",
     )
     inspection = inspect_model(
-        InspectedModel(run, loaded.inputs, loaded.preprocess, loaded.exported), request
+        InspectedModel(
+            run, loaded.inputs, loaded.preprocess, loaded.exported, assumed_for=loaded.assumed_for
+        ),
+        request,
     )
     example = tuple(map(torch.from_numpy, _example(inspection).values()))
     # Exported graphs give tensors or tuples, so a module with a dict or a single-element tuple is wrapped.
@@ -109,7 +112,9 @@ def _export_onnx(
         )
     left_out = [str(name) for name in request.variants if name != REFERENCE]
     notes = (f"an ONNX file becomes no other format: {', '.join(left_out)} was left out",) if left_out else ()
-    inspection = inspect_model(InspectedModel(source.run, source.inputs, exported=True), request)
+    inspection = inspect_model(
+        InspectedModel(source.run, source.inputs, exported=True, start=source.start()), request
+    )
     progress(Event(Stage.WRITE, str(REFERENCE)))
     files = {REFERENCE: f"{REFERENCE}{format_of(REFERENCE).suffix}"}
     source.write(folder / files[REFERENCE])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from pinnace.export.worker import graph_start
+from pinnace.export.worker.graph_start import GraphStart
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.cpus import available_cpus
@@ -79,6 +82,13 @@ class OnnxSource:
                 hint="give it another --input-size or --preprocess",
             ) from error
         return {name: np.asarray(array) for name, array in zip(self._outputs, arrays, strict=True)}
+
+    def start(self) -> GraphStart | None:
+        """How an image enters the graph; None where it takes no image, or `onnx` is not installed."""
+        (spec, *others) = self.inputs
+        if others or len(spec.shape) != 4 or importlib.util.find_spec("onnx") is None:
+            return None
+        return graph_start.read(self._copy, spec)
 
     def write(self, path: Path) -> None:
         """Move the copy to its place."""

@@ -56,6 +56,8 @@ class LoadedModel:
         notes: sentences for the user.
         inputs: the inputs, where they are known and are not one image; a dynamic batch is called `batch`.
         exported: somebody exported it before; its own answers are all that there is to compare with.
+        assumed_for: whose preprocessing that is, such as `torchvision's resnet18`, where the weights may have
+            been trained with another.
     """
 
     module: torch.nn.Module
@@ -64,6 +66,7 @@ class LoadedModel:
     notes: tuple[str, ...] = field(default=())
     inputs: tuple[TensorSpec, ...] | None = None
     exported: bool = False
+    assumed_for: str | None = None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def load(request: LoadRequest) -> LoadedModel:
     if request.source.ref == NO_WEIGHTS:
         loaded = build_untrained(name, request.keywords)
         note = f"{name} was exported with random weights"
-        return LoadedModel(loaded.module, loaded.preprocess, loaded.labels, (*loaded.notes, note))
+        return replace(loaded, notes=(*loaded.notes, note))
     refuse(request, num_classes=request.num_classes)
     _mind_the_network()
     return _described(_create(name, request.keywords, pretrained=True))
@@ -59,7 +59,7 @@ def build_untrained(
     loaded = _described(_create(name, given, pretrained=False))
     channels = given.get("in_chans", 3)
     loaded = with_channels(loaded, None if channels == 3 else int(str(channels)))
-    return replace(loaded, notes=(*loaded.notes, *notes))
+    return replace(loaded, notes=(*loaded.notes, *notes), assumed_for=f"timm's {name}")
 
 
 def _read_off(name: str, state: Mapping[str, Any], given: dict[str, object], notes: list[str]) -> None:

@@ -83,7 +83,8 @@ def build_untrained(
     loaded = with_channels(loaded, channels)
     if "num_classes" in given:
         loaded = replace(loaded, labels=None)
-    return replace(loaded, notes=(*loaded.notes, *notes))
+    assumed_for = None if loaded.preprocess is None else f"torchvision's {name}"
+    return replace(loaded, notes=(*loaded.notes, *notes), assumed_for=assumed_for)
 
 
 def _build(name: str, weights: Any, arguments: dict[str, Any]) -> torch.nn.Module:

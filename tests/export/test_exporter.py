@@ -98,7 +98,10 @@ def test_the_manifest_says_where_the_model_comes_from_and_what_made_the_bundle(
     assert manifest.tools["python"] == sys.version.split()[0]
     assert {"pinnace", "onnx", "onnxscript"} <= set(manifest.tools)
     assert manifest.created.endswith("+00:00")
-    assert manifest.notes == (ASSUMED_LOGITS.format("logits"),)
+    assert manifest.notes == (
+        ASSUMED_LOGITS.format("logits"),
+        "the source has no class names: the numbers 0 to 4 stand for them, and --labels FILE names them",
+    )
     assert manifest.outputs == Outputs("logits", "logits", "softmax", 5)
 
 
@@ -422,7 +425,8 @@ def test_a_grey_preprocessing_needs_no_mean_and_std(tmp_path: Path) -> None:
     [
         (
             "sharpen = 1",
-            "there is no field 'sharpen'\n  expected: resize, crop, interpolation, color, mean, std, exif",
+            "there is no field 'sharpen'\n"
+            "  expected: resize, crop, interpolation, color, mean, std, exif, scale",
         ),
         ("crop = [224]", "crop: Field required"),
         ('mean = "grey"', "mean: Input should be a valid tuple"),
@@ -435,7 +439,7 @@ def test_a_grey_preprocessing_needs_no_mean_and_std(tmp_path: Path) -> None:
             "crop = [0, 224]",
             "crop is no size\n  expected: a pair of positive ints (height, width), or None\n  got: (0, 224)",
         ),
-        ('color = "BGR"', "color: Input should be 'RGB' or 'L'"),
+        ('color = "GBR"', "color: Input should be 'RGB', 'BGR' or 'L'"),
     ],
 )
 def test_a_preprocessing_with_a_wrong_field(tmp_path: Path, line: str, message: str) -> None:

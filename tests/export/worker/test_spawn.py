@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from pinnace.cli import main
+from pinnace.export.outputs import ASSUMED_LOGITS
 from pinnace.export.request import ExportRequest
 from pinnace.export.worker.spawn import run_worker
 from pinnace.models.bundle.bundle import Bundle
@@ -82,7 +83,11 @@ def test_packages_of_the_user_that_are_called_like_ours_do_not_collide(
     )
     assert (status, err) == (
         0,
-        "note: the source does not say how images are preprocessed: ImageNet's customary way is assumed\n",
+        "note: the source does not say how images are preprocessed; assumed, as is customary for "
+        "ImageNet: bilinear, RGB, mean 0.485 0.456 0.406, std 0.229 0.224 0.225\n"
+        f"note: {ASSUMED_LOGITS.format('logits')}\n"
+        "note: the source has no class names: the numbers 0 to 2 stand for them, and --labels FILE names "
+        "them\n",
     )
     (variant,) = json.loads(out)["variants"]
     assert variant["name"] == "torchscript-fp32"

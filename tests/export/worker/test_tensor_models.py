@@ -219,6 +219,7 @@ def test_an_onnx_file_becomes_a_variant_as_it_is(
         "an ONNX file becomes no other format: torchscript-fp32 was left out",
         inspect_model.OWN_ANSWERS,
         ASSUMED_LOGITS.format("scores"),
+        "the source has no class names: the numbers 0 to 4 stand for them, and --labels FILE names them",
     )
     assert bundle.labels == ("0", "1", "2", "3", "4")
     inputs, outputs = bundle.golden()
@@ -231,7 +232,7 @@ def test_an_onnx_file_becomes_a_variant_as_it_is(
     ("name", "batch", "note"),
     [
         ("one.onnx", 1, "the model takes one image at a time"),
-        ("four.onnx", 4, "the model takes exactly 4 images at once"),
+        ("four.onnx", 4, inspect_model.FIXED_BATCH.format(4)),
     ],
 )
 def test_a_batch_of_one_size_is_kept_and_said(
@@ -286,7 +287,10 @@ def test_the_size_that_a_file_takes_is_kept_unless_another_is_asked_for(
     bundle = from_onnx("any.onnx", changes=Changes(mean=(0.0,) * 3))
     assert bundle.manifest.preprocess is not None
     assert bundle.manifest.preprocess.crop == (16, 16)
-    assert inspect_model.NOT_ALL.format("size and interpolation and std") in bundle.manifest.notes
+    assert (
+        "the source does not say how images are preprocessed; assumed, as is customary for "
+        "ImageNet: shortest edge to 18 and centre crop 16x16, bilinear, RGB, std 0.229 0.224 0.225"
+    ) in bundle.manifest.notes
     assert refusal(UsageError, lambda: from_onnx("any.onnx", input_size=(32, 32))) == (
         "the preprocessing does not make what the model takes\n"
         "  expected: image=float32[batch,3,16,16]\n  got: float32[batch,3,32,32]\n"

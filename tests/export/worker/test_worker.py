@@ -130,7 +130,9 @@ def test_where_no_preprocessing_is_known_that_of_imagenet_is_assumed_and_said(ex
     assert result.preprocess is not None
     assert (result.preprocess.resize, result.preprocess.crop) == (256, (224, 224))
     assert result.notes == (
-        "the source does not say how images are preprocessed: ImageNet's customary way is assumed",
+        "the source does not say how images are preprocessed; assumed, as is customary for "
+        "ImageNet: shortest edge to 256 and centre crop 224x224, bilinear, RGB, mean 0.485 0.456 0.406, "
+        "std 0.229 0.224 0.225",
     )
     assert export("Tiny").notes == ()
 

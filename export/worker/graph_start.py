@@ -1,0 +1,230 @@
+"""The first nodes of an ONNX graph: what they do to an image before the network proper begins.
+
+The nodes are run, rather than read: exporters write one and the same normalisation in dozens of ways.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pinnace.export.assumptions import Inside, order_of
+from pinnace.export.precision import graphs
+from pinnace.models.bundle.signature import TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+# Where the network proper begins: a layer with weights, or the quantisation of the image.
+_LAYERS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "NhwcConv": 1, "FusedConv": 1}
+_BEGINS = {*_LAYERS, "QuantizeLinear", "DynamicQuantizeLinear", "MatMul", "Gemm"}
+
+_FIRST_NODES = 16
+
+# Values are told apart by more than float16 blurs them.
+_BLUR = 2e-3
+
+# Of pixels of 0..255, the mean of a data set lies here, and a deviation above that.
+_MEANS_OF_PIXELS = (80.0, 160.0)
+_LEAST_DEVIATION = 20.0
+
+
+@dataclass(frozen=True)
+class GraphStart:
+    """How an image enters a graph.
+
+    Attributes:
+        layout: `NCHW` or `NHWC`.
+        channels: how many; None where the graph does not say.
+        inside: the normalisation that it does itself; None for none.
+    """
+
+    layout: str
+    channels: int | None
+    inside: Inside | None = None
+
+
+def read(path: Path, spec: TensorSpec, size: tuple[int, int] = (64, 64)) -> GraphStart:
+    """Look at how an image enters a graph.
+
+    Args:
+        path: an ONNX file.
+        spec: its one input, of four dimensions.
+        size: height and width for dimensions that are dynamic.
+    """
+    import onnx
+
+    model = onnx.load(str(path))
+    first = _first_layer(model, spec.name)
+    channels = None if first is None else _channels(model, first[0])
+    layout = layout_of(spec, channels) or ("NHWC" if _turned(model) else "NCHW")
+    axis = 1 if layout == "NCHW" else 3
+    said = spec.shape[axis]
+    channels = said if isinstance(said, int) else channels
+    if first is None or channels not in (1, 3):
+        return GraphStart(layout, channels)
+    shape = [dim if isinstance(dim, int) else 1 for dim in spec.shape]
+    for place, edge in zip((2, 3) if layout == "NCHW" else (1, 2), size, strict=True):
+        shape[place] = shape[place] if isinstance(spec.shape[place], int) else edge
+    shape[axis] = channels
+    return GraphStart(layout, channels, _inside(model, spec, first[1], shape, axis))
+
+
+def _first_layer(model: onnx.ModelProto, name: str) -> tuple[Any, str] | None:
+    """The first node with weights that reads something made of the input, and what it reads."""
+    made = {name}
+    for node in model.graph.node:
+        reads = [value for value in node.input if value in made]
+        if not reads:
+            continue
+        if node.op_type in _BEGINS:
+            return node, reads[0]
+        made.update(node.output)
+    return None
+
+
+def _channels(model: onnx.ModelProto, node: Any) -> int | None:
+    """How many channels a convolution reads."""
+    if node.op_type not in _LAYERS:
+        # Behind a quantisation stands the convolution of what was quantised.
+        makers = {node.output[0]} if node.output else set()
+        for other in model.graph.node:
+            if other.op_type in _LAYERS and makers.intersection(other.input):
+                return _channels(model, other)
+            if makers.intersection(other.input):
+                makers.update(other.output)
+        return None
+    name = node.input[_LAYERS[node.op_type]]
+    made = {other.output[0]: other for other in model.graph.node if other.op_type == "DequantizeLinear"}
+    name = made[name].input[0] if name in made else name
+    dims = next((list(tensor.dims) for tensor in model.graph.initializer if tensor.name == name), None)
+    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    return dims[1] * groups if dims is not None and len(dims) == 4 else None
+
+
+def layout_of(spec: TensorSpec, channels: int | None) -> str | None:
+    """`NCHW` or `NHWC`, as the dimensions of an input of four show it; None where they do not.
+
+    Args:
+        spec: the input.
+        channels: how many channels the first layer reads, where that is known.
+    """
+    _, first, _, last = spec.shape
+    likely = (1, 3) if channels is None else (channels,)
+    if first in likely:
+        return "NCHW"
+    if last in likely:
+        return "NHWC"
+    for dim, layout in ((first, "NCHW"), (last, "NHWC")):
+        if isinstance(dim, str) and (dim.lower() in ("c", "ch") or "chan" in dim.lower()):
+            return layout
+    return None
+
+
+def _turned(model: onnx.ModelProto) -> bool:
+    """Whether one of the first nodes puts the last dimension before the others."""
+    return any(
+        node.op_type == "Transpose" and list(attribute.ints) == [0, 3, 1, 2]
+        for node in model.graph.node[:_FIRST_NODES]
+        for attribute in node.attribute
+        if attribute.name == "perm"
+    )
+
+
+def _inside(
+    model: onnx.ModelProto, spec: TensorSpec, tensor: str, shape: list[int], axis: int
+) -> Inside | None:
+    """The normalisation between the input and a tensor; None where there is none that is one."""
+    if tensor == spec.name:
+        return None
+    tapped = _until(model, tensor)
+    channels = shape[axis]
+    try:
+        session = graphs.session(tapped, optimise=False)
+
+        def run(*levels: float) -> npt.NDArray[np.float64]:
+            """The middle pixel's channels for an image of one colour."""
+            image = np.zeros(shape, spec.dtype)
+            for channel, level in enumerate(levels):
+                image[(slice(None),) * axis + (channel,)] = level
+            value = np.asarray(session.run([tensor], {spec.name: image})[0], np.float64)[0]
+            if value.ndim != 3:
+                raise ValueError("the first layer reads no image")
+            return _middle(value)
+
+        zero = run(*[0.0] * channels)
+        steps = [run(*[1.0 if one == channel else 0.0 for one in range(channels)]) - zero
+                 for channel in range(channels)]  # fmt: skip
+        far = run(*[100.0] * channels) - zero
+    except Exception:  # ONNX Runtime's errors have classes of their own: then nothing is known of it
+        return None
+    every = sum(steps)
+    if not np.isfinite(far).all() or not np.allclose(
+        far, 100 * every, rtol=0.02, atol=_BLUR * max(1.0, float(np.abs(far).max()))
+    ):
+        return None
+    return _as_normalisation(zero, steps)
+
+
+def _middle(value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The channels in the middle of one image, whichever dimension they are."""
+    first = value if value.shape[0] <= value.shape[2] else value.transpose(2, 0, 1)
+    middle: npt.NDArray[np.float64] = first[:, first.shape[1] // 2, first.shape[2] // 2]
+    return middle
+
+
+def _as_normalisation(zero: npt.NDArray[np.float64], steps: list[npt.NDArray[np.float64]]) -> Inside | None:
+    mean, std, order = [], [], []
+    for step in steps:
+        reached = np.flatnonzero(np.abs(step) > _BLUR * max(1e-3, float(np.abs(step).max())))
+        if not len(reached) or any(abs(step[i] - step[reached[0]]) > _BLUR * abs(step[i]) for i in reached):
+            return None  # a mixture of channels, or nothing of one
+        place = int(reached[0])
+        mean.append(float(-zero[place] / step[place]) + 0.0)
+        std.append(float(1 / step[place]))
+        order.append(place)
+    plain = all(abs(value) < _BLUR for value in mean) and all(abs(value - 1) < _BLUR for value in std)
+    swaps = len(order) == 3 and order[0] > order[2]
+    if plain:
+        return None
+    return Inside(tuple(mean), tuple(std), _takes(mean, std), order_of(mean), swaps)
+
+
+def _takes(means: list[float], stds: list[float]) -> int | None:
+    """255 or 1: the largest pixel of the images that are normalised so; None where it is something else."""
+    mean, std = float(np.mean(means)), float(np.mean(stds))
+    low, high = _MEANS_OF_PIXELS
+    if low <= mean <= high or (abs(mean) < 1 and std >= _LEAST_DEVIATION):
+        return 255
+    if 0.2 <= mean <= 0.8 and 0.1 <= std <= 1.2:
+        return 1
+    return 1 if 0 <= mean <= 1 and 0 < std <= 0.02 else None
+
+
+def _until(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
+    """The part of a graph that makes one tensor."""
+    import onnx
+
+    makers = {name: index for index, node in enumerate(model.graph.node) for name in node.output}
+    wanted, waiting, kept = {tensor}, [tensor], set()
+    while waiting:
+        index = makers.get(waiting.pop())
+        if index is not None and index not in kept:
+            kept.add(index)
+            waiting += graphs.reads(model.graph.node[index])
+            wanted.update(waiting)
+    part = onnx.ModelProto()
+    part.ir_version = model.ir_version
+    part.opset_import.extend(model.opset_import)
+    part.functions.extend(model.functions)
+    part.graph.name = "start"
+    part.graph.node.extend(node for index, node in enumerate(model.graph.node) if index in kept)
+    part.graph.initializer.extend(one for one in model.graph.initializer if one.name in wanted)
+    stored = {one.name for one in model.graph.initializer}
+    part.graph.input.extend(value for value in model.graph.input if value.name not in stored)
+    part.graph.output.append(onnx.ValueInfoProto(name=tensor))
+    return graphs.typed(part)
