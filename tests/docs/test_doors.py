@@ -97,3 +97,15 @@ def test_addresses_are_those_of_one_repository() -> None:
     assert set(found) == {home}
     for url in re.findall(r"/blob/main/([\w./-]+)", "\n".join(written)):
         assert (ROOT / url).exists(), url
+
+
+def test_the_examples_for_contributors_pass_the_linter() -> None:
+    """They go without docstrings; that they work is for tests/integration/test_one_new_file.py to say."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    examples = re.findall(r"`([\w/]+\.py)`:\n\n```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert len(examples) == 4
+    for name, code in examples:
+        for words in (["check", "--ignore", "D1"], ["format", "--check"]):
+            command = [sys.executable, "-m", "ruff", *words, "--stdin-filename", name, "-"]
+            done = subprocess.run(command, input=code, cwd=ROOT, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"

@@ -1,4 +1,4 @@
-"""A new source, runtime, format or target is one file: the four of CONTRIBUTING.md, in a copy of Pinnace."""
+"""A new source, runtime, format, target or route is one file: those of CONTRIBUTING.md, put into a copy."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
+
+from support.ports import free_port
+from support.server import Server, clean_environment
 
 ROOT = Path(__file__).parents[2]
 WINGS = ("models", "export", "latency", "serving", "clients", "cli")
@@ -42,7 +47,7 @@ class Copy(NamedTuple):
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """Pinnace with four new files, in an environment that has all packages of this one."""
+    """Pinnace with five new files, in an environment that has all packages of this one."""
     folder = tmp_path_factory.mktemp("copy")
     venv.create(folder / "venv", symlinks=True)
     (site,) = (folder / "venv" / "lib").glob("python3*/site-packages")
@@ -53,7 +58,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
         shutil.copytree(ROOT / wing, site / "pinnace" / wing, ignore=ignored)
     shutil.copytree(ROOT / "docs", folder / "docs")
     examples = dict(EXAMPLE.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
-    assert len(examples) == 4
+    assert len(examples) == 5
     for name, text in examples.items():
         assert not (site / "pinnace" / name).exists()
         (site / "pinnace" / name).write_text(text)
@@ -153,3 +158,34 @@ def test_a_failure_is_shown_without_pinnace(copy: Copy) -> None:
     copy.run("export", "torchvision:alexnet@none", "--target", "abacus", "-o", "deep.bundle", status=1)
     script = copy.folder / "deep.bundle.reproduce.py"
     assert 'numpy.savez("npz-fp32.npz"' in script.read_text()
+
+
+@pytest.fixture(scope="module")
+def served(
+    copy: Copy, bundle: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """A client of a server of that bundle, which wants a key, and counts and logs every request."""
+    home = tmp_path_factory.mktemp("server")
+    port = free_port()
+    command = [str(copy.python), "-m", "pinnace.cli.main", "serve", "noise.bundle", "--port", str(port)]
+    env = clean_environment(home / "bentoml") | {"PINNACE_API_KEY": "key", "PINNACE_ACCESS_LOG": "true"}
+    server = Server.start([*command, "--workers", "1"], port, home / "log", env=env, cwd=copy.folder)
+    try:
+        server.wait_until_ready(90)
+        with httpx.Client(base_url=server.url, headers={"X-API-Key": "key"}, timeout=20) as client:
+            yield client
+    finally:
+        server.stop()
+    assert '"route": "/labels"' in server.log
+
+
+def test_the_route_answers_and_is_listed_counted_and_logged(served: httpx.Client) -> None:
+    assert served.get("/labels", headers={"X-API-Key": "another"}).status_code == 401
+    (model,) = served.get("/models").json()["models"]
+    assert served.get("/labels").json() == {"labels": model["labels"]}
+    assert served.get("/").json()["routes"]["GET /labels"] == "class names"
+    document = served.get("/docs.json").json()
+    assert document["paths"]["/labels"]["get"]["summary"] == "Class names"
+    assert document["components"]["schemas"]["Labels"]["required"] == ["labels"]
+    counted = [line for line in served.get("/metrics").text.splitlines() if 'endpoint="/labels"' in line]
+    assert any('http_response_code="200"' in line for line in counted)
