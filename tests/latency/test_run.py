@@ -135,7 +135,7 @@ def test_ctrl_c_ends_it_without_a_crash(bundle: Path, scenario: str) -> None:
         )
     assert process.stderr is not None
     shown = b""
-    while f"{scenario}:".encode() not in shown:
+    while f"({scenario}".encode() not in shown:
         shown += os.read(process.stderr.fileno(), 4096) or pytest.fail("it ended before it was asked to")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
