@@ -69,7 +69,7 @@ def prepare_folder(folder: Path, preprocess: Preprocess, progress: Progress) -> 
 
 
 def prepare(files: Sequence[Path], preprocess: Preprocess, progress: Progress = ignore) -> PreparedImages:
-    """Preprocess images; those that cannot be read are passed over and named.
+    """Preprocess images; those that cannot be read are skipped and named.
 
     Raises:
         UsageError: none can be read.
@@ -81,7 +81,7 @@ def prepare(files: Sequence[Path], preprocess: Preprocess, progress: Progress = 
             inputs.append(preprocess.apply(open_image(path)))
             read.append(path)
         except ImageError as error:
-            problems.append(f"{path} is passed over: {error.message}")
+            problems.append(f"{path} was skipped: {error.message}")
     if not inputs:
         raise UsageError("none of the images can be read", got=problems[0] if problems else "no files")
     return PreparedImages(np.stack(inputs), tuple(read), tuple(problems))

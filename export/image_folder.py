@@ -49,14 +49,14 @@ def read_image_folder(folder: Path, labels: Sequence[str]) -> list[LabelledImage
             found.append((file, parts[0]))
     if not found:
         raise UsageError(
-            f"the {loose} images in {folder} stand in no folder of a class",
+            f"the {loose} images in {folder} are not in a folder of a class",
             expected=f"one folder for each class, such as {folder / labels[0]}",
         )
     targets = {name: classes.index(name) for name in sorted({name for _, name in found})}
     unknown = [name for name, target in targets.items() if target is None]
     if unknown:
         raise UsageError(
-            f"{len(unknown)} of the {len(targets)} folders in {folder} are named after no class",
+            f"{len(unknown)} of the {len(targets)} folders in {folder} do not name a class",
             expected="a label, a WordNet id (for the 1000 classes of ImageNet), or an index",
             got=", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else ""),
             hint=_ORDER_HINT if all(name.isdecimal() for name in targets) else None,

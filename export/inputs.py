@@ -26,7 +26,7 @@ def parse_inputs(texts: Sequence[str]) -> tuple[TensorSpec, ...]:
         dims = match[3].split(",") if match and match[3] else []
         if match is None or not all(_DIM.fullmatch(dim) for dim in dims):
             raise UsageError(
-                f"--input {text!r} is no input",
+                f"--input {text!r} is not an input",
                 expected="name=dtype[dimensions], such as image=float32[batch,3,224,224]",
             )
         name, dtype, _ = match.groups()

@@ -202,7 +202,7 @@ def parse_size(text: str) -> Size:
     """
     height, _, width = text.lower().partition("x")
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise UsageError(f"{text!r} is no size", expected="HEIGHTxWIDTH, such as 224x224")
+        raise UsageError(f"{text!r} is not a size", expected="HEIGHTxWIDTH, such as 224x224")
     return int(height), int(width)
 
 
@@ -226,7 +226,7 @@ def _size(option: str, text: str, expected: str) -> Size:
     try:
         return parse_size(text)
     except UsageError:
-        raise UsageError(f"--{option} {text!r} is no size", expected=expected) from None
+        raise UsageError(f"--{option} {text!r} is not a size", expected=expected) from None
 
 
 def _one_of(option: str, text: str | None, literal: object) -> str | None:
@@ -242,5 +242,5 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(
-            f"--{option} {text!r} is no list of numbers", expected="such as 0.485,0.456,0.406"
+            f"--{option} {text!r} is not a list of numbers", expected="such as 0.485,0.456,0.406"
         ) from None

@@ -56,7 +56,7 @@ def select(
                 expected="--calibrate DIR, with about 100 to 500 photographs of the kind the model will meet",
             )
         chosen.remove(name)
-        notes.append(f"{name} is left out, because it needs images: --calibrate DIR")
+        notes.append(f"{name} was left out, because it needs images: --calibrate DIR")
     if not chosen:
         raise UsageError(
             "no variant is left", expected="--calibrate DIR", hint="pinnace targets lists what needs it"
@@ -65,7 +65,7 @@ def select(
         base = VariantName(name.format, "fp32")
         if conversion_of(name) is not None and base not in chosen:
             chosen.append(base)
-            notes.append(f"{base} comes along, because {name} is made of it and compared with it")
+            notes.append(f"{base} was added, because {name} is made from it and compared with it")
     return Selection(tuple(chosen), tuple(notes))
 
 

@@ -62,7 +62,7 @@ def new_folder(path: Path, *, marker: str) -> Iterator[Path]:
             and not (path.is_dir() and not any(path.iterdir()))
         ):
             raise UsageError(
-                f"{path} already exists and is not something this command wrote, so it is left alone",
+                f"{path} already exists and was not written by this command, so it was not replaced",
                 hint="choose another output path",
             )
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,7 @@ def read_labels(path: Path) -> LabelFile:
         names = found
     else:
         raise UsageError(
-            f"{path} holds no list of class names",
+            f"{path} does not hold a list of class names",
             expected='["cat", "dog"], {"0": "cat", "1": "dog"} or {"cat": 0, "dog": 1}, '
             "or one of these under " + ", ".join(KEYS[:3]),
         )
@@ -184,7 +184,7 @@ def _data(text: str, path: Path) -> Any:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             if suffix != ".json":
                 return None
-        raise UsageError(f"{path} is no JSON: {error}") from None
+        raise UsageError(f"{path} is not valid JSON: {error}") from None
 
 
 def _yaml(text: str, path: Path) -> Any:
@@ -198,7 +198,7 @@ def _yaml(text: str, path: Path) -> Any:
     try:
         return yaml.load(text, yaml.BaseLoader) or {}  # everything is text: a class may be called `no`
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def _decoded(data: bytes, path: Path) -> tuple[str, list[str]]:

@@ -28,5 +28,5 @@ def read_toml(path: Path, what: str) -> dict[str, object]:
     except OSError:
         raise UsageError(f"there is no {what} file {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}") from None
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
     return data

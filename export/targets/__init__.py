@@ -89,7 +89,7 @@ def read(name: str) -> Target:
         format_of(variant)
     if not 1 <= target.batch[0] <= target.batch[1]:
         raise UsageError(
-            f"{path}: batch: no range",
+            f"{path}: batch is not a range",
             expected="[smallest, largest], at least 1",
             got=str(list(target.batch)),
         )
@@ -129,7 +129,9 @@ def parse_batch(text: str) -> tuple[int, int]:
     smallest, _, largest = text.partition(":")
     largest = largest or smallest
     if not (smallest.isdecimal() and largest.isdecimal() and 1 <= int(smallest) <= int(largest)):
-        raise UsageError(f"{text!r} is no range of batch sizes", expected="MIN:MAX, such as 1:64", got=text)
+        raise UsageError(
+            f"{text!r} is not a range of batch sizes", expected="MIN:MAX, such as 1:64", got=text
+        )
     return int(smallest), int(largest)
 
 

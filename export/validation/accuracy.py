@@ -111,7 +111,7 @@ def evaluate(
     preprocess: Preprocess,
     progress: Progress = ignore,
 ) -> Evaluation[Key]:
-    """Run every image in every runtime. Each image is decoded once; those that cannot be are passed over.
+    """Run every image in every runtime. Each image is decoded once; those that cannot be are skipped.
 
     Args:
         runtimes: open runtimes of a classifier with one input, by a name of the caller's.
@@ -132,7 +132,7 @@ def evaluate(
                 inputs.append(preprocess.apply(open_image(image.file)))
                 targets.append(image.target)
             except ImageError as error:
-                problems.append(f"{image.file} is passed over: {error.message}")
+                problems.append(f"{image.file} was skipped: {error.message}")
         if inputs:
             batch = np.stack(inputs)
             for name, runtime in runtimes.items():
@@ -174,14 +174,14 @@ def evaluate_bundle(
         progress: told how many images are done.
 
     Returns:
-        The rows, and sentences on the order of the folders and on what was passed over.
+        The rows, and sentences on the order of the folders and on what was skipped.
 
     Raises:
         UsageError: the model is no image classifier, the tree does not fit it, or nothing is left to run.
         MissingDependency: no runtime here can run what was asked for.
     """
     if not bundle.labels:
-        raise UsageError(f"{bundle.name} has no labels, so there is nothing to be right about")
+        raise UsageError(f"{bundle.name} has no labels, so its accuracy cannot be measured")
     preprocess = bundle.preprocess
     found = read_image_folder(images, bundle.labels)
     chosen = [bundle.variant(name) for name in variants] or bundle.manifest.variants
@@ -199,13 +199,13 @@ def evaluate_bundle(
                 except BundleError as error:
                     problem = error.message
                 if problem is not None:
-                    passed_over.append(f"{variant.name} in {reader.name} is passed over: {problem}")
+                    passed_over.append(f"{variant.name} in {reader.name} was skipped: {problem}")
                     continue
                 runtime = open_variant(bundle, variant, reader.name, options)
                 opened[variant.name, reader.name] = stack.enter_context(runtime)
         if not opened:
             raise (MissingDependency if passed_over else UsageError)(
-                f"nothing of {bundle.folder} can be run here",
+                f"nothing in {bundle.folder} can be run here",
                 got="; ".join(passed_over) or ", ".join(runtimes),
             )
         result = evaluate(opened, found, preprocess, progress)
@@ -241,7 +241,7 @@ def check_accuracy(
         CheckFailed: a variant loses more.
     """
     if not labels or exported.preprocess is None:
-        raise UsageError("--max-drop: the model is no image classifier")
+        raise UsageError("--max-drop needs an image classifier")
     found = read_image_folder(images, labels)
     with contextlib.ExitStack() as stack:
         fp32 = open_reference(folder, exported)

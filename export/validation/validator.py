@@ -126,7 +126,7 @@ class Validator:
         )
 
     def _why(self, name: VariantName) -> str | None:
-        """The first node where a converted graph parts from the fp32 one, or what tracing warned of."""
+        """The first node of a converted graph that differs from the fp32 one, or what tracing warned of."""
         if conversion_of(name) is not None:
             self.progress(Event(Stage.FIND_DIVERGENCE, str(name)))
             feeds, _ = golden.read(self.folder / FAILING)
@@ -136,14 +136,11 @@ class Validator:
                 feeds,
                 one_by_one=is_fixed(self.exported),
             )
-            return None if found is None else f"it parts from {REFERENCE} at {found}"
+            return None if found is None else f"the first node that differs from {REFERENCE} is {found}"
         warned = self.exported.warnings.get(name, ())
         if not warned:
             return None
-        return (
-            "the code takes decisions that depend on the data, and tracing froze one of them; "
-            f"see {warned[0]}"
-        )
+        return f"the code branches on the data, and tracing recorded only one branch; see {warned[0]}"
 
 
 def save_failing_samples(folder: Path, inputs: Arrays, outputs: Arrays) -> None:

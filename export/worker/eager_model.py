@@ -80,7 +80,7 @@ def flatten(result: Any) -> dict[str, torch.Tensor]:
     """A model's result as named tensors: `logits` for one, the keys of a dict, or `output_0`, `output_1`, ...
 
     Raises:
-        SourceError: it holds something that is no tensor, or nothing.
+        SourceError: it holds something that is not a tensor, or nothing.
     """
     import torch
 
@@ -95,11 +95,11 @@ def flatten(result: Any) -> dict[str, torch.Tensor]:
     else:
         named = {"the result": result}
     if not named:
-        raise SourceError("the model answers with nothing")
+        raise SourceError("the model returns nothing")
     for name, value in named.items():
         if not isinstance(value, torch.Tensor):
             raise SourceError(
-                f"the model answers with something that is no tensor: {name}", got=type(value).__name__
+                f"the model returns something that is not a tensor: {name}", got=type(value).__name__
             )
     return named
 

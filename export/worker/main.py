@@ -108,10 +108,12 @@ def _export_onnx(
     progress(Event(Stage.RUN_MODEL))
     if REFERENCE not in request.variants:
         raise UsageError(
-            f"{request.source} is ONNX already, and becomes nothing else", expected=f"the variant {REFERENCE}"
+            f"{request.source} is an ONNX file already and is not converted to other formats",
+            expected=f"the variant {REFERENCE}",
         )
     left_out = [str(name) for name in request.variants if name != REFERENCE]
-    notes = (f"an ONNX file becomes no other format: {', '.join(left_out)} was left out",) if left_out else ()
+    names = ", ".join(left_out)
+    notes = (f"an ONNX file is not converted to other formats: {names} was left out",) if left_out else ()
     inspection = inspect_model(
         InspectedModel(source.run, source.inputs, exported=True, start=source.start()), request
     )

@@ -143,7 +143,7 @@ def _spec(value: Any, what: str) -> TensorSpec:
     kind = value.type.removeprefix("tensor(").removesuffix(")")
     if not value.type.startswith("tensor(") or kind not in _DTYPES:
         raise SourceError(
-            f"the ONNX file's {what} {value.name} is nothing that a bundle can hold",
+            f"the ONNX file's {what} {value.name} cannot be stored in a bundle",
             expected="a tensor of numbers",
             got=value.type,
         )

@@ -70,7 +70,7 @@ class Bundle:
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
-            raise BundleError(f"{path} is no UTF-8 text", hint="export the model again") from None
+            raise BundleError(f"{path} is not UTF-8 text", hint="export the model again") from None
         # Not splitlines, which would also split at U+2028 and the like.
         return tuple(text.removesuffix("\n").split("\n")) if text else ()
 

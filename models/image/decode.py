@@ -99,7 +99,7 @@ def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
     shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
     if array.dtype != np.uint8 or not shaped or not array.size:
         raise UsageError(
-            "an array is no image",
+            "the array is not an image",
             expected="uint8 of shape (height, width), (height, width, 3) or (height, width, 4)",
             got=f"{array.dtype} of shape {array.shape}",
         )
@@ -147,7 +147,7 @@ def _recognise(prefix: bytes, formats: tuple[str, ...]) -> str:
         if accepted:
             return name
     raise UnsupportedImage(
-        "the bytes are of no image type that is accepted",
+        "the bytes are not of an accepted image type",
         expected=", ".join(names),
         got=f"bytes that begin with {prefix[:8]!r}",
     )

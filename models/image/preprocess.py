@@ -72,10 +72,10 @@ class Preprocess:
     def __post_init__(self) -> None:
         if not (self.resize is None or _is_size(self.resize) or _is_pair(self.resize)):
             expected = "a positive int, a pair of positive ints (height, width), or None"
-            raise UsageError("resize is no size", expected=expected, got=repr(self.resize))
+            raise UsageError("resize is not a size", expected=expected, got=repr(self.resize))
         if not (self.crop is None or _is_pair(self.crop)):
             expected = "a pair of positive ints (height, width), or None"
-            raise UsageError("crop is no size", expected=expected, got=repr(self.crop))
+            raise UsageError("crop is not a size", expected=expected, got=repr(self.crop))
         _require_one_of("interpolation", self.interpolation, get_args(Interpolation))
         _require_one_of("color", self.color, get_args(ColorMode))
         _require_one_of("layout", self.layout, get_args(Layout))
@@ -85,7 +85,7 @@ class Preprocess:
                 expected = f"a tuple of {self.channels} finite numbers, one for each channel of {self.color}"
                 raise UsageError(f"{name} does not fit the channels", expected=expected, got=repr(values))
         if not np.all(np.array(self.std, np.float32)):
-            raise UsageError("std is zero in float32, and would be divided by", got=repr(self.std))
+            raise UsageError("std must not be zero in float32", got=repr(self.std))
         if not (_is_numbers((self.scale,), 1) and self.scale > 1 / _LARGEST_NUMBER):
             raise UsageError("scale is not a positive number", got=repr(self.scale))
         if self.dtype == "uint8" and not (

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
+from pinnace.models.errors import UsageError
 from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, OnnxFile
 from pinnace.models.loaders.wrappers import unwrap
 from pinnace.models.plugins import declared
@@ -30,7 +31,10 @@ def load(request: LoadRequest) -> LoadedModel | OnnxFile:
     Raises:
         As `pinnace.models.loaders.base.Loader.load`.
     """
-    loaded = all_loaders()[request.source.kind].load(request)
+    loader = all_loaders().get(request.source.kind)
+    if loader is None:
+        raise UsageError(f"sources of the kind {request.source.kind} cannot be loaded by this version")
+    loaded = loader.load(request)
     if isinstance(loaded, LoadedModel):
         loaded = replace(loaded, module=unwrap(loaded.module))
         _prepare_for_inference(loaded.module)

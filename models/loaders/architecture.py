@@ -31,7 +31,7 @@ def build_architecture(request: LoadRequest, state: Mapping[str, Any] | None = N
     arch = request.arch or ""
     prefix, _, rest = arch.partition(":")
     if not prefix or not rest:
-        raise UsageError(f"--arch {arch!r} names no network", expected=_FORMS)
+        raise UsageError(f"--arch {arch!r} does not name a network", expected=_FORMS)
     if prefix == "torchvision":
         from pinnace.models.loaders import torchvision
 

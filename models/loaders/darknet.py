@@ -33,7 +33,7 @@ def load(request: LoadRequest) -> LoadedModel:
     if keywords:
         raise UsageError(f"--arg {next(iter(keywords))} does not apply to {request.source}")
     if not isinstance(classes, int) or classes < 1:
-        raise UsageError("num_classes is no number of classes", got=repr(classes))
+        raise UsageError("num_classes is not a number of classes", got=repr(classes))
     table = network.table(classes)
     try:
         module = build(table)

@@ -53,7 +53,7 @@ def parse_arguments(texts: Sequence[str]) -> dict[str, object]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise UsageError(f"--arg {text!r} is no argument", expected="name=value, such as width=0.5")
+            raise UsageError(f"--arg {text!r} is not an argument", expected="name=value, such as width=0.5")
         if name in arguments:
             raise UsageError(f"--arg {name} is given twice")
         arguments[name] = _literal(value)

@@ -40,7 +40,7 @@ def load(request: LoadRequest) -> LoadedModel:
     folder = _local(request) if is_local(source.name) else _fetch(source)
     hubconf = folder / f"{_HUBCONF}.py"
     if not hubconf.is_file():
-        raise SourceError(f"{source} is no hub repository: {folder} has no hubconf.py")
+        raise SourceError(f"{source} is not a hub repository: {folder} has no hubconf.py")
     import torch
 
     # torch stands before the folder is first on the path, as in torch.hub: a `torch.py` there is not torch.
@@ -54,7 +54,7 @@ def load(request: LoadRequest) -> LoadedModel:
             network = entry(**arguments)
     if not isinstance(network, torch.nn.Module):
         raise SourceError(
-            f"{source}: the entry point {source.entry} gives no network",
+            f"{source}: the entry point {source.entry} does not return a network",
             expected="a torch.nn.Module",
             got=type(network).__name__,
         )

@@ -79,7 +79,7 @@ def _spec(name: str, value: Any, *, batch: bool) -> TensorSpec:
     import torch
 
     if not isinstance(value, torch.Tensor):
-        raise SourceError(f"the program's input {name} is no tensor", got=type(value).__name__)
+        raise SourceError(f"the program's input {name} is not a tensor", got=type(value).__name__)
     sizes: list[Any] = list(value.shape)  # a dynamic one is a SymInt
     dims: tuple[int | str, ...] = tuple(dim if isinstance(dim, int) else str(dim) for dim in sizes)
     if batch and dims and isinstance(dims[0], str):

@@ -194,9 +194,10 @@ def _no_weights(data: Any, path: Path) -> SourceError | UsageError:
         odd = [name for name, value in data.items() if not _is_tensor(value)]
         if odd:
             return SourceError(
-                f"{path} is no plain state_dict: {odd[0]!r} is no tensor", got=type(data[odd[0]]).__name__
+                f"{path} is not a plain state_dict: {odd[0]!r} is not a tensor",
+                got=type(data[odd[0]]).__name__,
             )
-    return SourceError(f"{path} is no state_dict", expected="tensors by name", got=type(data).__name__)
+    return SourceError(f"{path} is not a state_dict", expected="tensors by name", got=type(data).__name__)
 
 
 def plain_state(state: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:

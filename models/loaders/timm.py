@@ -110,7 +110,7 @@ def _create(name: str, arguments: Mapping[str, object], *, pretrained: bool) -> 
             ) from None
         reason = f"{_server()} cannot be reached" if os.environ.get(_OFFLINE) else describe(error)
         raise SourceError(
-            f"the weights of timm:{name} cannot be had: {reason}",
+            f"the weights of timm:{name} cannot be downloaded: {reason}",
             hint=f"download them elsewhere and use file:PATH --arch timm:{name}, "
             f"or timm:{name}@none for random weights",
         ) from error

@@ -56,7 +56,7 @@ def read(path: Path, *, trust: bool = False, folder: Path | None = None) -> Any:
     with path.open("rb") as file:
         head = file.read(len(_LFS))
     if head == _LFS:
-        raise SourceError(f"{path} is a pointer of Git LFS, not the file itself", hint="git lfs pull")
+        raise SourceError(f"{path} is a Git LFS pointer, not the file itself", hint="git lfs pull")
     if _is_safetensors(path, head):
         return _read_safetensors(path)
     import torch
@@ -66,7 +66,7 @@ def read(path: Path, *, trust: bool = False, folder: Path | None = None) -> Any:
     except pickle.UnpicklingError as error:
         if "unsupported global" not in str(error).lower():
             # torch's own sentence would advise to load it without weights_only.
-            raise _damaged(path, "it is no pickle of tensors") from None
+            raise _damaged(path, "it is not a pickle of tensors") from None
         if not trust:
             named = _GLOBAL.search(str(error))
             holds = f"more than tensors ({named[1]})" if named else "more than tensors"
@@ -81,7 +81,7 @@ def read(path: Path, *, trust: bool = False, folder: Path | None = None) -> Any:
         if "weights_only" in reason:
             # tarfile takes zeros for an archive without members.
             tar = "it is a tar archive, as torch wrote before version 0.4"
-            reason = tar if any(head) else "it is no pickle of tensors"
+            reason = tar if any(head) else "it is not a pickle of tensors"
         raise _damaged(path, reason) from None
     folder = folder or Path.cwd()
     what = f"unpickling {path}"

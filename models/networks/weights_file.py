@@ -61,13 +61,13 @@ def load_weights(module: torch.nn.Module, table: Table, path: Path) -> None:
 def _read(path: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
     raw = path.read_bytes()
     if len(raw) < _VERSION.itemsize + 4:
-        raise SourceError(f"{path} is no file of Darknet's weights: it is too short")
+        raise SourceError(f"{path} is not a Darknet weights file: it is too short")
     version = np.frombuffer(raw, _VERSION, 1)[0]
     if not (0 <= version["major"] < 1000 and 0 <= version["minor"] < 1000):
-        raise SourceError(f"{path} is no file of Darknet's weights: its version is out of range")
+        raise SourceError(f"{path} is not a Darknet weights file: its version is out of range")
     # Since 0.2 the number of images seen in training has 64 bits.
     seen = 8 if version["major"] * 10 + version["minor"] >= 2 else 4
     body = raw[_VERSION.itemsize + seen :]
     if len(body) % 4:
-        raise SourceError(f"{path} is no file of Darknet's weights: it is cut off")
+        raise SourceError(f"{path} is not a Darknet weights file: it is cut off")
     return np.frombuffer(body, "<f4").astype(np.float32)

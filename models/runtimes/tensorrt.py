@@ -60,7 +60,7 @@ class TensorRt(Runtime):
         runtime = trt.Runtime(self._log)
         engine = runtime.deserialize_cuda_engine(data)
         if engine is None:
-            raise BundleError(self._log.reason("it is no engine of this version"))
+            raise BundleError(self._log.reason("it is not an engine of this version"))
         self._check_tensors(trt, engine)
         self._stream = cuda.Stream()
         self._held.callback(self._stream.close)

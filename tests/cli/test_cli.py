@@ -131,7 +131,7 @@ def test_one_bad_image_among_others_is_reported_and_passed_over(pinnace, bundle,
         (
             ["export", "efficientnet_lite0", "-o", "x.bundle", "--input-size", "big"],
             2,
-            "error: 'big' is no size\n  expected: HEIGHTxWIDTH, such as 224x224\n",
+            "error: 'big' is not a size\n  expected: HEIGHTxWIDTH, such as 224x224\n",
         ),
         (
             ["export", "efficientnet_lite0", "-o", "x.bundle", "--target", "toaster"],

@@ -89,7 +89,7 @@ def test_arrays_lose_nothing() -> None:
         (
             np.zeros((2, 2, 3)),
             UsageError,
-            "an array is no image\n"
+            "the array is not an image\n"
             "  expected: uint8 of shape (height, width), (height, width, 3) or (height, width, 4)\n"
             "  got: float64 of shape (2, 2, 3)",
         ),

@@ -61,4 +61,4 @@ def test_the_python_works(served: Any) -> None:
     assert [len(line.split()) for line in first] == [3, 3, 3]
     assert len(second[0].split()) == 2
     assert third[0] == second[0].split()[0]
-    assert third[1] == "the bytes are of no image type that is accepted"
+    assert third[1] == "the bytes are not of an accepted image type"

@@ -295,7 +295,7 @@ def test_what_stands_at_the_output_and_is_no_bundle_is_left_alone_before_anythin
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("precious")
     assert refusal(UsageError, lambda: export_bundle(torchscript, CPU, tmp_path / "thesis")) == (
-        f"{tmp_path}/thesis already exists and is not something this command wrote, so it is left alone\n"
+        f"{tmp_path}/thesis already exists and was not written by this command, so it was not replaced\n"
         "  help: choose another output path"
     )
     assert (tmp_path / "thesis" / "chapter").read_text() == "precious"
@@ -437,7 +437,9 @@ def test_a_grey_preprocessing_needs_no_mean_and_std(tmp_path: Path) -> None:
         ),
         (
             "crop = [0, 224]",
-            "crop is no size\n  expected: a pair of positive ints (height, width), or None\n  got: (0, 224)",
+            "crop is not a size\n"
+            "  expected: a pair of positive ints (height, width), or None\n"
+            "  got: (0, 224)",
         ),
         ('color = "GBR"', "color: Input should be 'RGB', 'BGR' or 'L'"),
     ],

@@ -37,7 +37,7 @@ def test_inputs() -> None:
 )
 def test_what_is_no_input(text: str) -> None:
     assert refusal(UsageError, lambda: parse_inputs([text])) == (
-        f"--input {text!r} is no input\n"
+        f"--input {text!r} is not an input\n"
         "  expected: name=dtype[dimensions], such as image=float32[batch,3,224,224]"
     )
 
@@ -58,9 +58,11 @@ def test_arguments_are_python_literals_or_else_text() -> None:
         **{"f": "small", "g": "", "h": "x=y", "i": "7", "j": "1+"},
     }
     assert refusal(UsageError, lambda: parse_arguments(["width"])) == (
-        "--arg 'width' is no argument\n  expected: name=value, such as width=0.5"
+        "--arg 'width' is not an argument\n  expected: name=value, such as width=0.5"
     )
-    assert refusal(UsageError, lambda: parse_arguments(["a-b=3"])).startswith("--arg 'a-b=3' is no argument")
+    assert refusal(UsageError, lambda: parse_arguments(["a-b=3"])).startswith(
+        "--arg 'a-b=3' is not an argument"
+    )
     assert refusal(UsageError, lambda: parse_arguments(["a=1", "a=2"])) == "--arg a is given twice"
 
 
@@ -106,14 +108,14 @@ def test_a_colour_alone_means_mean_0_and_std_1() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"resize": "0"}, "--resize '0' is no size"),
-        ({"resize": "64*64"}, "--resize '64*64' is no size"),
-        ({"crop": "x"}, "--crop 'x' is no size\n  expected: a number, HEIGHTxWIDTH, or none"),
+        ({"resize": "0"}, "--resize '0' is not a size"),
+        ({"resize": "64*64"}, "--resize '64*64' is not a size"),
+        ({"crop": "x"}, "--crop 'x' is not a size\n  expected: a number, HEIGHTxWIDTH, or none"),
         ({"interpolation": "cubic"}, "--interpolation 'cubic' is unknown\n  expected: one of nearest, "),
         ({"color": "BGR"}, "--color 'BGR' is unknown\n  expected: one of RGB, L"),
         (
             {"mean": "0.5;0.5"},
-            "--mean '0.5;0.5' is no list of numbers\n  expected: such as 0.485,0.456,0.406",
+            "--mean '0.5;0.5' is not a list of numbers\n  expected: such as 0.485,0.456,0.406",
         ),
         ({"std": "0.5"}, "std does not fit the channels"),
     ],

@@ -92,7 +92,7 @@ def test_batch_ranges() -> None:
     assert parse_batch("8") == (8, 8)
     for text in ("0:4", "4:1", "a:b", "", ":3", "-1:3"):
         assert refusal(UsageError, lambda text=text: parse_batch(text)) == (
-            f"{text!r} is no range of batch sizes\n  expected: MIN:MAX, such as 1:64\n  got: {text}"
+            f"{text!r} is not a range of batch sizes\n  expected: MIN:MAX, such as 1:64\n  got: {text}"
         )
 
 
@@ -100,7 +100,7 @@ def test_a_target_with_a_batch_that_is_no_range(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('description = "x"\nopset = 18\nvariants = ["onnx-fp32"]\nbatch = [4, 1]\n[tolerance]\n')
     assert refusal(UsageError, lambda: targets.read(str(path))) == (
-        f"{path}: batch: no range\n  expected: [smallest, largest], at least 1\n  got: [4, 1]"
+        f"{path}: batch is not a range\n  expected: [smallest, largest], at least 1\n  got: [4, 1]"
     )
 
 
@@ -176,12 +176,12 @@ def test_formats_and_precisions_choose_and_add(
 def test_what_needs_images_is_left_out_and_said_so() -> None:
     chosen = select(CPU, [], [], calibrated=False)
     assert list(map(str, chosen.variants)) == ["onnx-fp32", "torchscript-fp32"]
-    assert chosen.notes == ("onnx-int8 is left out, because it needs images: --calibrate DIR",)
+    assert chosen.notes == ("onnx-int8 was left out, because it needs images: --calibrate DIR",)
 
 
 def test_what_another_is_made_of_comes_along_and_said_so() -> None:
     chosen = select(CPU, [], ["fp16"], calibrated=False)
-    assert chosen.notes == ("onnx-fp32 comes along, because onnx-fp16 is made of it and compared with it",)
+    assert chosen.notes == ("onnx-fp32 was added, because onnx-fp16 is made from it and compared with it",)
 
 
 @pytest.mark.parametrize(

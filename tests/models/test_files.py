@@ -128,7 +128,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path, kind: str) -> None:
     with pytest.raises(UsageError) as caught, new_folder(out, marker=MARKER):
         pytest.fail("the block must not be entered")
     assert str(caught.value) == (
-        f"{out} already exists and is not something this command wrote, so it is left alone\n"
+        f"{out} already exists and was not written by this command, so it was not replaced\n"
         "  help: choose another output path"
     )
     assert (out if kind == "file" else out / "chapter").read_text() == "precious"

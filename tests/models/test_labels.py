@@ -175,10 +175,12 @@ def test_data_that_holds_no_names(data: object) -> None:
 def test_a_json_file_that_is_none_or_holds_no_names(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.write_text("[cat, dog")
-    assert refusal(UsageError, lambda: read_labels(path)).startswith(f"{path} is no JSON: Expecting value")
+    assert refusal(UsageError, lambda: read_labels(path)).startswith(
+        f"{path} is not valid JSON: Expecting value"
+    )
     path.write_text('{"lr": 0.1}')
     assert refusal(UsageError, lambda: read_labels(path)) == (
-        f"{path} holds no list of class names\n"
+        f"{path} does not hold a list of class names\n"
         '  expected: ["cat", "dog"], {"0": "cat", "1": "dog"} or {"cat": 0, "dog": 1}, '
         "or one of these under names, class_names, classes"
     )

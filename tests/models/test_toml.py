@@ -30,7 +30,7 @@ def test_no_toml(tmp_path: Path) -> None:
     path = tmp_path / "file.toml"
     path.write_text("crop = [224")
     assert refusal(UsageError, read_toml, path, "target").startswith(
-        f"{path} is no TOML: Unclosed array (at end of document)"
+        f"{path} is not valid TOML: Unclosed array (at end of document)"
     )
 
 
@@ -38,5 +38,5 @@ def test_no_utf8(tmp_path: Path) -> None:
     path = tmp_path / "file.toml"
     path.write_bytes(b'name = "\xff"')
     assert refusal(UsageError, read_toml, path, "target") == (
-        f"{path} is no TOML: 'utf-8' codec can't decode byte 0xff in position 8: invalid start byte"
+        f"{path} is not valid TOML: 'utf-8' codec can't decode byte 0xff in position 8: invalid start byte"
     )

@@ -63,7 +63,7 @@ test("a batch has an answer or an error for each image, in order", options, asyn
     [
       "unsupported_image_type",
       null,
-      "the bytes are of no image type that is accepted",
+      "the bytes are not of an accepted image type",
       "expected: JPEG, PNG, WEBP, GIF, BMP, TIFF",
     ],
   );
@@ -79,7 +79,7 @@ test("the server's words reach the caller", options, async () => {
   const refusals = [
     [
       [Buffer.from("hello")],
-      [415, "unsupported_image_type", "the bytes are of no image type that is accepted"],
+      [415, "unsupported_image_type", "the bytes are not of an accepted image type"],
       "expected: JPEG, PNG, WEBP, GIF, BMP, TIFF",
     ],
     [[Buffer.alloc(0)], [400, "undecodable_image", "the image is empty"], null],

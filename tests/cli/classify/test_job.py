@@ -94,7 +94,7 @@ def test_what_cannot_be_read_has_a_row_too_and_the_status_is_1(pinnace, where, f
     assert "notes.txt" not in rows
     first, *lines = outcome.err.splitlines()
     assert first == "files skipped, because they are hidden or not named like an image: 1"
-    assert f"error: {few}/broken.jpg: the bytes are of no image type that is accepted" in lines
+    assert f"error: {few}/broken.jpg: the bytes are not of an accepted image type" in lines
     assert f"error: {few}/empty.png: the image is empty" in lines
     assert lines[2].startswith("30 classified; 2 cannot be read; ")
     # A second run has nothing to ask, and still says that not all is well.

@@ -72,7 +72,7 @@ def test_the_manifest_says_what_was_measured(converted: Bundle, pictures: Path) 
     assert manifest.batch == (1, 64)
     assert manifest.runtimes == CPU.runtimes
     (broken,) = [note for note in manifest.notes if "broken.png" in note]
-    assert broken == f"{pictures}/broken.png is passed over: the PNG image is damaged or cut short"
+    assert broken == f"{pictures}/broken.png was skipped: the PNG image is damaged or cut short"
     assert "onnx-int8 was calibrated with 24 images, method minmax" in manifest.notes
     assert passed(verify_bundle(converted))
 

@@ -98,7 +98,10 @@ def test_a_wrong_scale_is_refused_and_the_node_that_has_it_is_named(
     break_scale(monkeypatch, layer, np.float32(8))
     status, err = export("bad.bundle")
     assert status == 1
-    assert f"it parts from onnx-fp32 at {node.name} ({node.op_type}), whose output is off by " in err
+    assert (
+        f"the first node that differs from onnx-fp32 is {node.name} ({node.op_type}), whose output is off by "
+        in err
+    )
     assert not (tmp_path / "bad.bundle").exists()
 
 
@@ -117,7 +120,7 @@ def test_a_quantisation_calibrated_on_black_is_refused(
     assert expected == "  expected: at most 0.4 of the outputs' range"
     assert got.startswith("  got: ")
     assert float(got.split()[1]) > 0.4
-    assert hint.startswith("  help: it parts from onnx-fp32 at ")
+    assert hint.startswith("  help: the first node that differs from onnx-fp32 is ")
     assert {path.name for path in tmp_path.iterdir()} == {"out.bundle.reproduce", "out.bundle.reproduce.py"}
 
 

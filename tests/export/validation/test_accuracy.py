@@ -135,14 +135,14 @@ def test_trees_that_do_not_fit(tmp_path: Path) -> None:
     assert refusal(UsageError, read).startswith(f"there are no images in {tree}\n  expected: files that end")
     save(tree / "loose.png")
     assert refusal(UsageError, read) == (
-        f"the 1 images in {tree} stand in no folder of a class\n"
+        f"the 1 images in {tree} are not in a folder of a class\n"
         f"  expected: one folder for each class, such as {tree}/cat"
     )
     save(tree / "cat" / "a.png")
     for name in ("a", "b", "c", "crane", "e", "f"):
         save(tree / name / "a.png")
     assert refusal(UsageError, read) == (
-        f"6 of the 7 folders in {tree} are named after no class\n"
+        f"6 of the 7 folders in {tree} do not name a class\n"
         "  expected: a label, a WordNet id (for the 1000 classes of ImageNet), or an index\n"
         "  got: a, b, c, crane, e, ..."
     )
@@ -183,7 +183,7 @@ def test_every_variant_in_every_runtime_is_counted(exported: Bundle, tree: tuple
     for row in rows:
         assert (row.accuracy.images, row.accuracy.top1, row.accuracy.top5) == (12, share, 1.0)
     (problem,) = problems
-    assert problem.endswith("broken.png is passed over: the PNG image is damaged or cut short")
+    assert problem.endswith("broken.png was skipped: the PNG image is damaged or cut short")
     assert seen[-1] == Event(Stage.EVALUATE, done=13, total=13)
 
 
@@ -205,11 +205,11 @@ def test_eval_prints_what_scripts_rely_on(
             "top5_interval": list(wilson(12, 12)),
         }
     ]
-    assert err.count("is passed over") == 1
+    assert err.count("was skipped") == 1
     assert main.run(asked) == 0
     assert f"{share:.2%}" in capsys.readouterr().out
 
 
 def test_nothing_to_evaluate(exported: Bundle, tree: tuple[Path, float]) -> None:
     message = refusal(UsageError, lambda: evaluate_bundle(exported, tree[0], runtimes=["abacus"]))
-    assert message == f"nothing of {exported.folder} can be run here\n  got: abacus"
+    assert message == f"nothing in {exported.folder} can be run here\n  got: abacus"

@@ -117,7 +117,7 @@ def test_a_frozen_decision_is_named_and_the_earlier_bundle_survives(
     assert expected == "  expected: at most 0.001 of the outputs' range"
     assert got.startswith("  got: ")
     assert hint == (
-        "  help: the code takes decisions that depend on the data, and tracing froze one of them; "
+        "  help: the code branches on the data, and tracing recorded only one branch; "
         f"see sample_networks.py:{line}: Converting a tensor to a Python boolean might cause the trace to be "
         "incorrect. We can't record the data flow of Python values, so this value will be treated as a "
         "constant in the future. This means that the trace might not generalize to other inputs!"
@@ -153,8 +153,8 @@ def test_weights_that_cannot_be_downloaded_are_one_sentence_and_leave_no_bundle(
         (["file:tiny.pt", "-o", "file"], "{cwd}/file already exists and is not something this command wrote"),
         (["ftp:net", "-o", "out"], "'ftp:net' is not a model source"),
         (["file:tiny.pt", "-o", "out", "--target", "abacus"], "there is no target 'abacus'"),
-        (["file:tiny.pt", "-o", "out", "--input-size", "16"], "'16' is no size"),
-        (["file:tiny.pt", "-o", "out", "--input-size", "0x16"], "'0x16' is no size"),
+        (["file:tiny.pt", "-o", "out", "--input-size", "16"], "'16' is not a size"),
+        (["file:tiny.pt", "-o", "out", "--input-size", "0x16"], "'0x16' is not a size"),
         (
             ["file:tiny.pt", "-o", "out", "--preprocess", "none.toml"],
             "there is no preprocessing file none.toml",

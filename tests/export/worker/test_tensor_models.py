@@ -216,7 +216,7 @@ def test_an_onnx_file_becomes_a_variant_as_it_is(
     assert variant.sha256 == sha256(onnx_files / "any.onnx")
     assert specs(bundle) == (["image=float32[batch,3,16,16]"], ["scores=float32[batch,5]"])
     assert bundle.manifest.notes == (
-        "an ONNX file becomes no other format: torchscript-fp32 was left out",
+        "an ONNX file is not converted to other formats: torchscript-fp32 was left out",
         inspect_model.OWN_ANSWERS,
         ASSUMED_LOGITS.format("scores"),
         "the source has no class names: the numbers 0 to 4 stand for them, and --labels FILE names them",
@@ -301,7 +301,10 @@ def test_the_size_that_a_file_takes_is_kept_unless_another_is_asked_for(
 def test_what_means_nothing_for_onnx(from_onnx: Callable[..., Bundle]) -> None:
     assert refusal(
         UsageError, lambda: from_onnx("any.onnx", variants=(VariantName("torchscript", "fp32"),))
-    ) == ("file:any.onnx is ONNX already, and becomes nothing else\n  expected: the variant onnx-fp32")
+    ) == (
+        "file:any.onnx is an ONNX file already and is not converted to other formats\n"
+        "  expected: the variant onnx-fp32"
+    )
     assert refusal(UsageError, lambda: from_onnx("any.onnx", inputs=parse_inputs(["x=int8[3]"]))) == (
         "--input does not apply to file:any.onnx: the file says what it takes\n"
         "  expected: image=float32[batch,3,16,16]"

@@ -157,7 +157,7 @@ def test_a_preprocessing_without_a_fixed_size(export: Export) -> None:
         (
             "Talkative",
             SourceError,
-            "the model answers with something that is no tensor: remark\n  got: str",
+            "the model returns something that is not a tensor: remark\n  got: str",
         ),
         (
             "OneNumber",

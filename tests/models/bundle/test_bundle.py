@@ -105,7 +105,9 @@ def test_labels_that_are_no_text(own_copy: Bundle) -> None:
     (own_copy.folder / "labels.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BundleError) as caught:
         _ = own_copy.labels
-    assert message(caught) == f"{own_copy.folder}/labels.txt is no UTF-8 text\n  help: export the model again"
+    assert (
+        message(caught) == f"{own_copy.folder}/labels.txt is not UTF-8 text\n  help: export the model again"
+    )
 
 
 def test_a_bundle_may_have_no_labels_and_no_preprocessing(own_copy: Bundle) -> None:

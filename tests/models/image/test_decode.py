@@ -122,7 +122,7 @@ def test_bytes_of_no_accepted_type(data: bytes) -> None:
     error = refused(data)
     assert type(error) is UnsupportedImage
     assert str(error) == (
-        "the bytes are of no image type that is accepted\n"
+        "the bytes are not of an accepted image type\n"
         "  expected: JPEG, PNG, WEBP, GIF, BMP, TIFF\n"
         f"  got: bytes that begin with {data[:8]!r}"
     )
@@ -131,7 +131,7 @@ def test_bytes_of_no_accepted_type(data: bytes) -> None:
 def test_a_type_that_is_switched_off() -> None:
     error = refused(encoded("GIF"), formats=("png", "JPEG"))
     assert str(error) == (
-        "the bytes are of no image type that is accepted\n"
+        "the bytes are not of an accepted image type\n"
         "  expected: PNG, JPEG\n"
         "  got: bytes that begin with b'GIF87a5\\x00'"
     )
@@ -271,7 +271,7 @@ def test_arrays_that_are_no_image(array: np.ndarray) -> None:
     with pytest.raises(UsageError) as caught:
         open_image(array)
     assert str(caught.value) == (
-        "an array is no image\n"
+        "the array is not an image\n"
         "  expected: uint8 of shape (height, width), (height, width, 3) or (height, width, 4)\n"
         f"  got: {array.dtype} of shape {array.shape}"
     )

@@ -326,13 +326,15 @@ def test_json_is_validated_like_the_constructor() -> None:
     text = adapter.dump_json(spec()).replace(b"0.229", b"0.0")
     with pytest.raises(UsageError) as caught:
         adapter.validate_json(text)
-    assert caught.value.message == "std is zero in float32, and would be divided by"
+    assert caught.value.message == "std must not be zero in float32"
 
 
 RESIZE = (
-    "resize is no size\n  expected: a positive int, a pair of positive ints (height, width), or None\n  got: "
+    "resize is not a size\n"
+    "  expected: a positive int, a pair of positive ints (height, width), or None\n"
+    "  got: "
 )
-CROP = "crop is no size\n  expected: a pair of positive ints (height, width), or None\n  got: "
+CROP = "crop is not a size\n  expected: a pair of positive ints (height, width), or None\n  got: "
 MEAN_OF_THREE = (
     "mean does not fit the channels\n"
     "  expected: a tuple of 3 finite numbers, one for each channel of RGB\n  got: "
@@ -362,11 +364,11 @@ MEAN_OF_THREE = (
         ({"std": ()}, MEAN_OF_THREE.replace("mean", "std") + "()"),
         (
             {"std": (1.0, 0.0, 1.0)},
-            "std is zero in float32, and would be divided by\n  got: (1.0, 0.0, 1.0)",
+            "std must not be zero in float32\n  got: (1.0, 0.0, 1.0)",
         ),
         (
             {"std": (1.0, 1e-60, 1.0)},
-            "std is zero in float32, and would be divided by\n  got: (1.0, 1e-60, 1.0)",
+            "std must not be zero in float32\n  got: (1.0, 1e-60, 1.0)",
         ),
     ],
 )

@@ -185,7 +185,7 @@ def test_damaged_safetensors(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "net.safetensors"
     path.write_bytes(data)
     message = refusal(SourceError, lambda: find_weights(read(path), path))
-    assert message.startswith((f"{path} cannot be read as safetensors: ", f"{path} is no state_dict"))
+    assert message.startswith((f"{path} cannot be read as safetensors: ", f"{path} is not a state_dict"))
 
 
 def test_safetensors_under_the_name_of_a_pickle(tmp_path: Path, state: State) -> None:
@@ -235,7 +235,7 @@ def test_a_file_of_zeros(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     path.write_bytes(bytes(5000))
     assert refusal(SourceError, lambda: read(path)) == (
-        f"{path} cannot be read as a checkpoint: it is no pickle of tensors"
+        f"{path} cannot be read as a checkpoint: it is not a pickle of tensors"
     )
 
 
@@ -274,7 +274,7 @@ def test_a_pointer_of_git_lfs(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
     message = refusal(SourceError, lambda: read(path))
-    assert message == f"{path} is a pointer of Git LFS, not the file itself\n  help: git lfs pull"
+    assert message == f"{path} is a Git LFS pointer, not the file itself\n  help: git lfs pull"
 
 
 def test_the_oldest_format_of_torch(tmp_path: Path) -> None:

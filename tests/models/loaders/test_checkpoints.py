@@ -191,11 +191,11 @@ def test_damaged_files_are_refused_by_us_and_not_by_torch(tmp_path: Path, state:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([torch.ones(1)], "is no state_dict\n  expected: tensors by name\n  got: list"),
-        ({}, "is no state_dict\n  expected: tensors by name\n  got: dict"),
-        (torch.ones(1), "is no state_dict\n  expected: tensors by name\n  got: Tensor"),
-        ({"epoch": 3, "state": {}}, "is no plain state_dict: 'epoch' is no tensor\n  got: int"),
-        ({"model": {"state": 3}}, "is no plain state_dict: 'model' is no tensor\n  got: dict"),
+        ([torch.ones(1)], "is not a state_dict\n  expected: tensors by name\n  got: list"),
+        ({}, "is not a state_dict\n  expected: tensors by name\n  got: dict"),
+        (torch.ones(1), "is not a state_dict\n  expected: tensors by name\n  got: Tensor"),
+        ({"epoch": 3, "state": {}}, "is not a plain state_dict: 'epoch' is not a tensor\n  got: int"),
+        ({"model": {"state": 3}}, "is not a plain state_dict: 'model' is not a tensor\n  got: dict"),
     ],
     ids=["list", "empty", "tensor", "nested", "nested in vain"],
 )
@@ -263,7 +263,7 @@ def test_a_pickled_module_is_refused_unless_its_author_is_trusted(
 @pytest.mark.parametrize("arch", ["Tiny", ":Tiny", "sample_networks:", "sample_networks"])
 def test_arch_of_another_form(workshop: Path, arch: str) -> None:
     assert refusal(UsageError, lambda: load_file(Path("tiny.pt"), workshop, arch)) == (
-        f"--arch {arch!r} names no network\n"
+        f"--arch {arch!r} does not name a network\n"
         "  expected: package.module:factory, torchvision:NAME[@WEIGHTS] or timm:NAME"
     )
 

@@ -107,7 +107,7 @@ def test_lazy_layers_take_their_size_from_the_weights() -> None:
 
 
 class Counting(nn.Module):
-    """Keeps something in its state that is no tensor."""
+    """Keeps something in its state that is not a tensor."""
 
     def __init__(self) -> None:
         super().__init__()

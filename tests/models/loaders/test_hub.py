@@ -204,7 +204,7 @@ def test_dependencies_that_are_missing_are_all_named_before_anything_runs(
         (
             "number",
             SourceError,
-            "the entry point number gives no network\n  expected: a torch.nn.Module\n  got: int",
+            "the entry point number does not return a network\n  expected: a torch.nn.Module\n  got: int",
         ),
         (
             "needs",
@@ -241,7 +241,7 @@ def test_a_hubconf_that_fails(tmp_path: Path, repository: Path, hubconf: str, me
 def test_what_is_no_repository(tmp_path: Path, repository: Path) -> None:
     (repository / "hubconf.py").unlink()
     assert refusal(SourceError, lambda: load_hub("tiny", tmp_path)) == (
-        f"hub:./nets#tiny is no hub repository: {repository} has no hubconf.py"
+        f"hub:./nets#tiny is not a hub repository: {repository} has no hubconf.py"
     )
     assert refusal(SourceError, lambda: load_hub("tiny", tmp_path, "./gone")) == (
         f"there is no folder {tmp_path}/gone"

@@ -83,8 +83,7 @@ def test_a_name_that_is_not_in_the_catalogue() -> None:
     assert refusal(UsageError, load_source, "efficientnet_lite9") == (
         "'efficientnet_lite9' is not in the catalogue\n"
         "  expected: one of efficientnet_lite0, efficientnet_lite1, efficientnet_lite2\n"
-        "  help: `pinnace models` lists the catalogue; "
-        "other sources: torchvision:NAME, timm:NAME, hub:REPOSITORY#ENTRY, file:PATH"
+        "  help: `pinnace models` lists the catalogue, and the forms of other sources"
     )
 
 

@@ -106,7 +106,8 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     assert refusal(SourceError, load_timm, "test_resnet.r160_in1k") == (
-        "the weights of timm:test_resnet.r160_in1k cannot be had: http://127.0.0.1:9 cannot be reached\n"
+        "the weights of timm:test_resnet.r160_in1k cannot be downloaded: "
+        "http://127.0.0.1:9 cannot be reached\n"
         "  help: download them elsewhere and use file:PATH --arch timm:test_resnet.r160_in1k, "
         "or timm:test_resnet.r160_in1k@none for random weights"
     )

@@ -164,6 +164,6 @@ def test_sources_that_do_not_say_enough_or_too_much() -> None:
     assert "--arg width does not apply" in refusal(
         UsageError, load_darknet, "yolov3@none", arguments={"width": 2}
     )
-    assert "no number of classes" in refusal(
+    assert "not a number of classes" in refusal(
         UsageError, load_darknet, "yolov3@none", arguments={"num_classes": "x"}
     )
