@@ -15,6 +15,7 @@ from pinnace.cli.commands import (
     classify,
     compare,
     doctor,
+    embed,
     eval,
     export,
     inspect,
@@ -52,6 +53,7 @@ app.command()(report.report)
 app.command()(serve.serve)
 app.command()(package.package)
 app.command()(classify.classify)
+app.command()(embed.embed)
 app.command()(inspect.inspect)
 app.command()(models.models)
 app.command()(targets.targets)

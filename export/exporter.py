@@ -127,7 +127,7 @@ def export_bundle(
         told = list(own_labels.notes) if own_labels else _about_labels(exported, names)
         if evidence.max_drop is not None and evidence.images is not None:
             check_accuracy(
-                folder, exported, names or (), chosen, evidence.images, evidence.max_drop, progress
+                folder, exported, outputs, names or (), chosen, evidence.images, evidence.max_drop, progress
             )
             told += filter(None, [order_note(evidence.images, names or ())])
         proved_by = [

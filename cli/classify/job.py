@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pinnace.cli.classify.row_formats import Finished, Outcome
 from pinnace.clients.concurrency import map_in_order
 from pinnace.clients.errors import NoAnswer, Refused
 from pinnace.models.answer import Answer
 from pinnace.models.errors import ImageError, PinnaceError, UsageError
+
+R = TypeVar("R")
 
 # A slow image must not hold up the others; names and answers are small.
 _AHEAD = 1024
@@ -118,36 +121,56 @@ def classify_each(
         PinnaceError: what is wrong with more than one image: no such model, no server, twenty images in a row
             without an answer.
     """
-    unanswered_in_a_row = 0
-    outcomes = map_in_order(
-        backend.answer, images, backend.concurrency, ahead=_AHEAD, join_timeout=backend.join_timeout
-    )
-    with closing(outcomes):
+    with closing(outcomes_of(backend.answer, images, backend.concurrency, backend.join_timeout)) as outcomes:
         for image, outcome in outcomes:
             tally.attempted += 1
             if isinstance(outcome, Answer):
-                unanswered_in_a_row = 0
                 tally.check_same_model(outcome)
                 write(image, outcome)
                 tally.written += 1
                 tally.count_labels(outcome.labels)
-            elif _is_about_the_image(outcome):
-                write(image, outcome)
-                tally.written += 1
-                tally.failed += 1
+            else:
+                if is_about_the_image(outcome):
+                    write(image, outcome)
+                    tally.written += 1
+                    tally.failed += 1
+                else:
+                    tally.unanswered += 1
                 report(image, outcome)
+            advance()
+
+
+def outcomes_of(
+    answer: Callable[[str], R], images: Iterable[str], concurrency: int, join_timeout: float | None
+) -> Generator[tuple[str, R | PinnaceError], None, None]:
+    """Ask for every image, several at once, and yield each with its answer or its error, in order.
+
+    Args:
+        answer: the answer to the image of a path; safe to call from several threads.
+        images: paths.
+        concurrency: calls at once.
+        join_timeout: as for `Backend`.
+
+    Raises:
+        PinnaceError: as `classify_each`.
+    """
+    unanswered_in_a_row = 0
+    outcomes = map_in_order(answer, images, concurrency, ahead=_AHEAD, join_timeout=join_timeout)
+    with closing(outcomes):
+        for image, outcome in outcomes:
+            if not isinstance(outcome, PinnaceError):
+                unanswered_in_a_row = 0
             elif _is_temporary(outcome):
                 unanswered_in_a_row += 1
                 if unanswered_in_a_row == _MOST_UNANSWERED_IN_A_ROW:
                     raise outcome
-                tally.unanswered += 1
-                report(image, outcome)
-            else:
+            elif not is_about_the_image(outcome):
                 raise outcome
-            advance()
+            yield image, outcome
 
 
-def _is_about_the_image(error: PinnaceError) -> bool:
+def is_about_the_image(error: PinnaceError) -> bool:
+    """Whether an error is one image's, and stays as long as the image is what it is."""
     return isinstance(error, ImageError) or (isinstance(error, Refused) and error.is_about_the_image)
 
 

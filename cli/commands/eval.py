@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,19 +11,41 @@ import typer
 from pinnace.cli.options import BundleArgument, Json, ProgressOption, ThreadsOption
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pinnace.export.validation.accuracy import VariantAccuracy
+    from pinnace.models.bundle.bundle import Bundle
+    from pinnace.models.runtimes.base import RuntimeOptions
 
 
 def eval(
     bundle: BundleArgument,
     images: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             metavar="DIR",
             help="One folder for each class, named after its label, WordNet id or index.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Lines of `file,LABEL|LABEL`, or a column of 0 and 1 for each label: for a model of which "
+            "several labels may be true. Files count from --images, or from the CSV file's folder.",
+            show_default=False,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Score from which on a label counts as true, where several may be.",
+            show_default="the bundle's",
+        ),
+    ] = None,
     variant: Annotated[
         list[str] | None, typer.Option(help="Only this variant; repeatable.", show_default="all")
     ] = None,
@@ -34,22 +57,50 @@ def eval(
     progress: ProgressOption = None,
     json: Json = False,
 ) -> None:
-    """Top-1 and top-5 accuracy of every variant in every runtime, with 95 % intervals."""
+    """Top-1 and top-5 accuracy of every variant in every runtime, with 95 % intervals.
+
+    Where several labels may be true, mean average precision and F1 instead, in all and by label.
+    """
     from rich.table import Table
 
     from pinnace.cli.console import bars, err, out, plain, print_json
     from pinnace.export.validation.accuracy import evaluate_bundle
     from pinnace.models.bundle.bundle import Bundle
+    from pinnace.models.errors import UsageError
     from pinnace.models.runtimes.base import RuntimeOptions
+    from pinnace.models.uses import require
 
     opened = Bundle.open(bundle)
+    runtime_options = RuntimeOptions() if threads is None else RuntimeOptions(threads=threads)
+    if truth is not None:
+        _eval_labels(
+            opened,
+            truth,
+            images,
+            threshold,
+            variant or (),
+            runtime or (),
+            runtime_options,
+            progress,
+            json=json,
+        )
+        return
+    require("classify", opened)
+    if images is None:
+        raise UsageError(
+            "there is nothing to be right about",
+            hint="give --images DIR with a folder for each class, or, where several labels may be true, "
+            "--truth FILE.csv",
+        )
+    if threshold is not None:
+        raise UsageError("--threshold goes with --truth, where several labels may be true")
     with bars(progress) as show:
         rows, problems = evaluate_bundle(
             opened,
             images,
             variants=variant or (),
             runtimes=runtime or (),
-            options=RuntimeOptions() if threads is None else RuntimeOptions(threads=threads),
+            options=runtime_options,
             progress=show,
         )
     for problem in problems:
@@ -70,6 +121,72 @@ def eval(
             "{:.2%} to {:.2%}".format(*found.top5_interval),
         )
     out().print(table)
+
+
+def _eval_labels(
+    bundle: Bundle,
+    truth: Path,
+    images: Path | None,
+    threshold: float | None,
+    variants: Sequence[str],
+    runtimes: Sequence[str],
+    options: RuntimeOptions,
+    progress: bool | None,
+    *,
+    json: bool,
+) -> None:
+    """Several labels: mean average precision and F1, in all and by label."""
+    from rich.table import Table
+
+    from pinnace.cli.console import bars, err, out, plain, print_json
+    from pinnace.export.truth import read_truth
+    from pinnace.export.validation.label_accuracy import evaluate_labels
+    from pinnace.models.uses import require
+
+    require("classify", bundle)
+    read = read_truth(truth, images, bundle.labels)
+    with bars(progress) as show:
+        rows, problems = evaluate_labels(
+            bundle,
+            read,
+            threshold=threshold,
+            variants=variants,
+            runtimes=runtimes,
+            options=options,
+            progress=show,
+        )
+    for problem in problems:
+        err().print(plain(problem), soft_wrap=True)
+    if json:
+        print_json(
+            {
+                "bundle": str(bundle.folder),
+                "variants": [{"name": row.variant, **asdict(row)} for row in rows],
+            }
+        )
+        return
+    table = Table(
+        "variant", "runtime", "images", "threshold", "mAP", "F1, mean of labels", "F1, all together"
+    )
+    for row in rows:
+        table.add_row(
+            row.variant,
+            row.runtime,
+            str(row.images),
+            f"{row.threshold:g}",
+            f"{row.mean_average_precision:.2%}",
+            f"{row.macro_f1:.2%}",
+            f"{row.micro_f1:.2%}",
+        )
+    by_label = Table("label", "images", *(f"{row.variant} in {row.runtime}: AP, F1" for row in rows))
+    for index, label in enumerate(bundle.labels):
+        found = [row.labels[index] for row in rows]
+        cells = [
+            f"{'-' if one.average_precision is None else f'{one.average_precision:.2%}'}  {one.f1:.2%}"
+            for one in found
+        ]
+        by_label.add_row(plain(label), str(found[0].positives), *cells)
+    out().print(table, by_label)
 
 
 def _as_json(row: VariantAccuracy) -> dict[str, Any]:

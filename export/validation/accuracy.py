@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -17,13 +17,15 @@ from pinnace.export.request import ExportedFiles
 from pinnace.export.validation import photographs
 from pinnace.export.validation.validator import open_reference, options, save_failing_samples
 from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.errors import BundleError, CheckFailed, ImageError, MissingDependency, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.image.preprocess import Preprocess
-from pinnace.models.predictions import DEFAULT_TOP_K
+from pinnace.models.predictions import DEFAULT_TOP_K, batch_scores
 from pinnace.models.progress import Event, Progress, Stage, ignore
 from pinnace.models.runtimes import open_variant, readers_for, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
+from pinnace.models.uses import require
 from pinnace.models.variant_name import VariantName
 
 # Two-sided 95 % of the normal distribution.
@@ -109,6 +111,7 @@ def evaluate(
     runtimes: Mapping[Key, Runtime],
     images: Sequence[LabelledImage],
     preprocess: Preprocess,
+    meaning: Outputs,
     progress: Progress = ignore,
 ) -> Evaluation[Key]:
     """Run every image in every runtime. Each image is decoded once; those that cannot be are skipped.
@@ -117,6 +120,7 @@ def evaluate(
         runtimes: open runtimes of a classifier with one input, by a name of the caller's.
         images: the images and their classes.
         preprocess: makes the input of an image.
+        meaning: what the outputs mean.
         progress: told how many images are done.
 
     Raises:
@@ -124,25 +128,54 @@ def evaluate(
     """
     counts = {name: Count() for name in runtimes}
     problems: list[str] = []
-    done = 0
-    for chunk in _chunks(images):
-        inputs, targets = [], []
-        for image in chunk:
+    for chosen, scores in scores_of_images(
+        runtimes, [image.file for image in images], preprocess, meaning, problems, progress
+    ):
+        for name, found in scores.items():
+            counts[name].add(found, [images[index].target for index in chosen])
+    return Evaluation({name: count.accuracy() for name, count in counts.items()}, tuple(problems))
+
+
+def scores_of_images(
+    runtimes: Mapping[Key, Runtime],
+    files: Sequence[Path],
+    preprocess: Preprocess,
+    meaning: Outputs,
+    problems: list[str],
+    progress: Progress = ignore,
+) -> Iterator[tuple[list[int], dict[Key, npt.NDArray[np.float64]]]]:
+    """A few images at a time: which of the files, and their scores in every runtime.
+
+    Args:
+        runtimes: open runtimes of a classifier with one input, by a name of the caller's.
+        files: the images.
+        preprocess: makes the input of an image.
+        meaning: what the outputs mean.
+        problems: gets a sentence for each image that cannot be read, which is skipped.
+        progress: told how many images are done.
+
+    Raises:
+        UsageError: none of the images can be read.
+    """
+    assert meaning.name is not None
+    for start in range(0, len(files), photographs.BATCH):
+        inputs, chosen = [], []
+        for index, file in enumerate(files[start : start + photographs.BATCH], start):
             try:
-                inputs.append(preprocess.apply(open_image(image.file)))
-                targets.append(image.target)
+                inputs.append(preprocess.apply(open_image(file)))
+                chosen.append(index)
             except ImageError as error:
-                problems.append(f"{image.file} was skipped: {error.message}")
+                problems.append(f"{file} was skipped: {error.message}")
         if inputs:
             batch = np.stack(inputs)
-            for name, runtime in runtimes.items():
-                answers = photographs.run(runtime, {runtime.signature.inputs[0].name: batch})
-                counts[name].add(answers[runtime.signature.outputs[0].name], targets)
-        done += len(chunk)
-        progress(Event(Stage.EVALUATE, done=done, total=len(images)))
-    if len(problems) == len(images):
+            answers = {
+                name: photographs.run(runtime, {runtime.signature.inputs[0].name: batch})[meaning.name]
+                for name, runtime in runtimes.items()
+            }
+            yield chosen, {name: batch_scores(values, meaning) for name, values in answers.items()}
+        progress(Event(Stage.EVALUATE, done=min(start + photographs.BATCH, len(files)), total=len(files)))
+    if len(problems) == len(files):
         raise UsageError("none of the images can be read", got=problems[0] if problems else "no images")
-    return Evaluation({name: count.accuracy() for name, count in counts.items()}, tuple(problems))
 
 
 @dataclass(frozen=True)
@@ -180,45 +213,75 @@ def evaluate_bundle(
         UsageError: the model is no image classifier, the tree does not fit it, or nothing is left to run.
         MissingDependency: no runtime here can run what was asked for.
     """
-    if not bundle.labels:
-        raise UsageError(f"{bundle.name} has no labels, so its accuracy cannot be measured")
-    preprocess = bundle.preprocess
+    require("classify", bundle)
+    if bundle.outputs.several_labels:
+        raise UsageError(
+            f"of {bundle.name} several labels may be true, and a tree of folders gives one to each image",
+            hint="give their labels with --truth FILE.csv",
+        )
     found = read_image_folder(images, bundle.labels)
-    chosen = [bundle.variant(name) for name in variants] or bundle.manifest.variants
-    opened: dict[tuple[str, str], Runtime] = {}
     order = order_note(images, bundle.labels)
-    passed_over = []
     with contextlib.ExitStack() as stack:
-        for variant in chosen:
-            readers = [r for name in runtimes or (None,) for r in readers_for(variant.format, name)]
-            for reader in readers:
-                problem = reader.unavailable_reason()
-                try:
-                    if problem is None:
-                        reader.check_variant(bundle, variant)
-                except BundleError as error:
-                    problem = error.message
-                if problem is not None:
-                    passed_over.append(f"{variant.name} in {reader.name} was skipped: {problem}")
-                    continue
-                runtime = open_variant(bundle, variant, reader.name, options)
-                opened[variant.name, reader.name] = stack.enter_context(runtime)
-        if not opened:
-            raise (MissingDependency if passed_over else UsageError)(
-                f"nothing in {bundle.folder} can be run here",
-                got="; ".join(passed_over) or ", ".join(runtimes),
-            )
-        result = evaluate(opened, found, preprocess, progress)
+        opened, skipped = open_runtimes(stack, bundle, variants, runtimes, options)
+        result = evaluate(opened, found, bundle.preprocess, bundle.outputs, progress)
     rows = [
         VariantAccuracy(variant, runtime, accuracy)
         for (variant, runtime), accuracy in result.accuracies.items()
     ]
-    return rows, (*([order] if order else ()), *passed_over, *result.problems)
+    return rows, (*([order] if order else ()), *skipped, *result.problems)
+
+
+def open_runtimes(
+    stack: contextlib.ExitStack,
+    bundle: Bundle,
+    variants: Sequence[str],
+    runtimes: Sequence[str],
+    options: RuntimeOptions | None,
+) -> tuple[dict[tuple[str, str], Runtime], list[str]]:
+    """Open variants in every runtime that works here.
+
+    Args:
+        stack: closes them.
+        bundle: the bundle.
+        variants: only these; all where there are none.
+        runtimes: only these; one that has to be asked for by name takes part only here.
+        options: threads and device.
+
+    Returns:
+        The runtimes by the names of variant and runtime, and a sentence for each that was skipped.
+
+    Raises:
+        UsageError: nothing is left to run.
+        MissingDependency: no runtime here can run what was asked for.
+    """
+    chosen = [bundle.variant(name) for name in variants] or bundle.manifest.variants
+    opened: dict[tuple[str, str], Runtime] = {}
+    skipped = []
+    for variant in chosen:
+        for reader in [r for name in runtimes or (None,) for r in readers_for(variant.format, name)]:
+            problem = reader.unavailable_reason()
+            try:
+                if problem is None:
+                    reader.check_variant(bundle, variant)
+            except BundleError as error:
+                problem = error.message
+            if problem is not None:
+                skipped.append(f"{variant.name} in {reader.name} was skipped: {problem}")
+                continue
+            runtime = open_variant(bundle, variant, reader.name, options)
+            opened[variant.name, reader.name] = stack.enter_context(runtime)
+    if not opened:
+        raise (MissingDependency if skipped else UsageError)(
+            f"nothing in {bundle.folder} can be run here",
+            got="; ".join(skipped) or ", ".join(runtimes),
+        )
+    return opened, skipped
 
 
 def check_accuracy(
     folder: Path,
     exported: ExportedFiles,
+    meaning: Outputs,
     labels: Sequence[str],
     names: Sequence[VariantName],
     images: Path,
@@ -230,6 +293,7 @@ def check_accuracy(
     Args:
         folder: where the variants' files are.
         exported: what was written.
+        meaning: what the outputs mean.
         labels: one class name per output.
         names: of the variants.
         images: a tree of images, one folder for each class.
@@ -242,6 +306,8 @@ def check_accuracy(
     """
     if not labels or exported.preprocess is None:
         raise UsageError("--max-drop needs an image classifier")
+    if meaning.several_labels:
+        raise UsageError("--max-drop is about top-1, and several labels may be true of an image")
     found = read_image_folder(images, labels)
     with contextlib.ExitStack() as stack:
         fp32 = open_reference(folder, exported)
@@ -259,6 +325,7 @@ def check_accuracy(
             runtimes,
             found,
             exported.preprocess,
+            meaning,
             progress,
         )
         for variant, accuracy in result.accuracies.items():
@@ -266,15 +333,21 @@ def check_accuracy(
                 check_drop(variant, accuracy, result.accuracies["fp32"], most)
             except CheckFailed:
                 progress(Event(Stage.COMPARE, variant, runtimes[variant].name))
-                _keep_lost(folder, fp32, runtimes[variant], found, exported.preprocess)
+                _keep_lost(folder, fp32, runtimes[variant], found, exported.preprocess, meaning)
                 raise
 
 
 def _keep_lost(
-    folder: Path, fp32: Runtime, other: Runtime, images: Sequence[LabelledImage], preprocess: Preprocess
+    folder: Path,
+    fp32: Runtime,
+    other: Runtime,
+    images: Sequence[LabelledImage],
+    preprocess: Preprocess,
+    meaning: Outputs,
 ) -> None:
     """Write down the first image that fp32 is right about and the other is not."""
-    (given,), (answered, *_) = fp32.signature.inputs, fp32.signature.outputs
+    assert meaning.name is not None
+    (given,) = fp32.signature.inputs
     for image in images:
         try:
             feeds = {given.name: preprocess.apply(open_image(image.file))[None]}
@@ -282,7 +355,8 @@ def _keep_lost(
             continue
         answers = photographs.run(fp32, feeds)
         right, theirs = (
-            rows[answered.name].argmax() == image.target for rows in (answers, photographs.run(other, feeds))
+            batch_scores(rows[meaning.name], meaning).argmax() == image.target
+            for rows in (answers, photographs.run(other, feeds))
         )
         if right and not theirs:
             save_failing_samples(folder, feeds, answers)
@@ -304,7 +378,3 @@ def check_drop(name: str, accuracy: Accuracy, fp32: Accuracy, most: float) -> No
             got=f"{accuracy.top1:.2%}, and {fp32.top1:.2%} in fp32",
             hint="give more --calibrate images, another --calibration-method, or leave the precision out",
         )
-
-
-def _chunks(images: Sequence[LabelledImage]) -> Iterable[Sequence[LabelledImage]]:
-    return (images[start : start + photographs.BATCH] for start in range(0, len(images), photographs.BATCH))

@@ -1,0 +1,1 @@
+"""The command `pinnace embed`: vectors of images, in a file."""
