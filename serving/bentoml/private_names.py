@@ -92,6 +92,12 @@ PRIVATE_NAMES = (
         "it is put last: our routes do not use BentoML's context of a request",
     ),
     PrivateName(
+        "opentelemetry-instrumentation-asgi",
+        "opentelemetry.instrumentation.asgi",
+        "OpenTelemetryMiddleware",
+        "it is known by its name, and left out where there is no exporter",
+    ),
+    PrivateName(
         "bentoml",
         "bentoml.serving",
         "running_inside_container",
