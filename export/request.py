@@ -28,7 +28,6 @@ class ExportRequest:
         arch: what builds the network, for checkpoints.
         num_classes: number of outputs of a network built with another head.
         input_size: (height, width) instead of the model's own.
-        preprocess: the whole preprocessing instead of the model's own.
         changes: what a file and single options change of the preprocessing.
         inputs: the inputs of a model that takes something else than one image.
         arguments: `name=value` texts for the hub's entry point, or for what builds the network.
@@ -43,7 +42,6 @@ class ExportRequest:
     arch: str | None = None
     num_classes: int | None = None
     input_size: tuple[int, int] | None = None
-    preprocess: Preprocess | None = None
     changes: Changes = field(default_factory=Changes)
     inputs: tuple[TensorSpec, ...] = ()
     arguments: tuple[str, ...] = ()

@@ -70,6 +70,7 @@ def tiny_request(workshop: Path) -> ExportRequest:
     from pinnace.models.loaders.base import imagenet_preprocess
     from pinnace.models.runtimes import runtimes_for
     from pinnace.models.variant_name import VariantName
+    from support.preprocessing import as_changes
 
     formats = [
         format.name
@@ -82,7 +83,7 @@ def tiny_request(workshop: Path) -> ExportRequest:
         variants=tuple(VariantName(name, "fp32") for name in formats),
         opset=18,
         arch="sample_networks:Tiny",
-        preprocess=read_changes(workshop / "preprocess.toml").apply(imagenet_preprocess()),
+        changes=as_changes(read_changes(workshop / "preprocess.toml").apply(imagenet_preprocess())),
         folder=str(workshop),
     )
 

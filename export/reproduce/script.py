@@ -132,11 +132,12 @@ class Script:
         """The lines that make `model`, and `example` of two samples."""
         request = self.request
         changes = request.changes
-        sizes = [request.input_size, request.preprocess.crop if request.preprocess else None]
-        sizes += [size for size in (changes.crop, changes.resize) if isinstance(size, tuple)]
+        sizes = [
+            size for size in (request.input_size, changes.crop, changes.resize) if isinstance(size, tuple)
+        ]
         loader = all_loaders()[request.load_request.source.kind]
-        height, width = next(filter(None, sizes), loader.size)
-        channels = request.preprocess.channels if request.preprocess else len(changes.color or "RGB")
+        height, width = next(iter(sizes), loader.size)
+        channels = len(changes.color or "RGB")
         return (
             "import torch\n\n"
             + loader.snippet(request.load_request)

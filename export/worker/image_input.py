@@ -46,9 +46,9 @@ def decide(
         UsageError: what was said does not fit together.
     """
     inside = None if start is None else start.inside
-    base = request.preprocess or known
+    base = known
     left: tuple[str, ...] = ()
-    if base is None or (request.preprocess is None and assumed_for is not None):
+    if base is None or assumed_for is not None:
         left = request.changes.left
         if request.input_size is not None:
             left = tuple(name for name in left if name != "size")

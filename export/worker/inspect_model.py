@@ -82,7 +82,7 @@ def inspect_model(model: InspectedModel, request: ExportRequest) -> ModelInspect
             expected=", ".join(map(str, model.inputs)),
         )
     specs = request.inputs or model.inputs
-    changed = request.preprocess is not None or request.changes != Changes() or request.input_size is not None
+    changed = request.changes != Changes() or request.input_size is not None
     if specs is None or (not request.inputs and image_input.takes_an_image(specs, model.start)):
         inspection = _inspect_image_model(model, request, specs)
     elif changed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pinnace.models.networks.layers import Conv, Detect, MaxPool, Route, Shortcut, Table, Upsample
+from pinnace.models.networks.layers import Conv, Detect, MaxPool, RouteLayer, Shortcut, Table, Upsample
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def yolov3_tiny(classes: int) -> Table:
     """Tiny YOLOv3: two scales."""
     return (
         *(*_pyramid(), Conv(1024), Conv(256, 1), Conv(512), *_outputs(3, classes)),
-        *(Route((-4,)), Conv(128, 1), Upsample(), Route((-1, 8)), Conv(256), *_outputs(3, classes)),
+        *(RouteLayer((-4,)), Conv(128, 1), Upsample(), RouteLayer((-1, 8)), Conv(256), *_outputs(3, classes)),
     )
 
 
@@ -74,8 +74,8 @@ def yolov3(classes: int) -> Table:
     return (
         *(Conv(32), *stage(64, 1), *stage(128, 2), *stage(256, 8), *stage(512, 8), *stage(1024, 4)),
         *head(512),
-        *(Route((-4,)), Conv(256, 1), Upsample(), Route((-1, 61)), *head(256)),
-        *(Route((-4,)), Conv(128, 1), Upsample(), Route((-1, 36)), *head(128)),
+        *(RouteLayer((-4,)), Conv(256, 1), Upsample(), RouteLayer((-1, 61)), *head(256)),
+        *(RouteLayer((-4,)), Conv(128, 1), Upsample(), RouteLayer((-1, 36)), *head(128)),
     )
 
 

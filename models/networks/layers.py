@@ -1,7 +1,7 @@
 """A network as a table of layers, in the way in which Darknet's `.cfg` files describe theirs.
 
 A table is data and needs no torch; `build` makes the module. Layers are counted as Darknet counts them,
-from 0 and with every entry of the table, so that references such as `Route((-1, 61))`
+from 0 and with every entry of the table, so that references such as `RouteLayer((-1, 61))`
 can be read off a `.cfg` file.
 """
 
@@ -54,7 +54,7 @@ class Shortcut:
 
 
 @dataclass(frozen=True)
-class Route:
+class RouteLayer:
     """The channels of other layers' outputs, one after the other; negative numbers count from here."""
 
     layers: tuple[int, ...]
@@ -74,7 +74,7 @@ class Detect:
     """
 
 
-Layer: TypeAlias = Conv | MaxPool | Shortcut | Route | Upsample | Detect
+Layer: TypeAlias = Conv | MaxPool | Shortcut | RouteLayer | Upsample | Detect
 Table: TypeAlias = tuple[Layer, ...]
 
 
@@ -83,7 +83,7 @@ def sources(table: Table, index: int) -> tuple[int, ...]:
     layer = table[index]
     if isinstance(layer, Shortcut):
         return index - 1, index + layer.layer
-    if isinstance(layer, Route):
+    if isinstance(layer, RouteLayer):
         return tuple(index + number if number < 0 else number for number in layer.layers)
     return (index - 1,)
 
@@ -98,7 +98,7 @@ def shapes(table: Table, channels: int = 3) -> tuple[tuple[int, int], ...]:
             width, stride = layer.filters, stride * layer.stride
         elif isinstance(layer, MaxPool):
             stride *= layer.stride
-        elif isinstance(layer, Route):
+        elif isinstance(layer, RouteLayer):
             width = sum(each for each, _ in taken)
         elif isinstance(layer, Upsample):
             stride //= 2
@@ -132,7 +132,7 @@ def build(table: Table, channels: int = 3) -> torch.nn.Module:
     taken_by_others = {
         source
         for index, layer in enumerate(table)
-        if isinstance(layer, Shortcut | Route)
+        if isinstance(layer, Shortcut | RouteLayer)
         for source in sources(table, index)
     }
 
@@ -156,7 +156,7 @@ def build(table: Table, channels: int = 3) -> torch.nn.Module:
                     answers[f"stride_{sizes[index][1]}"] = now
                 elif isinstance(layer, Shortcut):
                     now = now + kept[index + layer.layer]
-                elif isinstance(layer, Route):
+                elif isinstance(layer, RouteLayer):
                     taken = [kept[source] for source in sources(table, index)]
                     now = taken[0] if len(taken) == 1 else torch.cat(taken, 1)
                 else:

@@ -91,7 +91,7 @@ def test_the_manifest_says_where_the_model_comes_from_and_what_made_the_bundle(
 ) -> None:
     manifest = exported.manifest
     assert (manifest.schema_version, manifest.name, manifest.source) == (2, "tiny", "file:tiny.pt")
-    assert manifest.preprocess == tiny_request.preprocess
+    assert manifest.preprocess == tiny_request.changes.apply(imagenet_preprocess())
     assert exported.labels == ("0", "1", "2", "3", "4")
     assert manifest.tools["torch"] == torch.__version__.partition("+")[0]
     assert manifest.tools["onnxruntime"] == onnxruntime.__version__
@@ -388,7 +388,6 @@ def test_the_same_through_a_loader_and_the_child(
         tiny_request,
         source="timm:test_vit@none",  # its mean and std are not ImageNet's
         arch=None,
-        preprocess=None,
         changes=read_changes(path),
         variants=(VariantName("torchscript", "fp32"),),
         arguments=("img_size=32",),

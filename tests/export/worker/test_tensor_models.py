@@ -31,6 +31,7 @@ from pinnace.models.progress import Progress
 from pinnace.models.runtimes import open_variant
 from pinnace.models.variant_name import VariantName
 from support.errors import refusal
+from support.preprocessing import as_changes
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -210,7 +211,7 @@ PREPROCESS = Preprocess((16, 16), "bilinear", None, "RGB", (0.5, 0.4, 0.3), (0.2
 def test_an_onnx_file_becomes_a_variant_as_it_is(
     from_onnx: Callable[..., Bundle], onnx_files: Path, tiny: torch.nn.Module
 ) -> None:
-    bundle = from_onnx("any.onnx", preprocess=PREPROCESS)
+    bundle = from_onnx("any.onnx", changes=as_changes(PREPROCESS))
     (variant,) = bundle.manifest.variants
     assert variant.name == "onnx-fp32"
     assert variant.sha256 == sha256(onnx_files / "any.onnx")
@@ -238,7 +239,7 @@ def test_an_onnx_file_becomes_a_variant_as_it_is(
 def test_a_batch_of_one_size_is_kept_and_said(
     from_onnx: Callable[..., Bundle], name: str, batch: int, note: str
 ) -> None:
-    bundle = from_onnx(name, preprocess=PREPROCESS)
+    bundle = from_onnx(name, changes=as_changes(PREPROCESS))
     assert specs(bundle) == ([f"image=float32[{batch},3,16,16]"], [f"scores=float32[{batch},5]"])
     assert note in bundle.manifest.notes
     assert bundle.manifest.batch == (batch, batch)
@@ -248,7 +249,7 @@ def test_a_batch_of_one_size_is_kept_and_said(
 def test_weights_beside_the_file_are_moved_into_it(
     from_onnx: Callable[..., Bundle], onnx_files: Path, tmp_path: Path
 ) -> None:
-    bundle = from_onnx("beside.onnx", preprocess=PREPROCESS)
+    bundle = from_onnx("beside.onnx", changes=as_changes(PREPROCESS))
     assert "the weights beside beside.onnx were moved into the file" in bundle.manifest.notes
     session = onnxruntime.InferenceSession(str(bundle.path("onnx-fp32.onnx")))
     assert session.run(None, {"image": np.zeros((1, 3, 16, 16), np.float32)})[0].shape == (1, 5)
@@ -324,7 +325,7 @@ def test_other_exported_files_become_both_formats(tmp_path: Path, tiny: torch.nn
         script = torch.jit.trace(tiny, inputs) if name == "traced.pt" else torch.jit.script(Turning(tiny))
         torch.jit.save(script, tmp_path / name)
     request = ExportRequest(
-        f"file:{name}", VARIANTS, 18, preprocess=PREPROCESS, trust=True, folder=str(tmp_path)
+        f"file:{name}", VARIANTS, 18, changes=as_changes(PREPROCESS), trust=True, folder=str(tmp_path)
     )
     bundle = export_bundle(request, CPU, tmp_path / "out.bundle")
     assert [variant.name for variant in bundle.manifest.variants] == ["onnx-fp32", "torchscript-fp32"]

@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 import torch
 
+from pinnace.export.preprocessing import Changes
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.worker import golden_inputs, main
 from pinnace.models.bundle import golden
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.loaders.base import imagenet_preprocess
 from pinnace.models.progress import ignore
 from pinnace.models.variant_name import VariantName
 from support import sample_networks
 from support.errors import refusal
+from support.preprocessing import as_changes
 
 GREY = Preprocess((16, 16), "bilinear", (16, 16), "L", (0.5,), (0.25,))
 
@@ -64,8 +67,8 @@ def test_golden_inputs_are_photographs_and_what_no_photograph_shows(
     result = export("Tiny")
     inputs = golden.read(tmp_path / golden.FILE)[0]["input"]
     assert result.photographs == {"golden/cat.jpg": 0, "golden/coffee.jpg": 1, "golden/rocket.jpg": 2}
-    preprocess = tiny_request.preprocess
-    assert preprocess is not None
+    preprocess = result.preprocess
+    assert preprocess == tiny_request.changes.apply(imagenet_preprocess())
     for path in golden_inputs.photographs():
         sample = result.photographs[f"golden/{path.name}"]
         assert (tmp_path / "golden" / path.name).read_bytes() == path.read_bytes()
@@ -107,7 +110,7 @@ def test_a_model_with_several_outputs_names_them(export: Export, network: str, o
 
 def test_a_grey_model_gets_one_channel(export: Export, tmp_path: Path) -> None:
     torch.save(sample_networks.Grey().state_dict(), tmp_path / "grey.pt")
-    result = export("Grey", source=f"file:{tmp_path}/grey.pt", preprocess=GREY)
+    result = export("Grey", source=f"file:{tmp_path}/grey.pt", changes=as_changes(GREY))
     assert str(result.signature.inputs[0]) == "input=float32[batch,1,16,16]"
     assert golden.read(tmp_path / golden.FILE)[0]["input"].shape == (10, 1, 16, 16)
 
@@ -126,7 +129,7 @@ def test_another_input_size(export: Export) -> None:
 
 
 def test_where_no_preprocessing_is_known_that_of_imagenet_is_assumed_and_said(export: Export) -> None:
-    result = export("Tiny", preprocess=None)
+    result = export("Tiny", changes=Changes())
     assert result.preprocess is not None
     assert (result.preprocess.resize, result.preprocess.crop) == (256, (224, 224))
     assert result.notes == (
@@ -139,7 +142,7 @@ def test_where_no_preprocessing_is_known_that_of_imagenet_is_assumed_and_said(ex
 
 def test_a_preprocessing_without_a_fixed_size(export: Export) -> None:
     preprocess = dataclasses.replace(GREY, resize=16, crop=None)
-    assert refusal(UsageError, lambda: export("Tiny", preprocess=preprocess)) == (
+    assert refusal(UsageError, lambda: export("Tiny", changes=as_changes(preprocess))) == (
         "the preprocessing gives images of no fixed size\n  help: give it a crop, or an exact resize"
     )
 
