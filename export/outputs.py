@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from pinnace.export.worker.graph_end import GraphEnd
+from pinnace.export.request import GraphEnd
 from pinnace.models.bundle.outputs import (
     DEFAULT_THRESHOLD,
     Evidence,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from pydantic import TypeAdapter
 
 from pinnace.export.preprocessing import Changes
-from pinnace.export.worker.graph_end import GraphEnd
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.loaders import parse_source
 from pinnace.models.loaders.base import LoadRequest
 from pinnace.models.loaders.foreign import parse_arguments
 from pinnace.models.progress import Event
-from pinnace.models.source import Source
 from pinnace.models.variant_name import VariantName
 
 
@@ -57,7 +57,7 @@ class ExportRequest:
             UsageError: the source or an argument has a form that cannot be read.
         """
         return LoadRequest(
-            Source.parse(self.source),
+            parse_source(self.source),
             self.arch,
             self.num_classes,
             self.folder,
@@ -65,6 +65,24 @@ class ExportRequest:
             self.trust,
             self.weights,
         )
+
+
+OperatorKind: TypeAlias = Literal[
+    "softmax", "log_softmax", "sigmoid", "linear", "pooling", "normalisation", "activation", "other"
+]
+
+
+@dataclass(frozen=True)
+class GraphEnd:
+    """What computes an output, apart from what only gives the same values another shape or type.
+
+    Attributes:
+        kind: of operator.
+        op: its name in the file, such as `Softmax`.
+    """
+
+    kind: OperatorKind
+    op: str
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,7 @@ def _request(options: ExportOptions, target: Target, selection: Selection) -> Ex
     from pinnace.export.inputs import parse_inputs
     from pinnace.export.preprocessing import Changes, parse_changes, parse_size, read_changes
     from pinnace.export.request import ExportRequest
-    from pinnace.models.source import Source
+    from pinnace.models.loaders import parse_source
 
     changes = parse_changes(
         resize=options.resize,
@@ -244,7 +244,7 @@ def _request(options: ExportOptions, target: Target, selection: Selection) -> Ex
         scale=options.scale,
     )
     return ExportRequest(
-        source=str(Source.parse(options.source)),
+        source=str(parse_source(options.source)),
         variants=selection.variants,
         opset=options.opset or target.opset,
         arch=options.arch,

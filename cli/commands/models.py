@@ -13,6 +13,7 @@ def models(json: Json = False) -> None:
 
     from pinnace.cli.console import out, print_json
     from pinnace.models.loaders import all_loaders
+    from pinnace.models.source import UNNAMED
 
     loaders = all_loaders().values()
     rows = [model for loader in loaders for model in loader.listed()]
@@ -26,6 +27,6 @@ def models(json: Json = False) -> None:
         table.add_row(row.source, f"{row.size} x {row.size}", row.weights, top1)
     out().print(table)
     out().print(
-        "Other sources: " + "; ".join(loader.form for loader in loaders if not loader.bare),
+        "Other sources: " + "; ".join(loader.form for loader in loaders if loader.kind != UNNAMED),
         markup=False,
     )

@@ -5,19 +5,16 @@ from __future__ import annotations
 import abc
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from pinnace.export.request import GraphEnd, OperatorKind
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.variant_name import VariantName
 
 if TYPE_CHECKING:
     import onnx
 
-Kind: TypeAlias = Literal[
-    "softmax", "log_softmax", "sigmoid", "linear", "pooling", "normalisation", "activation", "other"
-]
 
 _SAME_VALUES = {
     *("reshape", "flatten", "identity", "cast", "squeeze", "unsqueeze", "transpose", "dropout", "gather"),
@@ -34,7 +31,7 @@ _SAME_VALUES = {
         "lift_fresh_copy",
     ),
 }
-_KINDS: dict[str, Kind] = {
+_KINDS: dict[str, OperatorKind] = {
     **dict.fromkeys(("softmax", "_softmax", "qlinearsoftmax"), "softmax"),
     **dict.fromkeys(("logsoftmax", "log_softmax", "_log_softmax"), "log_softmax"),
     **dict.fromkeys(("sigmoid", "hardsigmoid", "qlinearsigmoid"), "sigmoid"),
@@ -78,19 +75,6 @@ _KINDS: dict[str, Kind] = {
         "activation",
     ),
 }
-
-
-@dataclass(frozen=True)
-class GraphEnd:
-    """What computes an output, apart from what only gives the same values another shape or type.
-
-    Attributes:
-        kind: of operator.
-        op: its name in the file, such as `Softmax`.
-    """
-
-    kind: Kind
-    op: str
 
 
 class Node(abc.ABC):
@@ -150,7 +134,7 @@ def end_of(node: Node) -> GraphEnd:
             node = inputs[0]  # by a scale
         elif node.name in ("add", "sub", "add_", "sub_") and len(variable) == 1:
             # A bias; of a normalisation, where that is written out as its operators.
-            kind: Kind = "normalisation" if _is_normalised(variable[0]) else "linear"
+            kind: OperatorKind = "normalisation" if _is_normalised(variable[0]) else "linear"
             return GraphEnd(kind, node.op)
         elif node.name == "div" and len(inputs) == 2 and _is_norm(inputs[1]):
             return GraphEnd("normalisation", node.op)

@@ -7,11 +7,10 @@ from typing import Any
 
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import MissingDependency, UsageError
-from pinnace.models.loaders import load
+from pinnace.models.loaders import load, parse_source
 from pinnace.models.loaders.base import LoadRequest, OnnxFile
 from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.models.runtimes.torchscript import TorchScriptRuntime
-from pinnace.models.source import Source
 
 EAGER = "eager"
 
@@ -32,7 +31,7 @@ class EagerTorch(TorchScriptRuntime):
         """
         if importlib.util.find_spec(self.module) is None:
             raise MissingDependency("eager needs torch, which is not installed", hint=self.install_line)
-        self._source = Source.parse(bundle.manifest.source)
+        self._source = parse_source(bundle.manifest.source)
         super().__init__(bundle.folder, bundle.manifest.signature, options)
 
     def _load(self) -> Any:

@@ -11,11 +11,10 @@ from pinnace.latency.suites.suite import Suite, SuiteRow
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, PinnaceError
 from pinnace.models.files import sha256, write_atomic
-from pinnace.models.loaders import all_loaders
+from pinnace.models.loaders import all_loaders, parse_source
 from pinnace.models.progress import Progress
 from pinnace.models.runtimes import runtimes_for
 from pinnace.models.runtimes.tensorrt import TensorRt
-from pinnace.models.source import Source
 from pinnace.models.variant_name import VariantName
 
 # Exports the bundle of a row with these variants to this path. Passed in: latency does not import export.
@@ -60,7 +59,7 @@ def bundle_of(
 
 def recipe_of(row: SuiteRow, suite: Suite) -> dict[str, Any]:
     """Everything that a bundle depends on, but its variants."""
-    source = Source.parse(row.source)
+    source = parse_source(row.source)
     file = all_loaders()[source.kind].reads(source)
     recipe: dict[str, Any] = {
         "source": row.source,

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from pinnace.models.errors import UsageError
-from pinnace.models.source import Source
+from pinnace.models.loaders import parse_source
 from pinnace.models.toml import read_toml
 
 _FOLDER = Path(__file__).with_name("published_figures")
@@ -56,7 +56,7 @@ class Publication:
     def of(self, source: str, size: tuple[int, ...]) -> Figures | None:
         """The published figures of a network at an input size, or None."""
         try:
-            parsed = Source.parse(source)
+            parsed = parse_source(source)
         except UsageError:  # the source is the URL of a server
             return None
         network = f"{parsed.kind}:{parsed.name}"

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from pinnace.models.errors import UsageError
-from pinnace.models.source import Source
+from pinnace.models.loaders import parse_source
 from pinnace.models.toml import read_toml
 
 FOLDER = Path(__file__).parent
@@ -100,7 +100,7 @@ def read(name: str) -> Suite:
         first = error.errors()[0]
         raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     for row in suite.rows:
-        Source.parse(row.source)
+        parse_source(row.source)
         if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", row.name):
             raise UsageError(
                 f"{path}: a row's name becomes the name of a folder",

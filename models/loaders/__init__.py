@@ -13,6 +13,7 @@ from pinnace.models.errors import UsageError
 from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, OnnxFile
 from pinnace.models.loaders.wrappers import unwrap
 from pinnace.models.plugins import declared
+from pinnace.models.source import UNNAMED, Source
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,26 @@ def all_loaders() -> dict[str, Loader]:
     """Every loader by the kind of its sources, in the order in which they are listed."""
     found: list[Loader] = declared(__name__, __path__, "LOADER")
     return {loader.kind: loader for loader in sorted(found, key=lambda loader: loader.rank)}
+
+
+def parse_source(text: str) -> Source:
+    """Read a source string, such as `torchvision:resnet18@none`; `str` of what comes back is the same string.
+
+    Raises:
+        UsageError: the string has none of the forms of the loaders.
+    """
+    kind, colon, rest = text.partition(":")
+    kind, rest = (kind, rest) if colon else (UNNAMED, text)
+    loader = None if colon and kind == UNNAMED else all_loaders().get(kind)
+    parts = loader.parse(rest) if loader is not None else None
+    if parts is None or not parts[0]:
+        raise UsageError(
+            f"{text!r} is not a model source",
+            expected="; ".join(loader.form for loader in all_loaders().values()),
+            hint="`pinnace models` lists the catalogue",
+        )
+    name, ref, entry = parts
+    return Source(kind, name, ref, entry)
 
 
 def load(request: LoadRequest) -> LoadedModel | OnnxFile:

@@ -108,11 +108,6 @@ def name_and_ref(text: str) -> Parts | None:
     return None if at and not ref else (name, ref or None, None)
 
 
-def join_parts(name: str, ref: str | None, entry: str | None) -> str:
-    """`NAME[@REF][#ENTRY]`."""
-    return name + (f"@{ref}" if ref is not None else "") + (f"#{entry}" if entry is not None else "")
-
-
 @dataclass(frozen=True)
 class Loader:
     """One kind of source: a module of `pinnace.models.loaders` declares it as `LOADER`.
@@ -126,9 +121,8 @@ class Loader:
             MissingDependency where a package is missing.
         snippet: Python lines that make `model` without Pinnace, for a script that shows a failure. `torch`
             is imported.
-        parse: what stands after the colon, taken apart; None where it has the wrong form.
-        join: the opposite of `parse`.
-        bare: its source strings have no `KIND:`; there is one such loader.
+        parse: what stands after the colon, taken apart; None where it has the wrong form. `str` of the source
+            puts the parts together again.
         rank: lower is listed first.
         size: height and width of an example image, where nothing else says them.
         reads: the file of the user's that a source reads, as the source names it, or None.
@@ -141,8 +135,6 @@ class Loader:
     load: Callable[[LoadRequest], LoadedModel | OnnxFile]
     snippet: Callable[[LoadRequest], str]
     parse: Callable[[str], Parts | None] = only_name
-    join: Callable[[str, str | None, str | None], str] = join_parts
-    bare: bool = False
     rank: int = 100
     size: tuple[int, int] = (224, 224)
     reads: Callable[[Source], str | None] = lambda source: None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pinnace.models.errors import MissingDependency, UsageError
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders.base import ListedModel, LoadedModel, Loader, LoadRequest, imagenet_labels, refuse
+from pinnace.models.source import UNNAMED
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,11 @@ def _listed() -> list[ListedModel]:
 
 
 LOADER = Loader(
-    kind="catalogue",
+    kind=UNNAMED,
     form="efficientnet_lite0",
     usage="efficientnet_lite0",
     load=load,
     snippet=snippet,
-    bare=True,
     rank=0,
     listed=_listed,
 )

@@ -188,10 +188,6 @@ def _parse(text: str) -> Parts | None:
     return None if name.count("/") != 1 or (colon and not ref) else (name, ref or None, entry)
 
 
-def _join(name: str, ref: str | None, entry: str | None) -> str:
-    return name + (f":{ref}" if ref is not None else "") + f"#{entry}"
-
-
 LOADER = Loader(
     kind="hub",
     form="hub:owner/repo[:ref]#entry or hub:./folder#entry",
@@ -199,6 +195,5 @@ LOADER = Loader(
     load=load,
     snippet=snippet,
     parse=_parse,
-    join=_join,
     rank=40,
 )

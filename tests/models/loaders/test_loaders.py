@@ -14,7 +14,7 @@ from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.image.preprocess import Preprocess
-from pinnace.models.loaders import load
+from pinnace.models.loaders import load, parse_source
 from pinnace.models.loaders import torchvision as torchvision_loader
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.loaders.catalogue import CATALOGUE
@@ -25,7 +25,7 @@ from support.errors import refusal
 
 
 def load_source(text: str, **options: object) -> LoadedModel:
-    loaded = load(LoadRequest(Source.parse(text), **options))  # type: ignore[arg-type]
+    loaded = load(LoadRequest(parse_source(text), **options))  # type: ignore[arg-type]
     assert isinstance(loaded, LoadedModel)
     return loaded
 

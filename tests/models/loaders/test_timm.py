@@ -13,7 +13,7 @@ from PIL import Image
 
 from pinnace.models.errors import SourceError, UsageError
 from pinnace.models.image.decode import open_image
-from pinnace.models.loaders import load
+from pinnace.models.loaders import load, parse_source
 from pinnace.models.loaders import timm as loader
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.photographs import photographs
@@ -22,7 +22,7 @@ from support.errors import refusal
 
 
 def load_timm(text: str, **options: object) -> LoadedModel:
-    loaded = load(LoadRequest(Source.parse(f"timm:{text}"), **options))  # type: ignore[arg-type]
+    loaded = load(LoadRequest(parse_source(f"timm:{text}"), **options))  # type: ignore[arg-type]
     assert isinstance(loaded, LoadedModel)
     return loaded
 

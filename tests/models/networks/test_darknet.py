@@ -12,11 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pinnace.models.errors import CheckFailed, SourceError, UsageError
 from pinnace.models.image.preprocess import Preprocess
-from pinnace.models.loaders import load
+from pinnace.models.loaders import load, parse_source
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.networks.darknet import NETWORKS
 from pinnace.models.networks.layers import Conv, Detect, build, numbers, shapes
-from pinnace.models.source import Source
 from support.errors import refusal
 
 # Channels and stride of each output, as Darknet prints them for an image of 416 pixels.
@@ -31,7 +30,7 @@ PUBLISHED_BFLOPS = {"yolov2-tiny-voc": 6.97, "yolov2-tiny": 5.41, "yolov3-tiny":
 
 
 def load_darknet(text: str, **options: object) -> LoadedModel:
-    loaded = load(LoadRequest(Source.parse(f"darknet:{text}"), **options))  # type: ignore[arg-type]
+    loaded = load(LoadRequest(parse_source(f"darknet:{text}"), **options))  # type: ignore[arg-type]
     assert isinstance(loaded, LoadedModel)
     return loaded
 
