@@ -14,7 +14,7 @@ COLOURS = ("red", "green", "blue", "black", "white")
 
 def make_project(folder: Path) -> Path:
     """The network in `net.py`, its checkpoint `weights.pt` and `labels.txt`."""
-    import torch
+    torch = pytest.importorskip("torch", reason="torch is not installed, and the bundle is exported here")
 
     from support import small_networks
 
