@@ -12,7 +12,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-v
   --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve test lint types unit coverage test-thin format docs programs clean
+.PHONY: help install install-dev serve test test-fast lint types unit coverage test-thin format docs programs clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ serve: $(VENV)/.installed $(BUNDLE)/manifest.json  ## Serve EfficientNet-Lite0 o
 	exec $(BIN)/pinnace serve $(BUNDLE) --port $(PORT)
 
 test: lint types unit  ## Lint, types, and every test that needs no GPU
+
+test-fast: lint  ## Lint and the tests that are quick, in a minute or so; one server and one export among them
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist worksteal
 
 lint: $(VENV)/.installed-dev  ## ruff and the import rules
 	$(BIN)/ruff check .
