@@ -45,6 +45,7 @@ def test_inspect_shows_tables_that_a_pipe_does_not_cut(pinnace, bundle):
     assert "shortest edge to 37, bilinear; centre crop 32x32; RGB" in outcome.out
 
 
+@pytest.mark.slow
 def test_export_prints_what_inspect_prints(pinnace, project, bundle, monkeypatch):
     monkeypatch.chdir(project)
     arguments = ["--arch", "net:build", "--input-size", "32x32", "--format", "torchscript", "--json"]
@@ -264,6 +265,7 @@ def test_the_installed_command_works_and_a_closed_pipe_is_no_noise(bundle):
     process.stderr.close()
 
 
+@pytest.mark.slow
 def test_json_is_the_only_thing_on_standard_output(bundle):
     command = Path(sys.executable).with_name("pinnace")
     environment = {**os.environ, "FORCE_COLOR": "1"}

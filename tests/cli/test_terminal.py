@@ -17,6 +17,8 @@ import pytest
 
 from support.command_line import PINNACE
 
+pytestmark = pytest.mark.slow
+
 CAT = Path(__file__).parents[2] / "models" / "photographs" / "cat.jpg"
 VERBS = {"export", "verify", "serve", "classify", "inspect", "models", "doctor"}
 COLOUR = re.compile(r"\x1b\[(?:3[0-7]|9[0-7])")  # as codes of their own, not as part of bold

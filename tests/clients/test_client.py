@@ -67,6 +67,7 @@ def expected(bundle: Path) -> Answer:
         return classifier.classify(CAT, 3)
 
 
+@pytest.mark.slow
 def test_an_image_in_every_form_gets_the_classifiers_answer(
     ask: Ask, server: Server, expected: Answer
 ) -> None:
@@ -82,6 +83,7 @@ def test_an_image_in_every_form_gets_the_classifiers_answer(
         assert answer.timing_ms.total > 0
 
 
+@pytest.mark.slow
 def test_models_and_ready(ask: Ask, server: Server, bundle: Path, nobody: str) -> None:
     (model,) = ask("models", server.url)
     assert (model.name, model.variant, model.runtime) == ("colours", "onnx-fp32", "onnxruntime")
@@ -91,6 +93,7 @@ def test_models_and_ready(ask: Ask, server: Server, bundle: Path, nobody: str) -
     assert ask("ready", nobody) is False
 
 
+@pytest.mark.slow
 def test_many_images_come_back_in_order_with_their_errors(ask: Ask, server: Server, expected: Answer) -> None:
     images = [CAT, b"no image", COFFEE, Path("not-there.jpg"), *[CAT] * 8]
     outcomes = ask("classify_many", server.url, (image for image in images), 3, concurrency=3)
@@ -106,6 +109,7 @@ def test_many_images_come_back_in_order_with_their_errors(ask: Ask, server: Serv
         ask("classify_many", server.url, [CAT], concurrency=0)
 
 
+@pytest.mark.slow
 def test_a_batch_is_one_request_with_an_outcome_for_each_image(
     ask: Ask, server: Server, expected: Answer, stub: Stub
 ) -> None:
@@ -129,6 +133,7 @@ def test_a_batch_is_one_request_with_an_outcome_for_each_image(
     assert b"image" in stub.bodies[0]
 
 
+@pytest.mark.slow
 def test_the_servers_own_words_are_kept(ask: Ask, server: Server) -> None:
     with pytest.raises(Refused) as caught:
         ask("classify", server.url, CAT, 9)

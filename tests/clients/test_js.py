@@ -14,6 +14,8 @@ import pytest
 from pinnace.models.toml import read_toml
 from support.server import Server
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients" / "js"
 

@@ -13,6 +13,8 @@ import yaml
 
 from pinnace.models.toml import read_toml
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PROJECT: Any = read_toml(ROOT / "pyproject.toml", "project")["project"]

@@ -13,6 +13,8 @@ import pytest
 
 from support import pages
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 

@@ -20,7 +20,10 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.progress import Progress
 from support import pages
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = pages.commands(ROOT / "docs" / "sources.md")

@@ -32,6 +32,8 @@ from pinnace.models.runtimes import open_variant, readers_for, runtimes_for
 from pinnace.models.variant_name import VariantName
 from support.errors import refusal
 
+pytestmark = pytest.mark.slow
+
 CPU = targets.read("cpu")
 
 

@@ -10,6 +10,8 @@ import pytest
 from pinnace.cli import main
 from pinnace.models.bundle.bundle import Bundle
 
+pytestmark = pytest.mark.slow
+
 HUBCONF = """
 print("a word from hubconf.py")
 from models.net import build

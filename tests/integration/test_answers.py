@@ -19,6 +19,8 @@ from pinnace.models.photographs import photographs
 from support.command_line import CommandLine, Outcome
 from support.meanings import answer_by_hand, write_network
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(sklearn.datasets.__file__).parent / "images"
 PHOTOGRAPHS = [*photographs(), FOLDER / "china.jpg", FOLDER / "flower.jpg"]
 LABELS = "cat\nindoor\ncar\nboat\n"

@@ -14,6 +14,8 @@ from pinnace.latency import report
 from pinnace.latency.suites import bundles, run, suite
 from pinnace.models.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 BRIEF = ("--duration", "0.1", "--min-queries", "4", "--rounds", "1", "--no-progress")
 TINY = """
 description = "two"

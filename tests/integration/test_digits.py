@@ -22,7 +22,10 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "digits"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the tutorial uses curl")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("curl") is None, reason="the tutorial uses curl"),
+]
 
 
 @pytest.fixture(scope="module")

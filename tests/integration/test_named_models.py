@@ -15,6 +15,8 @@ from support.ports import free_port
 from support.server import Server, clean_environment
 from support.tiny_bundle import build_bundle, encode
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

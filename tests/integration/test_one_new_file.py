@@ -18,6 +18,8 @@ import pytest
 from support.ports import free_port
 from support.server import Server, clean_environment
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 WINGS = ("models", "export", "latency", "serving", "clients", "cli")
 # A file's name at the end of a paragraph, and its text in the block that follows.

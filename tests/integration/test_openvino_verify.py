@@ -8,6 +8,8 @@ from pinnace.export.validation.verify import verify_bundle
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.runtimes.openvino_bf16 import OpenVinoBf16
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
 
 NO_BF16 = OpenVinoBf16.unavailable_reason()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 ROOMS = ("models", "export", "latency", "serving", "clients", "cli")
 NOT_PYTHON = "js"  # the JavaScript client is a package of its own

@@ -21,6 +21,8 @@ from support.ports import free_port
 from support.server import Server, clean_environment
 from support.tiny_bundle import LABELS, build_bundle, encode, logits_of
 
+pytestmark = pytest.mark.slow
+
 PRELUDE = Path(__file__).parents[1] / "support" / "without_linux"
 COLOUR = (10, 200, 30)
 CHECK = """

@@ -19,6 +19,8 @@ from pinnace.latency.system_under_test import SystemUnderTest
 from pinnace.models.errors import BundleError
 from pinnace.models.progress import Event
 
+pytestmark = pytest.mark.slow
+
 LOADS = [load_generators.LoadGen(), load_generators.BuiltinLoadGenerator()]
 
 

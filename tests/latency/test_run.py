@@ -16,6 +16,8 @@ from pinnace.latency import report
 from support.command_line import PINNACE
 from support.processes import interruptible
 
+pytestmark = pytest.mark.slow
+
 BRIEF = ("--duration", "0.2", "--min-queries", "5", "--rounds", "2")
 
 

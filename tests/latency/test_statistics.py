@@ -23,6 +23,7 @@ def test_a_bound_needs_as_many_queries_as_loadgen_says(percent: float, needed: i
     assert bound(values, percent).ms == values[-1]
 
 
+@pytest.mark.slow
 def test_a_bound_is_rarely_below_the_true_percentile() -> None:
     made = random.Random(0)
     below = 0

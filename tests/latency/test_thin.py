@@ -6,6 +6,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 # NumPy, Pillow and ONNX Runtime are most of it; torch alone would be many times as much.
 BUDGET_MB = 350
 LISTING = """

@@ -21,6 +21,8 @@ from pinnace.models.classifier import Classifier
 from support.command_line import PINNACE
 from support.processes import interruptible
 
+pytestmark = pytest.mark.slow
+
 IMAGES = 300
 
 

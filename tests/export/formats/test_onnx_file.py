@@ -52,6 +52,7 @@ def test_it_runs(program: torch.onnx.ONNXProgram, tiny: torch.nn.Module, tmp_pat
     np.testing.assert_allclose(answer, tiny(torch.from_numpy(inputs)).numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_more_than_one_file_can_hold(
     program: torch.onnx.ONNXProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

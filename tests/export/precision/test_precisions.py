@@ -29,6 +29,8 @@ from pinnace.models.files import sha256
 from pinnace.models.variant_name import VariantName
 from support.errors import refusal
 
+pytestmark = pytest.mark.slow
+
 CPU = targets.read("cpu")
 # The logits of a network with random weights lie close together, so its int8 is allowed more.
 LOOSE = dataclasses.replace(CPU.tolerance["int8"], max_mean_rel=0.2)

@@ -28,6 +28,8 @@ from pinnace.models.errors import CheckFailed
 from pinnace.models.variant_name import VariantName
 from support.errors import refusal
 
+pytestmark = pytest.mark.slow
+
 Export = Callable[..., tuple[int, str]]
 Floats = npt.NDArray[np.float32]
 

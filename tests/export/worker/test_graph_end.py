@@ -18,6 +18,8 @@ from pinnace.export.worker.graph_end import graph_ends
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.variant_name import VariantName
 
+pytestmark = pytest.mark.slow
+
 
 class Apply(nn.Module):
     """A function as a network, with a convolution and a linear layer at hand."""

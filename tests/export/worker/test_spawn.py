@@ -20,6 +20,8 @@ from pinnace.models.errors import PinnaceError, SourceError
 from pinnace.models.files import sha256
 from pinnace.models.progress import ignore
 
+pytestmark = pytest.mark.slow
+
 NET = """
 import export.blocks, serving.heads, models, clients
 from torch import nn

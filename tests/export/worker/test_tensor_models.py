@@ -33,7 +33,10 @@ from pinnace.models.variant_name import VariantName
 from support.errors import refusal
 from support.preprocessing import as_changes
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 VARIANTS = (VariantName("onnx", "fp32"), VariantName("torchscript", "fp32"))
 CPU = dataclasses.replace(targets.read("cpu"), variants=VARIANTS)

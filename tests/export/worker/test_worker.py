@@ -25,6 +25,8 @@ from support import sample_networks
 from support.errors import refusal
 from support.preprocessing import as_changes
 
+pytestmark = pytest.mark.slow
+
 GREY = Preprocess((16, 16), "bilinear", (16, 16), "L", (0.5,), (0.25,))
 
 

@@ -63,6 +63,7 @@ def test_percentiles_are_of_nearest_rank() -> None:
     assert bootstrap.percentile(0.5)(lines) == [50]
 
 
+@pytest.mark.slow
 def test_very_many_latencies_are_done_in_time() -> None:
     random = np.random.default_rng(0)
     many = random.lognormal(0, 0.1, 100_000)

@@ -17,6 +17,8 @@ from pinnace.latency.remote import bench as remote
 from pinnace.latency.remote.ssh import Address
 from pinnace.models.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 BRIEF = ("--duration", "0.2", "--min-queries", "5", "--rounds", "1", "--variant", "onnx-fp32")
 
 

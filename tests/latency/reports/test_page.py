@@ -18,6 +18,8 @@ from pinnace.latency.reports.write import write_report
 from support import reports
 from support.browser import WORDS_OUTSIDE, check_looks
 
+pytestmark = pytest.mark.slow
+
 # Words that are drawn outside of their picture.
 HOSTILE = "<img src=x onerror=alert(3)>"
 LOOKS = [("wide", "light"), ("wide", "dark"), ("narrow", "light"), ("narrow", "dark")]

@@ -16,6 +16,8 @@ from pinnace.latency.suites import suite
 from support import reports
 from support.browser import WORDS_OUTSIDE, check_looks
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def classic() -> LatencyReport:

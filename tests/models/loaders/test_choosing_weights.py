@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,10 @@ from torch import nn
 
 from pinnace.models.errors import UsageError
 from pinnace.models.loaders.state_dict import find_weights
+from support.errors import refusal
 
 PATH = Path("net.pt")
 PLAIN, AVERAGED = nn.Linear(3, 2).state_dict(), nn.Linear(3, 2).state_dict()
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(UsageError) as caught:
-        act()
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -70,13 +64,13 @@ def test_any_place_can_be_named() -> None:
 
 
 def test_weights_that_are_not_there() -> None:
-    assert refusal(lambda: find_weights({"model": PLAIN, "net": AVERAGED}, PATH, "ema")) == (
+    assert refusal(UsageError, lambda: find_weights({"model": PLAIN, "net": AVERAGED}, PATH, "ema")) == (
         "net.pt holds no weights 'ema'\n  expected: one of model, net\n  help: leave --weights out"
     )
 
 
 def test_several_sets_and_nothing_that_says_which() -> None:
-    assert refusal(lambda: find_weights({"one": PLAIN, "two": AVERAGED}, PATH)) == (
+    assert refusal(UsageError, lambda: find_weights({"one": PLAIN, "two": AVERAGED}, PATH)) == (
         "net.pt holds several sets of weights, and nothing says which are the network's\n"
         "  expected: --weights with one of one, two\n  help: --weights one"
     )

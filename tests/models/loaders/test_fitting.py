@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ import torchvision
 from torch import nn
 from torchvision.models.vision_transformer import VisionTransformer
 
-from pinnace.models.errors import PinnaceError, SourceError
+from pinnace.models.errors import SourceError
 from pinnace.models.loaders.fitting import fit_weights
 from pinnace.models.loaders.state_dict import find_weights
+from support.errors import refusal
 
 PATH = Path("net.pt")
 
@@ -30,12 +30,6 @@ def small_vit() -> nn.Module:
 def weight_normed() -> nn.Module:
     layer = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 8, 3))
     return nn.Sequential(layer, nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    return str(caught.value)
 
 
 def random_state(network: nn.Module) -> OrderedDict[str, Any]:
@@ -85,6 +79,7 @@ def test_weight_norm_from_before_parametrizations(tmp_path: Path, prefix: str) -
     assert_same(network, other)
 
 
+@pytest.mark.slow
 def test_networks_that_look_at_the_version_of_a_state_dict(tmp_path: Path) -> None:
     # MNASNet refuses a state_dict that has no version.
     network, other = (torchvision.models.mnasnet0_5(num_classes=3) for _ in range(2))
@@ -192,6 +187,7 @@ def test_a_network_within_the_one_that_arch_builds() -> None:
     assert_same(inner, outer["model"])
 
 
+@pytest.mark.slow
 def test_the_names_of_the_authors_of_a_timm_network() -> None:
     import timm
 

@@ -69,6 +69,7 @@ def test_the_default_model_names_what_the_photographs_show(lite0: LoadedModel) -
     assert "missile" in best["rocket"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_model_of_the_catalogue_loads_and_answers_at_its_own_size(name: str) -> None:
     loaded = load_source(name)

@@ -21,6 +21,8 @@ from pinnace.models.loaders.wrappers import unwrap
 from pinnace.models.photographs import photographs
 from pinnace.models.source import Source
 
+pytestmark = pytest.mark.slow
+
 
 def network() -> nn.Module:
     torch.manual_seed(0)

@@ -70,6 +70,7 @@ def test_a_network_answers_alike_whatever_its_neighbours_in_the_batch() -> None:
         torch.testing.assert_close(both[name][:1], answer, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_an_untrained_network_answers_fits_into_float16() -> None:
     with torch.inference_mode():
         answers = load_darknet("yolov3@none").module(8 * torch.randn(1, 3, 96, 96))
@@ -92,6 +93,7 @@ def darknet_file(path: Path, table: tuple[object, ...], seed: int = 5) -> list[l
     return written
 
 
+@pytest.mark.slow
 def test_weights_of_a_file_are_where_darknet_has_them(tmp_path: Path) -> None:
     table = NETWORKS["yolov2-tiny-voc"].table(1)
     written = darknet_file(tmp_path / "own.weights", table)
@@ -130,6 +132,7 @@ def test_a_route_takes_the_layers_that_the_published_table_names() -> None:
     assert [index for index, layer in enumerate(large) if isinstance(layer, Detect)] == [82, 94, 106]
 
 
+@pytest.mark.slow
 def test_files_that_do_not_fit(tmp_path: Path) -> None:
     folder, path = str(tmp_path), tmp_path / "w.weights"
     source = "yolov2-tiny-voc@w.weights"

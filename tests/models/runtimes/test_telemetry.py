@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_onnxruntime_keeps_no_file_and_no_thread_for_its_telemetry(tmp_path: Path) -> None:
     code = (

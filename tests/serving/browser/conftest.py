@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from support.browser import REPORTED, SIZES, VIOLATION, Visit, chromium
+from support.command_line import PINNACE
 from support.tiny_bundle import build_bundle, encode, logits_of
 
 SECOND = "a second/model"
@@ -28,7 +28,7 @@ def url(start_server: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     manifest["files"]["labels.txt"] = hashlib.sha256(labels.encode()).hexdigest()
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     second = build_bundle(bundle.with_name("second.bundle"), name=SECOND)
-    command = [sys.executable, "-m", "pinnace.cli.main", "serve", str(bundle), str(second)]
+    command = [*PINNACE, "serve", str(bundle), str(second)]
     server = start_server(command, max_pixels=200_000, workers=1, concurrency=2)
     server.wait_until_ready()
     return str(server.url)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 Visit = Callable[..., Any]
 Picture = Callable[..., dict[str, Any]]
 Bars = list[tuple[str, str]]

@@ -108,6 +108,7 @@ def test_a_page_of_a_named_origin_may_ask(locked: httpx.Client) -> None:
     assert "access-control-allow-origin" not in other.headers
 
 
+@pytest.mark.slow
 def test_by_default_no_page_of_another_origin_may(client: httpx.Client) -> None:
     headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
     response = client.options("/classify", headers=headers)

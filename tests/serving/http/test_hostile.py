@@ -16,6 +16,8 @@ from PIL import Image, ImageOps
 from support import hostile_files
 from support.tiny_bundle import encode
 
+pytestmark = pytest.mark.slow
+
 CODES = {400: "undecodable_image", 413: "image_too_large", 415: "unsupported_image_type"}
 CASES = hostile_files.cases()
 RED = (250, 10, 20)

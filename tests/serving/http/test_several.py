@@ -23,6 +23,8 @@ from support.command_line import PINNACE
 from support.ports import free_port
 from support.tiny_bundle import build_bundle, encode
 
+pytestmark = pytest.mark.slow
+
 BENTOML = [str(Path(sys.executable).with_name("bentoml")), "serve"]
 RED = (250, 10, 20)
 LABELS = ["reddish", "greenish", "bluish", "bright", "dark"]

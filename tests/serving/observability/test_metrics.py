@@ -27,6 +27,8 @@ from pinnace.serving.observability import metrics
 from pinnace.serving.routes import RouteTable
 from support.tiny_bundle import encode
 
+pytestmark = pytest.mark.slow
+
 MODEL = {"model": "tiny", "variant": "onnx-fp32", "runtime": "onnxruntime"}
 STAGES = ("decode", "preprocess", "queue", "infer")
 

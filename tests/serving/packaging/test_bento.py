@@ -22,6 +22,8 @@ from pinnace.serving.packaging.wheel import ROOMS, write_wheel
 from pinnace.serving.settings import load_settings
 from support.tiny_bundle import build_bundle, encode
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[3]
 # What is imported from the bare folder comes before what is installed, and of torch there is none.
 BARE = """

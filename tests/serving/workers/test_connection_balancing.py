@@ -25,6 +25,8 @@ from pinnace.models.cpus import available_cpus
 from pinnace.serving.workers.connection_balancing import ConnectionBalancer, WorkerLoad, WorkerLoads
 from support.tiny_bundle import encode
 
+pytestmark = pytest.mark.slow
+
 OTHER = """
 import sys, time
 from pathlib import Path

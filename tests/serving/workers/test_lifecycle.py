@@ -19,14 +19,16 @@ import psutil
 import pytest
 
 from pinnace.models.errors import CheckFailed
+from support.command_line import PINNACE
 from support.ports import free_port
 from support.processes import kill_on_exit
 from support.tiny_bundle import build_bundle, encode
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., subprocess.CompletedProcess[str]]
 
 REPOSITORY = Path(__file__).parents[3]
-PINNACE = [sys.executable, "-m", "pinnace.cli.main", "serve"]
 BENTOML = [str(Path(sys.executable).with_name("bentoml")), "serve"]
 
 
@@ -177,7 +179,7 @@ def start(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProc
 
 def test_no_bundle(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "no.bundle"
-    result = start([*PINNACE, str(path)])
+    result = start([*PINNACE, "serve", str(path)])
     assert result.returncode == 2
     assert result.stderr == (
         f"error: {path} is not a bundle: it has no manifest.json\n"
@@ -192,7 +194,7 @@ def test_a_changed_byte(start: Start, bundle: Path, tmp_path: Path, file: str) -
     data = bytearray((copy / file).read_bytes())
     data[len(data) // 2] ^= 1
     (copy / file).write_bytes(data)
-    result = start([*PINNACE, str(copy)])
+    result = start([*PINNACE, "serve", str(copy)])
     assert result.returncode == CheckFailed.exit_status
     assert result.stderr.startswith(f"error: {copy / file} has changed since it was exported\n")
     assert "Traceback" not in result.stderr
@@ -202,7 +204,7 @@ def test_a_model_that_answers_otherwise_than_it_did(start: Start, tmp_path: Path
     import numpy as np
 
     broken = build_bundle(tmp_path / "broken.bundle", weights=np.ones((5, 3), dtype=np.float32))
-    result = start([*PINNACE, str(broken)])
+    result = start([*PINNACE, "serve", str(broken)])
     assert result.returncode == CheckFailed.exit_status
     assert result.stderr.startswith(
         "error: onnx-fp32 in onnxruntime does not give the golden outputs here\n"
@@ -215,7 +217,7 @@ def test_a_port_that_is_taken(start: Start, bundle: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        result = start([*PINNACE, str(bundle), "--port", str(port)])
+        result = start([*PINNACE, "serve", str(bundle), "--port", str(port)])
     assert result.returncode == 2
     assert result.stderr == (
         f"error: cannot listen on 127.0.0.1 port {port}: address already in use\n"
@@ -224,7 +226,7 @@ def test_a_port_that_is_taken(start: Start, bundle: Path) -> None:
 
 
 def test_a_setting_that_is_wrong(start: Start, bundle: Path) -> None:
-    result = start([*PINNACE, str(bundle)], workers="many")
+    result = start([*PINNACE, "serve", str(bundle)], workers="many")
     assert result.returncode == 2
     assert result.stderr.startswith("error: the setting workers (PINNACE_WORKERS) is not valid: ")
 

@@ -15,9 +15,12 @@ import chaos
 import httpx
 import load
 import psutil
+import pytest
 import soak
 
 from support.tiny_bundle import encode
+
+pytestmark = pytest.mark.slow
 
 FULL = "images wait or are in work"
 

@@ -17,6 +17,8 @@ from pinnace.serving.inference.admission import Admission
 from pinnace.serving.workers.load_shedding import LoadShedder
 from support.tiny_bundle import encode
 
+pytestmark = pytest.mark.slow
+
 BY_THE_APPLICATION = {"X-Request-ID": "the-application-answers"}
 
 

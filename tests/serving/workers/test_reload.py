@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -17,7 +16,10 @@ import numpy as np
 import pytest
 
 from pinnace.models.bundle.bundle import Bundle
+from support.command_line import PINNACE
 from support.tiny_bundle import build_bundle, encode
+
+pytestmark = pytest.mark.slow
 
 KEY = {"X-API-Key": "open sesame"}
 RED = (250, 10, 20)
@@ -55,7 +57,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 
 @pytest.fixture(scope="module")
 def server(start_server: Any, shelf: Shelf) -> Iterator[Any]:
-    command = [sys.executable, "-m", "pinnace.cli.main", "serve", str(shelf.folder)]
+    command = [*PINNACE, "serve", str(shelf.folder)]
     server = start_server(command, workers=2, concurrency=1, drain=0, api_key=KEY["X-API-Key"])
     server.wait_until_ready()
     yield server

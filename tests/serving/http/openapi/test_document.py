@@ -19,6 +19,8 @@ from pinnace.serving.http.route_families import route_table
 from pinnace.serving.settings import load_settings
 from support.tiny_bundle import encode
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 PROGRAM = "from schemathesis.cli import schemathesis; schemathesis()"
 SECONDS = 60
