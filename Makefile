@@ -36,7 +36,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 $(BUNDLE)/manifest.json: | $(VENV)/.installed
-	$(BIN)/pinnace export efficientnet_lite0 --output $(BUNDLE)
+	$(BIN)/pinnace export efficientnet_lite0 -o $(BUNDLE)
 	$(BIN)/pinnace verify $(BUNDLE)
 
 serve: $(VENV)/.installed $(BUNDLE)/manifest.json  ## Serve EfficientNet-Lite0 on http://localhost:3000

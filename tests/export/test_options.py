@@ -78,13 +78,14 @@ def test_the_help_of_export_fits_a_page() -> None:
 def test_nothing_said_changes_nothing() -> None:
     assert parse_changes() == Changes()
     assert Changes().apply(BASE) == BASE
-    assert Changes().left == ("size", "interpolation", "mean", "std")
+    assert Changes().left == ("size", "interpolation", "color", "mean", "std")
 
 
 def test_each_option_changes_its_field() -> None:
     result = changed(resize="240", interpolation="bicubic", mean="0.1,0.2,0.3", std=".4, .5, .6")
     assert result == Preprocess(240, "bicubic", (224, 224), "RGB", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    assert not parse_changes(resize="240", interpolation="bicubic", mean="0", std="1").left
+    assert parse_changes(resize="240", interpolation="bicubic", mean="0", std="1").left == ("color",)
+    assert not parse_changes(resize="240", interpolation="bicubic", color="L", mean="0", std="1").left
 
 
 def test_sizes() -> None:
@@ -112,7 +113,7 @@ def test_a_colour_alone_means_mean_0_and_std_1() -> None:
         ({"resize": "64*64"}, "--resize '64*64' is not a size"),
         ({"crop": "x"}, "--crop 'x' is not a size\n  expected: a number, HEIGHTxWIDTH, or none"),
         ({"interpolation": "cubic"}, "--interpolation 'cubic' is unknown\n  expected: one of nearest, "),
-        ({"color": "BGR"}, "--color 'BGR' is unknown\n  expected: one of RGB, L"),
+        ({"color": "GBR"}, "--color 'GBR' is unknown\n  expected: one of RGB, BGR, L"),
         (
             {"mean": "0.5;0.5"},
             "--mean '0.5;0.5' is not a list of numbers\n  expected: such as 0.485,0.456,0.406",

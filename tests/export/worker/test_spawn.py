@@ -152,7 +152,7 @@ def test_weights_that_cannot_be_downloaded_are_one_sentence_and_leave_no_bundle(
     ("arguments", "message"),
     [
         (["file:tiny.pt", "-o", "file/out"], "{cwd}/file/out cannot be written: {cwd}/file: File exists"),
-        (["file:tiny.pt", "-o", "file"], "{cwd}/file already exists and is not something this command wrote"),
+        (["file:tiny.pt", "-o", "file"], "{cwd}/file already exists and was not written by this command"),
         (["ftp:net", "-o", "out"], "'ftp:net' is not a model source"),
         (["file:tiny.pt", "-o", "out", "--target", "abacus"], "there is no target 'abacus'"),
         (["file:tiny.pt", "-o", "out", "--input-size", "16"], "'16' is not a size"),
