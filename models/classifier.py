@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from pinnace.models.answer import Answer, Prediction, Timing
 from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.outputs import Function
 from pinnace.models.errors import UsageError
 from pinnace.models.image.decode import ImageSource
 from pinnace.models.image_model import ImageModel
@@ -59,7 +60,11 @@ class Classifier(ImageModel):
         return scores_of(values, self.outputs.function, self.outputs.classes)
 
     def predictions(
-        self, values: npt.NDArray[np.float32], k: int | None, threshold: float | None = None
+        self,
+        values: npt.NDArray[np.float32],
+        k: int | None,
+        threshold: float | None = None,
+        function: Function | None = None,
     ) -> tuple[Prediction, ...]:
         """The labels of one image with the highest scores; see `pinnace.models.predictions.ranked`.
 
@@ -67,9 +72,12 @@ class Classifier(ImageModel):
             values: one row of what `infer` gives.
             k: how many.
             threshold: instead of the one that the classifier was opened with.
+            function: what makes scores of the values, instead of what the bundle says.
         """
         threshold = self.outputs.threshold if threshold is None else threshold
-        return tuple(ranked(self.scores(values), self.labels, k, threshold))
+        function = self.outputs.function if function is None else function
+        scores = scores_of(values, function, self.outputs.classes)
+        return tuple(ranked(scores, self.labels, k, threshold))
 
     def classify(self, source: ImageSource, k: int | None = None) -> Answer:
         """Decode, preprocess, run and name.
@@ -100,6 +108,14 @@ class Classifier(ImageModel):
             self.bundle.version,
             self.outputs.threshold if threshold is None else threshold,
         )
+
+    def check_threshold(self, threshold: float | None) -> None:
+        """Refuse a threshold where exactly one class is true, or one that is not between 0 and 1.
+
+        Raises:
+            UsageError: it is refused.
+        """
+        self.outputs.with_threshold(threshold)
 
     def check_top_k(self, k: int | None) -> int:
         """How many classes to answer with; see `pinnace.models.predictions.check_top_k`."""

@@ -41,8 +41,8 @@ def why_not(
         return (
             f"{name} answers with an embedding of {values} numbers and not with scores of classes, so it "
             "cannot classify images",
-            "use `pinnace embed`; if the numbers are scores of classes, export again with --scores "
-            "softmax, or --scores sigmoid where several labels may be true",
+            "use `pinnace embed` or POST /embed; if the numbers are scores of classes, export again with "
+            "--scores softmax, or --scores sigmoid where several labels may be true",
         )
     if outputs.is_classifier:
         if use != "embed":
@@ -50,8 +50,8 @@ def why_not(
         return (
             f"{name} answers with scores of {outputs.classes} classes and not with an embedding, so it "
             "cannot embed images",
-            "use `pinnace classify`; for an embedding, export the network without its last layer, or again "
-            "with --scores embedding",
+            "use `pinnace classify` or POST /classify; for an embedding, export the network without its last "
+            "layer, or again with --scores embedding",
         )
     candidates = [spec.name for spec in signature.outputs if width(spec) is not None]
     if len(candidates) > 1:

@@ -35,6 +35,9 @@ class ServerFacts:
         default_top_k: the most classes that the default model answers with.
         any_top_k: the most that any model answers with.
         max_batch_images: the most images in a batch.
+        classifiers: the names of the models that classify.
+        embedders: the names of the models that embed.
+        several_labels: the names of the models of which several labels may be true.
     """
 
     names: tuple[str, ...]
@@ -42,6 +45,17 @@ class ServerFacts:
     default_top_k: int | None
     any_top_k: int | None
     max_batch_images: int
+    classifiers: tuple[str, ...] = ()
+    embedders: tuple[str, ...] = ()
+    several_labels: tuple[str, ...] = ()
+
+    def default_is(self, names: tuple[str, ...]) -> bool:
+        """Whether the default model is one of these; also where no server runs."""
+        return not self.names or self.names[0] in names
+
+    def any_is(self, names: tuple[str, ...]) -> bool:
+        """Whether a model is one of these; also where no server runs."""
+        return not self.names or bool(names)
 
 
 @dataclass(frozen=True)
@@ -58,7 +72,8 @@ class Route:
         counted_as: the route in metrics and logs; by default the path.
         fast: whether it is answered past the routers, and refused by the protocol while the server is full.
         listed: what `GET /` says of it; None where it is not listed.
-        operation: describes it as an OpenAPI operation; None where it is left out of the document.
+        operation: describes it as an OpenAPI operation; None where it is left out of the document, and it
+            gives None where no model answers it.
         bodies: the types of bodies that the operation refers to: pydantic models, or what pydantic reads.
     """
 
@@ -71,7 +86,7 @@ class Route:
     counted_as: str | None = None
     fast: bool = False
     listed: str | None = None
-    operation: Callable[[ServerFacts], Json] | None = None
+    operation: Callable[[ServerFacts], Json | None] | None = None
     bodies: tuple[type, ...] = ()
 
     @property

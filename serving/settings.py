@@ -64,6 +64,8 @@ class ServerSettings(BaseSettings):
         max_buffered_bytes: bytes of request bodies that one process holds at once.
         max_pixels: the largest image, in pixels; refused from its header, before it is decoded.
         max_top_k: the most classes that a request may ask for; by default all that the model has.
+        threshold: from which score on a label counts as true, in models of which several labels may be; by
+            default what each bundle says.
         max_header_bytes: the longest request line and headers together.
         max_connections: connections open at once in each process; the next one gets 503.
         queue: images that wait in each process; when as many do, requests are refused with 503.
@@ -95,6 +97,7 @@ class ServerSettings(BaseSettings):
     max_buffered_bytes: Count = 300_000_000
     max_pixels: Count = 100_000_000
     max_top_k: Count | None = None
+    threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     max_header_bytes: Count = 65_536
     max_connections: Count = 900
     queue: Count = 128

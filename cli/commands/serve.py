@@ -44,6 +44,15 @@ def serve(
     variant: VariantOption = None,
     runtime: RuntimeOption = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="the runtime's own")] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Score from which on a label counts as true, where several may be.",
+            min=0,
+            max=1,
+            show_default="each bundle's",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -75,6 +84,7 @@ def serve(
         "variant": variant,
         "runtime": runtime,
         "device": device,
+        "threshold": threshold,
     }
     if print_settings:
         _print_settings(resolve_settings(config, **options), json)

@@ -5,10 +5,10 @@ A body `AnswerBody` is the component `Answer` of the document.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 Milliseconds = Annotated[float, Field(ge=0, description="milliseconds")]
 Count = Annotated[int, Field(ge=0)]
@@ -34,6 +34,9 @@ class PredictionBody(TypedDict):
     label: Annotated[str, Field(json_schema_extra={"example": "Egyptian cat"})]
     index: Annotated[int, Field(ge=0, json_schema_extra={"example": 285})]
     probability: Annotated[float, Field(ge=0, le=1, json_schema_extra={"example": 0.381})]
+    above_threshold: NotRequired[
+        Annotated[bool, Field(description="Whether the label counts as true, where several may be.")]
+    ]
 
 
 class TimingBody(TypedDict):
@@ -55,6 +58,103 @@ class AnswerBody(TypedDict):
     runtime: RuntimeName
     predictions: list[PredictionBody]
     timing_ms: TimingBody
+    threshold: NotRequired[
+        Annotated[
+            float,
+            Field(
+                ge=0, le=1, description="From which score on a label counts as true, where several may be."
+            ),
+        ]
+    ]
+
+
+class EmbeddingBody(TypedDict):
+    """The vector of one image."""
+
+    model: ModelName
+    version: Version
+    variant: VariantNameText
+    runtime: RuntimeName
+    embedding: list[float]
+    normalised: Annotated[bool, Field(description="Whether its Euclidean norm is 1.")]
+    timing_ms: TimingBody
+
+
+class OpenAiEmbeddingBody(TypedDict):
+    """One vector, as OpenAI's clients read it."""
+
+    object: Literal["embedding"]
+    index: Count
+    embedding: Annotated[list[float] | str, Field(description="In base64: float32, little-endian.")]
+
+
+class OpenAiUsageBody(TypedDict):
+    """Images are no tokens."""
+
+    prompt_tokens: Count
+    total_tokens: Count
+
+
+class OpenAiEmbeddingsBody(TypedDict):
+    """The vectors of images, as OpenAI's clients read them."""
+
+    object: Literal["list"]
+    data: list[OpenAiEmbeddingBody]
+    model: ModelName
+    usage: OpenAiUsageBody
+
+
+class OpenAiModelBody(TypedDict):
+    """A model, as OpenAI's clients read it."""
+
+    id: ModelName
+    object: Literal["model"]
+    created: Annotated[int, Field(description="When the bundle was exported, in seconds since 1970.")]
+    owned_by: str
+
+
+class OpenAiModelsBody(TypedDict):
+    """Models, as OpenAI's clients read them."""
+
+    object: Literal["list"]
+    data: list[OpenAiModelBody]
+
+
+class OpenAiErrorFields(TypedDict):
+    """What went wrong, as OpenAI's clients read it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAiErrorBody(TypedDict):
+    """What went wrong with a request below `/v1`."""
+
+    error: OpenAiErrorFields
+
+
+class ScoreBody(TypedDict):
+    """One class, as Hugging Face's image classification names it."""
+
+    label: Annotated[str, Field(json_schema_extra={"example": "Egyptian cat"})]
+    score: Annotated[float, Field(json_schema_extra={"example": 0.381})]
+
+
+class OutputsBody(TypedDict):
+    """What the answers of a model mean; as in the bundle's manifest."""
+
+    meaning: Annotated[
+        Literal["logits", "probabilities", "sigmoid", "embedding", "tensors"],
+        Field(description="One class is true, or of `sigmoid` several labels may be, or it is a vector."),
+    ]
+    name: str | None
+    function: Literal["softmax", "sigmoid", "none"]
+    classes: Annotated[int, Field(ge=1)] | None
+    normalised: bool | None
+    threshold: Annotated[float, Field(ge=0, le=1)] | None
+    evidence: str
 
 
 class ErrorFields(TypedDict):
@@ -107,6 +207,7 @@ class ModelBody(TypedDict):
     labels: list[str]
     preprocess: Annotated[dict[str, Any], Field(description="As in the bundle's manifest.")]
     input: InputBody
+    outputs: OutputsBody
     parity: ParityFields
     variants: Annotated[
         list[VariantBody],

@@ -6,43 +6,46 @@ import dataclasses
 from typing import Any
 
 from pinnace.models.bundle.manifest import Variant
+from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.classifier import Classifier
-from pinnace.serving.http.bodies import IndexBody, InputBody, ModelBody, ModelsBody
+from pinnace.models.open_model import AnsweringModel
+from pinnace.serving.http.bodies import IndexBody, InputBody, ModelBody, ModelsBody, OutputsBody
 
 
-def index_body(classifiers: list[Classifier], routes: dict[str, str]) -> IndexBody:
+def index_body(models: list[AnsweringModel], routes: dict[str, str]) -> IndexBody:
     """The body of `GET /` for a program: the first model, the names of all, and the routes."""
-    first = classifiers[0]
+    first = models[0]
     return {
         "model": first.bundle.name,
         "variant": first.variant.name,
         "runtime": first.runtime.name,
-        "classes": len(first.labels),
-        "models": [classifier.bundle.name for classifier in classifiers],
+        "classes": len(_labels(first)),
+        "models": [model.bundle.name for model in models],
         "routes": routes,
     }
 
 
-def models_body(classifiers: list[Classifier]) -> ModelsBody:
+def models_body(models: list[AnsweringModel]) -> ModelsBody:
     """The body of `GET /models`; the first model is the one that `POST /classify` asks."""
-    return {"models": [model_body(classifier) for classifier in classifiers]}
+    return {"models": [model_body(model) for model in models]}
 
 
-def model_body(classifier: Classifier) -> ModelBody:
+def model_body(model: AnsweringModel) -> ModelBody:
     """One model: what answers, what it expects, and how far each variant lies from the original."""
-    manifest = classifier.bundle.manifest
+    manifest = model.bundle.manifest
     return {
-        "name": classifier.bundle.name,
-        "version": classifier.bundle.version,
+        "name": model.bundle.name,
+        "version": model.bundle.version,
         "created": manifest.created,
-        "variant": classifier.variant.name,
-        "runtime": classifier.runtime.name,
-        "classes": len(classifier.labels),
-        "labels": list(classifier.labels),
-        "preprocess": dataclasses.asdict(classifier.preprocess),
+        "variant": model.variant.name,
+        "runtime": model.runtime.name,
+        "classes": len(_labels(model)),
+        "labels": _labels(model),
+        "preprocess": dataclasses.asdict(model.preprocess),
         "input": _input(manifest.signature.inputs[0]),
-        "parity": _parity(classifier.variant),
+        "outputs": _outputs(model.outputs),
+        "parity": _parity(model.variant),
         "variants": [
             {
                 "name": variant.name,
@@ -53,6 +56,22 @@ def model_body(classifier: Classifier) -> ModelBody:
             }
             for variant in manifest.variants
         ],
+    }
+
+
+def _labels(model: AnsweringModel) -> list[str]:
+    return list(model.labels) if isinstance(model, Classifier) else []
+
+
+def _outputs(outputs: Outputs) -> OutputsBody:
+    return {
+        "meaning": outputs.meaning,
+        "name": outputs.name,
+        "function": outputs.function,
+        "classes": outputs.classes,
+        "normalised": outputs.normalised,
+        "threshold": outputs.threshold,
+        "evidence": outputs.evidence,
     }
 
 

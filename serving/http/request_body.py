@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 from starlette.datastructures import FormData, UploadFile
@@ -20,6 +21,7 @@ from pinnace.serving.inference.inputs import Batch, Upload
 IMAGE_FIELD = "image"
 BATCH_FIELD = "images"
 TOP_K = "top_k"
+THRESHOLD = "threshold"
 FORM = "multipart/form-data"
 JSON = "application/json"
 RAW = "application/octet-stream"
@@ -31,6 +33,8 @@ _JSON_STRUCTURE = (b"[", b"{", b",", b":")
 _MOST_JSON_STRUCTURE = 100
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
+_DECIMAL = re.compile(r"-?[0-9]{0,9}\.?[0-9]{1,18}")
+_JSON_HINT = 'send {"image": "<base64>"}'
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,27 @@ class BodyLimits:
         body_bytes: the largest body.
         hold: called with a number of bytes before they are kept; may raise.
         check_top_k: called with each `top_k` that is given; may raise.
+        check_threshold: called with each `threshold` that is given; may raise.
         image_bytes: the largest image of a batch.
         images: the most images in a batch.
+        parameters: what may be asked besides, as messages name it.
     """
 
     body_bytes: int
     hold: Callable[[int], None]
     check_top_k: Callable[[int], object] = lambda k: None
+    check_threshold: Callable[[float], object] = lambda threshold: None
     image_bytes: int = 0
     images: int = 1
+    parameters: tuple[str, ...] = (TOP_K,)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of an image, besides the image."""
+
+    top_k: int | None = None
+    threshold: float | None = None
 
 
 async def read_upload(request: Request, limits: BodyLimits) -> Upload:
@@ -63,20 +79,20 @@ async def read_upload(request: Request, limits: BodyLimits) -> Upload:
         PinnaceError: what `limits.hold` and `limits.check_top_k` raise.
         starlette.requests.ClientDisconnect: the client went away.
     """
-    content_type = _content_type(request)
-    top_k = _top_k(request.query_params.get(TOP_K), limits)
+    kind = content_type(request)
+    asked = _asked(request.query_params, limits, _Asked())
     # What the sender calls an image says little (`image/jpg`, a PNG named .jpg): the bytes decide.
-    if content_type in ("", RAW) or content_type.startswith("image/"):
-        return Upload(await read_body(request, limits), top_k)
-    if content_type == FORM:
-        async with _form(request, limits, IMAGE_FIELD, top_k) as (form, top_k):
-            return Upload(await _form_image(form), top_k)
-    if content_type == JSON:
-        return _parse_json(await read_body(request, limits), top_k, limits)
+    if kind in ("", RAW) or kind.startswith("image/"):
+        return Upload(await read_body(request, limits), asked.top_k, asked.threshold)
+    if kind == FORM:
+        async with _form(request, limits, IMAGE_FIELD, asked) as (form, asked):
+            return Upload(await _form_image(form), asked.top_k, asked.threshold)
+    if kind == JSON:
+        return parse_json_upload(request, await read_body(request, limits), limits)
     hint = f"send image/*, {RAW}, {FORM} or {JSON}"
-    if content_type == "application/x-www-form-urlencoded":
+    if kind == "application/x-www-form-urlencoded":
         hint += "; curl --data-binary names this type unless -H 'Content-Type: image/jpeg' is given"
-    raise UnsupportedImage(f"the content type {content_type[:80]} is not accepted", hint=hint)
+    raise UnsupportedImage(f"the content type {kind[:80]} is not accepted", hint=hint)
 
 
 async def read_batch(request: Request, limits: BodyLimits) -> Batch:
@@ -86,15 +102,16 @@ async def read_batch(request: Request, limits: BodyLimits) -> Batch:
         BatchTooLarge: there are more images than the limit.
         Others: as `read_upload`.
     """
-    content_type = _content_type(request)
-    top_k = _top_k(request.query_params.get(TOP_K), limits)
-    if not content_type:
+    kind = content_type(request)
+    asked = _asked(request.query_params, limits, _Asked())
+    if not kind:
         raise UnsupportedImage("the body is no form", hint=f"send {FORM}")
-    if content_type != FORM:
-        raise UnsupportedImage(f"the content type {content_type[:80]} is not accepted", hint=f"send {FORM}")
-    async with _form(request, limits, BATCH_FIELD, top_k) as (form, top_k):
+    if kind != FORM:
+        raise UnsupportedImage(f"the content type {kind[:80]} is not accepted", hint=f"send {FORM}")
+    async with _form(request, limits, BATCH_FIELD, asked) as (form, asked):
         files = [_file(value, BATCH_FIELD) for value in form.getlist(BATCH_FIELD)]
-        return Batch(tuple([await _one_of_batch(file, limits.image_bytes) for file in files]), top_k)
+        images = tuple([await _one_of_batch(file, limits.image_bytes) for file in files])
+        return Batch(images, asked.top_k, asked.threshold)
 
 
 async def _one_of_batch(file: UploadFile, max_bytes: int) -> bytes | PinnaceError:
@@ -117,7 +134,8 @@ async def drain_body(request: Request, seconds: float = 1.0) -> None:
             pass
 
 
-def _content_type(request: Request) -> str:
+def content_type(request: Request) -> str:
+    """The type of a request's body, in small letters and without parameters; empty where none is named."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -150,9 +168,9 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
 
 @contextlib.asynccontextmanager
 async def _form(
-    request: Request, limits: BodyLimits, field: str, top_k: int | None
-) -> AsyncIterator[tuple[FormData, int | None]]:
-    """The form, which has the field, and `top_k` where it has that too."""
+    request: Request, limits: BodyLimits, field: str, asked: _Asked
+) -> AsyncIterator[tuple[FormData, _Asked]]:
+    """The form, which has the field, and what it asks besides."""
     # A few more than are allowed: the checks below have better messages than the parser's.
     parser = MultiPartParser(
         request.headers, _chunks(request, limits), max_files=limits.images + 7, max_fields=8
@@ -165,13 +183,17 @@ async def _form(
             raise _too_many(limits.images) from None
         raise MalformedBody(f"the form cannot be read: {error.message}") from None
     try:
-        _check_fields("form", list(form), field)
+        _check_fields("form", list(form), field, limits.parameters)
         if len(form.getlist(field)) > limits.images > 1:
             raise _too_many(limits.images)
-        values = form.getlist(TOP_K)
-        if len(values) > 1 or isinstance(next(iter(values), ""), UploadFile):
-            raise UsageError(f"the form must have one plain field {TOP_K} at most")
-        yield form, _top_k(str(values[0]), limits) if values else top_k
+        texts: dict[str, str] = {}
+        for name in (TOP_K, THRESHOLD):
+            values = form.getlist(name)
+            if len(values) > 1 or isinstance(next(iter(values), ""), UploadFile):
+                raise UsageError(f"the form must have one plain field {name} at most")
+            if values:
+                texts[name] = str(values[0])
+        yield form, _asked(texts, limits, asked)
     finally:
         await form.close()
 
@@ -195,47 +217,101 @@ def _file(value: UploadFile | str, field: str) -> UploadFile:
     return value
 
 
-def _parse_json(body: bytes, top_k: int | None, limits: BodyLimits) -> Upload:
-    # Megabytes of brackets and commas would stop everything else for seconds. Base64 has none of them.
-    if sum(map(body.count, _JSON_STRUCTURE)) > _MOST_JSON_STRUCTURE:
-        raise MalformedBody("the JSON body has too many parts", hint='send {"image": "<base64>"}')
+def parse_json_object(body: bytes, hint: str, most_parts: int = _MOST_JSON_STRUCTURE) -> dict[str, Any]:
+    """The object that a JSON body is.
+
+    Args:
+        body: the whole body.
+        hint: what to send instead, where it is something else.
+        most_parts: brackets, commas and colons. Megabytes of them would stop everything else for seconds;
+            base64 has none.
+
+    Raises:
+        MalformedBody: it is not JSON, or has too many parts.
+        UsageError: it is not an object.
+    """
+    if sum(map(body.count, _JSON_STRUCTURE)) > most_parts:
+        raise MalformedBody("the JSON body has too many parts", hint=hint)
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
-        raise MalformedBody("the body is not JSON", hint='send {"image": "<base64>"}') from None
+        raise MalformedBody("the body is not JSON", hint=hint) from None
     if not isinstance(data, dict):
-        raise UsageError("the JSON body must be an object", hint='send {"image": "<base64>"}')
-    _check_fields("JSON body", list(data), IMAGE_FIELD)
+        raise UsageError("the JSON body must be an object", hint=hint)
+    return data
+
+
+def parse_json_upload(request: Request, body: bytes, limits: BodyLimits) -> Upload:
+    """The image of a JSON body, and what is asked besides, there or in the query.
+
+    Raises:
+        As `read_upload`.
+    """
+    asked = _asked(request.query_params, limits, _Asked())
+    data = parse_json_object(body, _JSON_HINT)
+    _check_fields("JSON body", list(data), IMAGE_FIELD, limits.parameters)
     image = data[IMAGE_FIELD]
     if not isinstance(image, str):
-        raise UsageError(f"the field {IMAGE_FIELD} must be a string", hint='send {"image": "<base64>"}')
+        raise UsageError(f"the field {IMAGE_FIELD} must be a string", hint=_JSON_HINT)
+    top_k, threshold = json_top_k(data, limits), data.get(THRESHOLD)
+    if threshold is not None:
+        if not isinstance(threshold, int | float) or isinstance(threshold, bool):
+            raise _not_a_number(json.dumps(threshold))
+        limits.check_threshold(threshold)
+    return Upload(
+        image,
+        asked.top_k if top_k is None else top_k,
+        asked.threshold if threshold is None else threshold,
+    )
+
+
+def json_top_k(data: Mapping[str, Any], limits: BodyLimits) -> int | None:
+    """`top_k` of a JSON body, checked; None where it is missing or null.
+
+    Raises:
+        UsageError: it is not a whole number.
+        PinnaceError: what `limits.check_top_k` raises.
+    """
     value = data.get(TOP_K)
-    if value is not None:
-        # bool is a subclass of int, and `true` is not a number of classes.
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise _not_a_whole_number(json.dumps(value))
-        limits.check_top_k(value)
-        top_k = value
-    return Upload(image, top_k)
+    if value is None:
+        return None
+    # bool is a subclass of int, and `true` is not a number of classes.
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _not_a_whole_number(json.dumps(value))
+    limits.check_top_k(value)
+    return value
 
 
-def _check_fields(where: str, names: list[str], field: str) -> None:
-    known = f"the fields are {field} and, optionally, {TOP_K}"
-    unknown = [name for name in names if name not in (field, TOP_K)]
+def _check_fields(where: str, names: list[str], field: str, parameters: tuple[str, ...]) -> None:
+    known = f"the fields are {field}" + (
+        f" and, optionally, {' and '.join(parameters)}" if parameters else ""
+    )
+    unknown = [name for name in names if name not in (field, TOP_K, THRESHOLD)]
     if unknown:
         raise UsageError(f"the {where} has an unknown field {unknown[0][:80]!r}", hint=known)
     if field not in names:
         raise UsageError(f"the {where} has no field {field!r}", hint=known)
 
 
-def _top_k(text: str | None, limits: BodyLimits) -> int | None:
-    if text is None:
-        return None
-    # Stricter than int(), which also reads "1_0", " 5 " and other alphabets' digits.
-    if not _WHOLE_NUMBER.fullmatch(text):
-        raise _not_a_whole_number(text)
-    limits.check_top_k(int(text))
-    return int(text)
+def _asked(texts: Mapping[str, str], limits: BodyLimits, before: _Asked) -> _Asked:
+    """What the texts ask, and what was asked before where they are silent."""
+    top_k, threshold = before.top_k, before.threshold
+    if (text := texts.get(TOP_K)) is not None:
+        # Stricter than int(), which also reads "1_0", " 5 " and other alphabets' digits.
+        if not _WHOLE_NUMBER.fullmatch(text):
+            raise _not_a_whole_number(text)
+        limits.check_top_k(int(text))
+        top_k = int(text)
+    if (text := texts.get(THRESHOLD)) is not None:
+        if not _DECIMAL.fullmatch(text):
+            raise _not_a_number(text)
+        limits.check_threshold(float(text))
+        threshold = float(text)
+    return _Asked(top_k, threshold)
+
+
+def _not_a_number(got: str) -> UsageError:
+    return UsageError(f"{THRESHOLD} must be a number from 0 to 1, not {got[:40]}")
 
 
 def _not_a_whole_number(got: str) -> UsageError:

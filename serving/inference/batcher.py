@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pinnace.models.bundle.signature import BATCH
-from pinnace.models.classifier import Classifier
+from pinnace.models.open_model import AnsweringModel
 from pinnace.serving.settings import ServerSettings
 
 Array: TypeAlias = npt.NDArray[np.float32]
@@ -26,13 +26,13 @@ Input: TypeAlias = npt.NDArray[np.generic]
 _MOST_ON_A_GPU = 16
 
 
-def max_batch_size(classifier: Classifier, settings: ServerSettings) -> int:
+def max_batch_size(model: AnsweringModel, settings: ServerSettings) -> int:
     """How many images a model may be given at once: as set, as far as its variant takes them."""
     most = settings.max_batch
     if most == "auto":
-        most = 1 if classifier.runtime.device == "cpu" else _MOST_ON_A_GPU
-    engine = classifier.variant.engine
-    takes = classifier.bundle.manifest.signature.batch
+        most = 1 if model.runtime.device == "cpu" else _MOST_ON_A_GPU
+    engine = model.variant.engine
+    takes = model.bundle.manifest.signature.batch
     if takes != BATCH:
         # A fixed batch costs the same however few images are in it.
         return takes if isinstance(takes, int) else 1

@@ -20,12 +20,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pinnace.models.answer import Answer, Timing
+from pinnace.models.answer import Answer, Embedding, Timing
 from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.outputs import Function
 from pinnace.models.classifier import Classifier
+from pinnace.models.embedder import Embedder
 from pinnace.models.errors import ImageError, PinnaceError, UsageError
 from pinnace.models.image.decode import open_image
+from pinnace.models.open_model import AnsweringModel, open_model
 from pinnace.models.runtimes.base import RuntimeOptions
+from pinnace.models.uses import require
 from pinnace.serving.errors import LateAnswer, internal_error
 from pinnace.serving.inference.batcher import Batcher, max_batch_size
 from pinnace.serving.inference.executor import Executor
@@ -47,10 +51,10 @@ _NOT_BLANK = str.maketrans("", "", " \t\r\n")
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """The raw output of the model for one image, before top-k and labels.
+    """The raw output of the model for one image, before scores, top-k and labels.
 
     Attributes:
-        logits: float32, shape (classes,).
+        logits: float32, shape (values,): logits, or what the bundle says of its output.
         timing_ms: where the time went.
     """
 
@@ -59,27 +63,27 @@ class InferenceResult:
 
 
 class InferenceEngine:
-    """Classifies images off the event loop, with one version of one model."""
+    """Answers for images off the event loop, with one version of one model."""
 
-    def __init__(self, classifier: Classifier, settings: ServerSettings, executor: Executor) -> None:
-        """Take over a classifier; `retire` closes it.
+    def __init__(self, model: AnsweringModel, settings: ServerSettings, executor: Executor) -> None:
+        """Take over a model; `retire` closes it.
 
         Args:
-            classifier: an open classifier.
+            model: an open classifier, or embedder.
             settings: limits.
             executor: where images are worked on.
         """
-        self.classifier = classifier
+        self.model = model
         self._executor = executor
         self._settings = settings
         self._metrics: ModelMetrics | None = None
         if executor.metrics is not None:
-            names = (classifier.bundle.name, classifier.variant.name, classifier.runtime.name)
+            names = (model.bundle.name, model.variant.name, model.runtime.name)
             self._metrics = executor.metrics.for_model(*names)
-        # Asked of the classifier each time.
-        most = max_batch_size(classifier, settings)
-        self._batcher = Batcher(lambda batch: self.classifier.infer(batch), most)
-        self._together = self._batcher.most > 1 or not classifier.runtime.concurrent
+        # Asked of the model each time.
+        most = max_batch_size(model, settings)
+        self._batcher = Batcher(lambda batch: self.model.infer(batch), most)
+        self._together = self._batcher.most > 1 or not model.runtime.concurrent
         self._lock = threading.Lock()
         self._in_work = 0
         self._retired = False
@@ -89,37 +93,62 @@ class InferenceEngine:
         """Load a bundle, compare it with its golden data, and warm up.
 
         Raises:
-            PinnaceError: the bundle cannot be served here; see `Classifier` and `self_check`.
+            PinnaceError: the bundle cannot be served here; see `open_model` and `self_check`.
         """
         layout = executor.layout
         bundle = Bundle.open(folder)
         for file in bundle.manifest.files:  # the variant's own is checked when it is opened
             bundle.check_file(file)
         options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
-        classifier = Classifier(bundle, *selected_runtime(settings, bundle), options)
+        model = open_model(bundle, *selected_runtime(settings, bundle), options, settings.threshold)
         try:
-            self_check(classifier)
-            engine = cls(classifier, settings, executor)
+            self_check(model)
+            engine = cls(model, settings, executor)
             engine.warm_up()
         except BaseException:
-            classifier.close()
+            model.close()
             raise
         return engine
+
+    @property
+    def classifier(self) -> Classifier:
+        """The model, if it classifies.
+
+        Raises:
+            UsageError: it does not; the hint says what it does.
+        """
+        if not isinstance(self.model, Classifier):
+            require("classify", self.model.bundle)
+        assert isinstance(self.model, Classifier)
+        return self.model
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model, if it embeds.
+
+        Raises:
+            UsageError: it does not; the hint says what it does.
+        """
+        if not isinstance(self.model, Embedder):
+            require("embed", self.model.bundle)
+        assert isinstance(self.model, Embedder)
+        return self.model
 
     def warm_up(self) -> None:
         """Run the model, then a whole request: the first image would wait for Pillow to load its decoders."""
         for batch in self._batcher.sizes():
-            self.classifier.warm_up(batch)
+            self.model.warm_up(batch)
         for format in ("JPEG", "PNG"):
             buffer = io.BytesIO()
             Image.new("RGB", (64, 64)).save(buffer, format)
-            self._answer(1)(buffer.getvalue(), time.perf_counter())
+            self._row(buffer.getvalue(), time.perf_counter())
 
     def check_top_k(self, k: int | None) -> int:
         """How many classes to answer with.
 
         Raises:
-            UsageError: `k` is not from 1 to the number of classes, or to the limit of the settings.
+            UsageError: the model does not classify, or `k` is not from 1 to the number of classes, or to the
+                limit of the settings.
         """
         limit = self._settings.max_top_k
         if k is not None and limit is not None and k > limit:
@@ -127,20 +156,51 @@ class InferenceEngine:
         k = self.classifier.check_top_k(k)
         return k if limit is None else min(k, limit)
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What may be asked of the model besides an image."""
+        if not self.model.outputs.is_classifier:
+            return ()
+        return ("top_k", "threshold") if self.model.outputs.several_labels else ("top_k",)
+
+    def check_threshold(self, threshold: float | None) -> None:
+        """Refuse a threshold that does not apply; see `Classifier.check_threshold`.
+
+        Raises:
+            UsageError: the model does not classify, exactly one class is true, or it is not between 0 and 1.
+        """
+        self.classifier.check_threshold(threshold)
+
     async def classify(self, upload: Upload) -> Answer:
         """Decode, preprocess, run and name, in one hop to a thread.
 
         An image that is cancelled before its turn is dropped, and so is one that would be late.
 
         Raises:
-            UsageError: `top_k` is out of range.
+            UsageError: the model does not classify, or `top_k` or the threshold is out of range.
             Overloaded: too many images wait.
             LateAnswer: its turn came too late.
             ImageError: the upload is not an image that can be read.
         """
-        k = self.check_top_k(upload.top_k)
+        work = self._answer(upload.top_k, upload.threshold, upload.function)
         self._executor.admission.enter()
-        return await asyncio.wrap_future(self._submit(self._answer(k), upload.image))
+        return await asyncio.wrap_future(self._submit(work, upload.image))
+
+    async def embed(self, image: bytes | str) -> Embedding:
+        """Decode, preprocess and run, in one hop to a thread.
+
+        Raises:
+            UsageError: the model does not embed.
+            Others: as `classify`.
+        """
+        embedder = self.embedder
+
+        def work(item: Item, submitted: float) -> Embedding:
+            row = self._row(item, submitted)
+            return embedder.answer(row.logits, row.timing_ms)
+
+        self._executor.admission.enter()
+        return await asyncio.wrap_future(self._submit(work, image))
 
     async def classify_batch(self, batch: Batch) -> list[Answer | PinnaceError]:
         """Classify images, each for itself; what is an error already stays one.
@@ -149,12 +209,11 @@ class InferenceEngine:
             For each image, in order, its answer or what was wrong with it.
 
         Raises:
-            UsageError: `top_k` is out of range.
+            UsageError: the model does not classify, or `top_k` or the threshold is out of range.
             Overloaded: there is no room for all of them.
         """
-        k = self.check_top_k(batch.top_k)
+        work = self._answer(batch.top_k, batch.threshold)
         self._executor.admission.enter(sum(isinstance(image, bytes) for image in batch.images))
-        work = self._answer(k)
         items = [
             image if isinstance(image, PinnaceError) else asyncio.wrap_future(self._submit(work, image))
             for image in batch.images
@@ -225,12 +284,20 @@ class InferenceEngine:
         finally:
             self._executor.admission.record_duration(time.perf_counter() - started)
 
-    def _answer(self, k: int) -> Callable[[Item, float], Answer]:
+    def _answer(
+        self, k: int | None, threshold: float | None = None, function: Function | None = None
+    ) -> Callable[[Item, float], Answer]:
+        classifier = self.classifier
+        self.check_top_k(k)
+        classifier.check_threshold(threshold)
+        limit = self._settings.max_top_k
+
         def work(item: Item, submitted: float) -> Answer:
             row = self._row(item, submitted)
-            predictions = self.classifier.predictions(row.logits, k)
+            predictions = classifier.predictions(row.logits, k, threshold, function)[:limit]
             total = 1000 * (time.perf_counter() - submitted)
-            return self.classifier.answer(predictions, dataclasses.replace(row.timing_ms, total=total))
+            timing = dataclasses.replace(row.timing_ms, total=total)
+            return classifier.answer(predictions, timing, threshold)
 
         return work
 
@@ -242,9 +309,9 @@ class InferenceEngine:
             data = _decode_base64(item) if isinstance(item, str) else item
             image = open_image(data, max_pixels=self._settings.max_pixels)
             decoded = time.perf_counter()
-            batch = self.classifier.prepare(image)
+            batch = self.model.prepare(image)
             prepared = time.perf_counter()
-        logits = self._batcher(batch) if self._together else self.classifier.infer(batch)[0]
+        logits = self._batcher(batch) if self._together else self.model.infer(batch)[0]
         inferred = time.perf_counter()
         timing = Timing(
             decode=1000 * (decoded - started),
@@ -262,7 +329,7 @@ class InferenceEngine:
             self._in_work -= 1
             last = self._retired and not self._in_work
         if last:
-            self.classifier.close()
+            self.model.close()
 
     def retire(self) -> None:
         """Free the model, once the images that it has are done; it gets no more of them."""
@@ -270,7 +337,7 @@ class InferenceEngine:
             self._retired = True
             idle = not self._in_work
         if idle:
-            self.classifier.close()
+            self.model.close()
 
 
 def _decode_base64(text: str) -> bytes:

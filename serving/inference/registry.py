@@ -8,10 +8,10 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from pinnace.models.answer import Answer
+from pinnace.models.answer import Answer, Embedding
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, PinnaceError, UsageError
+from pinnace.models.open_model import AnsweringModel
 from pinnace.serving.errors import ReloadFailed, UnknownModel
 from pinnace.serving.inference.admission import Admission
 from pinnace.serving.inference.engine import InferenceEngine, InferenceResult, Item
@@ -37,7 +37,7 @@ class RegisteredModel:
     @property
     def version(self) -> str:
         """The version that answers now."""
-        return self.engine.classifier.bundle.version
+        return self.engine.model.bundle.version
 
     async def classify(self, upload: Upload) -> Answer:
         """As `InferenceEngine.classify`; a reload cannot come between reading `engine` and calling it."""
@@ -47,10 +47,14 @@ class RegisteredModel:
         """As `InferenceEngine.classify_batch`; one version answers for all images."""
         return await self.engine.classify_batch(batch)
 
-    async def infer(self, items: Sequence[Item]) -> tuple[Classifier, list[InferenceResult]]:
+    async def embed(self, image: bytes | str) -> Embedding:
+        """As `InferenceEngine.embed`."""
+        return await self.engine.embed(image)
+
+    async def infer(self, items: Sequence[Item]) -> tuple[AnsweringModel, list[InferenceResult]]:
         """As `InferenceEngine.infer`, with what answered."""
         engine = self.engine
-        return engine.classifier, await engine.infer(items)
+        return engine.model, await engine.infer(items)
 
     async def reload(self, settings: ServerSettings, executor: Executor) -> bool:
         """Answer with what stands on disk, once it has passed the checks that it would have to pass at start.
@@ -127,6 +131,7 @@ class Registry:
         try:
             for name, folder in folders.items():
                 models.append(RegisteredModel(name, folder, InferenceEngine.open(settings, folder, executor)))
+            _check_threshold(settings, models)
         except BaseException:
             for model in models:
                 model.engine.retire()
@@ -145,9 +150,9 @@ class Registry:
         return list(self._models.values())
 
     @property
-    def classifiers(self) -> list[Classifier]:
+    def answering(self) -> list[AnsweringModel]:
         """The classifiers that answer now, the default model's first."""
-        return [model.engine.classifier for model in self._models.values()]
+        return [model.engine.model for model in self._models.values()]
 
     def model(self, name: str | None = None) -> RegisteredModel:
         """A model by name; the default one where there is none.
@@ -173,6 +178,16 @@ class Registry:
         self.executor.close()
         for model in self._models.values():
             model.engine.retire()
+
+
+def _check_threshold(settings: ServerSettings, models: Sequence[RegisteredModel]) -> None:
+    if settings.threshold is None or any(model.engine.model.outputs.several_labels for model in models):
+        return
+    raise UsageError(
+        "the setting threshold applies to models of which several labels may be true, and none of these is "
+        "one",
+        hint="leave it out; if several labels may be true, export with --scores sigmoid",
+    )
 
 
 def bundles_by_name(folders: tuple[Path, ...]) -> dict[str, Path]:

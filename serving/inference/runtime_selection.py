@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.classifier import Classifier
 from pinnace.models.errors import PinnaceError
+from pinnace.models.open_model import AnsweringModel, open_model
 from pinnace.models.runtimes import in_order, readers_for, variant_for
 from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.serving.inference.layout import Layout
@@ -28,7 +28,7 @@ _SECONDS = 0.5
 _MOST_ROUNDS = 20
 _CLEARLY = 0.9
 
-Timer = Callable[[list[Classifier]], list[float]]
+Timer = Callable[[list[AnsweringModel]], list[float]]
 
 
 def select_runtimes(settings: ServerSettings, layout: Layout) -> list[str]:
@@ -69,7 +69,7 @@ def fastest_runtime(
         settings: which variant.
         layout: how many threads.
         bundle: what is to be served.
-        timer: gives the milliseconds of a call of each classifier; measured by default.
+        timer: gives the milliseconds of a call of each model; measured by default.
 
     Returns:
         Its name, and a sentence about the measurement; None where fewer than two runtimes can serve it.
@@ -77,21 +77,21 @@ def fastest_runtime(
     Raises:
         UsageError: the bundle has no such variant.
     """
-    classifiers = _candidates(settings, layout, bundle)
+    candidates = _candidates(settings, layout, bundle)
     try:
-        if len(classifiers) < 2:
+        if len(candidates) < 2:
             return None
-        times = (timer or measure_milliseconds)(classifiers)
-        names = [classifier.runtime.name for classifier in classifiers]
+        times = (timer or measure_milliseconds)(candidates)
+        names = [model.runtime.name for model in candidates]
     finally:
-        for classifier in classifiers:
-            classifier.close()
+        for model in candidates:
+            model.close()
     best = names[0] if _CLEARLY * times[0] <= min(times) else names[times.index(min(times))]
     measured = ", ".join(f"{name} {each:.2f}" for name, each in zip(names, times, strict=True))
     return best, f"{bundle.name} runs in {best}; milliseconds of a call: {measured}"
 
 
-def _candidates(settings: ServerSettings, layout: Layout, bundle: Bundle) -> list[Classifier]:
+def _candidates(settings: ServerSettings, layout: Layout, bundle: Bundle) -> list[AnsweringModel]:
     options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
     variant = variant_for(bundle, settings.variant)
     readers = in_order(readers_for(variant.format), bundle.manifest.runtimes)
@@ -99,33 +99,33 @@ def _candidates(settings: ServerSettings, layout: Layout, bundle: Bundle) -> lis
     if len(readers) < 2 or any(reader.devices[0] != "cpu" for reader in readers):
         return []
     opened = [_opened(bundle, variant.name, reader.name, options) for reader in readers]
-    return [classifier for classifier in opened if classifier is not None]
+    return [model for model in opened if model is not None]
 
 
-def _opened(bundle: Bundle, variant: str, runtime: str, options: RuntimeOptions) -> Classifier | None:
-    """A classifier that passes the self-check; None where it cannot be opened or does not."""
+def _opened(bundle: Bundle, variant: str, runtime: str, options: RuntimeOptions) -> AnsweringModel | None:
+    """A model that passes the self-check; None where it cannot be opened or does not."""
     try:
-        classifier = Classifier(bundle, variant, runtime, options)
+        model = open_model(bundle, variant, runtime, options)
     except PinnaceError:
         return None
     try:
-        self_check(classifier)
+        self_check(model)
     except PinnaceError:
-        classifier.close()
+        model.close()
         return None
-    return classifier
+    return model
 
 
-def measure_milliseconds(classifiers: list[Classifier]) -> list[float]:
+def measure_milliseconds(candidates: list[AnsweringModel]) -> list[float]:
     """The shortest call of each, in turns, so that what else goes on hits all alike."""
-    best = [math.inf] * len(classifiers)
-    for classifier in classifiers:
-        classifier.warm_up()
-    end = time.perf_counter() + _SECONDS * len(classifiers)
+    best = [math.inf] * len(candidates)
+    for model in candidates:
+        model.warm_up()
+    end = time.perf_counter() + _SECONDS * len(candidates)
     for _ in range(_MOST_ROUNDS):
-        for number, classifier in enumerate(classifiers):
+        for number, model in enumerate(candidates):
             started = time.perf_counter()
-            classifier.warm_up(runs=1)
+            model.warm_up(runs=1)
             best[number] = min(best[number], 1000 * (time.perf_counter() - started))
         if time.perf_counter() > end:
             break

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pinnace.models.bundle.outputs import rows
-from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, CheckFailed
+from pinnace.models.open_model import AnsweringModel
 
 # For variants whose tolerance bounds no difference. Other CPUs and libraries round differently, and quantised
 # kernels more so; wrong weights or a broken kernel are off by whole logits. So: 1 % of the logits' range, and
@@ -17,7 +17,7 @@ _PARITY_FACTOR = 3.0
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
-def self_check(classifier: Classifier) -> float:
+def self_check(model: AnsweringModel) -> float:
     """Run one golden input and compare the answer with the one that the eager model gave.
 
     Returns:
@@ -27,31 +27,31 @@ def self_check(classifier: Classifier) -> float:
         BundleError: the golden data lack the model's input or output.
         CheckFailed: the difference is out of bounds, or a value is not finite.
     """
-    bundle = classifier.bundle
+    bundle = model.bundle
     signature = bundle.manifest.signature
     inputs, outputs = bundle.golden()
     try:
         samples = inputs[signature.inputs[0].name]
-        expected = rows(outputs[str(classifier.outputs.name)])
+        expected = rows(outputs[str(model.outputs.name)])
     except KeyError as error:
         raise BundleError(
             f"the golden data of {bundle.folder} lack {error}", hint="export the model again"
         ) from None
     photographs = bundle.manifest.golden.photographs
     index = photographs[0].sample if photographs else 0
-    answer = classifier.infer(samples[index : index + 1])[0]
+    answer = model.infer(samples[index : index + 1])[0]
     golden = np.asarray(expected[index], dtype=np.float32)
     # One value has no range of its own; that of all golden answers stands for it.
     spread = float(np.ptp(golden if golden.size > 1 else np.asarray(expected, np.float32)))
     spread = max(spread, float(np.finfo(np.float32).eps) * float(np.abs(golden).max()), _SMALLEST)
     difference = float(np.abs(answer - golden).max()) / spread
-    allowed = classifier.runtime.tolerance(classifier.variant).max_rel
+    allowed = model.runtime.tolerance(model.variant).max_rel
     if allowed is None:
-        proved = classifier.variant.parity
+        proved = model.variant.parity
         allowed = _FLOOR if proved is None else max(_FLOOR, _PARITY_FACTOR * proved.max_rel)
     if not difference <= allowed:  # this way round, NaN fails
         raise CheckFailed(
-            f"{classifier.variant.name} in {classifier.runtime.name} does not give the golden outputs here",
+            f"{model.variant.name} in {model.runtime.name} does not give the golden outputs here",
             expected=f"an answer within {allowed:.3g} of its range",
             got=f"{difference:.3g}",
             hint=f"`pinnace verify {bundle.folder}` shows which variants and runtimes are good here",

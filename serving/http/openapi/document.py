@@ -40,8 +40,9 @@ def describe(routes: RouteTable, settings: ServerSettings, registry: Registry | 
     paths: Json = {}
     bodies: dict[type, None] = {}
     for route in routes.routes:
-        if route.operation is not None:
-            paths.setdefault(route.template, {})[route.method.lower()] = route.operation(facts)
+        operation = None if route.operation is None else route.operation(facts)
+        if operation is not None:
+            paths.setdefault(route.template, {})[route.method.lower()] = operation
             bodies |= dict.fromkeys(route.bodies)
     # What is received is checked by a model of pydantic's; what is sent is data with a type.
     requests = [body for body in bodies if issubclass(body, BaseModel)]
@@ -65,13 +66,16 @@ def describe(routes: RouteTable, settings: ServerSettings, registry: Registry | 
 
 
 def _facts(settings: ServerSettings, registry: Registry | None) -> ServerFacts:
-    classifiers = [] if registry is None else registry.classifiers
-    classes = [len(one.labels) for one in classifiers]
+    models = [] if registry is None else registry.answering
+    classes = [one.outputs.classes or 1 for one in models]
     most = [count if settings.max_top_k is None else min(count, settings.max_top_k) for count in classes]
     return ServerFacts(
-        names=tuple(one.bundle.name for one in classifiers),
-        versions=tuple(one.bundle.version for one in classifiers),
+        names=tuple(one.bundle.name for one in models),
+        versions=tuple(one.bundle.version for one in models),
         default_top_k=most[0] if most else settings.max_top_k,
         any_top_k=max(most) if most else settings.max_top_k,
         max_batch_images=settings.max_batch_images,
+        classifiers=tuple(one.bundle.name for one in models if one.outputs.is_classifier),
+        embedders=tuple(one.bundle.name for one in models if not one.outputs.is_classifier),
+        several_labels=tuple(one.bundle.name for one in models if one.outputs.several_labels),
     )

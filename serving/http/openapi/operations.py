@@ -42,10 +42,10 @@ def failures_without_key() -> Json:
     return failures(*(status for status in ANYWHERE if status != "401"))
 
 
-def model_name(facts: ServerFacts) -> Json:
-    """The parameter of a path that names a model."""
+def model_name(facts: ServerFacts, names: tuple[str, ...] | None = None) -> Json:
+    """The parameter of a path that names a model: one of `names`, or of all."""
     schema: Json = {"type": "string"}
     if facts.names:
-        schema["enum"] = list(facts.names)
+        schema["enum"] = list(facts.names if names is None else names)
     listed = "One of those that `GET /models` lists; a slash is written `%2F`."
     return {"name": "name", "in": "path", "required": True, "description": listed, "schema": schema}

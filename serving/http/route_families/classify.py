@@ -9,7 +9,8 @@ from pinnace.models.answer import Answer
 from pinnace.models.errors import PinnaceError
 from pinnace.models.predictions import DEFAULT_TOP_K
 from pinnace.serving.errors import error_data
-from pinnace.serving.http.bodies import AnswerBody, AnswersBody, ErrorBody
+from pinnace.serving.http import hugging_face
+from pinnace.serving.http.bodies import AnswerBody, AnswersBody, ErrorBody, PredictionBody, ScoreBody
 from pinnace.serving.http.endpoint import receive_within, record_timing, rounded, wait_for_answer
 from pinnace.serving.http.openapi.responses import FOR_AN_IMAGE, failures, success
 from pinnace.serving.http.openapi.schemas import object_of, ref
@@ -20,6 +21,7 @@ from pinnace.serving.http.request_body import (
     IMAGE_FIELD,
     JSON,
     RAW,
+    THRESHOLD,
     TOP_K,
     BodyLimits,
     read_batch,
@@ -38,11 +40,19 @@ async def classify(request: Request) -> Response:
     model = requested_model(request)
     admission.check()
     with admission.reserved_memory() as hold:
-        limits = BodyLimits(settings.max_body_bytes, hold, model.engine.check_top_k)
-        upload = await receive_within(read_upload(request, limits), settings.upload_timeout)
+        limits = BodyLimits(
+            settings.max_body_bytes,
+            hold,
+            model.engine.check_top_k,
+            model.engine.check_threshold,
+            parameters=model.engine.parameters,
+        )
+        read = hugging_face.read_upload if hugging_face.is_asked(request) else read_upload
+        upload = await receive_within(read(request, limits), settings.upload_timeout)
         answer = await wait_for_answer(request, model.classify(upload), settings.timeout)
     record_answer(request, answer)
-    return JSONResponse(answer_body(answer), headers=server_timing(answer.timing_ms))
+    body = hugging_face.scores_body(answer) if read is not read_upload else answer_body(answer)
+    return JSONResponse(body, headers=server_timing(answer.timing_ms))
 
 
 async def classify_batch(request: Request) -> Response:
@@ -56,8 +66,10 @@ async def classify_batch(request: Request) -> Response:
             settings.max_batch_bytes,
             hold,
             model.engine.check_top_k,
+            model.engine.check_threshold,
             image_bytes=settings.max_body_bytes,
             images=settings.max_batch_images,
+            parameters=model.engine.parameters,
         )
         batch = await receive_within(read_batch(request, limits), settings.upload_timeout)
         # The engine gives every image the time there is; this is for what should not happen.
@@ -85,56 +97,90 @@ def record_answer(request: Request, answer: Answer) -> None:
 
 def answer_body(answer: Answer) -> AnswerBody:
     """An answer as JSON data; times in milliseconds to the microsecond."""
-    return {
+    predictions: list[PredictionBody] = [
+        {"label": p.label, "index": p.index, "probability": p.probability} for p in answer.predictions
+    ]
+    body: AnswerBody = {
         "model": answer.model,
         "version": answer.version,
         "variant": answer.variant,
         "runtime": answer.runtime,
-        "predictions": [
-            {"label": p.label, "index": p.index, "probability": p.probability} for p in answer.predictions
-        ],
+        "predictions": predictions,
         "timing_ms": rounded(answer.timing_ms),
     }
+    if answer.threshold is not None:
+        body["threshold"] = answer.threshold
+        for data, prediction in zip(predictions, answer.predictions, strict=True):
+            data["above_threshold"] = bool(prediction.above_threshold)
+    return body
 
 
 _WAYS = (
     "The image is the raw body, the field `image` of a form, or base64 in JSON. Its type is decided by its "
-    "bytes. A `top_k` in the body counts more than one in the query."
+    "bytes. A `top_k` or `threshold` in the body counts more than one in the query. With `format=hf`, the "
+    "answer is Hugging Face's list of labels and scores, and the JSON may have its form, `inputs` and "
+    "`parameters`."
 )
 _EACH = "An answer or an error for each image, in order: one bad image does not spoil the rest."
+_THRESHOLD: Json = {
+    "type": "number",
+    "minimum": 0,
+    "maximum": 1,
+    "description": "From which score on a label counts as true, in a model of which several labels may be.",
+}
+_FORMAT: Json = {
+    "name": hugging_face.FORMAT,
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "enum": [hugging_face.HF]},
+    "description": "Answer with Hugging Face's list of labels and scores. `function_to_apply` may then be "
+    "`softmax`, `sigmoid` or `none`.",
+}
 _TIMING: Json = {"schema": {"type": "string"}, "description": "`timing_ms` once more, for browsers."}
 
 
-def describe_classify(operation: str, summary: str, most: int | None, name: Json | None = None) -> Json:
+def describe_classify(
+    operation: str, summary: str, most: int | None, *, threshold: bool, name: Json | None = None
+) -> Json:
     """A route for one image as an OpenAPI operation.
 
     Args:
         operation: its id.
         summary: a line.
         most: the largest `top_k`, where it is known.
+        threshold: whether a model is meant of which several labels may be true.
         name: the parameter of the path, where there is one.
     """
-    top_k = _top_k(most)
+    parameters = _parameters(most, threshold)
+    nullable = {key: {**schema, "nullable": True} for key, schema in parameters.items()}
     image = {"type": "string", "format": "binary"}
-    form = _closed({IMAGE_FIELD: image, TOP_K: top_k}, IMAGE_FIELD)
+    form = _closed({IMAGE_FIELD: image, **parameters}, IMAGE_FIELD)
     text = {"type": "string", "format": "byte", "minLength": 1, "description": "The image in base64."}
-    data = _closed({IMAGE_FIELD: text, TOP_K: {**top_k, "nullable": True}}, IMAGE_FIELD)
+    data = _closed({IMAGE_FIELD: text, **nullable}, IMAGE_FIELD)
     content = {
         FORM: {"schema": form},
         "image/*": {"schema": image},
         RAW: {"schema": image},
         JSON: {"schema": data},
     }
-    answer = success("The most probable classes, most probable first.", ref(AnswerBody))
+    scores = {"type": "array", "items": ref(ScoreBody)}
+    answer = success("The most probable classes, most probable first.", {"oneOf": [ref(AnswerBody), scores]})
     answer["200"]["headers"] = {"Server-Timing": _TIMING}
-    return _operation(operation, summary, _WAYS, top_k, name, content, answer)
+    query = [*_queries(parameters), _FORMAT]
+    return _operation(operation, summary, _WAYS, query, name, content, answer)
 
 
 def describe_classify_batch(
-    operation: str, summary: str, most: int | None, images: int, name: Json | None = None
+    operation: str,
+    summary: str,
+    most: int | None,
+    images: int,
+    *,
+    threshold: bool,
+    name: Json | None = None,
 ) -> Json:
     """A route for several images as an OpenAPI operation; `images` at most, else as `describe_classify`."""
-    top_k = _top_k(most)
+    parameters = _parameters(most, threshold)
     files = {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
@@ -142,25 +188,41 @@ def describe_classify_batch(
         "maxItems": images,
         "description": "The field is repeated for each image.",
     }
-    content = {FORM: {"schema": _closed({BATCH_FIELD: files, TOP_K: top_k}, BATCH_FIELD)}}
+    content = {FORM: {"schema": _closed({BATCH_FIELD: files, **parameters}, BATCH_FIELD)}}
     answer = success("The images were looked at, each for itself.", ref(AnswersBody))
-    return _operation(operation, summary, _EACH, top_k, name, content, answer)
+    return _operation(operation, summary, _EACH, _queries(parameters), name, content, answer)
 
 
 def _operation(
-    operation: str, summary: str, text: str, top_k: Json, name: Json | None, content: Json, answer: Json
+    operation: str,
+    summary: str,
+    text: str,
+    query: list[Json],
+    name: Json | None,
+    content: Json,
+    answer: Json,
 ) -> Json:
-    query = {"name": TOP_K, "in": "query", "required": False, "schema": top_k}
     unknown = () if name is None else ("404",)
     return {
         "summary": summary,
         "description": text,
         "operationId": operation,
         "tags": [CLASSIFICATION],
-        "parameters": [query] if name is None else [name, query],
+        "parameters": query if name is None else [name, *query],
         "requestBody": {"required": True, "content": content},
         "responses": {**answer, **failures(*FOR_AN_IMAGE, *unknown)},
     }
+
+
+def _parameters(most: int | None, threshold: bool) -> dict[str, Json]:
+    return {TOP_K: _top_k(most), **({THRESHOLD: _THRESHOLD} if threshold else {})}
+
+
+def _queries(parameters: dict[str, Json]) -> list[Json]:
+    return [
+        {"name": name, "in": "query", "required": False, "schema": schema}
+        for name, schema in parameters.items()
+    ]
 
 
 def _top_k(most: int | None) -> Json:
@@ -177,13 +239,22 @@ def _closed(properties: Json, required: str) -> Json:
     return {**object_of(properties, [required]), "additionalProperties": False}
 
 
-def _describe_default(facts: ServerFacts) -> Json:
-    return describe_classify("classify", "Classify one image", facts.default_top_k)
+def _describe_default(facts: ServerFacts) -> Json | None:
+    if not facts.default_is(facts.classifiers):
+        return None
+    threshold = facts.default_is(facts.several_labels)
+    return describe_classify("classify", "Classify one image", facts.default_top_k, threshold=threshold)
 
 
-def _describe_default_batch(facts: ServerFacts) -> Json:
+def _describe_default_batch(facts: ServerFacts) -> Json | None:
+    if not facts.default_is(facts.classifiers):
+        return None
     return describe_classify_batch(
-        "classify_batch", "Classify several images", facts.default_top_k, facts.max_batch_images
+        "classify_batch",
+        "Classify several images",
+        facts.default_top_k,
+        facts.max_batch_images,
+        threshold=facts.default_is(facts.several_labels),
     )
 
 
@@ -195,15 +266,15 @@ FAMILY = RouteFamily(
             "POST",
             classify,
             fast=True,
-            listed="one image: raw body, multipart field image, or JSON; top_k",
+            listed="one image: raw body, multipart field image, or JSON; top_k, threshold, format=hf",
             operation=_describe_default,
-            bodies=(AnswerBody, ErrorBody),
+            bodies=(AnswerBody, ScoreBody, ErrorBody),
         ),
         Route(
             "/classify_batch",
             "POST",
             classify_batch,
-            listed="several images: multipart field images, repeated; top_k",
+            listed="several images: multipart field images, repeated; top_k, threshold",
             operation=_describe_default_batch,
             bodies=(AnswersBody,),
         ),

@@ -21,7 +21,7 @@ async def index(request: Request) -> Response:
     if wants_page(request):
         return await PAGE_FILES.page(request.scope)
     state = server_state(request)
-    body = index_body(state.models.classifiers, state.routes.listing())
+    body = index_body(state.models.answering, state.routes.listing())
     return JSONResponse(body, headers={"Vary": "Accept"})
 
 

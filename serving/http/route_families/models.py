@@ -23,7 +23,7 @@ from pinnace.serving.routes import Json, Route, RouteFamily, ServerFacts
 
 async def models(request: Request) -> Response:
     """`GET /models`: what is served, in detail."""
-    return JSONResponse(models_body(server_state(request).models.classifiers))
+    return JSONResponse(models_body(server_state(request).models.answering))
 
 
 async def reload(request: Request) -> Response:
@@ -65,19 +65,32 @@ def describe_reload(facts: ServerFacts) -> Json:
     }
 
 
-def _describe_classify(facts: ServerFacts) -> Json:
+def _describe_classify(facts: ServerFacts) -> Json | None:
+    if not facts.any_is(facts.classifiers):
+        return None
     return describe_classify(
-        "classify_with_model", "Classify one image by a model's name", facts.any_top_k, model_name(facts)
+        "classify_with_model",
+        "Classify one image by a model's name",
+        facts.any_top_k,
+        threshold=_all_have_several_labels(facts),
+        name=model_name(facts, facts.classifiers),
     )
 
 
-def _describe_classify_batch(facts: ServerFacts) -> Json:
+def _all_have_several_labels(facts: ServerFacts) -> bool:
+    return facts.classifiers == facts.several_labels
+
+
+def _describe_classify_batch(facts: ServerFacts) -> Json | None:
+    if not facts.any_is(facts.classifiers):
+        return None
     return describe_classify_batch(
         "classify_batch_with_model",
         "Classify several images by a model's name",
         facts.any_top_k,
         facts.max_batch_images,
-        model_name(facts),
+        threshold=_all_have_several_labels(facts),
+        name=model_name(facts, facts.classifiers),
     )
 
 

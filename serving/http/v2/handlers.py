@@ -11,8 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from pinnace.models.bundle.outputs import width
 from pinnace.models.bundle.signature import TensorSpec
+from pinnace.models.classifier import Classifier
 from pinnace.models.errors import UsageError
+from pinnace.models.open_model import AnsweringModel
+from pinnace.models.uses import output_spec
 from pinnace.serving.errors import MalformedBody, UnknownModel, UnsupportedEncoding
 from pinnace.serving.http.endpoint import receive_within, record_timing, wait_for_answer
 from pinnace.serving.http.request_body import BodyLimits, read_body
@@ -65,14 +69,14 @@ async def model(request: Request) -> Response:
     if request.url.path.endswith("/infer"):  # a name may have slashes, so that this is one to the router
         raise HTTPException(405, headers={"Allow": "POST"})
     model = _model(request)
-    classifier = model.engine.classifier
-    signature = classifier.bundle.manifest.signature
+    answering = model.engine.model
+    signature = answering.bundle.manifest.signature
     body: TensorModelBody = {
         "name": model.name,
         "versions": [model.version],
-        "platform": f"{classifier.runtime.name}_{classifier.variant.format}",
+        "platform": f"{answering.runtime.name}_{answering.variant.format}",
         "inputs": [_described(signature.inputs[0])],
-        "outputs": [_described(signature.outputs[0], "FP32")],
+        "outputs": [_described_output(answering)],
     }
     return JSONResponse(body)
 
@@ -82,17 +86,23 @@ def _described(spec: TensorSpec, datatype: str | None = None) -> TensorDescripti
     return {"name": spec.name, "datatype": datatype or DATATYPES[spec.dtype], "shape": [-1, *shape[1:]]}
 
 
+def _described_output(model: AnsweringModel) -> TensorDescriptionBody:
+    """The output that makes the answer, as one row of float32 for each image."""
+    spec = output_spec(model.bundle.manifest.signature, model.outputs)
+    return {"name": spec.name, "datatype": "FP32", "shape": [-1, width(spec) or 1]}
+
+
 async def infer(request: Request) -> Response:
-    """`POST /v2/models/{name}/infer`: tensors or images in, logits out."""
+    """`POST /v2/models/{name}/infer`: tensors or images in, the model's output out."""
     settings = server_state(request).settings
     model = _model(request)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedEncoding("the body is compressed", hint="send it as it is")
     admission = server_state(request).models.admission
     admission.check()
-    classifier = model.engine.classifier
+    answering = model.engine.model
     limits = InputLimits(
-        classifier.bundle.manifest.signature.inputs[0], settings.max_batch_images, settings.max_body_bytes
+        answering.bundle.manifest.signature.inputs[0], settings.max_batch_images, settings.max_body_bytes
     )
     length = _header_length(request)
     with admission.reserved_memory() as hold:
@@ -101,23 +111,23 @@ async def infer(request: Request) -> Response:
         body = await receive_within(read_body(request, BodyLimits(most, hold)), settings.upload_timeout)
         text, binary = _split(body, length, settings.max_body_bytes)
         asked = parse_request(text, limits)
-        wanted = _requested_output(asked, classifier.bundle.manifest.signature.outputs[0].name)
+        wanted = _requested_output(asked, str(answering.outputs.name))
         if wanted.classes:
             wanted.classes = model.engine.check_top_k(wanted.classes)
         items = read_items(asked, binary, limits)
         # Meanwhile, another version may have come to answer.
-        classifier, rows = await wait_for_answer(request, model.infer(items), 2 * settings.timeout)
-    output = Output(wanted.name, wanted.values(rows, classifier.labels), wanted.binary)
+        answering, rows = await wait_for_answer(request, model.infer(items), 2 * settings.timeout)
+    output = Output(wanted.name, wanted.values(rows, answering), wanted.binary)
     described, raw = output.encode()
-    answer: dict[str, Any] = {"model_name": model.name, "model_version": classifier.bundle.version}
+    answer: dict[str, Any] = {"model_name": model.name, "model_version": answering.bundle.version}
     if asked.id is not None:
         answer["id"] = asked.id
     answer["outputs"] = [described]
     names = {
         "model": model.name,
-        "version": classifier.bundle.version,
-        "variant": classifier.variant.name,
-        "runtime": classifier.runtime.name,
+        "version": answering.bundle.version,
+        "variant": answering.variant.name,
+        "runtime": answering.runtime.name,
     }
     by_time = sorted(rows, key=lambda row: row.timing_ms.total)
     for row in by_time:
@@ -138,14 +148,18 @@ class _RequestedOutput:
         self.binary = binary
         self.classes = classes
 
-    def values(self, rows: list[InferenceResult], labels: tuple[str, ...]) -> Any:
-        """The logits; or, where classes are asked for, texts of the greatest, as Triton writes them."""
-        if not self.classes:
+    def values(self, rows: list[InferenceResult], model: AnsweringModel) -> Any:
+        """The output; or, where classes are asked for, texts of the greatest, as Triton writes them.
+
+        One value stands for two classes, whose probabilities are written instead.
+        """
+        if not self.classes or not isinstance(model, Classifier):
             return np.stack([row.logits for row in rows])
         texts = []
         for row in rows:
-            order = np.argsort(-row.logits, kind="stable")[: self.classes]
-            texts.append([f"{row.logits[index]:f}:{index}:{labels[index]}" for index in order])
+            values = row.logits if len(row.logits) == len(model.labels) else model.scores(row.logits)
+            order = np.argsort(-values, kind="stable")[: self.classes]
+            texts.append([f"{values[index]:f}:{index}:{model.labels[index]}" for index in order])
         return texts
 
 

@@ -34,8 +34,13 @@ class FakeRegistry:
         assert name is None
         return self
 
+    parameters = ("top_k",)
+
     def check_top_k(self, k: int) -> int:
         return k
+
+    def check_threshold(self, threshold: float | None) -> None:
+        pass
 
     async def classify(self, upload: Upload) -> Answer:
         return await self.act(upload)

@@ -124,6 +124,7 @@ def test_the_models_are_listed(client: httpx.Client, bundle: Path) -> None:
         "top1_agreement": 1.0,
         "samples": 2,
         "runtime": "onnxruntime",
+        "label_agreement": None,
     }
     size = (bundle / "model.onnx").stat().st_size
     assert client.get("/models").json() == {
@@ -149,6 +150,15 @@ def test_the_models_are_listed(client: httpx.Client, bundle: Path) -> None:
                     "dtype": "float32",
                 },
                 "input": {"name": "input", "dtype": "float32", "shape": ["batch", 3, 8, 8]},
+                "outputs": {
+                    "meaning": "logits",
+                    "name": "logits",
+                    "function": "softmax",
+                    "classes": 5,
+                    "normalised": None,
+                    "threshold": None,
+                    "evidence": "assumed",
+                },
                 "parity": parity,
                 "variants": [
                     {
