@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from pinnace.models.answer import Timing
 from pinnace.models.errors import ImageTooLarge, PinnaceError
+from pinnace.models.tracebacks import release_frames
 from pinnace.serving.errors import (
     LateAnswer,
     Overloaded,
@@ -39,20 +40,28 @@ def endpoint(handler: Handler) -> Handler:
     async def answer(request: Request) -> Response:
         try:
             return await handler(request)
-        except PinnaceError as error:
-            # Of refusals there may be hundreds a second; the metrics count them.
-            if error.http_status >= 500 and not isinstance(error, Overloaded | LateAnswer):
-                logger.error("%s %s: %s", request.method, request.url.path, error)
-            return await refusal(request, error)
-        except ClientDisconnect:
-            return Response(status_code=400)  # nobody is left to read it
-        except HTTPException as error:
-            return _http_error(request, error, server_state(request).routes)
-        except Exception:
-            logger.exception("%s %s failed", request.method, request.url.path)
-            return await refusal(request, internal_error())
+        except Exception as error:
+            try:
+                return await _failure(request, error)
+            finally:
+                release_frames(error)
 
     return answer
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    """What answers a request whose handler has raised."""
+    if isinstance(error, PinnaceError):
+        # Of refusals there may be hundreds a second; the metrics count them.
+        if error.http_status >= 500 and not isinstance(error, Overloaded | LateAnswer):
+            logger.error("%s %s: %s", request.method, request.url.path, error)
+        return await refusal(request, error)
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=400)  # nobody is left to read it
+    if isinstance(error, HTTPException):
+        return _http_error(request, error, server_state(request).routes)
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return await refusal(request, internal_error())
 
 
 def http_exception_handler(routes: RouteTable) -> Callable[[Request, Exception], Awaitable[Response]]:

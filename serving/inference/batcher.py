@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.open_model import AnsweringModel
+from pinnace.models.tracebacks import release_frames
 from pinnace.serving.settings import ServerSettings
 
 Array: TypeAlias = npt.NDArray[np.float32]
@@ -94,10 +95,13 @@ class Batcher:
             rows = self._run(np.concatenate([image for image, _ in batch]))
         except Exception as error:
             if len(batch) == 1:
+                release_frames(error)
                 batch[0][1].set_exception(error)
+                del batch  # the exception keeps this frame
                 return
-            for one in batch:
-                self._answer([one])
+        else:
+            for (_, outcome), row in zip(batch, rows, strict=True):
+                outcome.set_result(row)
             return
-        for (_, outcome), row in zip(batch, rows, strict=True):
-            outcome.set_result(row)
+        for one in batch:
+            self._answer([one])

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
+from pinnace.models.tracebacks import release_frames
 from pinnace.serving.inference.admission import Admission
 from pinnace.serving.inference.layout import Layout
 from pinnace.serving.inference.scheduler import Scheduler
@@ -64,14 +65,15 @@ class Executor:
             if item is None:
                 return
             future, work = item
-            if not future.set_running_or_notify_cancel():
-                return
             try:
-                result = work()
+                if future.set_running_or_notify_cancel():
+                    future.set_result(work())
             except BaseException as error:
+                release_frames(error)
                 future.set_exception(error)
-            else:
-                future.set_result(result)
+            finally:
+                # An exception keeps this frame, as the one below which it was raised.
+                del item, future, work
 
     def close(self) -> None:
         """Finish the images in work, and cancel those that wait."""
