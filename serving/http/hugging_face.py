@@ -15,6 +15,7 @@ from pinnace.models.bundle.outputs import Function
 from pinnace.models.errors import UsageError
 from pinnace.serving.http import request_body
 from pinnace.serving.http.bodies import ScoreBody
+from pinnace.serving.http.off_loop import off_loop
 from pinnace.serving.http.request_body import JSON, BodyLimits, content_type, json_top_k, parse_json_object
 from pinnace.serving.inference.inputs import Upload
 
@@ -54,9 +55,9 @@ async def read_upload(request: Request, limits: BodyLimits) -> Upload:
         upload = await request_body.read_upload(request, limits)
         return dataclasses.replace(upload, function=function)
     body = await request_body.read_body(request, limits)
-    data = parse_json_object(body, _HINT)
+    data = await off_loop(len(body), parse_json_object, body, _HINT)
     if "inputs" not in data:
-        upload = request_body.parse_json_upload(request, body, limits)
+        upload = await off_loop(len(body), request_body.parse_json_upload, request, body, limits)
         return dataclasses.replace(upload, function=function)
     image = data["inputs"]
     if not isinstance(image, str):

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-from starlette.datastructures import FormData, UploadFile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from pinnace.models.errors import ImageTooLarge, PinnaceError, UnsupportedImage, UsageError
 from pinnace.serving.errors import BatchTooLarge, MalformedBody
+from pinnace.serving.http.off_loop import off_loop
 from pinnace.serving.inference.inputs import Batch, Upload
 
 IMAGE_FIELD = "image"
@@ -31,6 +33,9 @@ _WHOLE = "pinnace.whole"
 
 _JSON_STRUCTURE = (b"[", b"{", b",", b":")
 _MOST_JSON_STRUCTURE = 100
+
+# punycode takes a minute for a megabyte, and Python has a hundred others.
+_CHARSETS = frozenset(("utf-8", "utf8", "ascii", "us-ascii", "latin-1", "latin1", "iso-8859-1", "iso8859-1"))
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
 _DECIMAL = re.compile(r"-?[0-9]{0,9}\.?[0-9]{1,18}")
@@ -88,7 +93,8 @@ async def read_upload(request: Request, limits: BodyLimits) -> Upload:
         async with _form(request, limits, IMAGE_FIELD, asked) as (form, asked):
             return Upload(await _form_image(form), asked.top_k, asked.threshold)
     if kind == JSON:
-        return parse_json_upload(request, await read_body(request, limits), limits)
+        body = await read_body(request, limits)
+        return await off_loop(len(body), parse_json_upload, request, body, limits)
     hint = f"send image/*, {RAW}, {FORM} or {JSON}"
     if kind == "application/x-www-form-urlencoded":
         hint += "; curl --data-binary names this type unless -H 'Content-Type: image/jpeg' is given"
@@ -166,14 +172,38 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
     return b"".join([chunk async for chunk in _chunks(request, limits)])
 
 
+class _FormParser(MultiPartParser):
+    """Starlette's parser, which knows whether the form has come to its end."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
+def _accepted(headers: Headers) -> Headers:
+    """The headers of a form, unless it names a charset that costs more to decode than to receive.
+
+    Raises:
+        MalformedBody: it does, or the charset is unknown.
+    """
+    _, options = parse_options_header(headers["content-type"])
+    charset = options.get(b"charset", b"utf-8").decode("latin-1").lower().replace("_", "-")
+    if charset not in _CHARSETS:
+        raise MalformedBody(
+            f"the charset {charset[:40]} is not accepted", hint="send UTF-8, ASCII or ISO-8859-1"
+        )
+    return headers
+
+
 @contextlib.asynccontextmanager
 async def _form(
     request: Request, limits: BodyLimits, field: str, asked: _Asked
 ) -> AsyncIterator[tuple[FormData, _Asked]]:
     """The form, which has the field, and what it asks besides."""
     # A few more than are allowed: the checks below have better messages than the parser's.
-    parser = MultiPartParser(
-        request.headers, _chunks(request, limits), max_files=limits.images + 7, max_fields=8
+    parser = _FormParser(
+        _accepted(request.headers), _chunks(request, limits), max_files=limits.images + 7, max_fields=8
     )
     parser.spool_max_size = limits.body_bytes + 1  # the body is bounded already, so no part ever goes to disk
     try:
@@ -182,6 +212,12 @@ async def _form(
         if error.message.startswith("Too many files") and limits.images > 1:
             raise _too_many(limits.images) from None
         raise MalformedBody(f"the form cannot be read: {error.message}") from None
+    if not parser.ended:
+        await form.close()
+        raise MalformedBody(
+            "the form is cut short: it ends before its last boundary",
+            hint="send the whole of it, or a Content-Length that is right",
+        )
     try:
         _check_fields("form", list(form), field, limits.parameters)
         if len(form.getlist(field)) > limits.images > 1:

@@ -25,6 +25,7 @@ from pinnace.serving.http.bodies import (
     OpenAiModelsBody,
 )
 from pinnace.serving.http.endpoint import receive_within, record_timing, wait_for_answer
+from pinnace.serving.http.off_loop import off_loop
 from pinnace.serving.http.openapi.responses import ANYWHERE, success
 from pinnace.serving.http.openapi.schemas import object_of, ref
 from pinnace.serving.http.openapi.tags import EMBEDDINGS
@@ -51,11 +52,12 @@ async def embeddings(request: Request) -> Response:
         raise UnsupportedImage("the body is not JSON", hint=_HINT)
     admission.check()
     with admission.reserved_memory() as hold:
-        # JSON is read in one go, while everything else waits: no more of it than of one image.
         limits = BodyLimits(settings.max_body_bytes, hold)
         body = await receive_within(read_body(request, limits), settings.upload_timeout)
-        data = parse_json_object(body, _HINT, _PARTS + _PARTS_EACH * settings.max_batch_images)
-        images, name, encoding = _parsed(data, settings.max_batch_images)
+        most = settings.max_batch_images
+        parts = _PARTS + _PARTS_EACH * most
+        data = await off_loop(len(body), parse_json_object, body, _HINT, parts)
+        images, name, encoding = await off_loop(len(body), _parsed, data, most)
         model = state.models.model(name)
         _ = model.engine.embedder
         answering, rows = await wait_for_answer(request, model.infer(images), 2 * settings.timeout)

@@ -19,6 +19,7 @@ from pinnace.models.open_model import AnsweringModel
 from pinnace.models.uses import output_spec
 from pinnace.serving.errors import MalformedBody, UnknownModel, UnsupportedEncoding
 from pinnace.serving.http.endpoint import receive_within, record_timing, wait_for_answer
+from pinnace.serving.http.off_loop import off_loop
 from pinnace.serving.http.request_body import BodyLimits, read_body
 from pinnace.serving.http.state import server_state
 from pinnace.serving.http.v2.bodies import TensorDescriptionBody, TensorModelBody, TensorServerBody
@@ -106,15 +107,14 @@ async def infer(request: Request) -> Response:
     )
     length = _header_length(request)
     with admission.reserved_memory() as hold:
-        # JSON is read in one go, while everything else waits: no more of it than of one image.
         most = settings.max_body_bytes if length is None else settings.max_batch_bytes
         body = await receive_within(read_body(request, BodyLimits(most, hold)), settings.upload_timeout)
         text, binary = _split(body, length, settings.max_body_bytes)
-        asked = parse_request(text, limits)
+        asked = await off_loop(len(text), parse_request, text, limits, hold)
         wanted = _requested_output(asked, str(answering.outputs.name))
         if wanted.classes:
             wanted.classes = model.engine.check_top_k(wanted.classes)
-        items = read_items(asked, binary, limits)
+        items = await off_loop(len(body), read_items, asked, binary, limits)
         # Meanwhile, another version may have come to answer.
         answering, rows = await wait_for_answer(request, model.infer(items), 2 * settings.timeout)
     output = Output(wanted.name, wanted.values(rows, answering), wanted.binary)

@@ -6,10 +6,11 @@ https://github.com/kserve/open-inference-protocol/blob/main/specification/protoc
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -32,6 +33,10 @@ LITTLE_FLOAT = np.dtype("<f4")
 
 _LENGTH = struct.Struct("<I")
 _MOST_STRUCTURE = 1000
+_MOST_NAMED = 64
+
+# What a number of a list takes as an object, and once more as a copy while an array is made of it.
+_BYTES_EACH = 64
 
 Name = Annotated[StrictStr, Field(max_length=1024)]
 Parameters = dict[str, Any]
@@ -59,8 +64,8 @@ class InferRequest(BaseModel):
 
     id: Name | None = None
     parameters: Parameters = {}
-    inputs: Annotated[list[InputTensor], Field(min_length=1)]
-    outputs: list[OutputTensor] | None = None
+    inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=_MOST_NAMED)]
+    outputs: Annotated[list[OutputTensor], Field(max_length=_MOST_NAMED)] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,17 +83,27 @@ class InputLimits:
     image_bytes: int
 
 
-def parse_request(text: bytes, limits: InputLimits) -> InferRequest:
+def parse_request(
+    text: bytes, limits: InputLimits, hold: Callable[[int], None] = lambda count: None
+) -> InferRequest:
     """Read the JSON.
+
+    Args:
+        text: the JSON.
+        limits: what the model takes.
+        hold: called with the bytes that the parsed JSON takes, before it is parsed; may raise.
 
     Raises:
         MalformedBody: it is not JSON, or has more parts than the largest tensor has.
         UsageError: it is not what the protocol says.
     """
     # Megabytes of empty lists would take gigabytes.
-    rows = limits.images * math.prod(max(1, size) for size in limits.spec.with_batch(1)[:-1])
-    if text.count(b"[") + text.count(b"{") > _MOST_STRUCTURE + 4 * rows:
+    sizes = [max(1, size) for size in limits.spec.with_batch(1)]
+    rows = limits.images * math.prod(sizes[:-1])
+    lists, elements = text.count(b"[") + text.count(b"{"), text.count(b",")
+    if lists > _MOST_STRUCTURE + 4 * rows or elements > _MOST_STRUCTURE + limits.images * math.prod(sizes):
         raise MalformedBody("the JSON body has too many parts")
+    hold(_BYTES_EACH * (lists + elements))
     try:
         return InferRequest.model_validate(json.loads(text))
     except ValidationError as error:
@@ -195,17 +210,26 @@ def _raw_numbers(
 
 
 def _numbers(tensor: InputTensor, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
-    try:
-        values = np.asarray(tensor.data)
-    except (ValueError, RecursionError):
-        values = np.asarray(None)
-    if not isinstance(tensor.data, list) or (values.size and values.dtype.kind not in "iuf"):
+    flat = _flat(tensor.data)
+    values = np.asarray([None] if flat is None else flat)
+    if values.size and values.dtype.kind not in "iuf":
         raise UsageError(f"the data of {tensor.name} must be a list of numbers, nested or not")
     with np.errstate(all="ignore"):
         cast = values.astype(dtype)
     if dtype.kind in "iu" and not np.array_equal(cast, values):
         raise UsageError(f"the data of {tensor.name} has numbers that {dtype} does not hold")
     return cast
+
+
+def _flat(data: Any) -> list[int | float] | None:
+    """The numbers of a list, or of lists of the same lengths in one; None where it is anything else."""
+    while isinstance(data, list) and data and isinstance(data[0], list):
+        length = len(data[0])
+        if not all(isinstance(row, list) and len(row) == length for row in data):
+            return None
+        data = list(itertools.chain.from_iterable(data))
+    # NumPy would make an array of one long text and a million short ones in which each is as long as that.
+    return data if isinstance(data, list) and set(map(type, data)) <= {int, float} else None
 
 
 def _images(tensor: InputTensor, raw: memoryview | None, limits: InputLimits) -> list[Item]:
