@@ -6,13 +6,14 @@ import dataclasses
 from pathlib import Path
 
 from pinnace.export.calibration_images import PreparedImages
-from pinnace.export.formats import conversion_of, format_of
+from pinnace.export.formats import conversion_of, format_of, precision_of
 from pinnace.export.precision.base import DEFAULT_METHOD, ConversionInput
 from pinnace.export.request import REFERENCE, ExportedFiles
 from pinnace.export.validation.validator import is_fixed
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.signature import BATCH
-from pinnace.models.errors import UsageError
+from pinnace.models.errors import CheckFailed, PinnaceError, UsageError
+from pinnace.models.loaders.foreign import describe
 from pinnace.models.packages import installed_versions
 from pinnace.models.progress import Event, Progress, Stage
 from pinnace.models.variant_name import VariantName
@@ -26,6 +27,7 @@ def convert(
     progress: Progress,
     *,
     method: str = DEFAULT_METHOD,
+    required: bool = True,
 ) -> ExportedFiles:
     """Write the variants that are conversions, in this interpreter: no foreign code takes part.
 
@@ -36,6 +38,7 @@ def convert(
         calibration: images to calibrate with.
         progress: told before each step.
         method: how ranges are found from images.
+        required: what cannot be made is an error, and not left out with a note.
 
     Returns:
         The same with the new files, notes and tools.
@@ -45,13 +48,14 @@ def convert(
         CheckFailed: a graph cannot be.
     """
     wanted = {name: made for name in names if (made := conversion_of(name)) is not None}
+    wanted = {name: made for name, made in wanted.items() if name not in exported.files}
     if not wanted:
         return exported
-    if exported.signature.batch not in (BATCH, 1):
-        raise UsageError(
-            f"{next(iter(wanted))} is made only of a model that takes one sample at a time, or any number",
-            got=f"a model that takes {exported.signature.batch or 'no batch'}",
-        )
+    if (reason := _impossible(exported)) is not None:
+        left_out = ", ".join(map(str, wanted))
+        if required:
+            raise UsageError(f"{left_out} cannot be made: {reason}", hint="leave out --precision")
+        return dataclasses.replace(exported, notes=(*exported.notes, f"{left_out} is left out: {reason}"))
     inputs, _ = golden.read(folder / golden.FILE)
     material = ConversionInput(
         path=folder / exported.files[REFERENCE],
@@ -66,6 +70,24 @@ def convert(
     for name, conversion in wanted.items():
         progress(Event(Stage.WRITE, str(name)))
         files[name] = f"{name}{format_of(name).suffix}"
-        notes += conversion.convert(material, folder / files[name])
+        try:
+            notes += conversion.convert(material, folder / files[name])
+        except PinnaceError:
+            raise
+        except Exception as error:  # the tools that convert raise whatever an unusual graph leads them to
+            raise CheckFailed(
+                f"{name} cannot be made of the model: {describe(error)}",
+                hint="leave it out with --precision fp32",
+            ) from error
         tools |= installed_versions(conversion.packages)
     return dataclasses.replace(exported, files=files, notes=tuple(notes), tools=tools)
+
+
+def _impossible(exported: ExportedFiles) -> str | None:
+    """Why nothing can be made of a model in another precision, or None."""
+    if REFERENCE not in exported.files:
+        return f"the file is {precision_of(next(iter(exported.files)))} already, and they are made of fp32"
+    if exported.signature.batch not in (BATCH, 1):
+        takes = exported.signature.batch or "no batch"
+        return f"they are made of models that take one sample at a time or any number, and this takes {takes}"
+    return None

@@ -119,10 +119,19 @@ def export_bundle(
         if names is not None:
             (folder / LABELS).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         calibration, given = _prepared(exported, evidence, progress)
-        exported = convert(folder, exported, request.variants, calibration, progress, method=evidence.method)
+        exported = convert(
+            folder,
+            exported,
+            request.variants,
+            calibration,
+            progress,
+            method=evidence.method,
+            required=request.named,
+        )
         seen = reference_photographs(folder, exported, given or calibration, progress)
         validator = Validator(folder, exported, outputs, target.tolerance, seen, progress)
         chosen = [name for name in request.variants if name in exported.files]
+        chosen += [name for name in exported.files if name not in chosen]
         variants = tuple(validator.validate(name, exported.files[name]) for name in chosen)
         told = list(own_labels.notes) if own_labels else _about_labels(exported, names)
         if evidence.max_drop is not None and evidence.images is not None:
@@ -152,6 +161,7 @@ def export_bundle(
                 *said,
                 *(["; ".join(unserved)] if unserved else []),
                 *told,
+                *validator.notes,
                 *unread,
             ),
             batch=_batch(exported.signature.batch, target),

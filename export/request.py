@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Literal, TypeAlias
 
 from pydantic import TypeAdapter
@@ -15,6 +16,13 @@ from pinnace.models.loaders.base import LoadRequest
 from pinnace.models.loaders.foreign import parse_arguments
 from pinnace.models.progress import Event
 from pinnace.models.variant_name import VariantName
+
+
+class OpsetOrigin(Enum):
+    """Who asked for the opset."""
+
+    OPTION = "option"
+    TARGET = "target"
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class ExportRequest:
         trust: whether Python code that comes with the source may run.
         folder: the caller's working directory.
         weights: which of a checkpoint's weights: a place, a prefix of names, or `ema`.
+        opset_origin: who asked for the opset; None where it is the default, to which no file is converted.
+        named: the user named the variants, so that none of them is left out.
     """
 
     source: str
@@ -48,6 +58,8 @@ class ExportRequest:
     trust: bool = False
     folder: str = "."
     weights: str | None = None
+    opset_origin: OpsetOrigin | None = None
+    named: bool = False
 
     @property
     def load_request(self) -> LoadRequest:
@@ -101,6 +113,7 @@ class ExportedFiles:
         notes: sentences for the user.
         ends: what computes each output, by name, where that can be seen.
         classes: how many classes the network says that it has, 0 for one without its head, or None.
+        exported: the source was an exported file, whose own answers the golden outputs are.
     """
 
     signature: Signature
@@ -114,9 +127,10 @@ class ExportedFiles:
     notes: tuple[str, ...] = field(default=())
     ends: dict[str, GraphEnd] = field(default_factory=dict)
     classes: int | None = None
+    exported: bool = False
 
 
-# What conversions are made of and compared with, and the only variant of a source that is ONNX already.
+# What conversions are made of and compared with, and the variant of a source that is ONNX already.
 REFERENCE = VariantName("onnx", "fp32")
 
 REQUEST = TypeAdapter(ExportRequest)

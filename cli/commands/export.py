@@ -231,7 +231,7 @@ def _folder_and_output(options: ExportOptions) -> tuple[Path, str | None]:
 def _request(options: ExportOptions, target: Target, selection: Selection) -> ExportRequest:
     from pinnace.export.inputs import parse_inputs
     from pinnace.export.preprocessing import Changes, parse_changes, parse_size, read_changes
-    from pinnace.export.request import ExportRequest
+    from pinnace.export.request import ExportRequest, OpsetOrigin
     from pinnace.models.loaders import parse_source
 
     changes = parse_changes(
@@ -247,6 +247,10 @@ def _request(options: ExportOptions, target: Target, selection: Selection) -> Ex
         source=str(parse_source(options.source)),
         variants=selection.variants,
         opset=options.opset or target.opset,
+        opset_origin=(
+            OpsetOrigin.OPTION if options.opset else OpsetOrigin.TARGET if options.target else None
+        ),
+        named=bool(options.precision),
         arch=options.arch,
         num_classes=options.num_classes,
         input_size=None if options.input_size is None else parse_size(options.input_size),

@@ -43,7 +43,7 @@ class Format:
         suffix: of the file.
         precisions: which precisions the network is written in.
         packages: distributions whose versions go into the manifest.
-        write: writes the graph to a file.
+        write: writes the graph to a file, and gives sentences for the user.
         snippet: Python lines that write a variant of an opset without Pinnace, for a script that shows a
             failure; `torch`, `model` and `example` are there.
         compiled: ways of compiling that may stand where the precision does, and the precision of the result.
@@ -56,7 +56,7 @@ class Format:
     suffix: str
     precisions: tuple[str, ...]
     packages: tuple[str, ...]
-    write: Callable[[Graph, Path], None]
+    write: Callable[[Graph, Path], tuple[str, ...]]
     snippet: Callable[[VariantName, int], str]
     compiled: Mapping[str, str] = field(default_factory=dict)
     conversions: Mapping[str, Conversion] = field(default_factory=dict)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import contextlib
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from pinnace.export.validation.photographs import Photographs, pick
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.manifest import Golden, Parity, Photograph, Proof, Tolerance, Variant
 from pinnace.models.bundle.outputs import Outputs
-from pinnace.models.errors import CheckFailed, MissingDependency
+from pinnace.models.errors import BundleError, CheckFailed, MissingDependency
 from pinnace.models.files import sha256
 from pinnace.models.progress import Event, Progress, Stage
 from pinnace.models.runtimes import runtimes_for
@@ -38,6 +39,7 @@ class Validator:
         tolerance: by precision.
         photographs: the golden ones and the user's, with what fp32 answers; None for a model of no images.
         progress: told before each step.
+        notes: sentences about runtimes that cannot load a variant that others can.
     """
 
     folder: Path
@@ -46,6 +48,7 @@ class Validator:
     tolerance: dict[str, Tolerance]
     photographs: Photographs | None
     progress: Progress
+    notes: list[str] = field(default_factory=list)
 
     def validate(self, name: VariantName, file: str) -> Variant:
         """Run a variant in every runtime of this machine that reads it and need not be asked for by name.
@@ -72,16 +75,28 @@ class Validator:
             tolerance=self.tolerance.get(precision_of(name), Tolerance()),
             activations=None if conversion is None else conversion.activations,
         )
+        refused: dict[str, BundleError] = {}
         for runtime_class in runtimes_for(name.format):
             if runtime_class.opt_in or runtime_class.unavailable_reason() is not None:
                 continue
             self.progress(Event(Stage.COMPARE, str(name), runtime_class.name))
-            with runtime_class(path, self.exported.signature, options(name)) as runtime:
-                measured = self._golden(name, variant, runtime)
-                if variant.parity is None:
-                    variant = replace(
-                        variant, parity=measured, proof=self._photographs(name, variant, runtime)
-                    )
+            try:
+                with runtime_class(path, self.exported.signature, options(name)) as runtime:
+                    measured = self._golden(name, variant, runtime)
+                    if variant.parity is None:
+                        variant = replace(
+                            variant, parity=measured, proof=self._photographs(name, variant, runtime)
+                        )
+            except BundleError as error:
+                refused[runtime_class.name] = error
+        if variant.parity is None and refused:
+            first = next(iter(refused.values()))
+            raise CheckFailed(f"{first.message}; no bundle was written", hint=first.hint) from first
+        self.notes.extend(
+            f"{name} was not proved in {runtime}, which does not run it: "
+            + problem.message.replace(str(path), path.name)
+            for runtime, problem in refused.items()
+        )
         if variant.parity is None:
             hints = [hint for reader in runtimes_for(name.format) if (hint := reader.install_hint())]
             raise MissingDependency(
@@ -98,7 +113,7 @@ class Validator:
         broken = parity.excess(result, tolerance)
         if broken is not None:
             save_failing_samples(self.folder, inputs, outputs)
-        self._judge(name, runtime, broken, "answer like the eager model")
+        self._judge(name, runtime, broken, f"answer like {self._original}")
         return result
 
     def _photographs(self, name: VariantName, variant: Variant, runtime: Runtime) -> Proof | None:
@@ -125,9 +140,14 @@ class Validator:
             hint=self._why(name),
         )
 
+    @property
+    def _original(self) -> str:
+        """What the golden outputs come from."""
+        return "the file that was given" if self.exported.exported else "the eager model"
+
     def _why(self, name: VariantName) -> str | None:
         """The first node of a converted graph that differs from the fp32 one, or what tracing warned of."""
-        if conversion_of(name) is not None:
+        if conversion_of(name) is not None and REFERENCE in self.exported.files:
             self.progress(Event(Stage.FIND_DIVERGENCE, str(name)))
             feeds, _ = golden.read(self.folder / FAILING)
             found = divergence.first_divergence(
@@ -199,16 +219,18 @@ def reference_photographs(
 
 
 def open_reference(folder: Path, exported: ExportedFiles) -> Runtime:
-    """The fp32 file in the first runtime of this machine that reads it; `onnx-fp32` where there is one.
+    """The fp32 file in the first runtime of this machine that loads it; `onnx-fp32` where there is one.
+
+    Of a source that is a file of another precision already, it is that file.
 
     Raises:
         MissingDependency: there is none.
     """
-    names = sorted(
-        (name for name in exported.files if precision_of(name) == "fp32"), key=lambda name: name != REFERENCE
-    )
+    names = sorted(exported.files, key=lambda name: (precision_of(name) != "fp32", name != REFERENCE))
     for name in names:
         for runtime_class in runtimes_for(name.format):
-            if not runtime_class.opt_in and runtime_class.unavailable_reason() is None:
+            if runtime_class.opt_in or runtime_class.unavailable_reason() is not None:
+                continue
+            with contextlib.suppress(BundleError):
                 return runtime_class(folder / exported.files[name], exported.signature, RuntimeOptions())
     raise MissingDependency("no fp32 variant can be run here", hint="pip install 'pinnace[cpu]'")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Verdict:
         parity: what was measured, or None.
         passed: True or False, or None where it could not be run here.
         problem: why not, in one sentence.
+        unloadable: the runtime works here, and cannot load the file.
     """
 
     variant: Variant
@@ -34,6 +35,7 @@ class Verdict:
     parity: Parity | None
     passed: bool | None
     problem: str | None = None
+    unloadable: bool = False
 
 
 def verify_bundle(
@@ -63,9 +65,10 @@ def verify_bundle(
         bundle.check_file(file)
     check_preprocessing(bundle)
     variants = bundle.manifest.variants if variant is None else (bundle.variant(variant),)
-    verdicts = [
-        verdict for chosen in variants for verdict in _verify_variant(bundle, chosen, runtime, progress)
-    ]
+    verdicts = []
+    for chosen in variants:
+        found = list(_verify_variant(bundle, chosen, runtime, progress))
+        verdicts += found if any(verdict.passed for verdict in found) else [_failed(each) for each in found]
     if not verdicts:
         raise UsageError(f"no variant of {bundle.folder} can be run by runtime {runtime}")
     return verdicts
@@ -91,6 +94,11 @@ def check_preprocessing(bundle: Bundle) -> None:
                 got=f"a difference of up to {difference:.3g} after normalisation",
                 hint="install the Pillow version in the manifest's tools",
             )
+
+
+def _failed(verdict: Verdict) -> Verdict:
+    """The verdict on a file that no runtime here has loaded."""
+    return replace(verdict, passed=False) if verdict.unloadable else verdict
 
 
 def passed(verdicts: list[Verdict]) -> bool:
@@ -122,7 +130,16 @@ def _verify_variant(
             continue
         progress(Event(Stage.COMPARE, variant.name, reader.name))
         try:
-            with open_variant(bundle, variant, reader.name, RuntimeOptions()) as opened:
+            opened = open_variant(bundle, variant, reader.name, RuntimeOptions())
+        except BundleError as error:
+            # Another runtime may load it, and then it is this one that lacks something.
+            yield Verdict(variant, reader.name, None, None, str(error), unloadable=True)
+            continue
+        except PinnaceError as error:
+            yield Verdict(variant, reader.name, None, False, str(error))
+            continue
+        try:
+            with opened:
                 asked, answers, tolerance = photographs.judged(
                     bundle.manifest.golden, inputs, outputs, reader.tolerance(variant)
                 )

@@ -101,8 +101,16 @@ def samples_for(signature: Signature, most: int) -> int:
     return max(min(_FEWEST, most), min(most, _LARGEST // max(1, sum(sizes))))
 
 
-def golden_outputs(run: ModelFunction, signature: Signature, inputs: Arrays) -> Arrays:
+def golden_outputs(
+    run: ModelFunction, signature: Signature, inputs: Arrays, *, exported: bool = False
+) -> Arrays:
     """The model's outputs for golden inputs, one sample at a time.
+
+    Args:
+        run: the model.
+        signature: its inputs and outputs.
+        inputs: golden inputs.
+        exported: it comes from an exported file.
 
     Raises:
         SourceError: an output has another shape for other samples, or no elements.
@@ -112,7 +120,7 @@ def golden_outputs(run: ModelFunction, signature: Signature, inputs: Arrays) -> 
     for _, feeds in golden.calls(signature, inputs, (1,)):
         answers.append(golden.rows(signature, run(feeds)))
         if len(answers) == 1:
-            _require_same(answers[0], golden.rows(signature, run(feeds)))
+            _require_same(answers[0], golden.rows(signature, run(feeds)), exported=exported)
     samples = len(next(iter(inputs.values())))
     outputs: Arrays = {}
     for spec in signature.outputs:
@@ -127,21 +135,25 @@ def golden_outputs(run: ModelFunction, signature: Signature, inputs: Arrays) -> 
                 got=" and ".join(str(list(shape)) for shape in shapes[:2]),
             )
         outputs[spec.name] = np.concatenate(parts)[:samples]
-        _require_finite(spec.name, outputs[spec.name])
+        _require_finite(spec.name, outputs[spec.name], exported=exported)
     return outputs
 
 
-def _require_same(first: Arrays, again: Arrays) -> None:
+def _require_same(first: Arrays, again: Arrays, *, exported: bool) -> None:
     for name, array in first.items():
         if not np.array_equal(array, again[name], equal_nan=array.dtype.kind == "f"):
             raise CheckFailed(
-                "the model gives another answer each time for the same input, so no export can be proved",
-                hint="switch off what is random in it (dropout that ignores eval mode, noise)",
+                "the model gives another answer each time for the same input, so no export can be proved"
+                + (": it was exported in training mode, or draws random numbers" if exported else ""),
+                hint="call model.eval() before the model is exported, and export it again"
+                if exported
+                else "switch off what is random in it (dropout that ignores eval mode, noise)",
             )
 
 
-def _require_finite(name: str, output: npt.NDArray[np.generic]) -> None:
+def _require_finite(name: str, output: npt.NDArray[np.generic], *, exported: bool) -> None:
     if not output.size:
         raise SourceError(f"the model's output {name} has no elements", got=str(list(output.shape[1:])))
     if output.dtype.kind == "f" and not bool(np.isfinite(output).all()):
-        raise CheckFailed(f"the eager model answers with NaN or infinity in {name}")
+        whose = "the exported file" if exported else "the eager model"
+        raise CheckFailed(f"{whose} answers with NaN or infinity in {name}")

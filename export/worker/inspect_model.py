@@ -13,6 +13,7 @@ from pinnace.export.request import ExportRequest
 from pinnace.export.worker import golden_inputs, golden_outputs, image_input
 from pinnace.export.worker.golden_outputs import ModelFunction
 from pinnace.export.worker.graph_start import GraphStart
+from pinnace.export.worker.training_mode import require_independent
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.signature import BATCH, Signature, TensorSpec
 from pinnace.models.errors import SourceError, UsageError
@@ -37,6 +38,7 @@ class InspectedModel:
         exported: somebody exported it before.
         assumed_for: whose preprocessing that is, where the source itself does not say it.
         start: how an image enters its graph, where that is known.
+        batch_ranges: its 8-bit numbers have the range of a whole batch, so that images affect one another.
     """
 
     run: ModelFunction
@@ -45,6 +47,7 @@ class InspectedModel:
     exported: bool = False
     assumed_for: str | None = None
     start: GraphStart | None = None
+    batch_ranges: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,9 @@ def _inspect_image_model(
     signature = _signature(model, spec, feeds, notes)
     samples = golden_outputs.samples_for(signature, len(images))
     inputs: Arrays = {spec.name: images[:samples]}
-    outputs = golden_outputs.golden_outputs(model.run, signature, inputs)
+    outputs = golden_outputs.golden_outputs(model.run, signature, inputs, exported=model.exported)
+    if not model.batch_ranges:
+        require_independent(model.run, signature, inputs, outputs, exported=model.exported)
     return ModelInspection(signature, preprocess, inputs, outputs, len(photographs()), tuple(notes))
 
 
@@ -155,7 +160,7 @@ def _inspect_tensor_model(model: InspectedModel, specs: tuple[TensorSpec, ...]) 
         model.run, specs, lambda sizes: golden_inputs.tensor_inputs(specs, sizes), images=False
     )
     inputs = golden_inputs.tensor_samples(signature)
-    outputs = golden_outputs.golden_outputs(model.run, signature, inputs)
+    outputs = golden_outputs.golden_outputs(model.run, signature, inputs, exported=model.exported)
     sizes = sorted({dim for spec in specs for dim in spec.shape if isinstance(dim, str) and dim != BATCH})
     notes = [f"the dimension {name} was proved at {golden_outputs.SIZES[0]} only" for name in sizes]
     return ModelInspection(signature, None, inputs, outputs, 0, tuple(notes))

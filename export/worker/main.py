@@ -81,16 +81,17 @@ def _export_module(
     graph = Graph(module, example, inspection.signature, request.opset)
     files: dict[VariantName, str] = {}
     warned: dict[VariantName, tuple[str, ...]] = {}
+    notes: tuple[str, ...] = ()
     for name in request.variants:
         progress(Event(Stage.WRITE, str(name)))
         format = format_of(name)
         files[name] = f"{name}{format.suffix}"
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            format.write(replace(graph, precision=name.precision), folder / files[name])
+            notes += format.write(replace(graph, precision=name.precision), folder / files[name])
         warned[name] = tuple(_trace_warnings(caught))
-    written = _finish(inspection, loaded.labels, loaded.notes, folder, files, warned)
-    return replace(written, classes=eager_model.declared_classes(loaded.module))
+    written = _finish(inspection, loaded.labels, (*loaded.notes, *notes), folder, files, warned)
+    return replace(written, classes=eager_model.declared_classes(loaded.module), exported=loaded.exported)
 
 
 def _example(inspection: ModelInspection) -> Arrays:
@@ -115,12 +116,20 @@ def _export_onnx(
     names = ", ".join(left_out)
     notes = (f"an ONNX file is not converted to other formats: {names} was left out",) if left_out else ()
     inspection = inspect_model(
-        InspectedModel(source.run, source.inputs, exported=True, start=source.start()), request
+        InspectedModel(
+            source.run,
+            source.inputs,
+            exported=True,
+            start=source.start(),
+            batch_ranges=source.batch_ranges,
+        ),
+        request,
     )
-    progress(Event(Stage.WRITE, str(REFERENCE)))
-    files = {REFERENCE: f"{REFERENCE}{format_of(REFERENCE).suffix}"}
-    source.write(folder / files[REFERENCE])
-    return _finish(inspection, None, (*source.notes, *notes), folder, files, {})
+    name = VariantName("onnx", source.keep_up(request))
+    progress(Event(Stage.WRITE, str(name)))
+    files = {name: f"{name}{format_of(name).suffix}"}
+    source.write(folder / files[name])
+    return replace(_finish(inspection, None, (*source.notes, *notes), folder, files, {}), exported=True)
 
 
 def _finish(

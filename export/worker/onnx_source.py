@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from pinnace.export.request import ExportRequest
 from pinnace.export.worker import graph_start
 from pinnace.export.worker.graph_start import GraphStart
+from pinnace.export.worker.onnx_upkeep import keep_up
+from pinnace.export.worker.training_mode import require_inference
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.cpus import available_cpus
@@ -32,6 +35,7 @@ class OnnxSource:
     Attributes:
         inputs: its inputs; a dynamic first dimension that all share is called `batch`.
         notes: sentences for the user.
+        batch_ranges: its 8-bit numbers have the range of a whole batch, so that images affect one another.
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
@@ -44,6 +48,7 @@ class OnnxSource:
         Raises:
             SourceError: it cannot be read, or has inputs or outputs that are no tensors.
             MissingDependency: ONNX Runtime is not installed, or onnx is needed and is not.
+            CheckFailed: it was exported in training mode.
         """
         self.notes: tuple[str, ...] = ()
         self._copy = folder / f".{path.name}"
@@ -54,6 +59,9 @@ class OnnxSource:
             self._copy.write_bytes(_with_weights(path, error))
             self._session = _open(self._copy)
             self.notes = (f"the weights beside {path.name} were moved into the file",)
+        self.batch_ranges = False
+        if importlib.util.find_spec("onnx") is not None:
+            self._look_for_training()
         inputs = [_spec(value, "input") for value in self._session.get_inputs()]
         if not inputs:
             raise SourceError(f"{path} has no inputs")
@@ -66,6 +74,13 @@ class OnnxSource:
             for spec in inputs
         )
         self._outputs = [_spec(value, "output").name for value in self._session.get_outputs()]
+
+    def _look_for_training(self) -> None:
+        import onnx
+
+        model = onnx.load(str(self._copy))
+        require_inference(model)
+        self.batch_ranges = any(node.op_type == "DynamicQuantizeLinear" for node in model.graph.node)
 
     def run(self, feeds: Arrays) -> Arrays:
         """The file's outputs, by name.
@@ -89,6 +104,18 @@ class OnnxSource:
         if others or len(spec.shape) != 4 or importlib.util.find_spec("onnx") is None:
             return None
         return graph_start.read(self._copy, spec)
+
+    def keep_up(self, request: ExportRequest) -> str:
+        """Change of the copy what has to be changed, and give its precision; what was opened stays as it was.
+
+        Raises:
+            CheckFailed: an opset was asked for that the file cannot be converted to.
+        """
+        if importlib.util.find_spec("onnx") is None:
+            return "fp32"
+        done = keep_up(self._copy, request)
+        self.notes += done.notes
+        return done.precision
 
     def write(self, path: Path) -> None:
         """Move the copy to its place."""

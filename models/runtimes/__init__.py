@@ -6,7 +6,7 @@ from functools import cache
 
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Variant
-from pinnace.models.errors import MissingDependency, UsageError
+from pinnace.models.errors import BundleError, MissingDependency, UsageError
 from pinnace.models.plugins import declared
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 
@@ -42,7 +42,7 @@ def open_variant(
     runtime: str | None = None,
     options: RuntimeOptions | None = None,
 ) -> Runtime:
-    """Check a variant's hash and load it.
+    """Check a variant's hash and load it; where one runtime cannot load it, the next is tried.
 
     Args:
         bundle: the bundle it belongs to.
@@ -53,7 +53,7 @@ def open_variant(
     Raises:
         UsageError: no such runtime, or it does not read this format.
         MissingDependency: the runtime's package is not installed.
-        BundleError: the variant was made for another machine.
+        BundleError: the variant was made for another machine, or no runtime can load it.
         CheckFailed: the file is not what was exported.
     """
     readers = in_order(readers_for(variant.format, runtime), bundle.manifest.runtimes)
@@ -64,13 +64,22 @@ def open_variant(
             got=runtime,
         )
     problems: dict[str, str] = {}
+    refused: BundleError | None = None
     for reader in readers:
         problem = reader.unavailable_reason()
         if problem is None:
             reader.check_variant(bundle, variant)
             bundle.check_file(variant.file)
-            return reader(bundle.path(variant.file), bundle.manifest.signature, options or RuntimeOptions())
+            try:
+                return reader(
+                    bundle.path(variant.file), bundle.manifest.signature, options or RuntimeOptions()
+                )
+            except BundleError as error:
+                refused = refused or error
+                problem = error.message
         problems[reader.name] = problem
+    if refused is not None:
+        raise refused
     hints = [hint for reader in readers if (hint := reader.install_hint()) is not None]
     raise MissingDependency(
         f"no runtime on this machine can run {variant.name}: "

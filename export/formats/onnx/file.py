@@ -57,6 +57,13 @@ def save(program: Any, path: Path) -> None:
             file.write(tensor.tobytes())
 
 
+def save_model(model: onnx.ModelProto, path: Path) -> None:
+    """Save a model without what names the machine it was made on; the same model gives the same bytes."""
+    strip(model)
+    require_room(model.ByteSize())
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
 def require_room(size: int) -> None:
     """Raise where one ONNX file cannot hold so many bytes.
 

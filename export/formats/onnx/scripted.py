@@ -1,4 +1,4 @@
-"""ONNX from TorchScript: the one case for torch's older exporter, because torch.export cannot read it."""
+"""ONNX by torch's older exporter: for TorchScript, which torch.export cannot read, and for old opsets."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import warnings
 from pathlib import Path
 
 from pinnace.export.formats.base import Graph
-from pinnace.export.formats.onnx.file import strip
+from pinnace.export.formats.onnx.file import save_model
 
 
 def export_scripted(graph: Graph, path: Path) -> None:
-    """Export a TorchScript module, its control flow included.
+    """Export a network by tracing it; a TorchScript module with its control flow.
 
     Args:
-        graph: what to export; its module is a `torch.jit.ScriptModule`.
+        graph: what to export.
         path: the file.
     """
     import onnx
@@ -24,7 +24,7 @@ def export_scripted(graph: Graph, path: Path) -> None:
         for spec in (*graph.signature.inputs, *graph.signature.outputs)
     }
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # it is deprecated, and here the only one that works
+        warnings.simplefilter("ignore")  # it is deprecated, and here the only way
         torch.onnx.export(
             graph.module,
             graph.example,
@@ -36,6 +36,5 @@ def export_scripted(graph: Graph, path: Path) -> None:
             dynamic_axes=dynamic,
         )
     model = onnx.load(str(path))
-    strip(model)
     onnx.checker.check_model(model)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    save_model(model, path)
