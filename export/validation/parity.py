@@ -81,14 +81,26 @@ def compare(want: Arrays, got: Arrays, everything: Arrays, *, meaning: Outputs, 
     agreements = (None, agreement) if meaning.several_labels else (agreement, None)
     for name, reference in want.items():
         eager, answer = rows(reference), rows(got[name])
-        if eager.shape != answer.shape or not np.isfinite(answer).all():
+        measured = None if eager.shape != answer.shape else _distances(eager, answer, rows(everything[name]))
+        # Python's max and min pass over NaN in their second argument, so each is looked at here.
+        if measured is None or not np.isfinite(measured).all():
             none = [None if each is None else 0.0 for each in agreements]
             return Parity(np.inf, np.inf, 0.0, none[0], samples, runtime, none[1])
-        difference = np.abs(eager - answer).max(axis=1)
-        max_abs = max(max_abs, float(difference.max()))
-        max_rel = max(max_rel, float((difference / ranges(eager, rows(everything[name]))).max()))
-        cosine = min(cosine, float(_cosines(eager, answer).min()))
+        max_abs, max_rel = max(max_abs, measured[0]), max(max_rel, measured[1])
+        cosine = min(cosine, measured[2])
     return Parity(max_abs, max_rel, cosine, agreements[0], samples, runtime, agreements[1])
+
+
+def _distances(eager: Floats, answer: Floats, everything: Floats) -> tuple[float, float, float]:
+    """The largest difference, the same over the range of the eager outputs, and the smallest cosine.
+
+    One of them is not finite where a value is not, or where a difference or a norm is beyond float64.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = np.abs(eager - answer).max(axis=1)
+        widths = ranges(eager, everything)
+        relative = np.where(np.isfinite(widths), difference / widths, np.inf)
+        return float(difference.max()), float(relative.max()), float(_cosines(eager, answer).min())
 
 
 def _agreements(want: Arrays, got: Arrays, meaning: Outputs) -> Floats:

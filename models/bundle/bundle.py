@@ -38,7 +38,8 @@ class Bundle:
         """Read a bundle's manifest; no other file is touched.
 
         Raises:
-            BundleError: it is no bundle, has no variants, or names files outside its folder.
+            BundleError: it is no bundle, has no variants, or names files outside its folder, or files that
+                have no hash or two.
         """
         path = Path(folder)
         data = manifest.read_bytes(path)
@@ -50,6 +51,7 @@ class Bundle:
             inside = PurePosixPath(name)
             if inside.is_absolute() or ".." in inside.parts:
                 raise BundleError(f"{path} names a file outside its folder: {name}")
+        bundle._check_hashes_are_known()
         return bundle
 
     @property
@@ -62,17 +64,28 @@ class Bundle:
         """One class name per output, or the empty tuple.
 
         Raises:
-            BundleError: the file is missing, or no text.
+            BundleError: the file is missing, no text, or has not one name for each class.
+            CheckFailed: it is not what was exported.
         """
         if self.manifest.labels is None:
             return ()
-        path = self.path(self.manifest.labels)
+        data = self._read(self.manifest.labels)
+        path = self.folder / self.manifest.labels
         try:
-            text = path.read_text(encoding="utf-8")
+            text = data.decode("utf-8")
         except UnicodeDecodeError:
             raise BundleError(f"{path} is not UTF-8 text", hint="export the model again") from None
-        # Not splitlines, which would also split at U+2028 and the like.
-        return tuple(text.removesuffix("\n").split("\n")) if text else ()
+        # Not splitlines, which would also split at U+2028 and the like; nor read_text, which splits at "\r".
+        names = tuple(text.removesuffix("\n").split("\n")) if text else ()
+        stated = self.manifest.outputs
+        if stated is not None and stated.classes is not None and len(names) != stated.classes:
+            raise BundleError(
+                f"{path} has not one name for each class",
+                expected=f"{stated.classes} lines",
+                got=str(len(names)),
+                hint="export the model again",
+            )
+        return names
 
     @cached_property
     def outputs(self) -> Outputs:
@@ -128,8 +141,17 @@ class Bundle:
         )
 
     def golden(self) -> tuple[Arrays, Arrays]:
-        """The golden inputs and the eager model's outputs, by tensor name; first dimension the sample."""
-        return golden.read(self.path(self.manifest.golden.file))
+        """The golden inputs and the eager model's outputs, by tensor name; first dimension the sample.
+
+        Raises:
+            BundleError: they are missing, cannot be read, do not fit the signature, or are not finite.
+            CheckFailed: they are not what was exported.
+        """
+        stored = self.manifest.golden
+        path = self.folder / stored.file
+        inputs, outputs = golden.parse(self._read(stored.file), path)
+        golden.check(self.manifest.signature, inputs, outputs, stored.samples, path)
+        return inputs, outputs
 
     def check_file(self, file: str) -> None:
         """Compare one file with the hash that the manifest holds.
@@ -138,8 +160,10 @@ class Bundle:
             BundleError: the file is missing.
             CheckFailed: it is not what was exported.
         """
+        self._compare(file, sha256(self.path(file)))
+
+    def _compare(self, file: str, got: str) -> None:
         expected = self._hashes()[file]
-        got = sha256(self.path(file))
         if got != expected:
             raise CheckFailed(
                 f"{self.folder / file} has changed since it was exported",
@@ -148,6 +172,12 @@ class Bundle:
                 hint="export the model again, or copy the bundle again",
             )
 
+    def _read(self, file: str) -> bytes:
+        """What a file holds; what is compared with its hash are the very bytes that are read."""
+        data = self.path(file).read_bytes()
+        self._compare(file, hashlib.sha256(data).hexdigest())
+        return data
+
     def check_files(self) -> None:
         """Compare every file with its hash; see `check_file`."""
         for file in self._hashes():
@@ -155,6 +185,24 @@ class Bundle:
 
     def _hashes(self) -> dict[str, str]:
         return {variant.file: variant.sha256 for variant in self.manifest.variants} | self.manifest.files
+
+    def _check_hashes_are_known(self) -> None:
+        """Every file that is read has one hash, and stands in the manifest's list."""
+        said = [(variant.file, variant.sha256) for variant in self.manifest.variants]
+        said += self.manifest.files.items()
+        hashes = dict(said)
+        for file, digest in said:
+            if hashes[file] != digest:
+                raise BundleError(
+                    f"{self.folder} has two hashes of {file}: its manifest was changed",
+                    hint="export the model again, or copy the bundle again",
+                )
+        for file in self._named_files():
+            if file not in hashes:
+                raise BundleError(
+                    f"{self.folder} names {file} but has no hash of it: its manifest was changed",
+                    hint="export the model again, or copy the bundle again",
+                )
 
     def _named_files(self) -> list[str]:
         photographs = [photograph.file for photograph in self.manifest.golden.photographs]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from pinnace.models.bundle.signature import BATCH, Signature
+from pinnace.models.bundle.signature import BATCH, Signature, TensorSpec
+from pinnace.models.errors import BundleError
 
 FILE = "golden/golden.npz"
+
+# What a file that says little of its size may at most unpack to.
+_LARGEST = 4 << 30
+_NUMBERS = "biufc"
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -30,14 +37,79 @@ def write(path: Path, inputs: Arrays, outputs: Arrays) -> None:
 
 
 def read(path: Path) -> tuple[Arrays, Arrays]:
-    """The inputs and the outputs that `write` wrote. Nothing is unpickled."""
+    """The inputs and the outputs that `write` wrote; see `parse`."""
+    return parse(path.read_bytes(), path)
+
+
+def parse(data: bytes, path: Path) -> tuple[Arrays, Arrays]:
+    """The inputs and the outputs in what `write` wrote. Nothing is unpickled.
+
+    Args:
+        data: the file's content.
+        path: what messages call it.
+
+    Raises:
+        BundleError: they cannot be read.
+    """
     inputs: Arrays = {}
     outputs: Arrays = {}
-    with np.load(path, allow_pickle=False) as arrays:
-        for key in arrays.files:
-            kind, _, name = key.partition(":")
-            (inputs if kind == "input" else outputs)[name] = arrays[key]
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > _LARGEST:
+            raise ValueError(f"they would be {size:,} bytes")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            for key in arrays.files:
+                kind, _, name = key.partition(":")
+                (inputs if kind == "input" else outputs)[name] = arrays[key]
+    except Exception as error:  # damaged bytes raise whatever zipfile, zlib and NumPy stumble over
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise BundleError(
+            f"the golden data {path} cannot be read: {reason}", hint="export the model again"
+        ) from None
     return inputs, outputs
+
+
+def check(signature: Signature, inputs: Arrays, outputs: Arrays, samples: int, path: Path) -> None:
+    """Refuse golden data that a model cannot be compared with.
+
+    Args:
+        signature: the model's inputs and outputs.
+        inputs: by tensor name.
+        outputs: by tensor name.
+        samples: how many there have to be.
+        path: what messages call the file.
+
+    Raises:
+        BundleError: a tensor is missing, of another dtype or shape, or not finite.
+    """
+    for specs, arrays, kind in ((signature.inputs, inputs, "input"), (signature.outputs, outputs, "output")):
+        for spec in specs:
+            what = f"the golden data {path}: {kind} {spec.name}"
+            array = arrays.get(spec.name)
+            if array is None:
+                raise BundleError(f"{what} is missing", hint="export the model again")
+            expected = f"{samples} samples of {spec}"
+            if not _is_of(array, spec, samples, one_by_one=signature.batch is None):
+                got = f"{array.dtype}[{','.join(map(str, array.shape))}]"
+                raise BundleError(
+                    f"{what} has another dtype or shape",
+                    expected=expected,
+                    got=got,
+                    hint="export the model again",
+                )
+            if not np.isfinite(array).all():
+                raise BundleError(f"{what} holds NaN or infinity", hint="export the model again")
+
+
+def _is_of(array: npt.NDArray[np.generic], spec: TensorSpec, samples: int, *, one_by_one: bool) -> bool:
+    """Whether an array holds samples of a tensor; where no batch is seen, they stand behind one another."""
+    one = spec.shape if one_by_one else spec.shape[1:]
+    fits = array.ndim == len(one) + 1 and all(
+        isinstance(want, str) or want == have for want, have in zip(one, array.shape[1:], strict=True)
+    )
+    dtype = array.dtype.kind in _NUMBERS and str(array.dtype) == spec.dtype
+    return fits and dtype and len(array) == samples and array.size > 0
 
 
 def calls(

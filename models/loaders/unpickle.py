@@ -10,6 +10,7 @@ import re
 import struct
 import types
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,12 +154,18 @@ def _read_data(path: Path) -> Any:
     numbers += [np.ndarray, np.dtype, *(type(np.dtype(name)) for name in names)]
     with torch.serialization.safe_globals([*_HARMLESS, *numbers]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            if "mmap" not in str(error):
-                raise
-            return torch.load(path, map_location="cpu", weights_only=True)  # the format before torch 1.6
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_mappable(path))
+
+
+def _is_mappable(path: Path) -> bool:
+    """Whether torch can map a file's tensors into memory: not in the format before torch 1.6, nor where an
+    archiver has compressed them. It does not look, and takes the compressed bytes for numbers.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
 
 
 def _is_safetensors(path: Path, head: bytes) -> bool:

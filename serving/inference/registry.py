@@ -85,6 +85,7 @@ class RegisteredModel:
     def _load(self, settings: ServerSettings, executor: Executor) -> InferenceEngine | None:
         bundle = Bundle.open(self.folder)
         if bundle.version == self.version:
+            bundle.check_files()  # a worker that starts later reads them
             return None
         if bundle.name != self.name:
             raise BundleError(

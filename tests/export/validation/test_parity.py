@@ -204,3 +204,16 @@ def test_nan_and_infinity_keep_no_tolerance() -> None:
 
 def test_a_model_without_classes_has_no_agreement_to_keep() -> None:
     assert excess(Parity(0, 0, 1, None, 10, "abacus"), Tolerance(min_top1_agreement=1)) is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e308])
+@pytest.mark.parametrize("side", ["eager", "answer", "both"])
+def test_no_value_makes_a_comparison_that_cannot_fail(bad: float, side: str) -> None:
+    good = np.array([[1.0, 2.0, 3.0]])
+    spoilt = np.array([[1.0, bad, -bad]])
+    want = {"logits": good if side == "answer" else spoilt}
+    got = {"logits": good if side == "eager" else spoilt * (0.9 if np.isfinite(bad) else 1)}
+    meaning = Outputs("logits", "logits", "softmax", 3)
+    measured = parity.compare(want, got, want, meaning=meaning, runtime="abacus")
+    assert parity.excess(measured, Tolerance(max_rel=1e-3)) is not None
+    assert parity.excess(measured, Tolerance(min_cosine=1 - 1e-12)) is not None

@@ -232,3 +232,42 @@ def test_the_command_line_ends_with_1_where_a_check_fails(
     assert status == (1 if damage else 0)
     assert report["passed"] is rows[0]["passed"] is (not damage)
     assert (f"{path} has changed since it was exported" in err) is damage
+
+
+def _damaged(arrays: tuple[golden.Arrays, golden.Arrays], bad: float) -> tuple[golden.Arrays, golden.Arrays]:
+    inputs, outputs = arrays
+    return inputs, {name: np.full_like(array, bad) for name, array in outputs.items()}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, 1e30])
+def test_golden_outputs_that_are_none_never_pass(own_copy: Bundle, bad: float) -> None:
+    golden.write(own_copy.folder / golden.FILE, *_damaged(own_copy.golden(), bad))
+    assert main.run(["verify", str(sign(own_copy).folder)]) != 0
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", None], ids=["empty", "garbage", "missing"])
+def test_golden_data_that_cannot_be_read_are_one_sentence(
+    own_copy: Bundle, data: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = own_copy.folder / golden.FILE
+    path.write_bytes(data or b"")
+    bundle = sign(own_copy)
+    if data is None:
+        path.unlink()
+    assert main.run(["verify", str(bundle.folder)]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(
+        "error: the golden data " if data is not None else f"error: {bundle.folder} lacks "
+    )
+
+
+def test_labels_that_nothing_vouches_for_are_refused(
+    own_copy: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = own_copy.folder / "labels.txt"
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    files = {file: digest for file, digest in own_copy.manifest.files.items() if file != "labels.txt"}
+    manifest = dataclasses.replace(own_copy.manifest, files=files)
+    (own_copy.folder / "manifest.json").write_bytes(manifest.to_json())
+    assert main.run(["verify", str(own_copy.folder)]) == 2
+    assert "names labels.txt but has no hash of it" in capsys.readouterr().err

@@ -96,18 +96,74 @@ def test_a_missing_file_is_named(own_copy: Bundle, file: str) -> None:
     assert message(caught) == f"{own_copy.folder} lacks {file}\n  help: export the model again"
 
 
+def relabel(bundle: Bundle, data: bytes) -> Bundle:
+    """The bundle with other labels, whose hash is in its manifest."""
+    (bundle.folder / "labels.txt").write_bytes(data)
+    files = bundle.manifest.files | {"labels.txt": sha256(bundle.folder / "labels.txt")}
+    return Bundle.open(rewrite(bundle, files=files))
+
+
 def test_labels_are_one_a_line(own_copy: Bundle) -> None:
-    (own_copy.folder / "labels.txt").write_text("chat\nchien, loup\n\némeu\n", encoding="utf-8")
-    assert own_copy.labels == ("chat", "chien, loup", "", "émeu")
+    bundle = relabel(own_copy, "chat\nchien, loup\n\némeu\nloir\n".encode())
+    assert bundle.labels == ("chat", "chien, loup", "", "émeu", "loir")
+
+
+@pytest.mark.parametrize("mark", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_nothing_but_a_line_feed_ends_a_label(own_copy: Bundle, mark: str) -> None:
+    bundle = relabel(own_copy, f"a{mark}b\nc{mark}\n{mark}d\ne\nf\n".encode())
+    assert bundle.labels == (f"a{mark}b", f"c{mark}", f"{mark}d", "e", "f")
 
 
 def test_labels_that_are_no_text(own_copy: Bundle) -> None:
-    (own_copy.folder / "labels.txt").write_bytes(b"\xff\xfe\x00")
+    bundle = relabel(own_copy, b"\xff\xfe\x00")
     with pytest.raises(BundleError) as caught:
-        _ = own_copy.labels
+        _ = bundle.labels
     assert (
         message(caught) == f"{own_copy.folder}/labels.txt is not UTF-8 text\n  help: export the model again"
     )
+
+
+def test_labels_of_another_number(own_copy: Bundle) -> None:
+    bundle = relabel(own_copy, b"a\nb\n")
+    with pytest.raises(BundleError) as caught:
+        _ = bundle.labels
+    assert message(caught) == (
+        f"{own_copy.folder}/labels.txt has not one name for each class\n"
+        "  expected: 5 lines\n  got: 2\n  help: export the model again"
+    )
+
+
+@pytest.mark.parametrize("file", ["labels.txt", "golden/golden.npz"])
+def test_a_file_that_was_changed_is_not_read(own_copy: Bundle, file: str) -> None:
+    path = own_copy.folder / file
+    path.write_bytes(path.read_bytes()[::-1])
+    with pytest.raises(CheckFailed) as caught:
+        _ = own_copy.labels if file == "labels.txt" else own_copy.golden()
+    assert message(caught).startswith(f"{path} has changed since it was exported\n")
+
+
+@pytest.mark.parametrize("role", ["golden", "photograph", "labels"])
+def test_a_file_without_a_hash_is_refused(own_copy: Bundle, role: str) -> None:
+    old = own_copy.manifest
+    file = {"golden": old.golden.file, "photograph": old.golden.photographs[1].file, "labels": old.labels}[
+        role
+    ]
+    assert file is not None
+    folder = rewrite(own_copy, files={name: digest for name, digest in old.files.items() if name != file})
+    with pytest.raises(BundleError) as caught:
+        Bundle.open(folder)
+    assert message(caught) == (
+        f"{folder} names {file} but has no hash of it: its manifest was changed\n"
+        "  help: export the model again, or copy the bundle again"
+    )
+
+
+def test_a_file_with_two_hashes_is_refused(own_copy: Bundle) -> None:
+    file = own_copy.manifest.variants[0].file
+    folder = rewrite(own_copy, files=own_copy.manifest.files | {file: "0" * 64})
+    with pytest.raises(BundleError) as caught:
+        Bundle.open(folder)
+    assert message(caught).startswith(f"{folder} has two hashes of {file}: its manifest was changed\n")
 
 
 def test_a_bundle_may_have_no_labels_and_no_preprocessing(own_copy: Bundle) -> None:
@@ -154,5 +210,5 @@ def test_golden_data_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 def test_golden_data_are_never_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "evil.npz", **{"input:x": np.array([{"a": 1}], dtype=object)})
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(BundleError, match="allow_pickle=False"):
         golden.read(tmp_path / "evil.npz")

@@ -334,3 +334,33 @@ def test_a_network_that_the_saving_script_defined_itself(tmp_path: Path) -> None
         "  help: move the class into a module of its own and save again, "
         "or save model.state_dict() and use --arch"
     )
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_archive_packed_again_is_read_as_torch_reads_it(tmp_path: Path, method: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.randint(1, 200, (8,), generator=generator).tolist()
+    content = {f"layer{n}.weight": torch.randn(size, generator=generator) for n, size in enumerate(sizes)}
+    torch.save(content, tmp_path / "as_saved.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "as_saved.pt") as saved,
+        zipfile.ZipFile(tmp_path / "again.pt", "w", method) as again,
+    ):
+        for member in saved.infolist():
+            again.writestr(member.filename, saved.read(member))
+    have = read(tmp_path / "again.pt")
+    assert {name: tensor.tolist() for name, tensor in have.items()} == {
+        name: tensor.tolist() for name, tensor in content.items()
+    }
+
+
+def test_an_archive_that_torch_cannot_read_is_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(3)}, tmp_path / "as_saved.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "as_saved.pt") as saved,
+        zipfile.ZipFile(tmp_path / "again.pt", "w", zipfile.ZIP_LZMA) as again,
+    ):
+        for member in saved.infolist():
+            again.writestr(member.filename, saved.read(member))
+    assert "cannot be read as a checkpoint" in refusal(SourceError, read, tmp_path / "again.pt")

@@ -163,6 +163,20 @@ def test_a_reload_of_what_answers_already_changes_nothing(server: Any) -> None:
     assert reload(server).json() == {"model": "tiny", "version": version, "previous": version, "workers": 2}
 
 
+@pytest.mark.parametrize("file", ["model.onnx", "labels.txt", "golden/golden.npz"])
+def test_a_byte_that_changed_under_the_same_manifest_is_told(server: Any, shelf: Shelf, file: str) -> None:
+    (version,) = versions(server)
+    path = shelf.folder / file
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    response = reload(server)
+    assert response.status_code == 409
+    assert f"{path} has changed since it was exported" in response.json()["error"]["message"]
+    assert versions(server) == {version}
+    path.write_bytes(data)
+    assert reload(server).status_code == 200
+
+
 def test_what_is_no_bundle_and_another_model_are_refused(server: Any, shelf: Shelf) -> None:
     (version,) = versions(server)
     (shelf.folder / "manifest.json").rename(shelf.folder / "aside")
