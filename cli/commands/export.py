@@ -47,41 +47,42 @@ class ExportOptions:
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Which of several outputs is the answer; without -o, the bundle's folder.",
-            show_default="the only one, or the one that is named logits",
+            help="Which of several outputs is the answer.",
+            show_default=False,
         ),
     ] = None
     target: Annotated[
         list[str] | None,
         typer.Option(
-            help="Where it will run: a name of `pinnace targets`, or a TOML file; repeatable.",
+            metavar="NAME|FILE",
+            help="Where it will run, repeatable; see `pinnace targets`.",
             show_default="cpu",
         ),
     ] = None
     format: Annotated[
         list[str] | None,
-        typer.Option(
-            help=f"Only these formats: {', '.join(all_formats())}; repeatable.", show_default="the target's"
-        ),
+        typer.Option(metavar="NAME", help=f"Only {', '.join(all_formats())}.", show_default="the target's"),
     ] = None
     precision: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Only these precisions: fp32, fp16, int8, ...; repeatable.", show_default="the target's"
-        ),
+        typer.Option(metavar="NAME", help="Only fp32, fp16, int8, ...", show_default="the target's"),
     ] = None
     calibrate: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Images to find the ranges of int8 on, 100 to 500.")
+        Path | None, typer.Option(metavar="DIR", help="100 to 500 images, to find int8's ranges on.")
     ] = None
     calibration_method: Annotated[
         str, typer.Option(metavar="NAME", help="minmax, entropy or percentile.")
     ] = "minmax"
     images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Photographs to compare each variant with fp32 on.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Photographs to compare with fp32 on; in a folder for each class, top-1 is measured too.",
+        ),
     ] = None
     max_drop: Annotated[
         float | None,
-        typer.Option(metavar="POINTS", help="Top-1 that a variant may lose on --images, one folder a class."),
+        typer.Option(metavar="POINTS", help="Top-1 that may be lost on --images."),
     ] = None
     batch: Annotated[
         str | None,
@@ -89,42 +90,38 @@ class ExportOptions:
     ] = None
     arch: Annotated[
         str | None,
-        typer.Option(help="Builds a checkpoint's network: module:factory, torchvision:NAME, timm:NAME."),
+        typer.Option(
+            metavar="NAME", help="A checkpoint's network: module:factory, torchvision:NAME or timm:NAME."
+        ),
     ] = None
     arg: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Argument of the factory or entry point; repeatable."),
+        typer.Option(metavar="NAME=VALUE", help="Argument of the factory or entry point."),
     ] = None
     weights: Annotated[
         str | None,
-        typer.Option(
-            metavar="ema|KEY", help="Which of a checkpoint's weights.", show_default="the trainer's choice"
-        ),
+        typer.Option(metavar="ema|KEY", help="Which weights.", show_default="the trainer's"),
     ] = None
     num_classes: Annotated[
-        int | None, typer.Option(min=1, help="Outputs of a network with another head.")
+        int | None, typer.Option(metavar="N", min=1, help="Outputs of a network with another head.")
     ] = None
     trust: Annotated[bool, typer.Option("--trust", help="Run Python code that comes with SOURCE.")] = False
     input_size: Annotated[str | None, typer.Option(metavar="HxW", help="Another input size.")] = None
     preprocess: Annotated[
         Path | None,
-        typer.Option(help="TOML file with resize, crop, color, scale, mean, std.", show_default=False),
+        typer.Option(metavar="FILE", help="TOML file of the seven below.", show_default=False),
     ] = None
-    resize: Annotated[
-        str | None, typer.Option(metavar="N|HxW", help="Shortest edge, or exact size, before the crop.")
-    ] = None
+    resize: Annotated[str | None, typer.Option(metavar="N|HxW", help="Shortest edge, or exact size.")] = None
     crop: Annotated[str | None, typer.Option(metavar="N|HxW", help="Centre crop.")] = None
     interpolation: Annotated[str | None, typer.Option(metavar="NAME", help="bilinear, bicubic, ...")] = None
     mean: Annotated[
         str | None,
-        typer.Option(metavar="R,G,B", help="Subtracted from the scaled pixels; in the order of --color."),
+        typer.Option(metavar="R,G,B", help="Subtracted from the scaled pixels."),
     ] = None
     std: Annotated[str | None, typer.Option(metavar="R,G,B", help="Divided by after that.")] = None
     scale: Annotated[
         str | None,
-        typer.Option(
-            metavar="X", help="What pixels are multiplied by: 1 for 0..255, 1/127.5.", show_default="1/255"
-        ),
+        typer.Option(metavar="X", help="Pixels are multiplied by it.", show_default="1/255"),
     ] = None
     color: Annotated[
         str | None, typer.Option(metavar="RGB|BGR|L", help="Order of the channels, or grey.")
@@ -133,29 +130,37 @@ class ExportOptions:
         list[str] | None,
         typer.Option(
             metavar="NAME=DTYPE[DIMS]",
-            help="Input of a model that takes no image, as x=float32[batch,8]; repeatable.",
+            help="Such as x=float32[batch,8], if not an image.",
         ),
     ] = None
     labels: Annotated[
-        Path | None, typer.Option(help="File of class names: text, JSON or YAML.", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="Class names: text, JSON or YAML.", show_default=False)
     ] = None
     scores: Annotated[
         Scores | None,
         typer.Option(
-            help="What makes scores of the output; sigmoid where several labels may be true.",
-            show_default="as the graph's end and its answers say",
+            metavar="KIND",
+            help=f"What the output means: {', '.join(kind.value for kind in Scores)}.",
+            show_default=False,
         ),
     ] = None
     threshold: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Score from which on one of several labels counts as true.", show_default="0.5"
+            metavar="X",
+            min=0,
+            max=1,
+            help="Score from which one of several labels is true.",
+            show_default="0.5",
         ),
     ] = None
     opset: Annotated[
-        int | None, typer.Option(min=17, max=20, help="ONNX opset.", show_default="the target's")
+        int | None,
+        typer.Option(metavar="17..20", min=17, max=20, help="ONNX opset.", show_default="the target's"),
     ] = None
-    load_timeout: Annotated[float, typer.Option(min=1, help="Seconds for loading and writing.")] = 600.0
+    load_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="For loading and writing.")
+    ] = 600.0
 
 
 @command
