@@ -62,6 +62,8 @@ class ServerSettings(BaseSettings):
         max_batch_bytes: the largest body of a batch.
         max_batch_images: the most images in a batch.
         max_buffered_bytes: bytes of request bodies that one process holds at once.
+        max_decoded_bytes: bytes that decoding the images in work takes in one process; an image that takes
+            more alone is refused with 413, and one for which others leave no room with 503.
         max_pixels: the largest image, in pixels; refused from its header, before it is decoded.
         max_top_k: the most classes that a request may ask for; by default all that the model has.
         threshold: from which score on a label counts as true, in models of which several labels may be; by
@@ -95,6 +97,7 @@ class ServerSettings(BaseSettings):
     max_batch_bytes: Count = 100_000_000
     max_batch_images: Count = 64
     max_buffered_bytes: Count = 300_000_000
+    max_decoded_bytes: Count = 1_000_000_000
     max_pixels: Count = 100_000_000
     max_top_k: Count | None = None
     threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None

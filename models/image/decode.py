@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from pinnace.models.errors import ImageError, ImageTooLarge, UnsupportedImage, UsageError
-from pinnace.models.image.decode_limits import MeteredBytes, check_scans
+from pinnace.models.image.decode_limits import (
+    MeteredBytes,
+    check_container,
+    check_scans,
+    check_tiles,
+    check_work,
+    decoding_bytes,
+)
 
 ImageSource: TypeAlias = "bytes | str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]"
 
@@ -23,11 +32,20 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 _PREFIX_BYTES = 16
+
+# A file is read whole. Photographs take some MB, and a hundred million pixels of 16 bits without compression
+# 800 MB.
+MOST_FILE_BYTES = 1_000_000_000
+
 _WARNINGS = threading.Lock()
 
 
 def open_image(
-    source: ImageSource, *, max_pixels: int = 100_000_000, formats: tuple[str, ...] = FORMATS
+    source: ImageSource,
+    *,
+    max_pixels: int = 100_000_000,
+    formats: tuple[str, ...] = FORMATS,
+    reserve: Callable[[int], object] | None = None,
 ) -> Image.Image:
     """Open an image and load all its pixels; of a GIF, TIFF or animation the first frame.
 
@@ -39,6 +57,7 @@ def open_image(
             (height, width), (height, width, 3) or (height, width, 4).
         max_pixels: the most pixels, width times height, that are accepted.
         formats: Pillow's names of the types that are accepted.
+        reserve: called with the bytes of memory that decoding an image file takes, before it does; may raise.
 
     Raises:
         ImageError: the bytes are of an accepted type but damaged, or empty, or the file cannot be read.
@@ -51,9 +70,9 @@ def open_image(
     if isinstance(source, np.ndarray):
         return _checked_and_loaded(_from_array(source), max_pixels)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _decode(MeteredBytes(source), max_pixels, formats)
+        return _decode(MeteredBytes(source), max_pixels, formats, reserve)
     if isinstance(source, str | os.PathLike):
-        return _read(Path(source), max_pixels, formats)
+        return _read(Path(source), max_pixels, formats, reserve)
     raise UsageError(
         "an image is given as bytes, a path, a Pillow image or a uint8 array", got=type(source).__name__
     )
@@ -85,14 +104,18 @@ def _load_without_warning(image: Image.Image) -> None:
 
 
 def _checked_and_loaded(image: Image.Image, max_pixels: int) -> Image.Image:
+    _check_pixels(image, max_pixels)
+    load_pixels(image)
+    return image
+
+
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
     pixels = image.width * image.height
     if pixels > max_pixels:
         raise ImageTooLarge(
             f"the image has {image.width} x {image.height} = {pixels:,} pixels",
             expected=f"at most {max_pixels:,} pixels",
         )
-    load_pixels(image)
-    return image
 
 
 def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
@@ -106,33 +129,63 @@ def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _read(path: Path, max_pixels: int, formats: tuple[str, ...]) -> Image.Image:
+def _read(
+    path: Path, max_pixels: int, formats: tuple[str, ...], reserve: Callable[[int], object] | None
+) -> Image.Image:
+    """Read a regular file and no other: a pipe may say nothing for ever, and a device never end."""
     try:
-        stream = path.open("rb")
+        with open(path, "rb", opener=_open_without_waiting) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(f"{path} is not a file but a pipe, device or socket")
+            if status.st_size > MOST_FILE_BYTES:
+                raise ImageTooLarge(
+                    f"the file {path} is too large for an image",
+                    expected=f"at most {MOST_FILE_BYTES:,} bytes",
+                    got=f"{status.st_size:,} bytes",
+                )
+            data = stream.read(MOST_FILE_BYTES)
     except FileNotFoundError as error:
         raise ImageError(f"there is no file {path}") from error
     except IsADirectoryError as error:
         raise ImageError(f"{path} is a directory, not an image file") from error
+    except MemoryError:
+        raise ImageTooLarge(f"there is not enough memory to read {path}") from None
     except (OSError, ValueError) as error:
         raise ImageError(f"the file {path} cannot be read", got=str(error)) from error
-    with stream:
-        return _decode(stream, max_pixels, formats)
+    return _decode(MeteredBytes(data), max_pixels, formats, reserve)
 
 
-def _decode(stream: IO[bytes], max_pixels: int, formats: tuple[str, ...]) -> Image.Image:
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _decode(
+    stream: MeteredBytes,
+    max_pixels: int,
+    formats: tuple[str, ...],
+    reserve: Callable[[int], object] | None,
+) -> Image.Image:
     """Open and load without `Image.open`, which warns about large images before their size can be checked."""
     prefix = stream.read(_PREFIX_BYTES)
     if not prefix:
         raise ImageError("the image is empty")
     name = _recognise(prefix, formats)
     stream.seek(0)
+    check_container(name, stream.getbuffer(), max_pixels)
     try:
         image = Image.OPEN[name][0](stream, "")
     except Exception as error:
         raise _as_image_error(error, f"{name} image") from error
-    if name == "JPEG" and isinstance(stream, MeteredBytes):
+    if name == "JPEG":
         check_scans(stream.getvalue(), image.width * image.height)
-    return _checked_and_loaded(image, max_pixels)
+    _check_pixels(image, max_pixels)
+    check_tiles(image)
+    check_work(image)
+    if reserve is not None:
+        reserve(decoding_bytes(image))
+    load_pixels(image)
+    return image
 
 
 def _recognise(prefix: bytes, formats: tuple[str, ...]) -> str:

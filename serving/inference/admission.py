@@ -10,13 +10,27 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
 
+from pinnace.models.errors import ImageTooLarge
 from pinnace.serving.errors import Overloaded
 
 _LONGEST_WAIT = 60
 
 # How much one more image counts in the average of the times that images took.
 _WEIGHT = 0.05
+
+
+@dataclass
+class _Reservation:
+    """The bytes of one body, and how many still hold it: the request, and each of its images in work."""
+
+    bytes: int = 0
+    holders: int = 1
+
+
+_reservation: ContextVar[_Reservation | None] = ContextVar("pinnace_reservation", default=None)
 
 
 class Admission:
@@ -29,6 +43,7 @@ class Admission:
         queue: int,
         timeout: float,
         max_bytes: int,
+        max_decoded_bytes: int = 1_000_000_000,
         on_change: Callable[[int], None] | None = None,
     ) -> None:
         """Start empty.
@@ -38,6 +53,7 @@ class Admission:
             queue: images that may wait.
             timeout: seconds in which an image must be answered.
             max_bytes: bytes of request bodies held at once.
+            max_decoded_bytes: bytes that decoding takes at once.
             on_change: called, one call at a time, with the number of images that wait or are in work.
         """
         self._on_change = on_change
@@ -45,6 +61,8 @@ class Admission:
         self._room = slots + queue
         self._timeout = timeout
         self._max_bytes = max_bytes
+        self._max_decoded_bytes = max_decoded_bytes
+        self._decoded_bytes = 0
         self._images = 0
         self._bytes = 0
         self._seconds = 0.0
@@ -121,28 +139,75 @@ class Admission:
             self._seconds += (seconds - self._seconds) * (_WEIGHT if self._seconds else 1.0)
 
     @contextlib.contextmanager
+    def decoding(self) -> Iterator[Callable[[int], None]]:
+        """Account for the memory of one picture, until the end of the `with` statement.
+
+        Yields:
+            What is called with the bytes that decoding it takes, before it is decoded; it raises Overloaded
+            where other pictures leave no room, and ImageTooLarge where there never is.
+        """
+        held = 0
+
+        def reserve(count: int) -> None:
+            nonlocal held
+            if count > self._max_decoded_bytes:
+                raise ImageTooLarge(
+                    f"the image takes {count:,} bytes of memory to decode",
+                    expected=f"at most {self._max_decoded_bytes:,} bytes",
+                )
+            with self._lock:
+                if self._decoded_bytes + count > self._max_decoded_bytes:
+                    raise Overloaded("other images fill the memory", retry_after=self._retry_after())
+                self._decoded_bytes += count
+                held += count
+
+        try:
+            yield reserve
+        finally:
+            with self._lock:
+                self._decoded_bytes -= held
+
+    @contextlib.contextmanager
     def reserved_memory(self) -> Iterator[Callable[[int], None]]:
-        """Account for the bytes of one body, until the end of the `with` statement.
+        """Account for the bytes of one body, until the end of the `with` statement and of work begun in it.
 
         Yields:
             What is called with a number of bytes before they are kept; it raises Overloaded where there are
             too many already.
         """
-        held = 0
+        reservation = _Reservation()
 
         def hold(count: int) -> None:
-            nonlocal held
             with self._lock:
                 if self._bytes + count > self._max_bytes:
                     raise Overloaded("other requests fill the memory", retry_after=self._retry_after())
                 self._bytes += count
-                held += count
+                reservation.bytes += count
 
+        token = _reservation.set(reservation)
         try:
             yield hold
         finally:
-            with self._lock:
-                self._bytes -= held
+            _reservation.reset(token)
+            self._release(reservation)
+
+    def keep_reserved(self) -> Callable[[], None]:
+        """Go on counting the body of the request that this is called for, until what is returned is called.
+
+        Its client may go away while a thread is at work on it: the body stays in memory until that is done.
+        """
+        reservation = _reservation.get()
+        if reservation is None:
+            return lambda: None
+        with self._lock:
+            reservation.holders += 1
+        return lambda: self._release(reservation)
+
+    def _release(self, reservation: _Reservation) -> None:
+        with self._lock:
+            reservation.holders -= 1
+            if not reservation.holders:
+                self._bytes -= reservation.bytes
 
     def _wait(self, images: int) -> float:
         """Seconds until as many images are done."""

@@ -307,9 +307,11 @@ class InferenceEngine:
             batch = item
         else:
             data = _decode_base64(item) if isinstance(item, str) else item
-            image = open_image(data, max_pixels=self._settings.max_pixels)
-            decoded = time.perf_counter()
-            batch = self.model.prepare(image)
+            with self._executor.admission.decoding() as reserve:
+                image = open_image(data, max_pixels=self._settings.max_pixels, reserve=reserve)
+                decoded = time.perf_counter()
+                batch = self.model.prepare(image)
+                del image
             prepared = time.perf_counter()
         logits = self._batcher(batch) if self._together else self.model.infer(batch)[0]
         inferred = time.perf_counter()

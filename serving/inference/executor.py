@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from pinnace.models.tracebacks import release_frames
 from pinnace.serving.inference.admission import Admission
@@ -23,7 +23,38 @@ _NICER = 5
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Job: TypeAlias = "tuple[Future[Any], Callable[[], Any]]"
+
+class Job:
+    """Work that waits for its turn; where its future is cancelled, it is forgotten at once."""
+
+    def __init__(self, future: Future[Any], work: Callable[[], Any], release: Callable[[], None]) -> None:
+        """Hold `work` and call `release` once that is dropped, done or not."""
+        self.future = future
+        self._work: Callable[[], Any] | None = work
+        self._release = release
+        future.add_done_callback(self._drop_if_cancelled)
+
+    def run(self) -> None:
+        """Run it, unless it is cancelled."""
+        if not self.future.set_running_or_notify_cancel():
+            return
+        work, self._work = self._work, None
+        assert work is not None
+        try:
+            self.future.set_result(work())
+        except BaseException as error:
+            release_frames(error)
+            self.future.set_exception(error)
+        finally:
+            # An exception keeps this frame, as the one below which it was raised.
+            release = self._release
+            del self, work
+            release()
+
+    def _drop_if_cancelled(self, future: Future[Any]) -> None:
+        if future.cancelled() and self._work is not None:
+            self._work = None
+            self._release()
 
 
 class Executor:
@@ -46,6 +77,7 @@ class Executor:
             queue=settings.queue,
             timeout=settings.timeout,
             max_bytes=settings.max_buffered_bytes,
+            max_decoded_bytes=settings.max_decoded_bytes,
             on_change=metrics.in_flight if metrics is not None else None,
         )
         self._pool = ThreadPoolExecutor(layout.concurrency, "pinnace-infer", initializer=_lower_priority)
@@ -56,29 +88,20 @@ class Executor:
         future: Future[T] = Future()
         # Also called where the future is cancelled before its turn.
         future.add_done_callback(lambda _: self.admission.leave())
-        self.scheduler.put((future, functools.partial(work, *args, **kwargs)))
+        work = functools.partial(work, *args, **kwargs)
+        self.scheduler.put(Job(future, work, self.admission.keep_reserved()))
         self._pool.submit(self._next)
         return future
 
     def _next(self) -> None:
         with self.scheduler.turn() as item:
-            if item is None:
-                return
-            future, work = item
-            try:
-                if future.set_running_or_notify_cancel():
-                    future.set_result(work())
-            except BaseException as error:
-                release_frames(error)
-                future.set_exception(error)
-            finally:
-                # An exception keeps this frame, as the one below which it was raised.
-                del item, future, work
+            if item is not None:
+                item.run()
 
     def close(self) -> None:
         """Finish the images in work, and cancel those that wait."""
-        for future, _ in self.scheduler.close():
-            future.cancel()
+        for job in self.scheduler.close():
+            job.future.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
