@@ -41,7 +41,8 @@ class ExportOptions:
         ),
     ]
     folder: Annotated[
-        Path | None, typer.Option("-o", help="The bundle's folder.", metavar="DIR", show_default=False)
+        Path | None,
+        typer.Option("-o", help="The bundle's folder.", metavar="DIR", show_default="NAME.bundle"),
     ] = None
     output: Annotated[
         list[str] | None,
@@ -216,18 +217,19 @@ def export(options: ExportOptions, progress: ProgressOption = None, json: Json =
 def _folder_and_output(options: ExportOptions) -> tuple[Path, str | None]:
     """The bundle's folder, and the output that is meant.
 
-    `-o` names the folder and `--output` the output; without `-o`, the first `--output` names the folder.
+    `-o` names the folder and `--output` the output; without `-o`, the first `--output` names the folder, and
+    without both the source's name.
     """
     from pinnace.models.errors import UsageError
+    from pinnace.models.loaders.paths import default_name, find_source
 
     names = list(options.output or ())
     folder = options.folder
     if folder is None:
         looks = [name for name in names if "/" in name or name.endswith(".bundle")] or names
-        if not looks:
-            raise UsageError("the bundle's folder is missing", hint="add -o NAME.bundle")
-        names.remove(looks[0])
-        folder = Path(looks[0])
+        if looks:
+            names.remove(looks[0])
+        folder = Path(looks[0] if looks else default_name(find_source(options.source)))
     if len(names) > 1:
         raise UsageError("--output names more than one output", got=", ".join(names))
     return folder, (names[0] if names else None)
@@ -237,7 +239,7 @@ def _request(options: ExportOptions, target: Target, selection: Selection) -> Ex
     from pinnace.export.inputs import parse_inputs
     from pinnace.export.preprocessing import Changes, parse_changes, parse_size, read_changes
     from pinnace.export.request import ExportRequest, OpsetOrigin
-    from pinnace.models.loaders import parse_source
+    from pinnace.models.loaders.paths import find_source
 
     changes = parse_changes(
         resize=options.resize,
@@ -249,7 +251,7 @@ def _request(options: ExportOptions, target: Target, selection: Selection) -> Ex
         scale=options.scale,
     )
     return ExportRequest(
-        source=str(parse_source(options.source)),
+        source=str(find_source(options.source)),
         variants=selection.variants,
         opset=options.opset or target.opset,
         opset_origin=(

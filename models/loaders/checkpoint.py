@@ -1,40 +1,56 @@
-"""Checkpoints: weights for the network that `--arch` builds, or a whole pickled network."""
+"""Checkpoints: weights for a network that `--arch` names or that they fit, or a whole pickled network."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pinnace.models.errors import UsageError
 from pinnace.models.loaders.architecture import build_architecture
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
+from pinnace.models.loaders.facts import Facts, read_facts
 from pinnace.models.loaders.fitting import fit_weights
+from pinnace.models.loaders.proposal import propose
 from pinnace.models.loaders.state_dict import find_weights
+from pinnace.models.loaders.trained import as_it_is_exported, facts_of_learner, inner_network
 from pinnace.models.loaders.unpickle import read
 from pinnace.models.loaders.wrappers import unwrap
 
+if TYPE_CHECKING:
+    import torch
+
 
 def load_checkpoint(request: LoadRequest, path: Path) -> LoadedModel:
-    """Load weights into the network of `--arch`, or take the network that the file holds.
+    """Load weights into the network of `--arch` or the one that they fit, or take the network in the file.
+
+    What the checkpoint says of class names and preprocessing is taken, and told.
 
     Raises:
         UsageError: `--arch` is missing, or the weights that are wanted are not there.
         SourceError: the file is damaged, would run code, or does not fit.
         CheckFailed: a weight is NaN or infinite.
     """
+    data = read(path, trust=request.trust, folder=Path(request.folder).absolute())
+    facts = read_facts(data)
+    if (network := inner_network(data)) is not None:
+        data, facts = network, facts_of_learner(data, facts)
+    found, notes = find_weights(data, path, request.weights)
+    del data
+    loaded = _filled(request, found, facts, path)
+    return facts.applied_to(replace(loaded, notes=(*notes, *loaded.notes)))
+
+
+def _filled(request: LoadRequest, found: Any, facts: Facts, path: Path) -> LoadedModel:
     import torch
 
-    data = read(path, trust=request.trust, folder=Path(request.folder).absolute())
-    found, notes = find_weights(data, path, request.weights)
-    if isinstance(found, torch.nn.Module) and request.arch is None:
-        return LoadedModel(found, notes=notes)
+    if isinstance(found, torch.nn.Module):
+        network: torch.nn.Module = unwrap(found)
+        if request.arch is None:
+            as_it_is_exported(network)
+            return LoadedModel(network)
+        found = network.state_dict()
     if request.arch is None:
-        raise UsageError(
-            f"{request.source} holds weights, not a network",
-            hint="say what builds the network: --arch package.module:factory or --arch torchvision:resnet18",
-        )
-    state = unwrap(found).state_dict() if isinstance(found, torch.nn.Module) else found
-    del found, data
-    loaded = build_architecture(request, state)
-    left_out = fit_weights(unwrap(loaded.module), state, path)
-    return replace(loaded, notes=(*loaded.notes, *notes, *left_out))
+        return propose(request, found, facts, path)
+    loaded = build_architecture(request, found)
+    left_out = fit_weights(unwrap(loaded.module), found, path)
+    return replace(loaded, notes=(*loaded.notes, *left_out))

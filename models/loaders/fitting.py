@@ -32,7 +32,7 @@ _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _PARALLEL = re.compile(r"(?:^|(?<=\.))module\.")
 # What training puts beside the layers of a network: losses, metrics, counters.
-_OF_TRAINING = re.compile(
+OF_TRAINING = re.compile(
     r"(?:criterion\w*|loss\w*|\w+_loss(?:es)?|\w*metrics?|(?:train|val|valid|test)_\w+|acc|accuracy|\w+_acc"
     r"|n_averaged|num_updates|ema_decay)(?:\..*|$)|(?:.*\.)?(?:total_ops|total_params)$"
 )
@@ -115,7 +115,7 @@ def candidates(
     metadata = getattr(state, "_metadata", None)
     seen: list[frozenset[str]] = []
     names: Rename
-    for names in (_as_it_is, _unwrapped, _old_densenet, _not_parallel):
+    for names in renamings():
         renamed = {names(name): value for name, value in state.items()}
         if len(renamed) != len(state):
             continue
@@ -131,6 +131,11 @@ def candidates(
         yield from _translated(state, wanted, module)
 
 
+def renamings() -> tuple[Rename, ...]:
+    """What may have happened to names, the likeliest first."""
+    return (_as_it_is, _unwrapped, _old_densenet, _old_vision_transformer, _not_parallel)
+
+
 def _as_it_is(name: str) -> str:
     return name
 
@@ -141,6 +146,11 @@ def _unwrapped(name: str) -> str:
 
 def _old_densenet(name: str) -> str:
     return _OLD_DENSENET.sub(r"\1\2", _unwrapped(name))
+
+
+def _old_vision_transformer(name: str) -> str:
+    """torchvision's names from before version 0.14, by which `recognise` would not know the network."""
+    return _unwrapped(name).replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3.")
 
 
 def _not_parallel(name: str) -> str:
@@ -219,7 +229,7 @@ def _load(
     for name in strays:
         del weights[name]
     misfit, unexpected = _attempt(module, weights, candidate.metadata)
-    unknown = [name for name in unexpected if not _OF_TRAINING.match(name)]
+    unknown = [name for name in unexpected if not OF_TRAINING.match(name)]
     if misfit is None and unknown:
         misfit = Misfit(unexpected=[_shaped(name, weights.get(name)) for name in unknown])
     return misfit, (*strays, *unexpected)
@@ -271,7 +281,7 @@ def _misfit(
             names = [name for name in _QUOTED.findall(line) if not name.endswith("num_batches_tracked")]
             misfit.missing += [_shaped(name, wanted.get(name)) for name in names]
         elif line.startswith("Unexpected key"):
-            names = [name for name in _QUOTED.findall(line) if not _OF_TRAINING.match(name)]
+            names = [name for name in _QUOTED.findall(line) if not OF_TRAINING.match(name)]
             misfit.unexpected += [_shaped(name, weights.get(name)) for name in names]
         elif match := _MISMATCH.match(line):
             got, want = (match[side].replace(" ", "") for side in ("got", "want"))

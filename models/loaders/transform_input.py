@@ -54,8 +54,11 @@ def _named(state: Mapping[str, Any], name: str) -> Any:
 
 
 def _images() -> npt.NDArray[np.float64]:
+    """Photographs, normalised so that all of them together have mean 0 and deviation 1, as ImageNet has."""
     preprocess = imagenet_preprocess(_SIZE)
-    return np.stack([preprocess.apply(open_image(path)) for path in photographs()]).astype(np.float64)
+    images = np.stack([preprocess.apply(open_image(path)) for path in photographs()]).astype(np.float64)
+    means, deviations = (part((0, 2, 3), keepdims=True) for part in (images.mean, images.std))
+    return np.asarray((images - means) / deviations, np.float64)
 
 
 def _distance(

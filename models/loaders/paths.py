@@ -1,0 +1,163 @@
+"""A source that is typed as a plain path: which kind of source it is."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+from pinnace.models.bundle.manifest import FILE_NAME
+from pinnace.models.errors import PinnaceError, SourceError, UsageError
+from pinnace.models.source import Source
+
+HUBCONF = "hubconf.py"
+CONFIG = "config.json"
+_WEIGHTS = (".pt", ".pth", ".pt2", ".onnx", ".safetensors", ".ckpt", ".bin", ".tar", ".pkl", ".torchscript")
+_SHOWN = 5
+
+
+def find_source(text: str) -> Source:
+    """The source that a string names: `KIND:...`, a name of the catalogue, or the path of a file or folder.
+
+    Raises:
+        UsageError: it is none of these, or a folder that needs another word; the hint has it.
+        SourceError: it looks like a path, and nothing is there.
+    """
+    from pinnace.models.loaders import all_loaders
+
+    kind, colon, rest = text.partition(":")
+    if colon and kind in all_loaders():
+        if kind == "hub" and (error := _hub_error(rest)) is not None:
+            raise error
+        if kind == "file" and _is_folder(Path(rest).expanduser()):
+            return _of_folder(rest)
+        return Source.parse(text)
+    path = Path(text).expanduser()
+    try:
+        if path.is_file():
+            return Source("file", text)
+    except OSError:  # a name that no file can have
+        return Source.parse(text)
+    if _is_folder(path):
+        return _of_folder(text)
+    if path.suffix.lower() in _WEIGHTS or text.startswith((".", "/", "~")):
+        raise SourceError(f"there is no file {path.absolute()}")
+    if text.count("/") == 1 and not colon:
+        raise UsageError(
+            f"{text!r} is not a model source, and there is no such file",
+            hint=f"hf:{text} for a model of Hugging Face's hub, "
+            f"hub:{text}#ENTRY for a repository with a hubconf.py",
+        )
+    return Source.parse(text)
+
+
+def default_name(source: Source) -> str:
+    """The folder of a bundle for which the user gave none: `NAME.bundle`."""
+    if source.kind == "file":
+        name = Path(source.name).expanduser().name
+        for suffix in (".tar", *_WEIGHTS):
+            name = name.removesuffix(suffix) or name
+    elif source.entry is not None:
+        name = source.entry
+    else:
+        name = Path(source.name).expanduser().resolve().name if _is_folder(Path(source.name)) else source.name
+    return f"{name.rpartition('/')[2].rpartition(':')[2] or 'model'}.bundle"
+
+
+def describe_folder(folder: str) -> PinnaceError:
+    """What a folder is that cannot be exported as it was typed, and the command that exports it."""
+    path = Path(folder).expanduser()
+    local = _local(folder)
+    if (path / HUBCONF).is_file():
+        entries = entry_points(path / HUBCONF)
+        return UsageError(
+            f"{folder} is a repository of torch.hub, and has several entry points"
+            if len(entries) > 1
+            else f"{folder} is a repository of torch.hub",
+            expected=f"hub:{local}#ENTRY, with one of {', '.join(entries)}"
+            if entries
+            else f"hub:{local}#ENTRY",
+            hint=f"pinnace export hub:{local}#{entries[0] if entries else 'ENTRY'} --trust",
+        )
+    if (path / FILE_NAME).is_file():
+        return UsageError(
+            f"{folder} is a bundle already", hint=f"pinnace inspect {folder}, or pinnace serve {folder}"
+        )
+    files = sorted(
+        file.relative_to(path).as_posix() for file in path.rglob("*") if file.suffix.lower() in _WEIGHTS
+    )
+    if not files:
+        return SourceError(
+            f"{folder} is a folder, and holds no model", expected="a file, or a folder with config.json"
+        )
+    return UsageError(
+        f"{folder} is a folder, and nothing says which of its files is the model",
+        expected="one of " + ", ".join(files[:_SHOWN]) + (", ..." if len(files) > _SHOWN else ""),
+        hint=f"pinnace export {(Path(folder) / files[0]).as_posix()}",
+    )
+
+
+def is_hugging_face(folder: Path) -> bool:
+    """Whether a folder has a `config.json` of transformers' or timm's."""
+    try:
+        config: Any = json.loads((folder / CONFIG).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and bool({"model_type", "architectures", "architecture"} & config.keys())
+
+
+def entry_points(hubconf: Path) -> list[str]:
+    """The names that a hubconf.py offers, read without running it."""
+    try:
+        tree = ast.parse(hubconf.read_bytes())
+    except (SyntaxError, ValueError, RecursionError):
+        return []
+    names: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.ImportFrom):
+            names += [alias.asname or alias.name for alias in node.names if not _is_standard(node.module)]
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Call | ast.Lambda | ast.Name):
+            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return [name for name in names if not name.startswith("_") and name != "*"]
+
+
+def _is_standard(module: str | None) -> bool:
+    """Whether an import brings no entry point: the standard library, torch and the like."""
+    import sys
+
+    top = (module or "").partition(".")[0]
+    return top in sys.stdlib_module_names or top in ("torch", "torchvision", "numpy", "PIL", "timm")
+
+
+def _of_folder(text: str) -> Source:
+    path = Path(text).expanduser()
+    if is_hugging_face(path) and not (path / HUBCONF).is_file():
+        return Source("hf", _local(text))
+    raise describe_folder(text)
+
+
+def _hub_error(rest: str) -> PinnaceError | None:
+    """A local folder that was typed without `./` or without an entry point."""
+    folder, _, entry = rest.partition("#")
+    if not folder or not _is_folder(Path(folder).expanduser()) or (entry and _local(folder) == folder):
+        return None
+    if not entry:
+        return describe_folder(folder)
+    return UsageError(
+        f"hub:{rest} is no repository on GitHub, but a folder here",
+        hint=f"hub:{_local(folder)}#{entry} takes the folder",
+    )
+
+
+def _local(folder: str) -> str:
+    return folder if folder.startswith((".", "/", "~")) else f"./{folder}"
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False

@@ -1,0 +1,156 @@
+"""Which network of torchvision or timm weights belong to, by their names and shapes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pinnace.models.loaders.fitting import OF_TRAINING, renamings
+
+# Written by tests/models/loaders/make_architectures.py.
+TABLE = Path(__file__).with_name("architectures.txt")
+
+# Not every network that was trained has them: heads that only training has, and a counter.
+_OPTIONAL = re.compile(r"(?:AuxLogits|aux\d?|aux_classifier)\.|(?:.*\.)?num_batches_tracked$")
+_FEWEST_SHARED = 0.6
+_DEEPEST_PREFIX = 4
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A network of torchvision or timm.
+
+    Attributes:
+        arch: as `--arch` has it.
+        head: the name of its last layer.
+        names: hash of the names of its weights.
+        body: hash of the names and shapes of all weights but those of the last layer.
+    """
+
+    arch: str
+    head: str
+    names: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Match:
+    """What weights were recognised as.
+
+    Attributes:
+        arch: as `--arch` has it.
+        head: name of the last layer.
+        classes: rows of the last layer's weight, where it is the network's own kind of layer.
+        own_head: shapes of what stands in the place of the last layer, where that is the user's own.
+    """
+
+    arch: str
+    head: str
+    classes: int | None = None
+    own_head: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+def hash_of(items: Iterable[str]) -> str:
+    """A short hash of texts, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(items)).encode()).hexdigest()[:10]
+
+
+def counted(shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    """The weights that every trained network of a kind has."""
+    return {
+        name: shape
+        for name, shape in shapes.items()
+        if not _OPTIONAL.match(name) and not OF_TRAINING.match(name)
+    }
+
+
+def body_of(shapes: Shapes, head: str) -> str:
+    """The hash of the names and shapes of all but the last layer; the channels of the image do not count."""
+    first = next(iter(shapes), "")
+    texts = []
+    for name, shape in shapes.items():
+        if not name.startswith(f"{head}."):
+            kept = (shape[0], *shape[2:]) if name == first and len(shape) == 4 else shape
+            texts.append(f"{name} {','.join(map(str, kept))}")
+    return hash_of(texts)
+
+
+@cache
+def _table() -> tuple[Known, ...]:
+    rows = TABLE.read_text(encoding="utf-8").splitlines()
+    return tuple(Known(*row.split(" ")) for row in rows)
+
+
+def recognise(state: Mapping[str, Any]) -> list[Match]:
+    """The networks whose weights have these names and shapes, torchvision's first; often several or none.
+
+    The number of classes and the channels of the image may be others. A network whose last layer was replaced
+    by something else is found too, where nothing else fits.
+    """
+    for shapes in _readings(state):
+        if matches := _matches(shapes):
+            return matches
+    return []
+
+
+def _matches(shapes: Shapes) -> list[Match]:
+    shapes = counted(shapes)
+    names = hash_of(shapes)
+    found = []
+    bodies: dict[str, str] = {}
+    for known in _table():
+        if known.names == names:
+            body = bodies.setdefault(known.head, body_of(shapes, known.head))
+            if body == known.body:
+                found.append(Match(known.arch, known.head, _rows(shapes, known.head)))
+    if found or not shapes:
+        return found
+    last = next(reversed(shapes)).split(".")
+    places = [".".join(last[:end]) for end in range(1, len(last))]
+    for place in places:
+        body = body_of(shapes, place)
+        own = tuple((name, shape) for name, shape in shapes.items() if name.startswith(f"{place}."))
+        found += [
+            Match(known.arch, known.head, own_head=own)
+            for known in _table()
+            if known.head == place and known.body == body
+        ]
+    return found
+
+
+def _rows(shapes: Shapes, head: str) -> int | None:
+    return next((shape[0] for name, shape in shapes.items() if name.startswith(f"{head}.") and shape), None)
+
+
+def _readings(state: Mapping[str, Any]) -> Iterator[Shapes]:
+    """Names and shapes without what wrappers put before the names."""
+    shapes = {str(name): tuple(getattr(value, "shape", ())) for name, value in state.items()}
+    seen: list[tuple[str, ...]] = []
+    for rename in renamings():
+        renamed = {rename(name): shape for name, shape in shapes.items()}
+        for prefix in _prefixes(list(renamed)):
+            reading = {
+                name[len(prefix) :]: shape for name, shape in renamed.items() if name.startswith(prefix)
+            }
+            if (names := tuple(reading)) not in seen:
+                seen.append(names)
+                yield reading
+
+
+def _prefixes(names: Sequence[str]) -> list[str]:
+    """Prefixes that most names share, the shortest first."""
+    shared: Counter[str] = Counter()
+    for name in names:
+        parts = name.split(".")[:-1][:_DEEPEST_PREFIX]
+        shared.update(".".join(parts[: end + 1]) + "." for end in range(len(parts)))
+    # Two networks may stand side by side, plain and averaged.
+    fewest = _FEWEST_SHARED * len(names) / 2
+    return ["", *sorted((prefix for prefix, count in shared.items() if count >= fewest), key=len)]
