@@ -19,10 +19,11 @@ from pinnace.models.image.decode import load_pixels
 from pinnace.models.image.filters import Interpolation
 from pinnace.models.image.resample import Window, resize_and_look_up, resize_window
 
-__all__ = ["ColorMode", "InputDtype", "Interpolation", "Layout", "Preprocess"]
+__all__ = ["Centre", "ColorMode", "InputDtype", "Interpolation", "Layout", "Preprocess"]
 
 ColorMode = Literal["RGB", "BGR", "L"]
 Layout = Literal["NCHW", "NHWC"]
+Centre = Literal["round", "floor"]
 InputDtype = Literal["float32", "float16", "float64", "uint8"]
 
 Array = npt.NDArray[np.generic]
@@ -53,6 +54,8 @@ class Preprocess:
             1 / scale, so that 1/255 and 1/127.5 are those of `x / 255` and `x / 127.5` to the bit.
         layout: the order of the result's dimensions: `NCHW` has the channels first, `NHWC` last.
         dtype: of the result; `uint8` is the pixels as they are, which no scale, mean or std changes.
+        centre: where a crop begins if as many pixels are left over on both sides but one: `round` is
+            torchvision's, `floor` that of transformers, which leaves the odd one at the end.
 
     Raises:
         UsageError: a value is none of these.
@@ -68,6 +71,7 @@ class Preprocess:
     scale: float = UNIT
     layout: Layout = "NCHW"
     dtype: InputDtype = "float32"
+    centre: Centre = "round"
 
     def __post_init__(self) -> None:
         if not (self.resize is None or _is_size(self.resize) or _is_pair(self.resize)):
@@ -80,6 +84,7 @@ class Preprocess:
         _require_one_of("color", self.color, get_args(ColorMode))
         _require_one_of("layout", self.layout, get_args(Layout))
         _require_one_of("dtype", self.dtype, get_args(InputDtype))
+        _require_one_of("centre", self.centre, get_args(Centre))
         for name, values in (("mean", self.mean), ("std", self.std)):
             if not _is_numbers(values, self.channels):
                 expected = f"a tuple of {self.channels} finite numbers, one for each channel of {self.color}"
@@ -132,7 +137,7 @@ class Preprocess:
         if self.crop is None:
             _check_uncropped(image, size)
             return resize_window(image, size, Window(0, 0, *size), self.interpolation)
-        window, (top, left) = _kept(size, self.crop)
+        window, (top, left) = _kept(size, self.crop, self.centre)
         visible = resize_window(image, size, window, self.interpolation)
         if (window.height, window.width) == self.crop:
             return visible
@@ -184,7 +189,7 @@ class Preprocess:
         image = self._upright(image)
         size = self._resized(image.height, image.width)
         if self.crop is not None and self.channels == 3 and self.dtype != "uint8":
-            window, _ = _kept(size, self.crop)
+            window, _ = _kept(size, self.crop, self.centre)
             if (window.height, window.width) == self.crop:
                 made = resize_and_look_up(image, size, window, self.interpolation, self._table)
                 if made is not None:
@@ -206,7 +211,8 @@ class Preprocess:
         elif self.resize is not None:
             parts.append(f"resize to {self.resize[0]}x{self.resize[1]}, {self.interpolation}")
         if self.crop is not None:
-            parts.append(f"centre crop {self.crop[0]}x{self.crop[1]}")
+            rounded = ", rounded down" if self.centre == "floor" else ""
+            parts.append(f"centre crop {self.crop[0]}x{self.crop[1]}{rounded}")
         parts.append(self.color)
         if self.dtype == "uint8":
             parts.append("pixels of 0..255")
@@ -229,22 +235,24 @@ class Preprocess:
         return (self.resize, long) if height <= width else (long, self.resize)
 
 
-def _kept(size: tuple[int, int], crop: tuple[int, int]) -> tuple[Window, tuple[int, int]]:
+def _kept(size: tuple[int, int], crop: tuple[int, int], centre: Centre) -> tuple[Window, tuple[int, int]]:
     """What a crop keeps of an image, both (height, width), and its place (top, left) in the crop."""
-    top, visible_top, height = _centre(size[0], crop[0])
-    left, visible_left, width = _centre(size[1], crop[1])
+    top, visible_top, height = _centre(size[0], crop[0], centre)
+    left, visible_left, width = _centre(size[1], crop[1], centre)
     return Window(top, left, height, width), (visible_top, visible_left)
 
 
-def _centre(size: int, crop: int) -> tuple[int, int, int]:
-    """Where a crop lies along one axis: torchvision's `center_crop`, which pads what is smaller with black.
+def _centre(size: int, crop: int, centre: Centre) -> tuple[int, int, int]:
+    """Where a crop lies along one axis; what is smaller is padded with black.
+
+    `round` is torchvision's `center_crop`, `floor` is transformers'.
 
     Returns:
         The first pixel of the image that is kept, its place in the crop, and how many pixels are kept.
     """
     if crop > size:
-        return 0, (crop - size) // 2, size
-    return round((size - crop) / 2.0), 0, crop
+        return 0, (crop - size) // 2 if centre == "round" else -((size - crop) // 2), size
+    return round((size - crop) / 2.0) if centre == "round" else (size - crop) // 2, 0, crop
 
 
 def _check_uncropped(image: Image.Image, size: tuple[int, int]) -> None:

@@ -7,22 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pinnace.models.errors import PinnaceError, UsageError
+from pinnace.models.errors import UsageError
 from pinnace.models.loaders.architecture import build_architecture
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.loaders.facts import TIMM, Facts
 from pinnace.models.loaders.fitting import fit_weights
 from pinnace.models.loaders.recognise import Match, recognise
 
-_MOST_COMPARED = 6
 _SHOWN = 8
 _NO_NETWORK = "say what builds the network: --arch package.module:factory or --arch torchvision:resnet18"
 
 
 def propose(request: LoadRequest, state: Mapping[str, Any], facts: Facts, path: Path) -> LoadedModel:
-    """Build and fill the one network of torchvision or timm that the weights fit.
+    """Build and fill the network of torchvision or timm that the weights fit.
 
-    Where several fit and answer the same, which ResNets of both do, the first is taken.
+    Where several fit, torchvision's is taken, or the first if all answer the same, as a DeiT and a ViT do.
 
     Raises:
         UsageError: none fits, several do that answer differently, or the last layer is the user's own.
@@ -32,35 +31,29 @@ def propose(request: LoadRequest, state: Mapping[str, Any], facts: Facts, path: 
         raise UsageError(f"{request.source} holds weights, not a network", hint=_hint(facts))
     if matches[0].own_head:
         return _with_own_head(request, state, matches[0], path)
-    filled: list[tuple[Match, LoadedModel, tuple[str, ...]]] = []
-    for match in matches[:_MOST_COMPARED]:
-        try:
-            loaded = build_architecture(replace(request, arch=match.arch), state)
-            left_out = fit_weights(loaded.module, state, path)
-        except UsageError:
-            continue
-        except PinnaceError:
-            if len(matches) == 1:
-                raise
-            continue
-        if filled and not _same_answers(filled[0][1], loaded):
-            filled = []
-            break
-        filled = filled or [(match, loaded, left_out)]
-    if not filled or len(matches) > _MOST_COMPARED:
-        classes = f" --num-classes {matches[0].classes}" if matches[0].classes else ""
+    match, *others = matches
+    loaded, left_out = _filled(request, state, match, path)
+    classes = f" with {match.classes} classes" if match.classes is not None else ""
+    note = f"the names and shapes of the weights are those of {match.arch}{classes}, which was taken"
+    different = [other for other in others if not _answers_same(request, state, other, path, loaded)]
+    if different and not match.arch.startswith("torchvision:"):
+        option = f" --num-classes {match.classes}" if match.classes else ""
         raise UsageError(
             f"the names and shapes in {path} are those of {len(matches)} networks, which answer differently",
             expected="--arch with one of " + _listed([match.arch for match in matches]),
-            hint=f"the one that you trained, for example --arch {matches[0].arch}{classes}",
+            hint=f"say which one you trained, for example --arch {match.arch}{option}",
         )
-    match, loaded, left_out = filled[0]
-    classes = f" with {match.classes} classes" if match.classes is not None else ""
-    note = (
-        f"the names and shapes of the weights are those of {match.arch}{classes}, which was taken; "
-        "--arch says otherwise"
-    )
-    return replace(loaded, notes=(note, *loaded.notes, *left_out))
+    if different:
+        names = _listed([other.arch for other in different])
+        note += f", and also of {names}, which would answer differently"
+    return replace(loaded, notes=(f"{note}; --arch says otherwise", *loaded.notes, *left_out))
+
+
+def _filled(
+    request: LoadRequest, state: Mapping[str, Any], match: Match, path: Path
+) -> tuple[LoadedModel, tuple[str, ...]]:
+    loaded = build_architecture(replace(request, arch=match.arch), state)
+    return loaded, fit_weights(loaded.module, state, path)
 
 
 def _by_name(matches: Sequence[Match], facts: Facts) -> list[Match]:
@@ -79,17 +72,21 @@ def _hint(facts: Facts) -> str:
     return f"{_NO_NETWORK}; the checkpoint says {facts.arch!r}"
 
 
-def _same_answers(first: LoadedModel, second: LoadedModel) -> bool:
+def _answers_same(
+    request: LoadRequest, state: Mapping[str, Any], other: Match, path: Path, chosen: LoadedModel
+) -> bool:
+    """Whether another network with these weights gives the same answers to noise."""
     import torch
 
-    size = first.preprocess.crop if first.preprocess else None
-    channels = first.preprocess.channels if first.preprocess else 3
+    size = chosen.preprocess.crop if chosen.preprocess else None
+    channels = chosen.preprocess.channels if chosen.preprocess else 3
     inputs = torch.randn(2, channels, *(size or (224, 224)), generator=torch.Generator().manual_seed(0))
     try:
+        second, _ = _filled(request, state, other, path)
         with torch.inference_mode():
-            answers = [loaded.module.eval()(inputs) for loaded in (first, second)]
+            answers = [loaded.module.eval().float()(inputs) for loaded in (chosen, second)]
         return bool(torch.allclose(answers[0], answers[1], rtol=1e-3, atol=1e-4))
-    except Exception:  # another image size, or no tensor
+    except Exception:  # it takes another image size, or is not in this version of timm
         return False
 
 
@@ -99,20 +96,21 @@ def _with_own_head(request: LoadRequest, state: Mapping[str, Any], match: Match,
 
     shapes = dict(match.own_head)
     weights = [name for name, shape in shapes.items() if len(shape) == 2]
-    place = weights[0].removeprefix(f"{match.head}.").partition(".")[0] if len(weights) == 1 else ""
-    names = {f"{match.head}.{place}.weight", f"{match.head}.{place}.bias"}
-    if not place.isdecimal() or not names >= set(shapes):
+    layer = weights[0].rpartition(".")[0] if len(weights) == 1 else ""
+    place = layer.removeprefix(match.head).removeprefix(".")
+    if not {f"{layer}.weight", f"{layer}.bias"} >= set(shapes) or not (place.isdecimal() or not place):
         raise _own_head_error(request, match)
     loaded = build_architecture(replace(request, arch=match.arch), state)
     rows, columns = shapes[weights[0]]
-    head = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(int(place))))
-    head.append(torch.nn.Linear(columns, rows, bias=len(shapes) == 2))
+    head: torch.nn.Module = torch.nn.Linear(columns, rows, bias=len(shapes) == 2)
+    if place:
+        head = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(int(place))), head)
     parent, _, last = match.head.rpartition(".")
     setattr(loaded.module.get_submodule(parent), last, head)
     left_out = fit_weights(loaded.module, state, path)
     note = (
         f"the names and shapes of the weights are those of {match.arch}, with {rows} classes from a linear "
-        f"layer {match.head}.{place}, before which nothing but dropout is assumed; --arch says otherwise"
+        f"layer {layer}, before which nothing but dropout is assumed; --arch says otherwise"
     )
     return replace(loaded, labels=None, notes=(note, *loaded.notes, *left_out))
 
@@ -120,14 +118,19 @@ def _with_own_head(request: LoadRequest, state: Mapping[str, Any], match: Match,
 def _own_head_error(request: LoadRequest, match: Match) -> UsageError:
     kind, _, name = match.arch.partition(":")
     build = f"torchvision.models.{name}()" if kind == "torchvision" else f"timm.create_model({name!r})"
-    linear = [shape for _, shape in match.own_head if len(shape) == 2]
-    layers = ", ".join(f"nn.Linear({shape[1]}, {shape[0]})" for shape in linear) or "..."
+    layers = {
+        name.removeprefix(f"{match.head}.").partition(".")[0]: f"nn.Linear({shape[1]}, {shape[0]})"
+        for name, shape in match.own_head
+        if len(shape) == 2
+    }
+    last = max((int(place) for place in layers if place.isdecimal()), default=-1)
+    parts = ", ".join(layers.get(str(place), "...") for place in range(last + 1)) or "..."
     return UsageError(
         f"{request.source} holds the weights of {match.arch} with a last layer of its own: "
         + _listed([f"{name} [{','.join(map(str, shape))}]" for name, shape in match.own_head]),
         hint="write the network as you trained it into net.py, and add --arch net:build\n\n"
         f"    import {kind}\n    from torch import nn\n\n    def build():\n        net = {build}\n"
-        f"        net.{match.head} = nn.Sequential({layers})  # and what stood between them\n"
+        f"        net.{match.head} = nn.Sequential({parts})  # for ... what stood there\n"
         "        return net\n",
     )
 

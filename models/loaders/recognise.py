@@ -47,7 +47,7 @@ class Match:
 
     Attributes:
         arch: as `--arch` has it.
-        head: name of the last layer.
+        head: name of the last layer, or of what the user put there.
         classes: rows of the last layer's weight, where it is the network's own kind of layer.
         own_head: shapes of what stands in the place of the last layer, where that is the user's own.
     """
@@ -119,9 +119,9 @@ def _matches(shapes: Shapes) -> list[Match]:
         body = body_of(shapes, place)
         own = tuple((name, shape) for name, shape in shapes.items() if name.startswith(f"{place}."))
         found += [
-            Match(known.arch, known.head, own_head=own)
+            Match(known.arch, place, own_head=own)
             for known in _table()
-            if known.head == place and known.body == body
+            if f"{known.head}.".startswith(f"{place}.") and known.body == body
         ]
     return found
 

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
@@ -36,6 +37,20 @@ def load(request: LoadRequest) -> LoadedModel:
     refuse(request, num_classes=request.num_classes)
     _mind_the_network()
     return _described(_create(name, request.keywords, pretrained=True))
+
+
+def load_folder(folder: Path) -> LoadedModel:
+    """Load a network from a folder as timm writes it for Hugging Face's hub.
+
+    Raises:
+        SourceError: timm cannot load it.
+    """
+    timm = _timm()
+    try:
+        module = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    except Exception as error:  # timm, huggingface_hub and safetensors each raise classes of their own
+        raise SourceError(f"{folder} cannot be loaded by timm: {describe(error)}") from error
+    return _described(module)
 
 
 def build_untrained(

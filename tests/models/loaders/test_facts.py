@@ -1,0 +1,79 @@
+"""What checkpoints say of themselves, in the forms of their trainers."""
+
+from __future__ import annotations
+
+import argparse
+from collections import OrderedDict
+
+import pytest
+import torch
+
+from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.loaders.facts import read_facts
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def test_torchvisions_reference() -> None:
+    arguments = argparse.Namespace(
+        model="resnet50", val_resize_size=232, val_crop_size=224, interpolation="bicubic", weights=None
+    )
+    facts = read_facts({"model": {}, "args": arguments, "epoch": 3})
+    assert (facts.trainer, facts.arch) == ("torchvision", "resnet50")
+    assert facts.preprocess == Preprocess(232, "bicubic", (224, 224), "RGB", MEAN, STD)
+
+
+def test_timms_script() -> None:
+    arguments = argparse.Namespace(
+        model="resnet50d", img_size=None, input_size=[3, 160, 160], crop_pct=0.9, mean=None, std=None,
+        interpolation="bicubic",
+    )  # fmt: skip
+    facts = read_facts({"arch": "resnet50d", "version": 2, "args": arguments, "state_dict": {}})
+    assert (facts.trainer, facts.arch, facts.size, facts.share) == ("timm", "resnet50d", (160, 160), 0.9)
+    assert (facts.mean, facts.interpolation) == (None, "bicubic")
+
+
+def test_lightning() -> None:
+    facts = read_facts(
+        {
+            "pytorch-lightning_version": "2.6.0",
+            "state_dict": {},
+            "hyper_parameters": {"model_name": "resnet18", "classes": ["cat", "dog"], "image_size": (64, 48)},
+        }
+    )
+    assert (facts.arch, facts.labels, facts.size) == ("resnet18", ("cat", "dog"), (64, 48))
+    assert (facts.labels_from, facts.size_from) == ("hyper_parameters.classes", "hyper_parameters.image_size")
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [{"CLASSES": ("cat", "dog")}, {"dataset_meta": {"classes": ["cat", "dog"]}}],
+    ids=["mmcls", "mmengine"],
+)
+def test_mmpretrain(meta: dict[str, object]) -> None:
+    assert read_facts({"meta": meta, "state_dict": {}}).labels == ("cat", "dog")
+
+
+def test_an_object_of_a_package_that_is_not_there() -> None:
+    settings: OrderedDict[str, object] = OrderedDict()
+    node: OrderedDict[str, object] = OrderedDict()
+    vars(node).update(_val=96)
+    vars(settings).update(_content={"img_size": node, "arch": "resnet18"})
+    facts = read_facts({"hyper_parameters": settings, "state_dict": {}})
+    assert (facts.size, facts.arch) == ((96, 96), "resnet18")
+
+
+def test_a_network_that_knows_its_classes() -> None:
+    network = torch.nn.Linear(3, 2)
+    network.names = {0: "cat", 1: "dog"}  # type: ignore[assignment]
+    assert read_facts(network).labels == ("cat", "dog")
+    assert read_facts({"model": network, "epoch": 3}).labels == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"classes": 10, "image_size": 0.5}, {"names": [1.5, torch.ones(2)]}, torch.ones(3), [], None, {}],
+)
+def test_what_says_nothing(content: object) -> None:
+    facts = read_facts(content)
+    assert (facts.labels, facts.size, facts.arch, facts.preprocess) == (None, None, None, None)

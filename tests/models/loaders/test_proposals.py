@@ -1,0 +1,184 @@
+"""Weights without `--arch`: the network that they fit is taken, or the command that says which."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from pinnace.models.errors import UsageError
+from pinnace.models.loaders import load
+from pinnace.models.loaders.base import LoadedModel, LoadRequest
+from pinnace.models.loaders.recognise import TABLE, recognise
+from pinnace.models.source import Source
+
+TAKEN = (
+    "the names and shapes of the weights are those of torchvision:squeezenet1_1 with 4 classes, which was "
+    "taken"
+)
+
+
+def load_saved(content: object, where: Path, **options: object) -> LoadedModel:
+    torch.save(content, where / "net.pth")
+    loaded = load(LoadRequest(Source("file", str(where / "net.pth")), **options))  # type: ignore[arg-type]
+    assert isinstance(loaded, LoadedModel)
+    return loaded
+
+
+def refusal(act: Callable[[], object]) -> str:
+    with pytest.raises(UsageError) as caught:
+        act()
+    return str(caught.value)
+
+
+def assert_same(first: nn.Module, second: nn.Module, channels: int = 3) -> None:
+    inputs = torch.randn(2, channels, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(first.eval()(inputs), second.eval()(inputs))
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "model._orig_mod."])
+def test_the_one_network_that_fits_is_taken(tmp_path: Path, prefix: str) -> None:
+    trained = torchvision.models.squeezenet1_1(num_classes=4)
+    state = {prefix + name: value for name, value in trained.state_dict().items()}
+    if prefix:
+        state["criterion.weight"] = torch.ones(4)
+    loaded = load_saved({"state_dict": state}, tmp_path)
+    assert_same(loaded.module, trained)
+    assert loaded.notes[1].startswith(TAKEN)
+    assert ("left out of the checkpoint: 1 (criterion.weight)" in " ".join(loaded.notes)) == bool(prefix)
+
+
+def test_a_resnet_is_torchvisions_and_what_else_it_could_be_is_told(tmp_path: Path) -> None:
+    trained = torchvision.models.resnet18(num_classes=7)
+    loaded = load_saved(trained.state_dict(), tmp_path)
+    assert_same(loaded.module, trained)
+    assert loaded.notes == (
+        "the names and shapes of the weights are those of torchvision:resnet18 with 7 classes, which was "
+        "taken, and also of timm:resnetblur18, which would answer differently; --arch says otherwise",
+        "7 classes, by the shape of fc.weight",
+    )
+
+
+def test_networks_that_answer_the_same_are_no_choice(tmp_path: Path) -> None:
+    trained = timm.create_model("vit_tiny_patch16_224", num_classes=3)
+    assert [match.arch for match in recognise(trained.state_dict())] == [
+        "timm:deit_tiny_patch16_224",
+        "timm:vit_tiny_patch16_224",
+    ]
+    loaded = load_saved(trained.state_dict(), tmp_path)
+    inputs = torch.randn(1, 3, 224, 224)
+    assert torch.allclose(loaded.module(inputs), trained.eval()(inputs), atol=1e-5)
+
+
+def test_networks_that_answer_differently_are(tmp_path: Path) -> None:
+    trained = timm.create_model("efficientnet_b0", num_classes=3)
+    assert refusal(lambda: load_saved(trained.state_dict(), tmp_path)) == (
+        f"the names and shapes in {tmp_path}/net.pth are those of 3 networks, which answer differently\n"
+        "  expected: --arch with one of timm:efficientnet_b0, timm:efficientnet_blur_b0, "
+        "timm:tf_efficientnet_b0\n"
+        "  help: say which one you trained, for example --arch timm:efficientnet_b0 --num-classes 3"
+    )
+
+
+def test_the_name_in_the_checkpoint_decides(tmp_path: Path) -> None:
+    trained = timm.create_model("tf_efficientnet_b0", num_classes=3)
+    loaded = load_saved({"arch": "tf_efficientnet_b0", "state_dict": trained.state_dict()}, tmp_path)
+    assert "those of timm:tf_efficientnet_b0 with 3 classes" in loaded.notes[1]
+    assert_same(loaded.module, trained)
+
+
+def test_grey_and_another_number_of_classes(tmp_path: Path) -> None:
+    trained = torchvision.models.squeezenet1_1(num_classes=4)
+    trained.features[0] = nn.Conv2d(1, 64, 3, 2)
+    loaded = load_saved(trained.state_dict(), tmp_path)
+    assert_same(loaded.module, trained, 1)
+    assert loaded.preprocess is not None
+    assert loaded.preprocess.color == "L"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        nn.Linear(512, 5),
+        nn.Sequential(nn.Dropout(), nn.Linear(512, 5)),
+        nn.Sequential(nn.Linear(512, 5, False)),
+    ],
+)
+def test_a_last_layer_within_a_sequence(tmp_path: Path, head: nn.Module) -> None:
+    trained = torchvision.models.resnet18()
+    trained.fc = head
+    loaded = load_saved(trained.state_dict(), tmp_path, arch=None)
+    assert_same(loaded.module, trained)
+    assert loaded.labels is None
+
+
+def test_a_classifier_that_was_replaced_whole(tmp_path: Path) -> None:
+    trained = torchvision.models.mobilenet_v2()
+    trained.classifier = nn.Linear(1280, 4)
+    loaded = load_saved(trained.state_dict(), tmp_path)
+    assert_same(loaded.module, trained)
+    assert loaded.notes == (
+        "the names and shapes of the weights are those of torchvision:mobilenet_v2, with 4 classes from a "
+        "linear layer classifier, before which nothing but dropout is assumed; --arch says otherwise",
+    )
+
+
+def test_a_head_of_several_layers_is_told_as_code(tmp_path: Path) -> None:
+    trained = torchvision.models.resnet18()
+    trained.fc = nn.Sequential(nn.Linear(512, 16), nn.ReLU(), nn.Linear(16, 5))
+    message = refusal(lambda: load_saved(trained.state_dict(), tmp_path))
+    assert message.startswith(
+        f"file:{tmp_path}/net.pth holds the weights of torchvision:resnet18 with a last layer of its own: "
+        "fc.0.weight [16,512], fc.0.bias [16], fc.2.weight [5,16], fc.2.bias [5]\n"
+    )
+    code = message.partition("--arch net:build\n\n")[2]
+    assert "net.fc = nn.Sequential(nn.Linear(512, 16), ..., nn.Linear(16, 5))" in code
+    lines = "\n".join(line.removeprefix("    ") for line in code.splitlines()).replace("...,", "nn.ReLU(),")
+    (tmp_path / "net.py").write_text(lines)
+    loaded = load_saved(trained.state_dict(), tmp_path, arch="net:build", folder=str(tmp_path))
+    assert_same(loaded.module, trained)
+
+
+def test_weights_of_nobody(tmp_path: Path) -> None:
+    content = {"arch": "my_net", "state_dict": nn.Linear(3, 2).state_dict()}
+    assert refusal(lambda: load_saved(content, tmp_path)) == (
+        f"file:{tmp_path}/net.pth holds weights, not a network\n"
+        "  help: say what builds the network: --arch package.module:factory or --arch torchvision:resnet18; "
+        "the checkpoint says 'my_net'"
+    )
+
+
+def test_what_a_checkpoint_says_of_labels_and_size_is_taken_and_told(tmp_path: Path) -> None:
+    trained = torchvision.models.squeezenet1_1(num_classes=4)
+    content = {
+        "model": trained.state_dict(),
+        "class_to_idx": {"dog": 1, "cat": 0, "fish": 2, "owl": 3},
+        "args": argparse.Namespace(image_size=64, mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25]),
+    }
+    loaded = load_saved(content, tmp_path)
+    assert loaded.labels == ("cat", "dog", "fish", "owl")
+    assert loaded.preprocess is not None
+    assert (loaded.preprocess.resize, loaded.preprocess.crop) == ((64, 64), None)
+    assert loaded.preprocess.std == (0.25,) * 3
+    assert loaded.notes[-2:] == (
+        "4 class names were found in the checkpoint (class_to_idx)",
+        "found in the checkpoint: an image size of 64x64 (args.image_size), into which images are assumed to "
+        "be squeezed; mean and std",
+    )
+
+
+@pytest.mark.parametrize("arch", ["torchvision:resnet18", "timm:resnet18", "torchvision:vit_b_16"])
+def test_the_table_is_that_of_the_installed_versions(arch: str) -> None:
+    row = next(row for row in TABLE.read_text().splitlines() if row.startswith(f"{arch} "))
+    kind, _, name = arch.partition(":")
+    with torch.device("meta"):
+        network = torchvision.models.get_model(name) if kind == "torchvision" else timm.create_model(name)
+    assert arch in [match.arch for match in recognise(network.state_dict())]
+    assert len(row.split(" ")) == 4
