@@ -24,7 +24,7 @@ def find_source(text: str) -> Source:
         UsageError: it is none of these, or a folder that needs another word; the hint has it.
         SourceError: it looks like a path, and nothing is there.
     """
-    from pinnace.models.loaders import all_loaders
+    from pinnace.models.loaders import all_loaders, parse_source
 
     kind, colon, rest = text.partition(":")
     if colon and kind in all_loaders():
@@ -32,13 +32,13 @@ def find_source(text: str) -> Source:
             raise error
         if kind == "file" and _is_folder(Path(rest).expanduser()):
             return _of_folder(rest)
-        return Source.parse(text)
+        return parse_source(text)
     path = Path(text).expanduser()
     try:
         if path.is_file():
             return Source("file", text)
     except OSError:  # a name that no file can have
-        return Source.parse(text)
+        return parse_source(text)
     if _is_folder(path):
         return _of_folder(text)
     if path.suffix.lower() in _WEIGHTS or text.startswith((".", "/", "~")):
@@ -49,7 +49,7 @@ def find_source(text: str) -> Source:
             hint=f"hf:{text} for a model of Hugging Face's hub, "
             f"hub:{text}#ENTRY for a repository with a hubconf.py",
         )
-    return Source.parse(text)
+    return parse_source(text)
 
 
 def default_name(source: Source) -> str:

@@ -31,7 +31,7 @@ TYPED = [command for command in COMMANDS if command.startswith("pinnace export")
 
 # They download weights or code; that they fail in one sentence is tested with their loaders. The default
 # model is exported by other tests, and weights of Darknet are read in tests/models/networks/test_darknet.py.
-NEED_A_NETWORK = ("torchvision:resnet50", "timm:resnet18.a1_in1k", "hub:pytorch/vision")
+NEED_A_NETWORK = ("torchvision:resnet50", "timm:resnet18.a1_in1k", "hub:pytorch/vision", "hf:google/")
 ELSEWHERE = ("efficientnet_lite0", "darknet:yolov3@")
 
 NETWORK = """
@@ -81,6 +81,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "preprocess.toml").write_text("resize = [32, 32]\n")
     squeezenet = torchvision.models.squeezenet1_1(num_classes=4)
     save_file(squeezenet.state_dict(), folder / "flowers.safetensors")
+    torch.save({"model": squeezenet.state_dict(), "classes": list("abcd")}, folder / "flowers.pth")
+    _write_hugging_face(folder / "vit-flowers")
     _forget()
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
@@ -104,6 +106,15 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     _forget()
     return folder
+
+
+def _write_hugging_face(folder: Path) -> None:
+    import transformers
+
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "image_size": 32, "patch_size": 8}
+    config = transformers.ViTConfig(num_hidden_layers=1, num_attention_heads=2, num_labels=4, **sizes)
+    transformers.ViTForImageClassification(config).save_pretrained(folder)
+    transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
 
 
 def _forget() -> None:
@@ -136,13 +147,23 @@ def _here(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 def test_an_example(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(command)
     assert main.run(words[1:]) == 0, capfd.readouterr().err
-    bundle = Bundle.open(words[words.index("-o") + 1])
+    named = words[words.index("-o") + 1] if "-o" in words else f"{Path(words[2]).stem}.bundle"
+    bundle = Bundle.open(named)
     assert all(variant.parity is not None for variant in bundle.manifest.variants)
 
 
 def test_every_kind_of_source_has_an_example() -> None:
     sources = [shlex.split(command)[2] for command in TYPED]
     kinds = {source.partition(":")[0] for source in sources}
-    assert kinds == {"efficientnet_lite0", "torchvision", "timm", "darknet", "hub", "file"}
+    assert kinds == {
+        "efficientnet_lite0",
+        "torchvision",
+        "timm",
+        "darknet",
+        "hub",
+        "hf",
+        "file",
+        "flowers.pth",
+    }
     files = {source for source in sources if source.startswith("file:")}
     assert {Path(file).suffix for file in files} == {".pt", ".safetensors", ".pt2", ".onnx"}

@@ -108,7 +108,7 @@ def test_other_forms_are_refused_with_the_forms_there_are(text: str) -> None:
         "  expected: efficientnet_lite0; torchvision:resnet50[@WEIGHTS or @none]; "
         "darknet:yolov3@WEIGHTS or @none; timm:mobilenetv3_small_100[.TAG][@none]; "
         "hub:owner/repo[:ref]#entry or hub:./folder#entry; "
-        "file:PATH\n"
+        "hf:./folder or hf:owner/name[@REVISION]; file:PATH\n"
         "  help: `pinnace models` lists the catalogue"
     )
 

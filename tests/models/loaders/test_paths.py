@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pinnace.models.errors import PinnaceError, SourceError, UsageError
+from pinnace.models.loaders import parse_source
 from pinnace.models.loaders.paths import default_name, find_source
 from pinnace.models.source import Source
 
@@ -123,5 +124,5 @@ def test_what_is_not_there(tmp_path: Path) -> None:
 )
 def test_the_name_of_a_bundle_that_was_given_none(source: str, name: str) -> None:
     kind, _, rest = source.partition(":")
-    parsed = Source(kind, rest) if kind == "hf" else Source.parse(source)
+    parsed = Source(kind, rest) if kind == "hf" else parse_source(source)
     assert default_name(parsed) == f"{name}.bundle"
