@@ -114,6 +114,7 @@ class ExportedFiles:
         ends: what computes each output, by name, where that can be seen.
         classes: how many classes the network says that it has, 0 for one without its head, or None.
         exported: the source was an exported file, whose own answers the golden outputs are.
+        exporters: of the variants that there is more than one way to write, which way it was.
     """
 
     signature: Signature
@@ -128,6 +129,7 @@ class ExportedFiles:
     ends: dict[str, GraphEnd] = field(default_factory=dict)
     classes: int | None = None
     exported: bool = False
+    exporters: dict[VariantName, str] = field(default_factory=dict)
 
 
 # What conversions are made of and compared with, and the variant of a source that is ONNX already.

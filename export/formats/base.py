@@ -25,6 +25,7 @@ class Graph:
         signature: names, dtypes and shapes.
         opset: ONNX opset.
         precision: of the variant's name: fp32, ... or a way of compiling.
+        tell: told what is being done, for people to read.
     """
 
     module: torch.nn.Module
@@ -32,6 +33,20 @@ class Graph:
     signature: Signature
     opset: int
     precision: str = "fp32"
+    tell: Callable[[str], None] = lambda step: None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is known of a file once it is written.
+
+    Attributes:
+        exporter: which of several ways wrote it; None where there is only one.
+        notes: sentences for the user.
+    """
+
+    exporter: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +58,7 @@ class Format:
         suffix: of the file.
         precisions: which precisions the network is written in.
         packages: distributions whose versions go into the manifest.
-        write: writes the graph to a file, and gives sentences for the user.
+        write: writes the graph to a file; gives what there is to say of that, or None.
         snippet: Python lines that write a variant of an opset without Pinnace, for a script that shows a
             failure; `torch`, `model` and `example` are there.
         compiled: ways of compiling that may stand where the precision does, and the precision of the result.
@@ -56,7 +71,7 @@ class Format:
     suffix: str
     precisions: tuple[str, ...]
     packages: tuple[str, ...]
-    write: Callable[[Graph, Path], tuple[str, ...]]
+    write: Callable[[Graph, Path], Written | None]
     snippet: Callable[[VariantName, int], str]
     compiled: Mapping[str, str] = field(default_factory=dict)
     conversions: Mapping[str, Conversion] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from pinnace.models.variant_name import VariantName
 AOTI = "aoti"
 
 
-def write(graph: Graph, path: Path) -> tuple[str, ...]:
+def write(graph: Graph, path: Path) -> None:
     """Export with a dynamic batch, compile it where that is asked for, save.
 
     Raises:
@@ -45,7 +45,6 @@ def write(graph: Graph, path: Path) -> tuple[str, ...]:
         raise CheckFailed(
             f"{what} the network: {error_lines(error)[0]}", hint="leave it out with --format onnx"
         ) from error
-    return ()
 
 
 def snippet(variant: VariantName, opset: int) -> str:

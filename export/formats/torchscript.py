@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def write(graph: Graph, path: Path) -> tuple[str, ...]:
+def write(graph: Graph, path: Path) -> None:
     """Trace with the example, freeze, save.
 
     Tracing records one path through the code; that it is the right one for other inputs is for the parity
@@ -46,7 +46,6 @@ def write(graph: Graph, path: Path) -> tuple[str, ...]:
             f"torch.jit.trace cannot trace the network: {error_lines(error)[0]}",
             hint="leave it out with --format onnx",
         ) from error
-    return ()
 
 
 def _half(module: torch.nn.Module) -> torch.nn.Module:

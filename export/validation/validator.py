@@ -74,6 +74,7 @@ class Validator:
             parity=None,
             tolerance=self.tolerance.get(precision_of(name), Tolerance()),
             activations=None if conversion is None else conversion.activations,
+            exporter=self.exported.exporters.get(name),
         )
         refused: dict[str, BundleError] = {}
         for runtime_class in runtimes_for(name.format):

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from pinnace.export.formats import format_of
-from pinnace.export.formats.base import Graph
+from pinnace.export.formats.base import Graph, Written
 from pinnace.export.request import EVENT, FILES, REFERENCE, REQUEST, ExportedFiles, ExportRequest
 from pinnace.export.worker import eager_model
 from pinnace.export.worker.graph_end import graph_ends
@@ -81,17 +81,34 @@ def _export_module(
     graph = Graph(module, example, inspection.signature, request.opset)
     files: dict[VariantName, str] = {}
     warned: dict[VariantName, tuple[str, ...]] = {}
+    exporters: dict[VariantName, str] = {}
     notes: tuple[str, ...] = ()
     for name in request.variants:
-        progress(Event(Stage.WRITE, str(name)))
+        step = Event(Stage.WRITE, str(name))
+        progress(step)
+
+        def tell(detail: str, step: Event = step) -> None:
+            progress(replace(step, detail=detail))
+
         format = format_of(name)
         files[name] = f"{name}{format.suffix}"
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            notes += format.write(replace(graph, precision=name.precision), folder / files[name])
+            written = (
+                format.write(replace(graph, precision=name.precision, tell=tell), folder / files[name])
+                or Written()
+            )
+        notes += written.notes
+        if written.exporter is not None:
+            exporters[name] = written.exporter
         warned[name] = tuple(_trace_warnings(caught))
-    written = _finish(inspection, loaded.labels, (*loaded.notes, *notes), folder, files, warned)
-    return replace(written, classes=eager_model.declared_classes(loaded.module), exported=loaded.exported)
+    result = _finish(inspection, loaded.labels, (*loaded.notes, *notes), folder, files, warned)
+    return replace(
+        result,
+        classes=eager_model.declared_classes(loaded.module),
+        exported=loaded.exported,
+        exporters=exporters,
+    )
 
 
 def _example(inspection: ModelInspection) -> Arrays:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pinnace.export.formats.onnx.opset import LEAST, hide_weights, opset_of, with_opset
+from pinnace.export.formats.onnx.opset import LEAST, OpsetError, hide_weights, opset_of, with_opset
 from pinnace.export.request import ExportRequest, OpsetOrigin
 from pinnace.models.errors import CheckFailed
 
@@ -59,7 +59,7 @@ def keep_up(path: Path, request: ExportRequest) -> Upkeep:
     if wanted is not None:
         try:
             model = with_opset(model, wanted)
-        except ValueError as error:
+        except OpsetError as error:
             if request.opset_origin is not None and wanted != LEAST:
                 raise CheckFailed(
                     f"{request.source} cannot be converted to opset {wanted}: {error}",

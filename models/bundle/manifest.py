@@ -144,6 +144,8 @@ class Variant:
         activations: of an int8 variant, what flows between its nodes: `uint8` with a zero point, for CPUs, or
             `int8` with zero point 0, for TensorRT.
         proof: what was measured on photographs where it was made.
+        exporter: of an ONNX file that was written from the network, which of torch's exporters wrote it:
+            `dynamo`, `dynamo-math-attention` or `torchscript`.
     """
 
     name: str
@@ -157,6 +159,7 @@ class Variant:
     engine: EngineInfo | None = None
     activations: str | None = None
     proof: Proof | None = None
+    exporter: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,79 +1,72 @@
-"""ONNX, through torch.export, with a dynamic batch."""
+"""ONNX, written by the first of torch's exporters that can, with a dynamic batch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pinnace.export.formats.base import Format, Graph, dynamic_shapes
-from pinnace.export.formats.onnx.file import require_room, save, save_model
-from pinnace.export.formats.onnx.opset import NATIVE, with_opset
-from pinnace.export.formats.onnx.scripted import export_scripted
+from pinnace.export.formats.base import Format, Graph, Written
+from pinnace.export.formats.onnx.exporters import DYNAMO, EXPORTERS, MATH_ATTENTION, TORCHSCRIPT
+from pinnace.export.formats.onnx.file import require_room
+from pinnace.export.formats.onnx.opset import NATIVE, OpsetError
 from pinnace.export.precision import fp16, int8
 from pinnace.models.errors import CheckFailed
 from pinnace.models.loaders.foreign import describe
 from pinnace.models.variant_name import VariantName
 
 
-def write(graph: Graph, path: Path) -> tuple[str, ...]:
+def write(graph: Graph, path: Path) -> Written:
     """Export, strip what names the machine it was made on, check, save in one file.
 
     Returns:
-        A note where the file was not written by the exporter that is asked first.
+        Which exporter wrote the file, and a note where it is not the one that is tried first.
 
     Raises:
-        CheckFailed: the network cannot be exported, or not in this opset.
+        CheckFailed: no exporter can export the network, or not in this opset.
     """
     import torch
 
-    try:
-        if isinstance(graph.module, torch.jit.ScriptModule):
-            export_scripted(graph, path)
-            return ()
-        with torch.no_grad():
-            program = torch.onnx.export(
-                graph.module,
-                graph.example,
-                dynamo=True,
-                opset_version=max(graph.opset, NATIVE),
-                input_names=list(graph.signature.input_names),
-                output_names=list(graph.signature.output_names),
-                dynamic_shapes=(dynamic_shapes(graph.signature),),
-                verbose=False,
-            )
-    except Exception as error:  # torch.export and onnxscript raise classes of their own, dozens of them
-        raise CheckFailed(
-            f"torch.onnx.export cannot export the network: {_reason(error)}",
-            hint="leave it out with --format torchscript",
-        ) from error
-    if program is None:
-        raise CheckFailed("torch.onnx.export gave no program")
-    if program.model.opset_imports.get("") == graph.opset:
-        save(program, path)
-        return ()
-    return _write_in_opset(program, graph, path)
+    scripted = isinstance(graph.module, torch.jit.ScriptModule)  # torch.export cannot read it
+    exporters = (TORCHSCRIPT,) if scripted else EXPORTERS
+    failures: dict[str, Exception] = {}
+    for exporter in exporters:
+        if exporter is MATH_ATTENTION and isinstance(failures[DYNAMO.name], OpsetError):
+            continue  # it gives the same opset, and the same converter would convert it
+        try:
+            graph.tell(exporter.words)
+            exporter.write(graph, path)
+        except CheckFailed:
+            raise
+        except Exception as error:  # torch.export and onnxscript raise classes of their own, dozens of them
+            failures[exporter.name] = error
+            continue
+        first = next(iter(failures.values()), None)
+        notes = () if first is None else (_note(path, exporter.words, first, graph.opset),)
+        return Written(exporter.name, notes)
+    raise _refusal(failures, graph.opset) from next(iter(failures.values()))
 
 
-def _write_in_opset(program: Any, graph: Graph, path: Path) -> tuple[str, ...]:
-    """Convert what torch exported to the opset that is asked for; or let the older exporter write that."""
-    try:
-        save_model(with_opset(program.model_proto, graph.opset), path)
-        return ()
-    except ValueError as error:
-        reason = str(error)
-    try:
-        export_scripted(graph, path)
-    except Exception as error:  # as above
-        raise CheckFailed(
-            f"the network cannot be written in opset {graph.opset}: {reason}; torch's older exporter fails "
-            f"as well: {_reason(error)}",
-            expected=f"opset {graph.opset}",
+def _note(path: Path, words: str, first: Exception, opset: int) -> str:
+    if isinstance(first, OpsetError):
+        why = f"what {DYNAMO.words} gives cannot be converted to opset {opset}: {first}"
+    else:
+        why = f"{DYNAMO.words} fails: {_reason(first)}"
+    return f"{path.stem} was written by {words}, because {why}"
+
+
+def _refusal(failures: dict[str, Exception], opset: int) -> CheckFailed:
+    first, *others = failures.values()
+    also = "; its older exporter fails as well: " + _reason(others[-1]) if others else ""
+    if isinstance(first, OpsetError):
+        return CheckFailed(
+            f"the network cannot be written in opset {opset}: {first}; torch's older exporter fails as well: "
+            f"{_reason(others[-1])}",
+            expected=f"opset {opset}",
             got=f"opset {NATIVE}",
             hint=f"--opset {NATIVE}, or leave ONNX out with --format torchscript",
-        ) from error
-    return (
-        f"{path.stem} was written by torch's TorchScript-based exporter, because what the newer one gives "
-        f"cannot be converted to opset {graph.opset}: {reason}",
+        )
+    return CheckFailed(
+        f"torch.onnx.export cannot export the network: {_reason(first)}{also}",
+        hint="leave it out with --format torchscript",
     )
 
 
@@ -87,30 +80,17 @@ def _reason(error: BaseException) -> str:
 
 
 def snippet(variant: VariantName, opset: int) -> str:
-    """Lines that write the file with torch alone."""
-    if opset < NATIVE:
-        return f"""\
-torch.onnx.export(
-    model,
-    (example,),
-    "{variant}.onnx",
-    dynamo=False,
-    opset_version={opset},
-    input_names=["input"],
-    dynamic_axes={{"input": {{0: "batch"}}}},
-)
-"""
-    return f"""\
-program = torch.onnx.export(
-    model,
-    (example,),
-    dynamo=True,
-    opset_version={opset},
-    input_names=["input"],
-    dynamic_shapes=({{0: torch.export.Dim("batch", min=1)}},),
-)
-program.save("{variant}.onnx")
-"""
+    """Lines that try with torch alone what was tried, one exporter after the other."""
+    exporters = EXPORTERS if opset >= NATIVE else (TORCHSCRIPT,)
+    parts = ["import traceback\n"]
+    for exporter in exporters:
+        lines = exporter.snippet.format(file=f"{variant}.onnx", opset=opset).splitlines()
+        parts.append(
+            f"print({exporter.words!r})\ntry:\n"
+            + "".join(f"    {line}\n" for line in lines)
+            + "except Exception:\n    traceback.print_exc()\n"
+        )
+    return "\n".join(parts)
 
 
 FORMAT = Format(

@@ -16,6 +16,10 @@ NATIVE = 18
 _DOMAINS = ("", "ai.onnx")
 
 
+class OpsetError(ValueError):
+    """A graph cannot be had in an opset; the message is why, in one line."""
+
+
 def opset_of(model: onnx.ModelProto) -> int:
     """The version of the standard operators that a model is written in."""
     return next((one.version for one in model.opset_import if one.domain in _DOMAINS), 1)
@@ -27,7 +31,7 @@ def with_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     A runtime that knows no newer opset mostly knows no newer IR version either.
 
     Raises:
-        ValueError: onnx's converter cannot; the message is its reason in one line.
+        OpsetError: onnx's converter cannot.
     """
     import onnx
     from onnx import version_converter
@@ -35,15 +39,15 @@ def with_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     try:
         converted: onnx.ModelProto = version_converter.convert_version(model, opset)
     except Exception as error:  # the C++ side raises RuntimeError, and other classes of its own
-        raise ValueError(_reason(error)) from error
+        raise OpsetError(_reason(error)) from error
     if opset_of(converted) != opset:
-        raise ValueError(f"onnx's converter left it at {opset_of(converted)}")
+        raise OpsetError(f"onnx's converter left it at {opset_of(converted)}")
     converted.ir_version = onnx.helper.find_min_ir_version_for(list(converted.opset_import), True)
     hide_weights(converted)
     try:
         onnx.checker.check_model(converted, full_check=True)
     except Exception as error:
-        raise ValueError(f"onnx's converter makes a broken graph of it: {_reason(error)}") from error
+        raise OpsetError(f"onnx's converter makes a broken graph of it: {_reason(error)}") from error
     return converted
 
 
