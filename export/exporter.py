@@ -22,7 +22,7 @@ from pinnace.export.validation.validator import Validator, reference_photographs
 from pinnace.export.worker.spawn import run_worker
 from pinnace.models.bundle import golden, manifest
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Manifest
+from pinnace.models.bundle.manifest import Manifest, Tolerance
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import UsageError
@@ -100,9 +100,14 @@ def export_bundle(
     script = Script(script_path(out), request)
     with new_folder(out, marker=manifest.FILE_NAME) as folder, script.written_on_failure(folder, log):
         written = tuple(name for name in request.variants if conversion_of(name) is None)
+        bound = target.tolerance.get("fp32", Tolerance()).max_rel
         try:
             exported = run_worker(
-                replace(request, variants=written), folder, log, script.follow(progress), timeout=timeout
+                replace(request, variants=written, fp32_bound=bound),
+                folder,
+                log,
+                script.follow(progress),
+                timeout=timeout,
             )
         finally:
             if log.is_file() and log.stat().st_size == 0:

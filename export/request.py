@@ -44,6 +44,7 @@ class ExportRequest:
         weights: which of a checkpoint's weights: a place, a prefix of names, or `ema`.
         opset_origin: who asked for the opset; None where it is the default, to which no file is converted.
         named: the user named the variants, so that none of them is left out.
+        fp32_bound: how far a variant in fp32 may be off from the eager model, of the outputs' range.
     """
 
     source: str
@@ -60,6 +61,7 @@ class ExportRequest:
     weights: str | None = None
     opset_origin: OpsetOrigin | None = None
     named: bool = False
+    fp32_bound: float | None = None
 
     @property
     def load_request(self) -> LoadRequest:
@@ -115,6 +117,7 @@ class ExportedFiles:
         classes: how many classes the network says that it has, 0 for one without its head, or None.
         exported: the source was an exported file, whose own answers the golden outputs are.
         exporters: of the variants that there is more than one way to write, which way it was.
+        float32_noise: see `pinnace.models.bundle.manifest.Golden`.
     """
 
     signature: Signature
@@ -130,6 +133,7 @@ class ExportedFiles:
     classes: int | None = None
     exported: bool = False
     exporters: dict[VariantName, str] = field(default_factory=dict)
+    float32_noise: tuple[float, ...] = ()
 
 
 # What conversions are made of and compared with, and the variant of a source that is ONNX already.

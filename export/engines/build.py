@@ -168,6 +168,7 @@ def _prove(bundle: Bundle, path: Path, name: str, source: Variant, builder: type
             inputs,
             outputs,
             meaning=bundle.outputs,
+            noise=parity.noise_of(bundle.manifest.golden, source, source.tolerance),
             batches=[size for size in parity.BATCHES if smallest <= size <= largest] or [smallest],
         )
     if (broken := parity.excess(result, tolerance)) is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pinnace.models.bundle import golden
-from pinnace.models.bundle.manifest import Parity, Tolerance
+from pinnace.models.bundle.manifest import Golden, Parity, Tolerance, Variant
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.predictions import batch_scores
 from pinnace.models.runtimes.base import Runtime
@@ -17,6 +17,9 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 Floats = npt.NDArray[np.float64]
 
 BATCHES = (1, 3, 16)
+
+# An fp32 variant may be off by the bound and by so many times what eager float32 itself is off from float64.
+NOISE_FACTOR = 4
 
 # A sample whose outputs hardly vary is measured against this share of the range over all samples.
 _SMALLEST_RANGE = 1e-3
@@ -29,6 +32,7 @@ def measure(
     *,
     meaning: Outputs,
     batches: Sequence[int] = BATCHES,
+    noise: Sequence[float] = (),
 ) -> Parity:
     """Run every golden sample in every batch size and compare with the eager outputs.
 
@@ -38,6 +42,7 @@ def measure(
         outputs: eager outputs by name, one sample at a time.
         meaning: what the outputs mean, which says what it is to give the same answer.
         batches: batch sizes, where the model takes any; see `pinnace.models.bundle.golden.calls`.
+        noise: what the eager model itself is off for each sample; see `noise_of`.
 
     Returns:
         The worst over all samples, outputs and batch sizes; an agreement is the mean over all samples in the
@@ -46,10 +51,14 @@ def measure(
     samples = len(next(iter(inputs.values())))
     parities = []
     agreed: dict[int, Floats] = {}
+    beyond: float | None = 0.0 if noise else None
     for chosen, feeds in golden.calls(runtime.signature, inputs, batches):
         got = golden.rows(runtime.signature, runtime.run(feeds))
         want = {name: array[chosen] for name, array in outputs.items()}
         parities.append(compare(want, got, outputs, meaning=meaning, runtime=runtime.name))
+        if beyond is not None:
+            off = differences(want, got, outputs) - NOISE_FACTOR * np.asarray(noise)[chosen]
+            beyond = max(beyond, float(off.max()))
         if meaning.is_classifier:
             worst = agreed.setdefault(len(chosen), np.ones(samples))
             np.minimum.at(worst, chosen, _agreements(want, got, meaning))
@@ -62,7 +71,42 @@ def measure(
         samples=samples,
         runtime=runtime.name,
         label_agreement=agreement if meaning.several_labels else None,
+        max_rel_beyond_noise=beyond,
     )
+
+
+def noise_of(stored: Golden, variant: Variant, tolerance: Tolerance) -> tuple[float, ...]:
+    """What the eager model is off for each golden sample, where a variant is allowed it.
+
+    Only one that computes in fp32 is, in a runtime that does: other precisions have bounds of their own, far
+    above it.
+
+    Args:
+        stored: the bundle's golden data.
+        variant: the variant.
+        tolerance: what it has to keep in the runtime.
+    """
+    return stored.float32_noise if variant.precision == "fp32" and tolerance == variant.tolerance else ()
+
+
+def differences(want: Arrays, got: Arrays, everything: Arrays) -> Floats:
+    """The largest difference of each sample over the range of what is wanted.
+
+    It is infinite where an answer is not finite.
+
+    Args:
+        want: by name; first dimension the sample.
+        got: likewise.
+        everything: the eager outputs of all golden samples, which set the scale.
+    """
+    worst = np.zeros(len(next(iter(want.values()))))
+    for name, reference in want.items():
+        eager, answer = rows(reference), rows(got[name])
+        if eager.shape != answer.shape:
+            return np.full(len(worst), np.inf)
+        off = np.abs(eager - answer).max(axis=1) / ranges(eager, rows(everything[name]))
+        worst = np.maximum(worst, np.where(np.isfinite(off), off, np.inf))
+    return worst
 
 
 def compare(want: Arrays, got: Arrays, everything: Arrays, *, meaning: Outputs, runtime: str) -> Parity:
@@ -129,7 +173,8 @@ def _agreements(want: Arrays, got: Arrays, meaning: Outputs) -> Floats:
 
 def excess(parity: Parity, tolerance: Tolerance) -> tuple[str, str] | None:
     """What a parity breaks of a tolerance, as (expected, got), or None where it keeps it."""
-    if tolerance.max_rel is not None and not parity.max_rel <= tolerance.max_rel:
+    off = parity.max_rel if parity.max_rel_beyond_noise is None else parity.max_rel_beyond_noise
+    if tolerance.max_rel is not None and not off <= tolerance.max_rel:
         return (
             f"at most {tolerance.max_rel:g} of the outputs' range",
             f"{parity.max_rel:.3g} (largest difference {parity.max_abs:.3g})",

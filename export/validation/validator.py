@@ -107,10 +107,12 @@ class Validator:
         return variant
 
     def _golden(self, name: VariantName, variant: Variant, runtime: Runtime) -> Parity:
+        stored = stored_golden(self.exported)
         inputs, outputs, tolerance = photographs.judged(
-            stored_golden(self.exported), *golden.read(self.folder / golden.FILE), runtime.tolerance(variant)
+            stored, *golden.read(self.folder / golden.FILE), runtime.tolerance(variant)
         )
-        result = parity.measure(runtime, inputs, outputs, meaning=self.meaning)
+        noise = parity.noise_of(stored, variant, runtime.tolerance(variant))
+        result = parity.measure(runtime, inputs, outputs, meaning=self.meaning, noise=noise)
         broken = parity.excess(result, tolerance)
         if broken is not None:
             save_failing_samples(self.folder, inputs, outputs)
@@ -123,7 +125,12 @@ class Validator:
         inputs, outputs = self.photographs.inputs, self.photographs.outputs
         answers = photographs.run(runtime, inputs)
         result = photographs.compare(outputs, answers, meaning=self.meaning, runtime=runtime.name)
-        broken = photographs.excess(result, runtime.tolerance(variant))
+        tolerance = runtime.tolerance(variant)
+        noise = parity.noise_of(stored_golden(self.exported), variant, tolerance)
+        if noise and tolerance.max_rel is not None:
+            most = max(noise[sample] for sample in self.exported.photographs.values())
+            tolerance = replace(tolerance, max_rel=tolerance.max_rel + parity.NOISE_FACTOR * most)
+        broken = photographs.excess(result, tolerance)
         if broken is not None:
             worst = photographs.worst_first(outputs, answers)[: divergence.SAMPLES]
             save_failing_samples(self.folder, pick(inputs, worst), pick(outputs, worst))
@@ -191,6 +198,7 @@ def stored_golden(exported: ExportedFiles) -> Golden:
         golden.FILE,
         exported.samples,
         tuple(Photograph(file, sample) for file, sample in exported.photographs.items()),
+        exported.float32_noise,
     )
 
 

@@ -143,7 +143,8 @@ def _verify_variant(
                 asked, answers, tolerance = photographs.judged(
                     bundle.manifest.golden, inputs, outputs, reader.tolerance(variant)
                 )
-                measured = parity.measure(opened, asked, answers, meaning=bundle.outputs)
+                noise = parity.noise_of(bundle.manifest.golden, variant, reader.tolerance(variant))
+                measured = parity.measure(opened, asked, answers, meaning=bundle.outputs, noise=noise)
         except PinnaceError as error:
             yield Verdict(variant, reader.name, None, False, str(error))
             continue

@@ -20,7 +20,8 @@ import numpy as np
 from pinnace.export.formats import format_of
 from pinnace.export.formats.base import Graph, Written
 from pinnace.export.request import EVENT, FILES, REFERENCE, REQUEST, ExportedFiles, ExportRequest
-from pinnace.export.worker import eager_model
+from pinnace.export.worker import eager_model, float32_noise
+from pinnace.export.worker.float32_noise import Exactness
 from pinnace.export.worker.graph_end import graph_ends
 from pinnace.export.worker.inspect_model import InspectedModel, ModelInspection, inspect_model
 from pinnace.export.worker.onnx_source import OnnxSource
@@ -72,6 +73,10 @@ def _export_module(
         ),
         request,
     )
+    exactness = Exactness((), inspection)
+    if not loaded.exported:
+        exactness = float32_noise.measure(loaded.module, run, inspection, request.fp32_bound)
+        inspection = exactness.inspection
     example = tuple(map(torch.from_numpy, _example(inspection).values()))
     # Exported graphs give tensors or tuples, so a module with a dict or a single-element tuple is wrapped.
     module = eager_model.flat_module(loaded.module)
@@ -82,7 +87,7 @@ def _export_module(
     files: dict[VariantName, str] = {}
     warned: dict[VariantName, tuple[str, ...]] = {}
     exporters: dict[VariantName, str] = {}
-    notes: tuple[str, ...] = ()
+    notes = exactness.notes
     for name in request.variants:
         step = Event(Stage.WRITE, str(name))
         progress(step)
@@ -108,6 +113,7 @@ def _export_module(
         classes=eager_model.declared_classes(loaded.module),
         exported=loaded.exported,
         exporters=exporters,
+        float32_noise=exactness.noise,
     )
 
 

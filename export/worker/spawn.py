@@ -15,7 +15,7 @@ from pathlib import Path
 from pinnace.export.request import EVENT, FILES, REQUEST, ExportedFiles, ExportRequest
 from pinnace.export.worker.bounded_log import BoundedLog
 from pinnace.models.errors import SourceError, from_dict
-from pinnace.models.progress import Progress
+from pinnace.models.progress import Event, Progress, Stage
 
 
 def run_worker(
@@ -60,7 +60,8 @@ def run_worker(
         os.close(writing)
         assert process.stdout is not None
         output = BoundedLog(process.stdout, log)
-        reader = threading.Thread(target=_follow, args=(reading, progress), daemon=True)
+        followed = _Followed(progress)
+        reader = threading.Thread(target=followed.read, args=(reading,), daemon=True)
         reader.start()
         try:
             status: int | None = process.wait(timeout)
@@ -72,8 +73,8 @@ def run_worker(
             output.close(timeout=5)
         if status is None:
             raise SourceError(
-                f"loading {request.source} took longer than {timeout:g} seconds and was ended; "
-                f"{_printed(log)}",
+                f"exporting {request.source} took longer than {timeout:g} seconds and was ended while "
+                f"{followed.step}; {_printed(log)}",
                 hint="give it more time with --load-timeout",
             )
         if not result_path.is_file():
@@ -86,10 +87,18 @@ def run_worker(
         return FILES.validate_json(data)
 
 
-def _follow(reading: int, progress: Progress) -> None:
-    with os.fdopen(reading, "r") as events:
-        for line in events:
-            progress(EVENT.validate_json(line))
+class _Followed:
+    """Passes on the child's events, and remembers the last."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.step = Event(Stage.LOAD)
+        self._progress = progress
+
+    def read(self, reading: int) -> None:
+        with os.fdopen(reading, "r") as events:
+            for line in events:
+                self.step = EVENT.validate_json(line)
+                self._progress(self.step)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -37,6 +37,8 @@ class Parity:
         label_agreement: where several labels may be true, how far the same reach the threshold: the mean,
             over samples, of those that do for both divided by those that do for one of the two (the Jaccard
             index); else None.
+        max_rel_beyond_noise: of an fp32 variant, as `max_rel`, but of each sample four times what the eager
+            model itself is off there (`Golden.float32_noise`) is allowed for; None where that is not known.
     """
 
     max_abs: float
@@ -46,6 +48,7 @@ class Parity:
     samples: int
     runtime: str
     label_agreement: float | None = None
+    max_rel_beyond_noise: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Tolerance:
     """How far a variant may lie from the eager model.
 
     Attributes:
-        max_rel: upper bound of `max_rel` of a parity or proof.
+        max_rel: upper bound of `max_rel` of a parity or proof; of `max_rel_beyond_noise` where that is known.
         min_cosine: lower bound of `cosine`.
         min_top1_agreement: lower bound of `top1_agreement`.
         max_mean_rel: upper bound of `Proof.mean_rel`.
@@ -178,11 +181,14 @@ class Golden:
         file: an `.npz` with `input:NAME` and `output:NAME` arrays, first dimension the sample.
         samples: how many samples it holds.
         photographs: image files in the bundle, each with its sample.
+        float32_noise: for each sample, how far the eager model in float32 is off from itself in float64, as
+            `Parity.max_rel` counts it; empty where that is not known.
     """
 
     file: str
     samples: int
     photographs: tuple[Photograph, ...] = ()
+    float32_noise: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,9 @@ def test_a_factory_that_never_returns_is_ended_with_all_that_it_started(
 ) -> None:
     error = run(tiny_request, "sleeps", tmp_path, timeout=8)
     assert type(error) is SourceError
-    assert str(error).startswith("loading file:tiny.pt took longer than 8 seconds and was ended; ")
+    assert str(error).startswith(
+        "exporting file:tiny.pt took longer than 8 seconds and was ended while loading the model; "
+    )
     for pid in map(int, (tmp_path / "log").read_text().split()):
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
