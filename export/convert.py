@@ -11,6 +11,7 @@ from pinnace.export.precision.base import DEFAULT_METHOD, ConversionInput
 from pinnace.export.request import REFERENCE, ExportedFiles
 from pinnace.export.validation.validator import is_fixed
 from pinnace.models.bundle import golden
+from pinnace.models.bundle.manifest import weights_file
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import CheckFailed, PinnaceError, UsageError
 from pinnace.models.loaders.foreign import describe
@@ -51,7 +52,7 @@ def convert(
     wanted = {name: made for name, made in wanted.items() if name not in exported.files}
     if not wanted:
         return exported
-    if (reason := _impossible(exported)) is not None:
+    if (reason := _impossible(folder, exported)) is not None:
         left_out = ", ".join(map(str, wanted))
         if required:
             raise UsageError(f"{left_out} cannot be made: {reason}", hint="leave out --precision")
@@ -83,10 +84,12 @@ def convert(
     return dataclasses.replace(exported, files=files, notes=tuple(notes), tools=tools)
 
 
-def _impossible(exported: ExportedFiles) -> str | None:
+def _impossible(folder: Path, exported: ExportedFiles) -> str | None:
     """Why nothing can be made of a model in another precision, or None."""
     if REFERENCE not in exported.files:
         return f"the file is {precision_of(next(iter(exported.files)))} already, and they are made of fp32"
+    if (folder / weights_file(exported.files[REFERENCE])).is_file():
+        return "they are made of an ONNX file that holds its weights, and of this the weights stand beside it"
     if exported.signature.batch not in (BATCH, 1):
         takes = exported.signature.batch or "no batch"
         return f"they are made of models that take one sample at a time or any number, and this takes {takes}"

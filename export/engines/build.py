@@ -118,7 +118,7 @@ def build_variant(
             model. The bundle is left as it was.
         UsageError: the bundle cannot be written.
     """
-    bundle.check_file(source.file)
+    bundle.check_variant(source)
     name = f"{builder.name}-{source.precision}"
     folder = bundle.folder.absolute()
     tied = builder.here(source.name, bundle.manifest.batch)

@@ -63,7 +63,6 @@ class Format:
             failure; `torch`, `model` and `example` are there.
         compiled: ways of compiling that may stand where the precision does, and the precision of the result.
         conversions: what is made of the file in fp32, by the precision in the variant's name.
-        check_size: refuses a network of so many bytes of weights, before it is written.
         devices: the device that a precision can only be run on, where it is not any.
     """
 
@@ -76,7 +75,6 @@ class Format:
     compiled: Mapping[str, str] = field(default_factory=dict)
     conversions: Mapping[str, Conversion] = field(default_factory=dict)
     devices: Mapping[str, str] = field(default_factory=dict)
-    check_size: Callable[[int], None] = lambda size: None
 
     @property
     def kinds(self) -> dict[str, str]:

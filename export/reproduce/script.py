@@ -13,6 +13,7 @@ from pinnace.export.reproduce import replay
 from pinnace.export.request import ExportRequest
 from pinnace.export.validation.validator import FAILING
 from pinnace.models.bundle import golden
+from pinnace.models.bundle.manifest import weights_file
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError
 from pinnace.models.files import write_atomic
@@ -125,7 +126,8 @@ class Script:
     def _keep(self, *files: Path) -> None:
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir()
-        for file in files:
+        beside = [file.with_name(weights_file(file.name)) for file in files]
+        for file in (*files, *(each for each in beside if each.is_file())):
             shutil.copy(file, self.data)
 
     def _load(self) -> str:

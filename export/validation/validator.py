@@ -15,7 +15,7 @@ from pinnace.export.validation import divergence, parity, photographs
 from pinnace.export.validation.parity import Arrays
 from pinnace.export.validation.photographs import Photographs, pick
 from pinnace.models.bundle import golden
-from pinnace.models.bundle.manifest import Golden, Parity, Photograph, Proof, Tolerance, Variant
+from pinnace.models.bundle.manifest import Golden, Parity, Photograph, Proof, Tolerance, Variant, weights_file
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency
 from pinnace.models.files import sha256
@@ -63,6 +63,7 @@ class Validator:
             MissingDependency: no runtime here reads it.
         """
         path = self.folder / file
+        weights = weights_file(file) if (self.folder / weights_file(file)).is_file() else None
         conversion = conversion_of(name)
         variant = Variant(
             name=str(name),
@@ -70,7 +71,8 @@ class Validator:
             precision=precision_of(name),
             file=file,
             sha256=sha256(path),
-            bytes=path.stat().st_size,
+            bytes=sum((self.folder / each).stat().st_size for each in filter(None, (file, weights))),
+            weights=weights,
             parity=None,
             tolerance=self.tolerance.get(precision_of(name), Tolerance()),
             activations=None if conversion is None else conversion.activations,

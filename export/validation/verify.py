@@ -112,7 +112,7 @@ def _verify_variant(
     bundle: Bundle, variant: Variant, runtime: str | None, progress: Progress
 ) -> Iterator[Verdict]:
     try:
-        bundle.check_file(variant.file)
+        bundle.check_variant(variant)
     except CheckFailed as error:
         yield Verdict(variant, None, None, False, str(error))
         return

@@ -59,9 +59,6 @@ def _export_module(
 ) -> ExportedFiles:
     import torch
 
-    for format in {format_of(name).name: format_of(name) for name in request.variants}.values():
-        # Known now, and not only after the many minutes that such a network takes.
-        format.check_size(sum(tensor.nbytes for tensor in loaded.module.state_dict().values()))
     progress(Event(Stage.RUN_MODEL))
     run = eager_model.model_function(
         loaded.module,

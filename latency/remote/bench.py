@@ -191,9 +191,8 @@ def _files(job: Job, working: Sequence[str]) -> list[str]:
         )
     chosen = runnable[:1] if job.variant is None else runnable
     photographs = [each.file for each in manifest.golden.photographs] if job.end_to_end else []
-    return list(
-        dict.fromkeys([FILE_NAME, manifest.golden.file, *(each.file for each in chosen), *photographs])
-    )
+    variant_files = [file for each in chosen for file in each.all_files]
+    return list(dict.fromkeys([FILE_NAME, manifest.golden.file, *variant_files, *photographs]))
 
 
 def _copy(ssh: Ssh, bundle: Bundle, files: Sequence[str]) -> None:

@@ -163,7 +163,9 @@ class Bundle:
         self._compare(file, sha256(self.path(file)))
 
     def _compare(self, file: str, got: str) -> None:
-        expected = self._hashes()[file]
+        expected = self._hashes().get(file)
+        if expected is None:
+            raise BundleError(f"{self.folder} has no hash of {file}", hint="export the model again")
         if got != expected:
             raise CheckFailed(
                 f"{self.folder / file} has changed since it was exported",
@@ -177,6 +179,13 @@ class Bundle:
         data = self.path(file).read_bytes()
         self._compare(file, hashlib.sha256(data).hexdigest())
         return data
+
+    def check_variant(self, variant: Variant) -> None:
+        """Compare a variant's files with their hashes; see `check_file`."""
+        for file in variant.all_files:
+            self.path(file)
+        for file in variant.all_files:
+            self.check_file(file)
 
     def check_files(self) -> None:
         """Compare every file with its hash; see `check_file`."""
@@ -207,4 +216,5 @@ class Bundle:
     def _named_files(self) -> list[str]:
         photographs = [photograph.file for photograph in self.manifest.golden.photographs]
         labels = [self.manifest.labels] if self.manifest.labels else []
-        return [*self._hashes(), self.manifest.golden.file, *photographs, *labels]
+        weights = [variant.weights for variant in self.manifest.variants if variant.weights is not None]
+        return [*self._hashes(), self.manifest.golden.file, *photographs, *labels, *weights]

@@ -130,6 +130,11 @@ class EngineInfo:
     driver: str | None = None
 
 
+def weights_file(file: str) -> str:
+    """The file beside an ONNX file that has its weights, where that cannot hold them (external data)."""
+    return f"{file}.data"
+
+
 @dataclass(frozen=True)
 class Variant:
     """One executable file of a bundle: a format in a precision.
@@ -140,7 +145,7 @@ class Variant:
         precision: `fp32`, ...
         file: path inside the bundle.
         sha256: hash of the file.
-        bytes: its size.
+        bytes: its size, with that of its weights.
         parity: what was measured where it was made, or None where nothing there could run it.
         tolerance: what it has to keep on any device.
         engine: what it is tied to, if it is a TensorRT engine.
@@ -149,6 +154,8 @@ class Variant:
         proof: what was measured on photographs where it was made.
         exporter: of an ONNX file that was written from the network, which of torch's exporters wrote it:
             `dynamo`, `dynamo-math-attention` or `torchscript`.
+        weights: of an ONNX file that cannot hold its weights, the file beside it that has them; its hash
+            stands in `Manifest.files`.
     """
 
     name: str
@@ -163,6 +170,12 @@ class Variant:
     activations: str | None = None
     proof: Proof | None = None
     exporter: str | None = None
+    weights: str | None = None
+
+    @property
+    def all_files(self) -> tuple[str, ...]:
+        """The variant's files: what runtimes open, and what lies beside it."""
+        return (self.file,) if self.weights is None else (self.file, self.weights)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def open_variant(
         problem = reader.unavailable_reason()
         if problem is None:
             reader.check_variant(bundle, variant)
-            bundle.check_file(variant.file)
+            bundle.check_variant(variant)
             try:
                 return reader(
                     bundle.path(variant.file), bundle.manifest.signature, options or RuntimeOptions()

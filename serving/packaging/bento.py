@@ -149,11 +149,13 @@ def copy_bundle(bundle: Bundle, folder: Path, variants: tuple[Variant, ...]) -> 
         BundleError: a file is missing.
         CheckFailed: a file has changed.
     """
-    for name in (*(variant.file for variant in variants), *bundle.manifest.files):
+    left_out = {v.weights for v in bundle.manifest.variants} - {v.weights for v in variants}
+    files = {name: digest for name, digest in bundle.manifest.files.items() if name not in left_out}
+    for name in (*(variant.file for variant in variants), *files):
         bundle.check_file(name)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle.path(name), folder / name)
-    manifest = dataclasses.replace(bundle.manifest, variants=variants)
+    manifest = dataclasses.replace(bundle.manifest, variants=variants, files=files)
     (folder / FILE_NAME).write_bytes(manifest.to_json())
 
 

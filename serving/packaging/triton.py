@@ -74,9 +74,11 @@ def build_repository(
         raise UsageError(f"two bundles have the same name in Triton: {', '.join(names)}")
     with new_folder(folder, marker=MARKER) as out:
         for name, (bundle, one) in zip(names, chosen, strict=True):
-            bundle.check_file(one.file)
+            bundle.check_variant(one)
             (out / name / "1").mkdir(parents=True)
             shutil.copyfile(bundle.path(one.file), out / name / "1" / _BACKENDS[one.format][1])
+            if one.weights is not None:  # by the name that the graph has for it
+                shutil.copyfile(bundle.path(one.weights), out / name / "1" / Path(one.weights).name)
             (out / name / CONFIG).write_text(model_config(bundle, one, name, device), encoding="utf-8")
             if bundle.labels:
                 (out / name / LABELS).write_text("\n".join(bundle.labels) + "\n", encoding="utf-8")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pinnace.export.formats.base import Format, Graph, Written
 from pinnace.export.formats.onnx.exporters import DYNAMO, EXPORTERS, MATH_ATTENTION, TORCHSCRIPT
-from pinnace.export.formats.onnx.file import require_room
 from pinnace.export.formats.onnx.opset import NATIVE, OpsetError
 from pinnace.export.precision import fp16, int8
 from pinnace.models.errors import CheckFailed
@@ -15,7 +14,9 @@ from pinnace.models.variant_name import VariantName
 
 
 def write(graph: Graph, path: Path) -> Written:
-    """Export, strip what names the machine it was made on, check, save in one file.
+    """Export, strip what names the machine it was made on, check, save.
+
+    More than 2 GiB of weights go into a file beside it.
 
     Returns:
         Which exporter wrote the file, and a note where it is not the one that is tried first.
@@ -100,6 +101,5 @@ FORMAT = Format(
     ("torch", "onnx", "onnxscript"),
     write,
     snippet,
-    check_size=require_room,
     conversions={"fp16": fp16.CONVERSION, "int8": int8.INT8, "int8sym": int8.INT8SYM},
 )

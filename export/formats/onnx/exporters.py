@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pinnace.export.formats.base import Graph, dynamic_shapes
-from pinnace.export.formats.onnx.file import save, save_model
+from pinnace.export.formats.onnx.file import require_room, save, save_model
 from pinnace.export.formats.onnx.opset import NATIVE, with_opset
 from pinnace.models.errors import CheckFailed
 
@@ -73,6 +73,7 @@ def write_torchscript(graph: Graph, path: Path) -> None:
         spec.name: {axis: dim for axis, dim in enumerate(spec.shape) if isinstance(dim, str)}
         for spec in (*graph.signature.inputs, *graph.signature.outputs)
     }
+    require_room(sum(tensor.nbytes for tensor in graph.module.state_dict().values()))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         torch.onnx.export(
@@ -178,7 +179,7 @@ program.save("{file}")
 )
 TORCHSCRIPT = Exporter(
     "torchscript",
-    "torch's older exporter, which traces (dynamo=False)",
+    "torch's TorchScript-based exporter (dynamo=False)",
     write_torchscript,
     """\
 torch.onnx.export(

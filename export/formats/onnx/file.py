@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pinnace.models.bundle.manifest import weights_file
 from pinnace.models.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 # Protobuf cannot hold more in one message.
 LARGEST = 2**31 - 2**20
+
+_SMALL = 1024
+_PAGE = 4096
 
 # Field numbers of onnx.proto, shifted, with the wire type "length and bytes".
 _GRAPH = 7 << 3 | 2
@@ -29,8 +33,7 @@ def save(program: Any, path: Path) -> None:
         program: a `torch.onnx.ONNXProgram`; its weights are taken out of it.
         path: the file.
 
-    Raises:
-        CheckFailed: one file cannot hold the weights.
+    Where one file cannot hold the weights, they go into another beside it, see `weights_file`.
     """
     import onnx_ir
 
@@ -47,7 +50,9 @@ def save(program: Any, path: Path) -> None:
     heads = {name: _head(name, tensor) for name, tensor in weights.items()}
     sizes = {name: len(heads[name]) + tensor.nbytes for name, tensor in weights.items()}
     total = len(graph) + sum(1 + len(_varint(size)) + size for size in sizes.values())
-    require_room(total)
+    if total > LARGEST:
+        _save_in_two(skeleton, weights, path)
+        return
     skeleton.ClearField("graph")
     with path.open("wb") as file:
         file.write(skeleton.SerializeToString(deterministic=True))
@@ -55,6 +60,31 @@ def save(program: Any, path: Path) -> None:
         for name, tensor in weights.items():
             file.write(bytes([_INITIALIZER]) + _varint(sizes[name]) + heads[name])
             file.write(tensor.tobytes())
+
+
+def _save_in_two(skeleton: onnx.ModelProto, weights: dict[str, Any], path: Path) -> None:
+    """Save a graph, and beside it its weights, as ONNX's external data.
+
+    Small weights stay in the graph: shapes are among them, which a runtime has to know before it reads the
+    others. Each begins at a page of its own, so that it can be mapped.
+    """
+    import onnx
+
+    beside = path.with_name(weights_file(path.name))
+    with beside.open("wb") as file:
+        for name, tensor in weights.items():
+            proto = onnx.TensorProto(name=name, data_type=int(tensor.dtype), dims=tuple(tensor.shape))
+            if tensor.nbytes < _SMALL:
+                proto.raw_data = tensor.tobytes()
+            else:
+                file.seek(-(-file.tell() // _PAGE) * _PAGE)
+                proto.data_location = onnx.TensorProto.EXTERNAL
+                place = {"location": beside.name, "offset": file.tell(), "length": tensor.nbytes}
+                for key, value in place.items():
+                    proto.external_data.add(key=key, value=str(value))
+                file.write(tensor.tobytes())
+            skeleton.graph.initializer.append(proto)
+    path.write_bytes(skeleton.SerializeToString(deterministic=True))
 
 
 def save_model(model: onnx.ModelProto, path: Path) -> None:
@@ -72,7 +102,8 @@ def require_room(size: int) -> None:
     """
     if size > LARGEST:
         raise CheckFailed(
-            "the network has more than 2 GiB of weights, which one ONNX file cannot hold",
+            "the network has more than 2 GiB of weights, and only torch.onnx.export(dynamo=True) in opset 18 "
+            "or later writes so many",
             expected=f"at most {LARGEST / 1e9:.2f} GB",
             got=f"{size / 1e9:.2f} GB",
             hint="leave it out with --format torchscript",

@@ -90,7 +90,7 @@ def test_the_third_way(graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.export, "export", broken)
     assert written.exporter == "torchscript"
     assert written.notes[0].startswith(
-        "onnx-fp32 was written by torch's older exporter, which traces (dynamo=False), because "
+        "onnx-fp32 was written by torch's TorchScript-based exporter (dynamo=False), because "
     )
     images = torch.randn(3, 3, 16, 16)
     with torch.no_grad():
