@@ -91,7 +91,7 @@ def test_packages_and_devices_get_both(in_two: Bundle, tmp_path: Path) -> None:
     copy_bundle(in_two, tmp_path / "script", (script,))
     assert not (tmp_path / "script" / WEIGHTS).exists()
     assert passed(verify_bundle(Bundle.open(tmp_path / "script")))
-    made = build_repository((in_two,), tmp_path / "triton", variant="onnx-fp32", device="cpu")
+    made = build_repository(in_two, folder=tmp_path / "triton", variant="onnx-fp32", device="cpu")
     (version,) = made.folder.glob("*/1")
     assert sorted(path.name for path in version.iterdir()) == ["model.onnx", WEIGHTS]
 
