@@ -1,0 +1,225 @@
+"""A profile: the configuration that `pinnace tune` found best for one bundle on one machine.
+
+It stands in the bundle's folder, so that it goes where the bundle goes and disappears when the bundle is
+exported again. It is not among the files that the manifest has hashes of: to tune a bundle leaves its version
+as it is. What it is tied to is checked whenever it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.cpu_identity import cpu_model, isa_flags
+from pinnace.models.cpus import available_cpus
+from pinnace.models.errors import UsageError
+from pinnace.models.files import write_atomic
+from pinnace.models.runtimes import all_runtimes, cuda
+
+FILE_NAME = "profile.json"
+SCHEMA_VERSION = 1
+
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a profile is tied to, beside the bundle.
+
+    Attributes:
+        cpu: the CPU's name.
+        flags: the instructions that decide which kernels a runtime picks.
+        cpus: CPUs that a process may keep busy.
+        gpu: the first GPU, where the profile's runtime runs on it; else None.
+        runtime: the version of the profile's runtime.
+    """
+
+    cpu: str
+    flags: tuple[str, ...]
+    cpus: int
+    gpu: str | None
+    runtime: str
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One way to run a bundle.
+
+    Attributes:
+        variant: such as `onnx-int8`.
+        runtime: such as `openvino`.
+        threads: CPU threads of one call.
+        processes: processes that work at the same time.
+        batch: images of one call.
+    """
+
+    variant: str
+    runtime: str
+    threads: Count = 1
+    processes: Count = 1
+    batch: Count = 1
+
+    def __str__(self) -> str:
+        parts = [f"{self.variant} in {self.runtime}", _count(self.processes, "process", "processes")]
+        parts.append(_count(self.threads, "thread", "threads"))
+        return ", ".join(parts) + (f", batch {self.batch}" if self.batch > 1 else "")
+
+    def command(self, bundle: Path) -> str:
+        """The command that serves a bundle like this."""
+        text = (
+            f"pinnace serve {bundle} --variant {self.variant} --runtime {self.runtime} "
+            f"--workers {self.processes} --threads {self.threads}"
+        )
+        return f"PINNACE_MAX_BATCH={self.batch} {text}" if self.batch > 1 else text
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured of the configuration.
+
+    Attributes:
+        images_per_second: from JPEG bytes to the answer, in the race.
+        p99_ms: the 99th percentile of a call in the race.
+        points_lost: points of top-1 lost against fp32, or hundredths of first classes that differ; None where
+            it was not judged.
+        served_images_per_second: the highest rate of a real server within the bound, or None.
+        served_p99_ms: the 99th percentile at that rate, or None.
+    """
+
+    images_per_second: float
+    p99_ms: float
+    points_lost: float | None = None
+    served_images_per_second: float | None = None
+    served_p99_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The best configuration of one bundle on one machine.
+
+    Attributes:
+        schema_version: of this file.
+        bundle: the version of the bundle.
+        machine: where it was measured.
+        configuration: the winner.
+        objective: `throughput`, `latency` or `energy`.
+        figures: what was measured of it.
+        created: when, in UTC.
+        pinnace: by which version.
+    """
+
+    schema_version: int
+    bundle: str
+    machine: Machine
+    configuration: Configuration
+    objective: str
+    figures: Figures
+    created: str
+    pinnace: str
+    settings: dict[str, float | int | str | None] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """The bytes of `profile.json`."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+_ADAPTER = TypeAdapter(Profile)
+
+
+def this_machine(runtime: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> Machine:
+    """This machine, for a profile whose configuration runs in this runtime."""
+    try:
+        text = cpuinfo.read_text()
+    except OSError:
+        text = ""
+    reader = all_runtimes().get(runtime)
+    available = reader is not None and reader.unavailable_reason() is None
+    on_gpu = available and reader is not None and reader.devices[0] == "cuda"
+    return Machine(
+        cpu=cpu_model(text) or platform.processor() or platform.machine() or "unknown CPU",
+        flags=isa_flags(text),
+        cpus=available_cpus(),
+        gpu=cuda.gpu().name if on_gpu and cuda.unavailable_reason() is None else None,
+        runtime=reader.version() if available and reader is not None else "",
+    )
+
+
+def write(profile: Profile, folder: Path) -> Path:
+    """Write the profile of the bundle in this folder, whole or not at all.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    path = folder / FILE_NAME
+    try:
+        write_atomic(path, profile.to_json())
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}",
+            hint="copy the bundle to a place that can be written, or give the winner's options to `pinnace "
+            "serve`",
+        ) from None
+    return path
+
+
+def read(folder: Path) -> Profile | None:
+    """The profile in a bundle's folder, or None where there is none.
+
+    Raises:
+        UsageError: it is damaged, or another version of Pinnace wrote it.
+    """
+    path = folder / FILE_NAME
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        profile = _ADAPTER.validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UsageError(f"{path} is damaged: {where}: {first['msg']}") from None
+    if profile.schema_version != SCHEMA_VERSION:
+        raise UsageError(
+            f"{path} has another schema version",
+            expected=str(SCHEMA_VERSION),
+            got=str(profile.schema_version),
+        )
+    return profile
+
+
+def why_not(profile: Profile, bundle: Bundle, machine: Machine | None = None) -> str | None:
+    """Why a profile does not hold for this bundle on this machine; None where it does."""
+    chosen, made = profile.configuration, profile.machine
+    if profile.bundle != bundle.version:
+        return "it was made for another version of the bundle"
+    reader = all_runtimes().get(chosen.runtime)
+    variant = next((each for each in bundle.manifest.variants if each.name == chosen.variant), None)
+    if variant is None or reader is None or variant.format not in reader.formats:
+        return f"it names {chosen.variant} in {chosen.runtime}, which the bundle does not have"
+    if (problem := reader.unavailable_reason()) is not None:
+        return f"it names the runtime {chosen.runtime}, which does not work here: {problem}"
+    here = machine or this_machine(chosen.runtime)
+    if (made.cpu, made.flags, made.gpu) != (here.cpu, here.flags, here.gpu):
+        there, now = (" with ".join(filter(None, (each.cpu, each.gpu))) for each in (made, here))
+        same = there == now
+        return "it was made on another machine: " + (
+            f"a {there} with other instructions" if same else f"{there}, and this is {now}"
+        )
+    if made.cpus != here.cpus:
+        return f"it was made with {_count(made.cpus, 'CPU', 'CPUs')}, and here there are {here.cpus}"
+    if made.runtime != here.runtime:
+        return f"it was made with {chosen.runtime} {made.runtime}, and here is {here.runtime}"
+    return None
+
+
+def _count(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"

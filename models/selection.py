@@ -1,0 +1,73 @@
+"""Which variant and runtime answer: the one rule of `classify`, `embed`, `bench` and `serve`.
+
+What the caller names comes first, then the profile that `pinnace tune` wrote for this machine, then the order
+of the bundle's variants and, for each, of the runtimes in the manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pinnace.models import profile as profiles
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Variant
+from pinnace.models.errors import PinnaceError
+from pinnace.models.profile import Profile
+from pinnace.models.runtimes import in_order, readers_for
+from pinnace.models.runtimes.base import Runtime
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What answers.
+
+    Attributes:
+        variant: a variant's name, or None for the first that a runtime of this machine can run.
+        runtime: a runtime's name, or None for the preferred one.
+        profile: where the choice comes from, if it comes from a profile.
+        note: a sentence for the user on the profile that is used or is not; None where there is none.
+    """
+
+    variant: str | None
+    runtime: str | None
+    profile: Profile | None = None
+    note: str | None = None
+
+
+def select(
+    bundle: Bundle, variant: str | None = None, runtime: str | None = None, *, use_profile: bool = True
+) -> Selection:
+    """Choose the variant and the runtime of a bundle.
+
+    Args:
+        bundle: the bundle.
+        variant: what the user named, which leaves the profile out.
+        runtime: likewise.
+        use_profile: False leaves the profile out too.
+    """
+    if not use_profile or variant is not None or runtime is not None:
+        return Selection(variant, runtime)
+    try:
+        found = profiles.read(bundle.folder)
+    except PinnaceError as error:
+        return Selection(None, None, note=_refused(bundle, error.message))
+    if found is None:
+        return Selection(None, None)
+    problem = profiles.why_not(found, bundle)
+    if problem is not None:
+        return Selection(None, None, note=_refused(bundle, problem))
+    chosen = found.configuration
+    note = f"{bundle.name} runs as tuned for this machine: {chosen}; --no-profile leaves that out"
+    return Selection(chosen.variant, chosen.runtime, found, note)
+
+
+def working_readers(bundle: Bundle, variant: Variant, runtime: str | None = None) -> Sequence[type[Runtime]]:
+    """The runtimes that work here and read a variant, in the order in which they are preferred."""
+    readers = in_order(readers_for(variant.format, runtime), bundle.manifest.runtimes)
+    return [reader for reader in readers if reader.unavailable_reason() is None]
+
+
+def _refused(bundle: Bundle, problem: str) -> str:
+    path = bundle.folder / profiles.FILE_NAME
+    return f"{path} is not used: {problem}; renew it with: pinnace tune {bundle.folder}"
