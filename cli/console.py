@@ -60,6 +60,11 @@ def print_error(error: PinnaceError) -> None:
         err().print(plain(line), soft_wrap=True)
 
 
+def print_note(sentence: str) -> None:
+    """Print what the user should know on standard error."""
+    err().print(f"[yellow]note:[/] {plain(sentence)}", soft_wrap=True)
+
+
 @contextmanager
 def only_data() -> Iterator[None]:
     """Send what a model's own code prints to standard error, which keeps standard output for data."""

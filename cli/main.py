@@ -24,6 +24,7 @@ from pinnace.cli.commands import (
     report,
     serve,
     targets,
+    tune,
     verify,
 )
 from pinnace.cli.console import out, print_error
@@ -48,6 +49,7 @@ app.command()(build.build)
 app.command()(verify.verify)
 app.command()(eval.eval)
 app.command()(bench.bench)
+app.command()(tune.tune)
 app.command()(compare.compare)
 app.command()(report.report)
 app.command()(serve.serve)

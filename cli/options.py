@@ -25,6 +25,10 @@ RuntimeOption = Annotated[
     str | None,
     typer.Option("--runtime", help="Which runtime, such as onnxruntime.", show_default="the preferred one"),
 ]
+NoProfileOption = Annotated[
+    bool,
+    typer.Option("--no-profile", help="Leave out what `pinnace tune` found best for this machine."),
+]
 ThreadsOption = Annotated[
     int | None,
     typer.Option(

@@ -25,8 +25,9 @@ from pinnace.models.bundle.manifest import Variant
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
 from pinnace.models.progress import Progress
-from pinnace.models.runtimes import all_runtimes, readers_for
+from pinnace.models.runtimes import all_runtimes
 from pinnace.models.runtimes.base import RuntimeOptions
+from pinnace.models.selection import working_readers
 
 ALL = "all"
 OFFLINE_BATCH = 8
@@ -141,8 +142,8 @@ def bundle_openers(
     elif variant != EAGER:
         variants = (bundle.variant(variant),)
     for each in variants:
-        for reader in readers_for(each.format, None if runtime == ALL else runtime):
-            if reader.unavailable_reason() is None and (options.device in (None, *reader.devices)):
+        for reader in working_readers(bundle, each, None if runtime == ALL else runtime):
+            if options.device in (None, *reader.devices):
                 pairs.append((each, reader.name))
                 if runtime is None:
                     break

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -70,7 +70,7 @@ class Configuration:
         parts.append(_count(self.threads, "thread", "threads"))
         return ", ".join(parts) + (f", batch {self.batch}" if self.batch > 1 else "")
 
-    def command(self, bundle: Path) -> str:
+    def command(self, bundle: Path | str) -> str:
         """The command that serves a bundle like this."""
         text = (
             f"pinnace serve {bundle} --variant {self.variant} --runtime {self.runtime} "
@@ -194,6 +194,21 @@ def read(folder: Path) -> Profile | None:
             got=str(profile.schema_version),
         )
     return profile
+
+
+def copy(bundle: Bundle, copied: Bundle) -> None:
+    """Give a copy of a bundle, which may have fewer variants, the bundle's profile, if it holds for both.
+
+    The copy's manifest is another, and so is its version, which is what its profile is tied to.
+    """
+    try:
+        found = read(bundle.folder)
+    except UsageError:
+        return
+    if found is None or found.bundle != bundle.version:
+        return
+    if found.configuration.variant in [variant.name for variant in copied.manifest.variants]:
+        write(replace(found, bundle=copied.version), copied.folder)
 
 
 def why_not(profile: Profile, bundle: Bundle, machine: Machine | None = None) -> str | None:

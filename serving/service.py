@@ -39,11 +39,12 @@ from pinnace.serving.http.state import state_of
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry, preflight
 from pinnace.serving.inference.runtime_selection import select_runtimes
+from pinnace.serving.inference.tuned import TUNED_SETTINGS, with_profile
 from pinnace.serving.observability.metrics import Metrics
 from pinnace.serving.observability.request_log import RequestLog, configure_logging
 from pinnace.serving.observability.tracing import StageSpans
 from pinnace.serving.routes import Handler
-from pinnace.serving.settings import ServerSettings, load_settings
+from pinnace.serving.settings import ServerSettings, environment_variable, load_settings
 from pinnace.serving.workers.connection_balancing import WorkerLoads
 from pinnace.serving.workers.load_shedding import LoadShedder
 from pinnace.serving.workers.parent_watchdog import stop_with_parent
@@ -124,13 +125,23 @@ def _log_to_stderr() -> None:
     configure_logging(handlers, lines=settings.access_log)
 
 
-def _read_settings() -> ServerSettings:
+def _read_settings() -> tuple[ServerSettings, list[str]]:
     try:
         settings = load_settings()
     except PinnaceError as error:
         raise StartupError(error) from None
     # BentoML stands in the folder of the project, or of the bento, while it imports this module; not later.
-    return settings.model_copy(update={"bundle": tuple(path.absolute() for path in settings.bundle)})
+    settings = settings.model_copy(update={"bundle": tuple(path.absolute() for path in settings.bundle)})
+    try:
+        tuned, sentences = with_profile(settings)
+    except PinnaceError:
+        return settings, []  # reported when the bundle is opened to be served
+    if tuned is not settings:
+        # A worker that is started later must not see what the profile says by then.
+        for name in TUNED_SETTINGS:
+            os.environ[environment_variable(name)] = str(getattr(tuned, name) or "")
+        os.environ[environment_variable("profile")] = str(tuned.profile)
+    return tuned, sentences
 
 
 def _is_ready() -> bool:
@@ -180,7 +191,7 @@ def _on_ready(registry: Registry) -> None:
     reloader.reload_if_replaced()
 
 
-settings = _read_settings()
+settings, profile_sentences = _read_settings()
 routes = route_table()
 layout = plan(settings)
 readiness = Readiness(layout.workers)
@@ -219,7 +230,7 @@ class Pinnace:
             sentences = select_runtimes(settings, layout)
         except PinnaceError as error:
             raise StartupError(error) from None
-        for sentence in sentences:
+        for sentence in (*profile_sentences, *sentences):
             click.echo(sentence, err=True)
         make_folder()
 

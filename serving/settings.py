@@ -50,6 +50,8 @@ class ServerSettings(BaseSettings):
         bundle: the bundles to serve, separated by `:`; the first answers where a request names no model.
         variant: which variant of each bundle, such as `onnx-fp32`; by default the first that runs here.
         runtime: which runtime, such as `onnxruntime`; by default the preferred one that works here.
+        profile: use what `pinnace tune` found best for the bundle on this machine, where there is one bundle
+            and neither `variant`, `runtime` nor `device` is set.
         device: `cpu` or `cuda`; by default the one that the runtime prefers.
         host: the address to listen on.
         port: the port to listen on.
@@ -86,6 +88,7 @@ class ServerSettings(BaseSettings):
     bundle: Paths = (Path("efficientnet_lite0.bundle"),)
     variant: str | None = None
     runtime: str | None = None
+    profile: bool = True
     device: Literal["cpu", "cuda"] | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 3000

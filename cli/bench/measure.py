@@ -7,12 +7,13 @@ import sys
 from pinnace.cli.bench.options import BenchOptions
 from pinnace.cli.bench.suite import measure_suite
 from pinnace.cli.bench.table import progress_of
-from pinnace.cli.console import err, plain
+from pinnace.cli.console import print_note
 from pinnace.latency import run
 from pinnace.latency.remote import bench as remote
 from pinnace.latency.remote.ssh import Address, Ssh
 from pinnace.latency.report import LatencyReport
 from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.selection import select
 
 
 def measure(options: BenchOptions, progress: bool | None) -> LatencyReport:
@@ -37,8 +38,16 @@ def measure(options: BenchOptions, progress: bool | None) -> LatencyReport:
         openers = run.server_openers(options.target, options.api_key)
     else:
         bundle = Bundle.open(options.target)
+        chosen = select(
+            bundle,
+            options.variant,
+            options.runtime,
+            use_profile=not options.no_profile and options.provider is None,
+        )
+        if chosen.note is not None:
+            print_note(chosen.note)
         openers = run.bundle_openers(
-            bundle, options.variant, options.runtime, options.runtime_options(), settings
+            bundle, chosen.variant, chosen.runtime, options.runtime_options(), settings
         )
     with progress_of(progress, len(openers), settings) as step:
         return run.bench(openers, settings, step)
@@ -58,6 +67,6 @@ def _measure_on_device(
     return remote.bench(
         Ssh(Address.parse(device)),
         job,
-        lambda sentence: err().print(f"[yellow]note:[/] {plain(sentence)}", soft_wrap=True),
+        print_note,
         progress=sys.stderr.isatty() if progress is None else progress,
     )

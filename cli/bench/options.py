@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinnace.cli.options import ApiKeyOption, ThreadsOption
+from pinnace.cli.options import ApiKeyOption, NoProfileOption, ThreadsOption
 
 if TYPE_CHECKING:
     from pinnace.latency.report import BenchSettings
@@ -65,6 +65,7 @@ class BenchOptions:
     runtime: Annotated[
         str | None, typer.Option(help="A runtime, or all.", show_default="the preferred one")
     ] = None
+    no_profile: NoProfileOption = False
     threads: ThreadsOption = None
     provider: Annotated[
         str | None, typer.Option(help="Where to run: cpu or cuda.", show_default="what the runtime prefers")

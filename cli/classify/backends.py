@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pinnace.cli.classify.job import Backend
+from pinnace.cli.console import print_note
 
 # Seconds. A server may be silent for long, and Ctrl-C should still end the command soon.
 _JOIN_TIMEOUT = 1.0
@@ -46,6 +47,7 @@ def bundle_backend(
     *,
     variant: str | None,
     runtime: str | None,
+    use_profile: bool,
     threads: int,
     concurrency: int,
     threshold: float | None = None,
@@ -58,9 +60,14 @@ def bundle_backend(
     from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.classifier import Classifier
     from pinnace.models.runtimes.base import RuntimeOptions
+    from pinnace.models.selection import select
 
     options = RuntimeOptions(threads=threads, concurrency=concurrency)
-    with Classifier(Bundle.open(folder), variant, runtime, options, threshold) as classifier:
+    bundle = Bundle.open(folder)
+    chosen = select(bundle, variant, runtime, use_profile=use_profile)
+    if chosen.note is not None:
+        print_note(chosen.note)
+    with Classifier(bundle, chosen.variant, chosen.runtime, options, threshold) as classifier:
         classifier.check_top_k(top_k)
         # Without a timeout: a native library must not be left at work while the process ends.
         yield Backend(lambda image: classifier.classify(image, top_k), concurrency)

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinnace.cli.options import ApiKeyOption, Json, ProgressOption, RuntimeOption, VariantOption
+from pinnace.cli.options import (
+    ApiKeyOption,
+    Json,
+    NoProfileOption,
+    ProgressOption,
+    RuntimeOption,
+    VariantOption,
+)
 
 if TYPE_CHECKING:
     from pinnace.cli.classify.job import Backend
@@ -93,6 +100,7 @@ class ClassifyOptions:
     ] = None
     variant: VariantOption = None
     runtime: RuntimeOption = None
+    no_profile: NoProfileOption = False
     threads: Annotated[
         int | None,
         typer.Option(
@@ -191,6 +199,7 @@ class ClassifyOptions:
             self.top_k,
             variant=self.variant,
             runtime=self.runtime,
+            use_profile=not self.no_profile,
             threads=threads,
             concurrency=at_once if self.writes_rows else 1,
             threshold=self.threshold,

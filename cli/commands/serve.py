@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from pinnace.cli.console import out, plain, print_json
-from pinnace.cli.options import RuntimeOption, VariantOption
+from pinnace.cli.options import NoProfileOption, RuntimeOption, VariantOption
 from pinnace.models.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def serve(
     ] = None,
     variant: VariantOption = None,
     runtime: RuntimeOption = None,
+    no_profile: NoProfileOption = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="the runtime's own")] = None,
     threshold: Annotated[
         float | None,
@@ -83,6 +84,7 @@ def serve(
         "threads": threads,
         "variant": variant,
         "runtime": runtime,
+        "profile": False if no_profile else None,
         "device": device,
         "threshold": threshold,
     }

@@ -74,3 +74,38 @@ def _resampled(values: Floats, statistic: Statistic, random: np.random.Generator
         places = ((starts + np.arange(block)) % count).reshape(lines, -1)[:, :count]
         found.append(statistic(values[places]))
     return np.concatenate(found)
+
+
+def paired_interval(ratios: Sequence[float], *, seed: int = SEED) -> tuple[float, float]:
+    """The 95 % interval of the geometric mean of ratios, each taken within one round of both.
+
+    A percentile bootstrap over the rounds. With few of them its tails are too short, so they are stretched as
+    for Student's t (expanded percentile interval: Hesterberg 2015, "What Teachers Should Know About the
+    Bootstrap", section 4.2); with three rounds, the interval is from the lowest ratio to the highest.
+
+    Args:
+        ratios: at least 2, above 0.
+        seed: of the draws; the same seed gives the same interval.
+    """
+    count = len(ratios)
+    logs = np.log(np.asarray(ratios, dtype=np.float64))
+    draws = np.random.default_rng(seed).integers(0, count, size=(4 * RESAMPLES, count))
+    means = logs[draws].mean(axis=1)
+    stretched = math.sqrt(count / (count - 1)) * _student_quantile(count - 1)
+    tail = 50 * math.erfc(stretched / math.sqrt(2))  # per cent beyond so many standard deviations
+    low, high = np.percentile(means, (tail, 100 - tail))
+    return math.exp(float(low)), math.exp(float(high))
+
+
+def _student_quantile(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t.
+
+    From a table up to 6 degrees of freedom; above, the expansion of Abramowitz and Stegun, 26.7.5.
+    """
+    table = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469)
+    if freedom <= len(table):
+        return table[freedom - 1]
+    z, n = 1.959964, freedom
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / n + second / n**2

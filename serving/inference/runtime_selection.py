@@ -16,8 +16,9 @@ from collections.abc import Callable
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import PinnaceError
 from pinnace.models.open_model import AnsweringModel, open_model
-from pinnace.models.runtimes import in_order, readers_for, variant_for
+from pinnace.models.runtimes import readers_for, variant_for
 from pinnace.models.runtimes.base import RuntimeOptions
+from pinnace.models.selection import working_readers
 from pinnace.serving.inference.layout import Layout
 from pinnace.serving.inference.self_check import self_check
 from pinnace.serving.settings import ServerSettings
@@ -94,8 +95,7 @@ def fastest_runtime(
 def _candidates(settings: ServerSettings, layout: Layout, bundle: Bundle) -> list[AnsweringModel]:
     options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
     variant = variant_for(bundle, settings.variant)
-    readers = in_order(readers_for(variant.format), bundle.manifest.runtimes)
-    readers = [reader for reader in readers if reader.unavailable_reason() is None]
+    readers = working_readers(bundle, variant)
     if len(readers) < 2 or any(reader.devices[0] != "cpu" for reader in readers):
         return []
     opened = [_opened(bundle, variant.name, reader.name, options) for reader in readers]

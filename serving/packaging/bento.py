@@ -16,6 +16,7 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import Literal
 
+from pinnace.models import profile
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import FILE_NAME, Variant
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
@@ -157,6 +158,7 @@ def copy_bundle(bundle: Bundle, folder: Path, variants: tuple[Variant, ...]) -> 
         shutil.copyfile(bundle.path(name), folder / name)
     manifest = dataclasses.replace(bundle.manifest, variants=variants, files=files)
     (folder / FILE_NAME).write_bytes(manifest.to_json())
+    profile.copy(bundle, Bundle.open(folder))
 
 
 def requirements(device: Device) -> list[str]:

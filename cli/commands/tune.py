@@ -1,0 +1,58 @@
+"""`pinnace tune`: the configuration that answers best on this machine, within bounds of accuracy and p99."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from pinnace.cli.exit_status import INTERRUPTED
+from pinnace.cli.options import BundleArgument, Json, ProgressOption, command
+from pinnace.cli.tune.options import TuneOptions
+
+
+@command
+def tune(
+    bundle: BundleArgument,
+    options: TuneOptions,
+    progress: ProgressOption = None,
+    json: Json = False,
+) -> None:
+    """Find the variant, runtime, threads, processes and batch that answer best on this machine.
+
+    From JPEG bytes to the answer. Accuracy comes first: what loses more than --max-drop does not race. Then
+    all that is left races in turns, and whoever is surely slower than the leader drops out. The finalists are
+    confirmed on a real server. The winner becomes the bundle's profile, which `pinnace serve`, `classify` and
+    `bench` use from then on. Ctrl-C keeps what is known.
+    """
+    from pinnace.cli.console import print_json
+    from pinnace.cli.tune.run import tune_bundle
+    from pinnace.cli.tune.show import print_result, print_written
+    from pinnace.latency.tuning.report import check_ending, write_report
+    from pinnace.models import profile
+    from pinnace.models.bundle.bundle import Bundle
+    from pinnace.models.errors import CheckFailed
+
+    for path in options.report or ():
+        check_ending(path)
+    opened = Bundle.open(bundle)
+    result = tune_bundle(opened, options, progress)
+    for path in options.report or ():
+        write_report(result, path)
+    try:
+        written: Path | None = None
+        failure: CheckFailed | None = None
+        written = profile.write(result.profile(opened), opened.folder)
+    except CheckFailed as error:
+        failure = error
+    if json:
+        data = result.to_data(samples=False)
+        print_json(data | {"profile": None if written is None else str(written)})
+    else:
+        print_result(result)
+    if failure is not None:
+        raise failure
+    assert written is not None
+    print_written(written)
+    if result.race.interrupted:
+        raise typer.Exit(INTERRUPTED)

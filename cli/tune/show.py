@@ -1,0 +1,95 @@
+"""What `pinnace tune` shows: who leads while it runs, and the result as a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from pinnace.cli.console import err, out, plain, print_note
+from pinnace.latency.numbers import number
+from pinnace.latency.tuning.race import Watch
+from pinnace.latency.tuning.result import TuneResult
+from pinnace.models.profile import Configuration
+
+_MOST_ROWS = 12
+_OFF_TERMINAL_S = 10.0
+
+
+@contextmanager
+def watching(show: bool | None, budget_s: float) -> Iterator[Watch]:
+    """Show who leads: as a bar on a terminal; with --progress elsewhere, a line every ten seconds."""
+    console = err()
+    if not (console.is_terminal if show is None else show):
+        yield lambda *_: None
+        return
+    if not console.is_terminal:
+        last = 0.0
+
+        def line(now: Configuration, leader: Configuration | None, left: int, spent: float) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _OFF_TERMINAL_S:
+                last = time.monotonic()
+                console.print(plain(_words(leader, left, spent)), soft_wrap=True)
+
+        yield line
+        return
+    with Progress(BarColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
+        task = bar.add_task("racing", total=budget_s)
+
+        def move(now: Configuration, leader: Configuration | None, left: int, spent: float) -> None:
+            bar.update(task, completed=spent, description=plain(_words(leader, left, spent)))
+
+        yield move
+
+
+def _words(leader: Configuration | None, left: int, spent: float) -> str:
+    first = f"{leader} leads" if leader is not None else "first round"
+    return f"{spent:.0f} s, {left} in the race; {first}"
+
+
+def print_result(result: TuneResult) -> None:
+    """Print the table on standard output, and what did not race on standard error."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("configuration")
+    for name in ("images/s", "p50 ms", "p99 ms", "lost", "ratio"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    shown = result.race.runners[:_MOST_ROWS]
+    for runner in shown:
+        judged = result.judgement(runner.configuration)
+        won = runner.configuration == result.winner
+        table.add_row(
+            plain(str(runner.configuration)),
+            number(runner.images_per_second),
+            number(runner.percentile_ms(50)) if runner.trials else "",
+            number(runner.percentile_ms(99)) if runner.trials else "",
+            "" if judged is None else f"{judged.lost:.2f}",
+            "" if runner.ratio is None else f"{runner.ratio:.2f}",
+            "won" if won else plain(runner.reason or "was not beaten"),
+        )
+    out().print(table)
+    if len(result.race.runners) > len(shown):
+        out().print(f"and {len(result.race.runners) - len(shown)} more; --report FILE.html has them all")
+    for each in result.confirmations:
+        served = f"{number(each.images_per_second)} images/s within the bound, p99 {number(each.p99_ms)} ms"
+        out().print(plain(f"served: {each.configuration}: {each.problem or served}"), soft_wrap=True)
+    console = err()
+    for excluded in result.excluded:
+        console.print(plain(f"not in the race: {excluded.what}: {excluded.reason}"), soft_wrap=True)
+    for note in result.notes:
+        print_note(note)
+    if result.race.interrupted:
+        print_note("interrupted; this is what was known by then")
+    if result.winner is not None:
+        out().print(plain(result.winner.command(result.bundle)), soft_wrap=True)
+
+
+def print_written(path: Path) -> None:
+    """Say where the profile is, and what it does."""
+    words = f"{path} is written: pinnace serve, classify and bench use it on this machine"
+    err().print(plain(words), soft_wrap=True)
