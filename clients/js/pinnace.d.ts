@@ -8,6 +8,8 @@ export interface Prediction {
   index: number;
   /** 0 to 1. */
   probability: number;
+  /** Whether the label counts as true; only where several labels may be true. */
+  above_threshold?: boolean;
 }
 
 /** Milliseconds that the server spent. */
@@ -29,6 +31,28 @@ export interface Answer {
   runtime: string;
   predictions: Prediction[];
   timing_ms: Timing;
+  /** From which score on a label counts as true; only where several labels may be true. */
+  threshold?: number;
+}
+
+/** The vector of one image, and what answered. */
+export interface Embedding {
+  model: string;
+  version: string;
+  variant: string;
+  runtime: string;
+  embedding: number[];
+  /** Whether its Euclidean norm is 1. */
+  normalised: boolean;
+  timing_ms: Timing;
+}
+
+/** What a model's answers mean. */
+export interface Outputs {
+  /** One class is true, or several labels may be (`sigmoid`), or the answer is a vector (`embedding`). */
+  meaning: "logits" | "probabilities" | "sigmoid" | "embedding" | "tensors";
+  threshold: number | null;
+  normalised: boolean | null;
 }
 
 /** What is done with an image before the model sees it. */
@@ -50,6 +74,7 @@ export interface Parity {
   max_rel: number;
   cosine: number;
   top1_agreement: number | null;
+  label_agreement: number | null;
   samples: number;
   runtime: string;
 }
@@ -68,6 +93,7 @@ export interface Model {
   preprocess: Preprocess;
   /** A dynamic dimension of the shape is a string. */
   input: { name: string; dtype: string; shape: (number | string)[] };
+  outputs: Outputs;
   parity: Parity | null;
   /** Everything that the bundle holds. */
   variants: { name: string; format: string; precision: string; bytes: number; parity: Parity | null }[];
@@ -92,11 +118,18 @@ export interface CallOptions {
 export interface BatchOptions extends CallOptions {
   /** How many classes; the server's default where left out. */
   topK?: number;
+  /** From which score on a label counts as true, where several may be; the model's own where left out. */
+  threshold?: number;
   /** The name of a model; the server's first where left out. */
   model?: string;
 }
 
 export type ClassifyOptions = BatchOptions;
+
+export interface EmbedOptions extends CallOptions {
+  /** The name of a model; the server's first where left out. */
+  model?: string;
+}
 
 /**
  * What went wrong. `code` is the server's, such as `undecodable_image`, or one of the client's own:
@@ -130,6 +163,12 @@ export class Client {
    * @throws PinnaceError for everything else.
    */
   classify(image: ImageSource, options?: ClassifyOptions): Promise<Answer>;
+  /**
+   * The vector of one image, from a network without a head.
+   * @throws TypeError if the image is of another kind.
+   * @throws PinnaceError for everything else.
+   */
+  embed(image: ImageSource, options?: EmbedOptions): Promise<Embedding>;
   /**
    * Classify several images in one request: for each, in order, its answer or what was wrong with it.
    * @throws TypeError if an image is of another kind.

@@ -44,23 +44,25 @@ export class Client {
     return this.#root;
   }
 
-  async classify(image, { topK, model, signal } = {}) {
-    const body = await readable(image);
-    const path = pathOf("classify", model);
-    // The server decides by the bytes, so what a browser guesses from a file's name is not passed on.
-    const headers = { "Content-Type": "application/octet-stream" };
-    const answer = await this.#json(path + topQuery(topK), { method: "POST", body, headers }, signal);
+  async classify(image, { topK, threshold, model, signal } = {}) {
+    const answer = await this.#ask(image, pathOf("classify", model) + query(topK, threshold), signal);
     if (!isAnswer(answer)) throw this.#notPinnace(200);
     return answer;
   }
 
-  async classifyBatch(images, { topK, model, signal } = {}) {
+  async embed(image, { model, signal } = {}) {
+    const answer = await this.#ask(image, pathOf("embed", model), signal);
+    if (!isEmbedding(answer)) throw this.#notPinnace(200);
+    return answer;
+  }
+
+  async classifyBatch(images, { topK, threshold, model, signal } = {}) {
     const body = new FormData();
     for (const image of await Promise.all(Array.from(images, readable))) {
       body.append("images", image instanceof Blob ? image : new Blob([image]));
     }
     const path = pathOf("classify_batch", model);
-    const answer = await this.#json(path + topQuery(topK), { method: "POST", body }, signal);
+    const answer = await this.#json(path + query(topK, threshold), { method: "POST", body }, signal);
     const { results } = answer ?? {};
     const complete = Array.isArray(results) && results.length === body.getAll("images").length;
     if (!complete || !results.every((result) => isAnswer(result) || isError(result?.error))) {
@@ -89,6 +91,13 @@ export class Client {
     } finally {
       deadline.clear();
     }
+  }
+
+  async #ask(image, path, signal) {
+    const body = await readable(image);
+    // The server decides by the bytes, so what a browser guesses from a file's name is not passed on.
+    const headers = { "Content-Type": "application/octet-stream" };
+    return this.#json(path, { method: "POST", body, headers }, signal);
   }
 
   /** The JSON of a successful answer; one deadline over all attempts and the waits between them. */
@@ -259,14 +268,21 @@ async function readable(image) {
   return image;
 }
 
-function isAnswer(answer) {
+function saysWhoAnswered(answer) {
   const texts = [answer?.model, answer?.variant, answer?.runtime];
+  return texts.every((text) => typeof text === "string") && Number.isFinite(answer.timing_ms?.total);
+}
+
+function isEmbedding(answer) {
+  return saysWhoAnswered(answer) && Array.isArray(answer.embedding) && answer.embedding.every(Number.isFinite);
+}
+
+function isAnswer(answer) {
   return (
-    texts.every((text) => typeof text === "string") &&
+    saysWhoAnswered(answer) &&
     Array.isArray(answer.predictions) &&
     answer.predictions.length > 0 &&
-    answer.predictions.every((one) => typeof one?.label === "string" && Number.isFinite(one.probability)) &&
-    Number.isFinite(answer.timing_ms?.total)
+    answer.predictions.every((one) => typeof one?.label === "string" && Number.isFinite(one.probability))
   );
 }
 
@@ -282,8 +298,9 @@ function pathOf(verb, model) {
   return model === undefined ? verb : `models/${encodeURIComponent(model)}/${verb}`;
 }
 
-function topQuery(topK) {
-  return topK === undefined ? "" : `?top_k=${encodeURIComponent(topK)}`;
+function query(topK, threshold) {
+  const given = Object.entries({ top_k: topK, threshold }).filter(([, value]) => value !== undefined);
+  return given.length === 0 ? "" : `?${given.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&")}`;
 }
 
 /** Milliseconds to wait before the next attempt: doubling, and spread so that clients do not come back as one. */

@@ -2,6 +2,8 @@
 
 import { Client, PinnaceError } from "./pinnace.js";
 
+const FEW_NUMBERS = 8;
+
 const STAGES = ["decode", "preprocess", "queue", "infer"];
 
 const root = new URL(".", document.baseURI);
@@ -9,6 +11,7 @@ const find = (id) => document.getElementById(id);
 
 let client = new Client(root);
 let picture = null; // the file shown, so that another model can be asked about it
+let meanings = new Map(); // what each model answers with, by its name
 let asking = null; // aborts the question that is under way
 
 /** The element, with its classes and its text; an empty class stands for none. */
@@ -64,12 +67,19 @@ function showPicture(file, name) {
   find("preview").hidden = false;
 }
 
+/** The best class, or every label that reaches the threshold. */
+function summary({ predictions, threshold }) {
+  if (threshold === undefined) return `${predictions[0].label}, ${percent(predictions[0].probability)}`;
+  const reached = predictions.filter((one) => one.above_threshold).map(({ label }) => label);
+  return `${reached.join(", ") || "No label"}: ${percent(threshold)} or more`;
+}
+
 function showAnswer(answer) {
-  const [best] = answer.predictions;
-  say(`${best.label}, ${percent(best.probability)}`, true);
+  say(summary(answer), true);
+  find("predictions").ariaLabel = "The most probable classes";
   find("predictions").replaceChildren(
-    ...answer.predictions.map(({ label, probability }) => {
-      const line = element("li", "");
+    ...answer.predictions.map(({ label, probability, above_threshold: reached }) => {
+      const line = element("li", reached === undefined ? "" : reached ? "reached" : "below");
       const fill = element("div", "fill");
       fill.style.width = `${100 * probability}%`;
       const bar = element("div", "bar");
@@ -79,6 +89,23 @@ function showAnswer(answer) {
       return line;
     }),
   );
+  showSource(answer);
+}
+
+/** A vector says nothing to people; its size and its first numbers show that there is one. */
+function showEmbedding(answer) {
+  const { embedding, normalised } = answer;
+  say(`An embedding of ${embedding.length} numbers, ${normalised ? "of norm 1" : "not normalised"}`, true);
+  const first = embedding.slice(0, FEW_NUMBERS).map((number) => number.toFixed(4));
+  const more = embedding.length > FEW_NUMBERS ? [...first, "…"] : first;
+  const line = element("li", "");
+  line.append(element("span", "label", more.join("  ")));
+  find("predictions").ariaLabel = "The first numbers";
+  find("predictions").replaceChildren(line);
+  showSource(answer);
+}
+
+function showSource(answer) {
   showStages(answer.timing_ms);
   for (const part of ["model", "variant", "runtime"]) find(`answer-${part}`).textContent = answer[part];
   find("answer").hidden = false;
@@ -123,9 +150,11 @@ async function classify(file, name) {
   find("result").ariaBusy = "true";
   try {
     const model = find("model").disabled ? undefined : find("model").value;
-    const answer = await client.classify(file, { model, signal: mine.signal });
+    const embeds = meanings.get(model ?? find("model").value) === "embedding";
+    const answer = await client[embeds ? "embed" : "classify"](file, { model, signal: mine.signal });
     if (asking !== mine) return;
-    showAnswer(answer);
+    if (embeds) showEmbedding(answer);
+    else showAnswer(answer);
     bringIntoSight(find("status"));
   } catch (error) {
     if (asking !== mine) return;
@@ -155,6 +184,7 @@ async function loadModels() {
   const select = find("model");
   try {
     const models = await client.models();
+    meanings = new Map(models.map(({ name, outputs }) => [name, outputs?.meaning]));
     select.replaceChildren(...models.map(({ name }) => new Option(name, name)));
     select.disabled = models.length < 2;
     return true;

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +20,13 @@ from PIL import Image
 
 from pinnace.clients import AsyncClient, Client, Refused
 from pinnace.models.photographs import photographs
+from support.browser import Visit, chromium
 from support.command_line import PINNACE, CommandLine
 from support.meanings import answer_by_hand, write_network
 from support.ports import free_port
 from support.server import Server, clean_environment
+
+pytestmark = pytest.mark.slow
 
 CAT = photographs()[0]
 LABELS = ("cat", "indoor", "car", "boat")
@@ -35,8 +41,6 @@ KINDS = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The networks, and their bundles."""
-    import subprocess
-
     folder = tmp_path_factory.mktemp("served")
     (folder / "labels.txt").write_text("\n".join(LABELS))
     for name, (end, options) in KINDS.items():
@@ -320,8 +324,6 @@ def test_the_open_protocol_gives_the_output_that_is_meant(http: httpx.Client, fo
 
 
 def test_a_threshold_for_no_model_of_several_labels_is_told(folder: Path, tmp_path: Path) -> None:
-    import subprocess
-
     command = [
         *PINNACE,
         "serve",
@@ -337,3 +339,68 @@ def test_a_threshold_for_no_model_of_several_labels_is_told(folder: Path, tmp_pa
     assert done.returncode == 2
     assert "the setting threshold applies to models of which several labels may be true" in done.stderr
     assert sys.executable not in done.stderr
+
+
+# The JavaScript client, and the page that uses it.
+
+SCRIPT = """
+import { readFile } from "node:fs/promises";
+import { Client, PinnaceError } from "pinnace-client";
+const [url, path] = process.argv.slice(2);
+const client = new Client(url);
+const image = await readFile(path);
+const answer = await client.classify(image, { model: "tags", threshold: 0.25 });
+const [inBatch] = await client.classifyBatch([image], { model: "tags", threshold: 0.25, topK: 1 });
+const { embedding, normalised } = await client.embed(image, { model: "vectors" });
+const refused = await client.embed(image).catch((error) => error instanceof PinnaceError && error.status);
+console.log(JSON.stringify({ answer, inBatch, embedding, normalised, refused }));
+"""
+
+
+def test_the_javascript_client(server: Server, folder: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node.js is not installed; on Debian: apt-get install nodejs")
+    package = Path(__file__).parents[2] / "clients" / "js"
+    command = [node, "--input-type=module", "-", server.url, str(CAT)]
+    done = subprocess.run(command, cwd=package, input=SCRIPT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    scores = by_hand(folder, "tags")
+    assert told["answer"]["threshold"] == 0.25
+    for one in told["answer"]["predictions"]:
+        assert one["above_threshold"] == (scores[one["index"]] >= 0.25)
+    assert told["inBatch"]["predictions"] == told["answer"]["predictions"][:1]
+    np.testing.assert_allclose(told["embedding"], by_hand(folder, "vectors"), atol=1e-5)
+    assert (told["normalised"], told["refused"]) == (True, 422)
+
+
+def test_the_page_shows_several_labels_and_vectors(server: Server, folder: Path) -> None:
+    picture = {"name": CAT.name, "mimeType": "image/jpeg", "buffer": CAT.read_bytes()}
+    scores = by_hand(folder, "tags")
+    reached = {label for label, score in zip(LABELS, scores, strict=True) if score >= 0.4}
+    with chromium() as browser:
+        page = browser.new_page()
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        here = Visit(page)
+        here.load(server.url)
+        here.choose(picture)
+        here.wait_for_answer()
+        page.select_option("#model", "tags")
+        page.locator("#answer-model", has_text="tags").wait_for()
+        here.wait_for_answer()
+        status = page.get_by_role("status").inner_text()
+        labels, _, rest = status.rpartition(": ")
+        assert rest == "40.0% or more"
+        assert set(labels.split(", ")) == (reached or {"No label"})
+        assert set(page.locator("#predictions .reached .label").all_inner_texts()) == reached
+        here.check_looks()
+        page.select_option("#model", "vectors")
+        page.locator("#answer-model", has_text="vectors").wait_for()
+        here.wait_for_answer()
+        assert page.get_by_role("status").inner_text() == "An embedding of 4 numbers, of norm 1"
+        shown = [float(word) for word in page.locator("#predictions .label").inner_text().split()]
+        np.testing.assert_allclose(shown, by_hand(folder, "vectors"), atol=1e-4)
+        here.check_looks()
+        assert complaints == []
