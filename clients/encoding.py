@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from pinnace.models.errors import ImageError, UsageError
+from pinnace.models.errors import UsageError
+from pinnace.models.image.read import read_image_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,7 @@ def encode(image: ImageSource) -> bytes:
     if isinstance(image, bytearray | memoryview):
         return bytes(image)
     if isinstance(image, str | os.PathLike):
-        return _read(Path(image))
+        return read_image_file(Path(image))
     if _is(image, "PIL.Image", "Image") or _is(image, "numpy", "ndarray"):
         return _png(image)
     raise UsageError(
@@ -50,17 +51,6 @@ def encode(image: ImageSource) -> bytes:
 def _is(value: object, module: str, name: str) -> bool:
     # Where the module was never imported, no object of its classes can exist.
     return module in sys.modules and isinstance(value, getattr(sys.modules[module], name))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise ImageError(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise ImageError(f"{path} is a directory, not an image file") from None
-    except (OSError, ValueError) as error:
-        raise ImageError(f"the file {path} cannot be read", got=str(error)) from None
 
 
 def _png(source: Image.Image | npt.NDArray[np.uint8]) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import threading
 import warnings
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from pinnace.models.image.decode_limits import (
     check_work,
     decoding_bytes,
 )
+from pinnace.models.image.read import read_image_file
 
 ImageSource: TypeAlias = "bytes | str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]"
 
@@ -32,10 +32,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 _PREFIX_BYTES = 16
-
-# A file is read whole. Photographs take some MB, and a hundred million pixels of 16 bits without compression
-# 800 MB.
-MOST_FILE_BYTES = 1_000_000_000
 
 _WARNINGS = threading.Lock()
 
@@ -72,7 +68,8 @@ def open_image(
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(MeteredBytes(source), max_pixels, formats, reserve)
     if isinstance(source, str | os.PathLike):
-        return _read(Path(source), max_pixels, formats, reserve)
+        data = MeteredBytes(read_image_file(Path(source)))
+        return _decode(data, max_pixels, formats, reserve)
     raise UsageError(
         "an image is given as bytes, a path, a Pillow image or a uint8 array", got=type(source).__name__
     )
@@ -127,37 +124,6 @@ def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
             got=f"{array.dtype} of shape {array.shape}",
         )
     return Image.fromarray(array)
-
-
-def _read(
-    path: Path, max_pixels: int, formats: tuple[str, ...], reserve: Callable[[int], object] | None
-) -> Image.Image:
-    """Read a regular file and no other: a pipe may say nothing for ever, and a device never end."""
-    try:
-        with open(path, "rb", opener=_open_without_waiting) as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError(f"{path} is not a file but a pipe, device or socket")
-            if status.st_size > MOST_FILE_BYTES:
-                raise ImageTooLarge(
-                    f"the file {path} is too large for an image",
-                    expected=f"at most {MOST_FILE_BYTES:,} bytes",
-                    got=f"{status.st_size:,} bytes",
-                )
-            data = stream.read(MOST_FILE_BYTES)
-    except FileNotFoundError as error:
-        raise ImageError(f"there is no file {path}") from error
-    except IsADirectoryError as error:
-        raise ImageError(f"{path} is a directory, not an image file") from error
-    except MemoryError:
-        raise ImageTooLarge(f"there is not enough memory to read {path}") from None
-    except (OSError, ValueError) as error:
-        raise ImageError(f"the file {path} cannot be read", got=str(error)) from error
-    return _decode(MeteredBytes(data), max_pixels, formats, reserve)
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _decode(

@@ -16,6 +16,7 @@ import threading
 import time
 
 from pinnace.models.errors import MissingDependency, UsageError
+from pinnace.serving.bentoml.home import ensure_folders
 from pinnace.serving.bentoml.private_names import SERVICE
 from pinnace.serving.bentoml.startup import StartupError
 from pinnace.serving.inference.layout import plan
@@ -49,6 +50,7 @@ def launch(settings: ServerSettings) -> None:
     for sentence in sentences:
         print(sentence, file=sys.stderr, flush=True)
     os.environ.update(settings.environment())
+    ensure_folders()
 
     layout = plan(settings)
     url = _url(settings.host, settings.port)
