@@ -32,6 +32,8 @@ def write(graph: Graph, path: Path) -> Written:
     for exporter in exporters:
         if exporter is MATH_ATTENTION and isinstance(failures[DYNAMO.name], OpsetError):
             continue  # it gives the same opset, and the same converter would convert it
+        if exporter is TORCHSCRIPT and any(map(_decides, failures.values())):
+            break  # tracing would freeze a decision that the first exporter has seen to depend on the data
         try:
             graph.tell(exporter.words)
             exporter.write(graph, path)
@@ -55,12 +57,11 @@ def _note(path: Path, words: str, first: Exception, opset: int) -> str:
 
 
 def _refusal(failures: dict[str, Exception], opset: int) -> CheckFailed:
-    first, *others = failures.values()
-    also = "; its older exporter fails as well: " + _reason(others[-1]) if others else ""
+    first, older = next(iter(failures.values())), failures.get(TORCHSCRIPT.name)
+    also = "" if older is None or older is first else f"; its older exporter fails as well: {_reason(older)}"
     if isinstance(first, OpsetError):
         return CheckFailed(
-            f"the network cannot be written in opset {opset}: {first}; torch's older exporter fails as well: "
-            f"{_reason(others[-1])}",
+            f"the network cannot be written in opset {opset}: {first}{also}",
             expected=f"opset {opset}",
             got=f"opset {NATIVE}",
             hint=f"--opset {NATIVE}, or leave ONNX out with --format torchscript",
@@ -71,11 +72,21 @@ def _refusal(failures: dict[str, Exception], opset: int) -> CheckFailed:
     )
 
 
-def _reason(error: BaseException) -> str:
-    """The innermost cause that says something, in one line."""
+def _decides(error: BaseException) -> bool:
+    """Whether torch.export failed because the code decides on the data."""
+    return any("data-dependent" in str(cause) for cause in _causes(error))
+
+
+def _causes(error: BaseException) -> list[BaseException]:
     causes = [error]
     while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)
+    return causes
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause that says something, in one line."""
+    causes = _causes(error)
     cause = next((cause for cause in reversed(causes) if str(cause).strip()), error)
     return describe(cause)
 

@@ -21,6 +21,7 @@ from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.errors import CheckFailed
 from pinnace.models.variant_name import VariantName
 from support.errors import refusal
+from support.sample_networks import Branching
 
 SIGNATURE = Signature(
     (TensorSpec("input", "float32", ("batch", 3, 16, 16)),), (TensorSpec("logits", "float32", ("batch", 5)),)
@@ -145,3 +146,12 @@ def test_the_script_tries_every_way(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     assert [line for line in done.stdout.splitlines() if line in {each.words for each in exporters.EXPORTERS}]
     assert sorted(path.name for path in tmp_path.glob("*.onnx")) == ["one.onnx", "three.onnx", "two.onnx"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_decision_that_depends_on_the_data_is_not_traced(tmp_path: Path) -> None:
+    graph = Graph(flat_module(Branching().eval()), (torch.randn(2, 3, 16, 16),), SIGNATURE, 18)
+    message = refusal(CheckFailed, lambda: onnx_format.write(graph, tmp_path / "net.onnx"))
+    assert "data-dependent" in message
+    assert "older exporter" not in message
+    assert not (tmp_path / "net.onnx").exists()
