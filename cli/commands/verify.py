@@ -47,8 +47,9 @@ def verify(
         ]
         print_json({"bundle": str(bundle), "variants": rows, "passed": good})
     else:
-        heads = ("variant", "runtime", "verdict", "max abs", "max rel", "cosine", "top-1 agreement")
-        table = Table(*heads, "compared on")
+        agreed = "label agreement" if opened.outputs.several_labels else "top-1 agreement"
+        heads = ("variant", "runtime", "verdict", "max abs", "max rel", "cosine", agreed, "compared on")
+        table = Table(*heads)
         words = {True: "[green]passed[/]", False: "[bold red]failed[/]", None: "[yellow]not run[/]"}
         for verdict in verdicts:
             parity, tolerance = verdict.parity, verdict.variant.tolerance

@@ -21,10 +21,11 @@ MOST_CONNECTIONS = 512
 OFFLINE_CONNECTIONS = 16
 TIMEOUT_S = 60.0
 _STAGES_FROM = 2000
+_REFUSED = 422
 
 
 class HttpSubject:
-    """Posts photographs to `/classify`; a refused request is not retried."""
+    """Posts photographs to `/classify`, or to `/embed` for a model that embeds. Nothing is sent again."""
 
     batch = 1
 
@@ -40,7 +41,8 @@ class HttpSubject:
             raise UsageError(f"{url} is not a server's URL", expected="such as http://localhost:3000")
         self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._host, self._port = parts.hostname, parts.port
-        self._path = f"{parts.path.rstrip('/')}/classify"
+        root = parts.path.rstrip("/")
+        self._path = f"{root}/classify"
         self._headers = {"Content-Type": "image/jpeg"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
@@ -50,7 +52,11 @@ class HttpSubject:
         self._bodies: list[bytes] = []
         self._images = [photograph.read_bytes() for photograph in photographs()]
         self.library, self.at_once = len(self._images), at_once
-        answer = self._answer(self._ask(self._images[0]))
+        status, body = self._send(self._images[0])
+        if status == _REFUSED:  # a network without a head does not classify
+            self._path = f"{root}/embed"
+            status, body = self._send(self._images[0])
+        answer = self._answer(self._answered(status, body))
         variant = str(answer.get("variant", ""))
         self.info = SubjectInfo(
             model=str(answer.get("model", "")),
@@ -72,9 +78,9 @@ class HttpSubject:
             ServerError: there is no answer, or it is an error.
         """
         for index in indices:
-            self._bodies.append(self._ask(self._images[index]))
+            self._bodies.append(self._answered(*self._send(self._images[index])))
 
-    def _ask(self, image: bytes) -> bytes:
+    def _send(self, image: bytes) -> tuple[int, bytes]:
         connection = getattr(self._own, "connection", None)
         used = connection is not None
         if connection is None:
@@ -94,8 +100,11 @@ class HttpSubject:
             connection.close()
             reason = str(error) or type(error).__name__
             raise ServerError(f"{self._url} does not answer: {reason}") from None
-        if response.status != 200:
-            raise ServerError(f"{self._url} answered with status {response.status}")
+        return response.status, body
+
+    def _answered(self, status: int, body: bytes) -> bytes:
+        if status != 200:
+            raise ServerError(f"{self._url} answered with status {status}")
         return body
 
     def _connect(self) -> http.client.HTTPConnection:

@@ -20,6 +20,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import PinnaceError
 from pinnace.models.image.decode import open_image
+from pinnace.models.open_model import AnsweringModel, open_model
 from pinnace.models.runtimes.base import RuntimeOptions
 
 
@@ -27,7 +28,7 @@ class Pipelines:
     """The open configurations of one process."""
 
     def __init__(self) -> None:
-        self._open: dict[str, tuple[Classifier, int]] = {}
+        self._open: dict[str, tuple[AnsweringModel, int]] = {}
         self._images: list[bytes] = []
 
     def begin(self, images: list[str]) -> None:
@@ -37,19 +38,19 @@ class Pipelines:
     def open(self, key: str, bundle: str, variant: str, runtime: str, threads: int, batch: int) -> None:
         """Load a configuration and warm it up."""
         options = RuntimeOptions(threads=threads, batch=batch)
-        classifier = Classifier(Bundle.open(bundle), variant, runtime, options)
-        self._open[key] = classifier, batch
-        classifier.warm_up(batch, runs=2)
-        self._call(classifier, batch, 0)
+        model = open_model(Bundle.open(bundle), variant, runtime, options)
+        self._open[key] = model, batch
+        model.warm_up(batch, runs=2)
+        self._call(model, batch, 0)
 
     def run(self, key: str, seconds: float, first: int) -> dict[str, Any]:
         """Call a configuration again and again for so long, and once at least."""
-        classifier, batch = self._open[key]
+        model, batch = self._open[key]
         calls: list[float] = []
         began = now = time.perf_counter()
         while not calls or now - began < seconds:
             started = now
-            self._call(classifier, batch, first + len(calls) * batch)
+            self._call(model, batch, first + len(calls) * batch)
             now = time.perf_counter()
             calls.append(round(1000 * (now - started), 4))
         return {"seconds": now - began, "calls_ms": calls}
@@ -59,11 +60,12 @@ class Pipelines:
         if key in self._open:
             self._open.pop(key)[0].close()
 
-    def _call(self, classifier: Classifier, batch: int, first: int) -> None:
+    def _call(self, model: AnsweringModel, batch: int, first: int) -> None:
         chosen = [self._images[(first + step) % len(self._images)] for step in range(batch)]
-        inputs = np.concatenate([classifier.prepare(open_image(image)) for image in chosen])
-        for values in classifier.infer(inputs):
-            classifier.predictions(values, None)
+        inputs = np.concatenate([model.prepare(open_image(image)) for image in chosen])
+        for values in model.infer(inputs):
+            if isinstance(model, Classifier):
+                model.predictions(values, None)
 
 
 def serve(lines: TextIO, answers: TextIO) -> None:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Variant
+from pinnace.models.bundle.outputs import width
 from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import UsageError
 from pinnace.models.files import new_folder, size_of
+from pinnace.models.uses import output_spec
 from pinnace.serving.packaging.bento import Device, safe_name
 
 MARKER = ".pinnace"  # Triton looks at the folders only
@@ -80,7 +82,7 @@ def build_repository(
             if one.weights is not None:  # by the name that the graph has for it
                 shutil.copyfile(bundle.path(one.weights), out / name / "1" / Path(one.weights).name)
             (out / name / CONFIG).write_text(model_config(bundle, one, name, device), encoding="utf-8")
-            if bundle.labels:
+            if _labelled_output(bundle) is not None:
                 (out / name / LABELS).write_text("\n".join(bundle.labels) + "\n", encoding="utf-8")
             if bundle.manifest.preprocess is not None:
                 preprocess = json.dumps(dataclasses.asdict(bundle.manifest.preprocess), indent=2)
@@ -96,19 +98,28 @@ def model_config(bundle: Bundle, variant: Variant, name: str, device: Device) ->
     batched = signature.batch == BATCH
     backend, file = _BACKENDS[variant.format]
     kind = "KIND_GPU" if device == "cuda" or variant.format == "tensorrt" else "KIND_CPU"
-    labels = bool(bundle.labels) and len(signature.outputs) == 1
+    labelled = _labelled_output(bundle)
     parts = [
         f"name: {_quoted(name)}",
         f"backend: {_quoted(backend)}",
         f"default_model_filename: {_quoted(file)}",
         f"max_batch_size: {_max_batch(variant) if batched else 0}",
         *(f"input {_tensor(spec, batched)}" for spec in signature.inputs),
-        *(f"output {_tensor(spec, batched, labels)}" for spec in signature.outputs),
+        *(f"output {_tensor(spec, batched, spec.name == labelled)}" for spec in signature.outputs),
         f"instance_group {{ count: 1 kind: {kind} }}",
     ]
     if batched:
         parts.append(f"dynamic_batching {{ max_queue_delay_microseconds: {QUEUE_MICROSECONDS} }}")
     return "\n".join(parts) + "\n"
+
+
+def _labelled_output(bundle: Bundle) -> str | None:
+    """The output of which each value has a label; one value that stands for two labels has none."""
+    outputs = bundle.outputs
+    if not bundle.labels or not outputs.is_classifier:
+        return None
+    spec = output_spec(bundle.manifest.signature, outputs)
+    return spec.name if width(spec) == len(bundle.labels) else None
 
 
 def _choose(bundle: Bundle, name: str | None) -> Variant:

@@ -19,6 +19,7 @@ import scipy.special
 from PIL import Image
 
 from pinnace.clients import AsyncClient, Client, Refused
+from pinnace.latency.subjects.http import HttpSubject
 from pinnace.models.photographs import photographs
 from support.browser import Visit, chromium
 from support.command_line import PINNACE, CommandLine
@@ -404,3 +405,13 @@ def test_the_page_shows_several_labels_and_vectors(server: Server, folder: Path)
         np.testing.assert_allclose(shown, by_hand(folder, "vectors"), atol=1e-4)
         here.check_looks()
         assert complaints == []
+
+
+def test_bench_measures_a_model_that_embeds(server: Server) -> None:
+    subject = HttpSubject(f"{server.url}/models/vectors")
+    try:
+        subject.call([0, 1])
+        assert subject.info.model == "vectors"
+        assert subject.stages().compute is not None
+    finally:
+        subject.close()
