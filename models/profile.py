@@ -80,7 +80,7 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class Figures:
+class ProfileFigures:
     """What was measured of the configuration.
 
     Attributes:
@@ -119,7 +119,7 @@ class Profile:
     machine: Machine
     configuration: Configuration
     objective: str
-    figures: Figures
+    figures: ProfileFigures
     created: str
     pinnace: str
     settings: dict[str, float | int | str | None] = field(default_factory=dict)

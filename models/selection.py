@@ -19,7 +19,7 @@ from pinnace.models.runtimes.base import Runtime
 
 
 @dataclass(frozen=True)
-class Selection:
+class RuntimeChoice:
     """What answers.
 
     Attributes:
@@ -37,7 +37,7 @@ class Selection:
 
 def select(
     bundle: Bundle, variant: str | None = None, runtime: str | None = None, *, use_profile: bool = True
-) -> Selection:
+) -> RuntimeChoice:
     """Choose the variant and the runtime of a bundle.
 
     Args:
@@ -47,19 +47,19 @@ def select(
         use_profile: False leaves the profile out too.
     """
     if not use_profile or variant is not None or runtime is not None:
-        return Selection(variant, runtime)
+        return RuntimeChoice(variant, runtime)
     try:
         found = profiles.read(bundle.folder)
     except PinnaceError as error:
-        return Selection(None, None, note=_refused(bundle, error.message))
+        return RuntimeChoice(None, None, note=_refused(bundle, error.message))
     if found is None:
-        return Selection(None, None)
+        return RuntimeChoice(None, None)
     problem = profiles.why_not(found, bundle)
     if problem is not None:
-        return Selection(None, None, note=_refused(bundle, problem))
+        return RuntimeChoice(None, None, note=_refused(bundle, problem))
     chosen = found.configuration
     note = f"{bundle.name} runs as tuned for this machine: {chosen}; --no-profile leaves that out"
-    return Selection(chosen.variant, chosen.runtime, found, note)
+    return RuntimeChoice(chosen.variant, chosen.runtime, found, note)
 
 
 def working_readers(bundle: Bundle, variant: Variant, runtime: str | None = None) -> Sequence[type[Runtime]]:

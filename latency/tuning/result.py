@@ -16,7 +16,7 @@ from pinnace.latency.tuning.race import RaceResult, Runner
 from pinnace.latency.tuning.space import Excluded
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import CheckFailed
-from pinnace.models.profile import SCHEMA_VERSION, Configuration, Figures, Profile, this_machine
+from pinnace.models.profile import SCHEMA_VERSION, Configuration, ProfileFigures, Profile, this_machine
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class TuneResult:
             this_machine(winner.runtime),
             winner,
             self.race.rules.objective,
-            Figures(
+            ProfileFigures(
                 round(runner.images_per_second, 3),
                 round(runner.percentile_ms(99), 3),
                 None if judged is None else round(judged.lost, 4),

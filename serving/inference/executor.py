@@ -24,7 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Job:
+class WaitingCall:
     """Work that waits for its turn; where its future is cancelled, it is forgotten at once."""
 
     def __init__(self, future: Future[Any], work: Callable[[], Any], release: Callable[[], None]) -> None:
@@ -81,7 +81,7 @@ class Executor:
             on_change=metrics.in_flight if metrics is not None else None,
         )
         self._pool = ThreadPoolExecutor(layout.concurrency, "pinnace-infer", initializer=_lower_priority)
-        self.scheduler: Scheduler[Job] = Scheduler(layout.share, layout.workers)
+        self.scheduler: Scheduler[WaitingCall] = Scheduler(layout.share, layout.workers)
 
     def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run work that `admission` has counted, when the scheduler lets it begin, and count it out again."""
@@ -89,7 +89,7 @@ class Executor:
         # Also called where the future is cancelled before its turn.
         future.add_done_callback(lambda _: self.admission.leave())
         work = functools.partial(work, *args, **kwargs)
-        self.scheduler.put(Job(future, work, self.admission.keep_reserved()))
+        self.scheduler.put(WaitingCall(future, work, self.admission.keep_reserved()))
         self._pool.submit(self._next)
         return future
 
