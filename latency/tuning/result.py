@@ -16,7 +16,7 @@ from pinnace.latency.tuning.race import RaceResult, Runner
 from pinnace.latency.tuning.space import Excluded
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import CheckFailed
-from pinnace.models.profile import SCHEMA_VERSION, Configuration, ProfileFigures, Profile, this_machine
+from pinnace.models.profile import SCHEMA_VERSION, Configuration, Profile, ProfileFigures, this_machine
 
 
 @dataclass(frozen=True)
