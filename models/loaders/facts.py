@@ -68,6 +68,7 @@ class Facts:
         std: per channel.
         interpolation: of the resize.
         share: crop edge divided by resized edge.
+        caveat: how the trainer's preprocessing differs from `preprocess`.
     """
 
     trainer: Trainer | None = None
@@ -81,6 +82,7 @@ class Facts:
     std: tuple[float, ...] | None = None
     interpolation: Interpolation | None = None
     share: float | None = None
+    caveat: str | None = None
 
     def applied_to(self, loaded: LoadedModel, *, labels: bool = True) -> LoadedModel:
         """The model with what its checkpoint says, and a note on each finding."""
@@ -118,7 +120,8 @@ class Facts:
 
     def _preprocess_note(self) -> str:
         if self.preprocess is not None:
-            return f"the preprocessing is that of {self.trainer}'s own validation, as the checkpoint says"
+            said = f"the preprocessing is that of {self.trainer}'s own validation, as the checkpoint says"
+            return f"{said}; {self.caveat}" if self.caveat else said
         parts = []
         if self.size is not None:
             how = "" if self.trainer == TIMM else ", into which images are assumed to be squeezed"

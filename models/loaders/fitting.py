@@ -133,7 +133,7 @@ def candidates(
 
 def renamings() -> tuple[Rename, ...]:
     """What may have happened to names, the likeliest first."""
-    return (_as_it_is, _unwrapped, _old_densenet, _old_vision_transformer, _not_parallel)
+    return (_as_it_is, _unwrapped, _old_densenet, _old_vision_transformer, _not_parallel, _of_mmpretrain)
 
 
 def _as_it_is(name: str) -> str:
@@ -151,6 +151,11 @@ def _old_densenet(name: str) -> str:
 def _old_vision_transformer(name: str) -> str:
     """torchvision's names from before version 0.14, by which `recognise` would not know the network."""
     return _unwrapped(name).replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3.")
+
+
+def _of_mmpretrain(name: str) -> str:
+    """The names of mmpretrain's classifiers, whose ResNets have torchvision's names in two parts."""
+    return re.sub(r"^(?:backbone\.|head\.(?=fc\.))", "", _unwrapped(name))
 
 
 def _not_parallel(name: str) -> str:

@@ -45,7 +45,8 @@ def on_meta(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
 def compare(module: torch.nn.Module, state: Mapping[str, Any]) -> Shapes:
     """Compare the likeliest reading of a checkpoint's names with a network built by default."""
     wanted = dict(module.state_dict())
-    weights = next(candidates(state, wanted)).weights
+    readings = [candidate.weights for candidate in candidates(state, wanted)]
+    weights = min(readings, key=lambda names: len(names.keys() ^ wanted.keys()))
     classes: dict[int, str] = {}
     channels: dict[int, str] = {}
     others = [name for name in {**wanted, **weights} if (name in wanted) != (name in weights)]

@@ -52,7 +52,8 @@ def facts_of_learner(data: Any, facts: Facts) -> Facts:
         mean,
         std,
     )
-    return replace(facts, trainer=FASTAI, preprocess=preprocess)
+    caveat = None if squeezed else "fastai crops before it resizes, which moves the picture by up to a pixel"
+    return replace(facts, trainer=FASTAI, preprocess=preprocess, caveat=caveat)
 
 
 def _steps(data: Any) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import types
 from collections import OrderedDict
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders.facts import read_facts
+from pinnace.models.loaders.trained import facts_of_learner, inner_network
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -61,6 +63,47 @@ def test_an_object_of_a_package_that_is_not_there() -> None:
     vars(settings).update(_content={"img_size": node, "arch": "resnet18"})
     facts = read_facts({"hyper_parameters": settings, "state_dict": {}})
     assert (facts.size, facts.arch) == ((96, 96), "resnet18")
+
+
+class Resize:
+    size = (48, 64)  # the width first
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+
+
+class Normalize:
+    mean, std = torch.full((1, 3, 1, 1), 0.5), torch.full((1, 3, 1, 1), 0.25)
+
+
+class Learner:
+    """Has what fastai's exported Learner has, which needs fastai to be made."""
+
+    def __init__(self, method: str) -> None:
+        self.model = torch.nn.Linear(3, 2)
+        steps = {"after_item": [Resize(method)], "after_batch": [Normalize()]}
+        self.dls = types.SimpleNamespace(vocab=["cat", "dog"], **steps)
+
+
+@pytest.mark.parametrize("method", ["squish", "crop"])
+def test_fastai(method: str) -> None:
+    learner = Learner(method)
+    assert inner_network(learner) is learner.model
+    facts = facts_of_learner(learner, read_facts(learner))
+    assert facts.labels == ("cat", "dog")
+    size = ((64, 48), None) if method == "squish" else (64, (64, 48))
+    assert facts.preprocess == Preprocess(size[0], "bilinear", size[1], "RGB", (0.5,) * 3, (0.25,) * 3)
+    assert (facts.caveat is None) == (method == "squish")
+
+
+def test_ultralytics() -> None:
+    network = torch.nn.Linear(3, 2)
+    network.names = {0: "cat", 1: "dog"}  # type: ignore[assignment]
+    facts = read_facts(
+        {"model": None, "ema": network, "train_args": {"imgsz": 64, "model": "yolo11n-cls.pt"}}
+    )
+    assert (facts.trainer, facts.labels, facts.size) == ("Ultralytics", ("cat", "dog"), (64, 64))
+    assert facts.preprocess == Preprocess(64, "bilinear", (64, 64), "RGB", (0.0,) * 3, (1.0,) * 3)
 
 
 def test_a_network_that_knows_its_classes() -> None:

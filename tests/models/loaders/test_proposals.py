@@ -130,6 +130,18 @@ def test_a_classifier_that_was_replaced_whole(tmp_path: Path) -> None:
     )
 
 
+def test_mmpretrains_names(tmp_path: Path) -> None:
+    trained = torchvision.models.resnet18(num_classes=3)
+    state = {
+        f"head.{name}" if name.startswith("fc.") else f"backbone.{name}": value
+        for name, value in trained.state_dict().items()
+    }
+    content = {"meta": {"dataset_meta": {"classes": ("cat", "dog", "fish")}}, "state_dict": state}
+    loaded = load_saved(content, tmp_path)
+    assert_same(loaded.module, trained)
+    assert loaded.labels == ("cat", "dog", "fish")
+
+
 def test_a_head_of_several_layers_is_told_as_code(tmp_path: Path) -> None:
     trained = torchvision.models.resnet18()
     trained.fc = nn.Sequential(nn.Linear(512, 16), nn.ReLU(), nn.Linear(16, 5))
