@@ -92,7 +92,8 @@ class Facts:
             notes.append(f"{len(self.labels)} class names were found in the checkpoint ({self.labels_from})")
         preprocess = self._over(loaded.preprocess)
         if preprocess is not None and preprocess != loaded.preprocess and loaded.inputs is None:
-            loaded = replace(loaded, preprocess=preprocess)
+            known = self.preprocess is not None
+            loaded = replace(loaded, preprocess=preprocess, assumed_for=None if known else loaded.assumed_for)
             notes.append(self._preprocess_note())
         return replace(loaded, notes=(*loaded.notes, *notes))
 

@@ -79,14 +79,9 @@ def snippet(request: LoadRequest) -> str:
         return f"model = torch.export.load({str(path)!r}).module()\nmodel.eval = lambda: model\n"
     if kind == "torchscript":
         return f"model = torch.jit.load({str(path)!r})\n"
-    if request.arch is None:
-        return f'model = torch.load({str(path)!r}, map_location="cpu", weights_only=False)\n'
-    from pinnace.models.loaders import architecture
+    from pinnace.models.loaders import checkpoint
 
-    return (
-        architecture.snippet(request)
-        + f"model.load_state_dict(torch.load({str(path)!r}, weights_only=True))\n"
-    )
+    return checkpoint.snippet(request, path)
 
 
 def _reads(source: Source) -> str | None:

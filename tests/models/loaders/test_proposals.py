@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import nn
 from pinnace.models.errors import UsageError
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
+from pinnace.models.loaders.file import snippet
 from pinnace.models.loaders.recognise import TABLE, recognise
 from pinnace.models.source import Source
 
@@ -156,6 +158,20 @@ def test_a_head_of_several_layers_is_told_as_code(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(lines)
     loaded = load_saved(trained.state_dict(), tmp_path, arch="net:build", folder=str(tmp_path))
     assert_same(loaded.module, trained)
+
+
+@pytest.mark.parametrize("arch", [None, "torchvision:squeezenet1_1"])
+@pytest.mark.parametrize("place", [None, "state_dict"])
+def test_the_lines_that_load_the_same_without_pinnace(
+    tmp_path: Path, arch: str | None, place: str | None
+) -> None:
+    trained = torchvision.models.squeezenet1_1(num_classes=4).eval()
+    state = {f"model.{name}": value for name, value in trained.state_dict().items()}
+    state["criterion.weight"] = torch.ones(4)
+    torch.save({place: state, "epoch": 3} if place else state, tmp_path / "net.pth")
+    lines = snippet(LoadRequest(Source("file", str(tmp_path / "net.pth")), arch))
+    (tmp_path / "script.py").write_text(f"import torch\n{lines}")
+    assert_same(runpy.run_path(str(tmp_path / "script.py"))["model"], trained)
 
 
 def test_weights_of_nobody(tmp_path: Path) -> None:
