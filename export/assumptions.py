@@ -171,6 +171,24 @@ def order_of(mean: Sequence[float]) -> str | None:
     return "BGR" if _is_imagenet(mean[::-1]) else None
 
 
+def options_for(preprocess: Preprocess, taken: Preprocess) -> str:
+    """The options that make one preprocessing of another."""
+    parts = []
+    if (preprocess.resize, preprocess.crop) != (taken.resize, taken.crop):
+        resize = preprocess.resize
+        parts.append(f"--resize {f'{resize[0]}x{resize[1]}' if isinstance(resize, tuple) else resize}")
+        if preprocess.crop is not None:
+            height, width = preprocess.crop
+            parts.append(f"--crop {height if height == width else f'{height}x{width}'}")
+    if _normalisation(preprocess) != _normalisation(taken):
+        parts.append(_options(preprocess))
+    return " ".join(parts)
+
+
+def _normalisation(preprocess: Preprocess) -> tuple[object, ...]:
+    return preprocess.color, preprocess.scale, preprocess.mean, preprocess.std
+
+
 def _options(preprocess: Preprocess) -> str:
     return (
         f"--color {preprocess.color} --scale {_scale(preprocess.scale)} --mean {_list(preprocess.mean)} "

@@ -11,13 +11,13 @@ from pinnace.export import model_card
 from pinnace.export.calibration_images import PreparedImages, prepare_folder
 from pinnace.export.convert import convert
 from pinnace.export.formats import conversion_of
-from pinnace.export.image_folder import order_note
+from pinnace.export.image_folder import folder_labels
 from pinnace.export.outputs import Answers, OutputOptions, decide, labels_for
 from pinnace.export.precision.base import DEFAULT_METHOD, METHODS
 from pinnace.export.reproduce.script import Script, script_path
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.targets import Target
-from pinnace.export.validation.accuracy import check_accuracy
+from pinnace.export.validation.labelled import count_right
 from pinnace.export.validation.validator import Validator, reference_photographs, stored_golden
 from pinnace.export.worker.spawn import run_worker
 from pinnace.models.bundle import golden, manifest
@@ -43,8 +43,8 @@ class Evidence:
     Attributes:
         calibrate: a folder of images to find the ranges of int8 on.
         method: how ranges are found.
-        images: a folder of photographs to compare each variant with fp32 on; one folder for each class where
-            `max_drop` is given.
+        images: a folder of photographs to compare each variant with fp32 on; with one folder for each class,
+            right answers are counted as well.
         max_drop: how many points of top-1 a variant may lose against fp32 on `images`.
     """
 
@@ -103,7 +103,13 @@ def export_bundle(
         bound = target.tolerance.get("fp32", Tolerance()).max_rel
         try:
             exported = run_worker(
-                replace(request, variants=written, fp32_bound=bound),
+                replace(
+                    request,
+                    variants=written,
+                    fp32_bound=bound,
+                    images=None if evidence.images is None else str(evidence.images.absolute()),
+                    labels=own_labels.names if own_labels else None,
+                ),
                 folder,
                 log,
                 script.follow(progress),
@@ -115,7 +121,8 @@ def export_bundle(
         progress, script.signature = script.follow(progress), exported.signature
         own = own_labels.names if own_labels else None
         outputs, said = _outputs(folder, exported, request, own, meaning or OutputOptions())
-        names = labels_for(outputs, exported.signature, own, exported.labels)
+        of_folders = None if own or exported.labels else _folder_labels(evidence.images, outputs)
+        names = labels_for(outputs, exported.signature, own or of_folders, exported.labels)
         takes_image = exported.preprocess is not None
         fitness = partial(why_not, name=model, signature=exported.signature, outputs=outputs)
         if own_labels is not None and (unfit := fitness("classify", takes_image=takes_image)) is not None:
@@ -138,12 +145,11 @@ def export_bundle(
         chosen = [name for name in request.variants if name in exported.files]
         chosen += [name for name in exported.files if name not in chosen]
         variants = tuple(validator.validate(name, exported.files[name]) for name in chosen)
-        told = list(own_labels.notes) if own_labels else _about_labels(exported, names)
-        if evidence.max_drop is not None and evidence.images is not None:
-            check_accuracy(
+        told = list(own_labels.notes) if own_labels else _about_labels(exported, names, of_folders)
+        if evidence.images is not None:
+            told += count_right(
                 folder, exported, outputs, names or (), chosen, evidence.images, evidence.max_drop, progress
             )
-            told += filter(None, [order_note(evidence.images, names or ())])
         proved_by = [
             all_runtimes()[name] for name in sorted({v.parity.runtime for v in variants if v.parity})
         ]
@@ -215,8 +221,22 @@ def _outputs(
     return decide(known, meaning)
 
 
-def _about_labels(exported: ExportedFiles, names: tuple[str, ...] | None) -> list[str]:
+def _folder_labels(images: Path | None, outputs: Outputs) -> tuple[str, ...] | None:
+    """The class names that the user's folders give, where nobody else gives any."""
+    if images is None or outputs.classes is None or outputs.several_labels:
+        return None
+    return folder_labels(images, outputs.classes)
+
+
+def _about_labels(
+    exported: ExportedFiles, names: tuple[str, ...] | None, of_folders: tuple[str, ...] | None
+) -> list[str]:
     """What is said of a classifier whose class names nobody gave."""
+    if of_folders is not None:
+        return [
+            "the source has no class names: those of the folders of --images are taken, in the order of "
+            f"their text as ImageFolder has it ({', '.join(of_folders[:3])}, ...); --labels FILE says another"
+        ]
     if names is None or (exported.labels is not None and len(exported.labels) == len(names)):
         return []
     stands = f"the numbers 0 to {len(names) - 1} stand for them, and --labels FILE names them"

@@ -80,6 +80,17 @@ def order_note(folder: Path, labels: Sequence[str]) -> str | None:
     )
 
 
+def folder_labels(folder: Path, classes: int) -> tuple[str, ...] | None:
+    """The names of a tree's folders in the order of their text, where there is one for each class.
+
+    That is the order of torchvision's ImageFolder and of Keras' image_dataset_from_directory.
+    """
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if len(names) != classes or all(name.isdecimal() for name in names):
+        return None
+    return tuple(names)
+
+
 def _indices(count: int) -> list[str]:
     return [str(index) for index in range(count)]
 

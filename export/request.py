@@ -45,6 +45,8 @@ class ExportRequest:
         opset_origin: who asked for the opset; None where it is the default, to which no file is converted.
         named: the user named the variants, so that none of them is left out.
         fp32_bound: how far a variant in fp32 may be off from the eager model, of the outputs' range.
+        images: a folder of images, one folder for each class, to try other preprocessings on; None for none.
+        labels: class names of the user's.
     """
 
     source: str
@@ -62,6 +64,8 @@ class ExportRequest:
     opset_origin: OpsetOrigin | None = None
     named: bool = False
     fp32_bound: float | None = None
+    images: str | None = None
+    labels: tuple[str, ...] | None = None
 
     @property
     def load_request(self) -> LoadRequest:
@@ -100,6 +104,23 @@ class GraphEnd:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What came of trying other preprocessings on labelled images.
+
+    Attributes:
+        images: how many were tried.
+        right: how many of them the preprocessing that was taken gets right.
+        better: options of another one that gets clearly more right, or None.
+        better_right: how many that gets right.
+    """
+
+    images: int
+    right: int
+    better: str | None = None
+    better_right: int = 0
+
+
+@dataclass(frozen=True)
 class ExportedFiles:
     """What the child interpreter wrote, and what it learnt.
 
@@ -118,6 +139,7 @@ class ExportedFiles:
         exported: the source was an exported file, whose own answers the golden outputs are.
         exporters: of the variants that there is more than one way to write, which way it was.
         float32_noise: see `pinnace.models.bundle.manifest.Golden`.
+        trial: what other preprocessings give on labelled images; None where nothing was tried.
     """
 
     signature: Signature
@@ -134,6 +156,7 @@ class ExportedFiles:
     exported: bool = False
     exporters: dict[VariantName, str] = field(default_factory=dict)
     float32_noise: tuple[float, ...] = ()
+    trial: Trial | None = None
 
 
 # What conversions are made of and compared with, and the variant of a source that is ONNX already.

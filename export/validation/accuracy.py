@@ -278,63 +278,55 @@ def open_runtimes(
     return opened, skipped
 
 
-def check_accuracy(
+def export_accuracy(
     folder: Path,
     exported: ExportedFiles,
     meaning: Outputs,
-    labels: Sequence[str],
     names: Sequence[VariantName],
-    images: Path,
-    most: float,
+    images: Sequence[LabelledImage],
     progress: Progress,
-) -> None:
-    """Refuse a variant of an export whose top-1 on labelled images lies too far below that of fp32.
+    most: float | None = None,
+) -> dict[str, Accuracy]:
+    """Count right answers of each variant of an export, in the first runtime of this machine that loads it.
 
     Args:
         folder: where the variants' files are.
         exported: what was written.
         meaning: what the outputs mean.
-        labels: one class name per output.
         names: of the variants.
-        images: a tree of images, one folder for each class.
-        most: how many points (hundredths) a variant may lose.
+        images: images and their classes.
         progress: told before each step.
+        most: how many points (hundredths) of top-1 a variant may lose against fp32; None for any number.
+
+    Returns:
+        The accuracy by the name of the variant; what stands for fp32 comes first.
 
     Raises:
-        UsageError: the model is no image classifier, or the tree does not fit it.
         CheckFailed: a variant loses more.
     """
-    if not labels or exported.preprocess is None:
-        raise UsageError("--max-drop needs an image classifier")
-    if meaning.several_labels:
-        raise UsageError("--max-drop is about top-1, and several labels may be true of an image")
-    found = read_image_folder(images, labels)
+    assert exported.preprocess is not None
     with contextlib.ExitStack() as stack:
-        fp32 = open_reference(folder, exported)
-        runtimes: dict[str, Runtime] = {"fp32": stack.enter_context(fp32)}
+        fp32 = stack.enter_context(open_reference(folder, exported))
+        runtimes: dict[str, Runtime] = {fp32.path.stem: fp32}
         for name in names:
-            runtime_class = next(
-                (r for r in runtimes_for(name.format) if not r.opt_in and r.unavailable_reason() is None),
-                None,
-            )
             path = folder / exported.files[name]
-            if runtime_class is not None and path != fp32.path:
-                opened = runtime_class(path, exported.signature, options(name))
-                runtimes[str(name)] = stack.enter_context(opened)
-        result = evaluate(
-            runtimes,
-            found,
-            exported.preprocess,
-            meaning,
-            progress,
-        )
+            for runtime_class in runtimes_for(name.format):
+                if str(name) in runtimes or runtime_class.opt_in or runtime_class.unavailable_reason():
+                    continue
+                with contextlib.suppress(BundleError):
+                    opened = runtime_class(path, exported.signature, options(name))
+                    runtimes[str(name)] = stack.enter_context(opened)
+        result = evaluate(runtimes, images, exported.preprocess, meaning, progress)
         for variant, accuracy in result.accuracies.items():
+            if most is None:
+                continue
             try:
-                check_drop(variant, accuracy, result.accuracies["fp32"], most)
+                check_drop(variant, accuracy, result.accuracies[fp32.path.stem], most)
             except CheckFailed:
                 progress(Event(Stage.COMPARE, variant, runtimes[variant].name))
-                _keep_lost(folder, fp32, runtimes[variant], found, exported.preprocess, meaning)
+                _keep_lost(folder, fp32, runtimes[variant], images, exported.preprocess, meaning)
                 raise
+    return result.accuracies
 
 
 def _keep_lost(

@@ -25,6 +25,7 @@ from pinnace.export.worker.float32_noise import Exactness
 from pinnace.export.worker.graph_end import graph_ends
 from pinnace.export.worker.inspect_model import InspectedModel, ModelInspection, inspect_model
 from pinnace.export.worker.onnx_source import OnnxSource
+from pinnace.export.worker.resize_trials import trial
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
@@ -74,6 +75,7 @@ def _export_module(
     if not loaded.exported:
         exactness = float32_noise.measure(loaded.module, run, inspection, request.fp32_bound)
         inspection = exactness.inspection
+    tried = trial(request, run, inspection.signature, inspection.preprocess, loaded.labels)
     example = tuple(map(torch.from_numpy, _example(inspection).values()))
     # Exported graphs give tensors or tuples, so a module with a dict or a single-element tuple is wrapped.
     module = eager_model.flat_module(loaded.module)
@@ -111,6 +113,7 @@ def _export_module(
         exported=loaded.exported,
         exporters=exporters,
         float32_noise=exactness.noise,
+        trial=tried,
     )
 
 
@@ -145,11 +148,15 @@ def _export_onnx(
         ),
         request,
     )
+    tried = trial(
+        request, source.run, inspection.signature, inspection.preprocess, None, fixed=source.fixed_size
+    )
     name = VariantName("onnx", source.keep_up(request))
     progress(Event(Stage.WRITE, str(name)))
     files = {name: f"{name}{format_of(name).suffix}"}
     source.write(folder / files[name])
-    return replace(_finish(inspection, None, (*source.notes, *notes), folder, files, {}), exported=True)
+    written = _finish(inspection, None, (*source.notes, *notes), folder, files, {})
+    return replace(written, exported=True, trial=tried)
 
 
 def _finish(

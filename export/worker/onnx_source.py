@@ -105,6 +105,11 @@ class OnnxSource:
             return None
         return graph_start.read(self._copy, spec)
 
+    @property
+    def fixed_size(self) -> bool:
+        """Whether its first input says the number of pixels."""
+        return all(isinstance(dim, int) for dim in self.inputs[0].shape[1:])
+
     def keep_up(self, request: ExportRequest) -> str:
         """Change of the copy what has to be changed, and give its precision; what was opened stays as it was.
 
