@@ -217,6 +217,7 @@ def _outputs(
         takes_image=exported.preprocess is not None,
         labels=None if labels is None else len(labels),
         classes=request.num_classes if exported.classes is None else exported.classes,
+        own_labels=own is not None,
     )
     return decide(known, meaning)
 

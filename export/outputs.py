@@ -42,6 +42,7 @@ ASSUMED_LOGITS = (
     "the output {} is assumed to be logits of which one class is true, so softmax makes probabilities of it; "
     + _SEVERAL
 )
+_OR_EMBEDDING = "; if it is an embedding, with --scores embedding"
 _NOT_CLASSES = "if they are scores of classes, export with --scores softmax or sigmoid"
 
 
@@ -82,6 +83,7 @@ class Answers:
         ends: what computes each output, by name, where that can be seen.
         takes_image: it takes one image.
         labels: how many class names there are, or None.
+        own_labels: the user gave them, and so says that there are classes.
         classes: how many classes the network says that it has, 0 for a network without its head, or None.
     """
 
@@ -91,6 +93,7 @@ class Answers:
     takes_image: bool
     labels: int | None = None
     classes: int | None = None
+    own_labels: bool = False
 
 
 def decide(known: Answers, options: OutputOptions) -> tuple[Outputs, tuple[str, ...]]:
@@ -238,7 +241,8 @@ def _found(known: Answers, spec: TensorSpec, options: OutputOptions) -> tuple[Ou
             f"the graph ends in {op}: the output {name} is taken for scores as it is, and several labels "
             "may be true at once (--scores says otherwise)",
         )
-    intended = known.labels is not None or bool(known.classes)
+    # Of a source's own labels only the right number counts: some name two classes where there are none.
+    intended = known.own_labels or count in (known.labels, known.classes)
     if not intended:
         if known.classes == 0:
             return _embedding(name, values, "graph"), _embedding_note(name, values, "the network has no head")
@@ -257,7 +261,7 @@ def _found(known: Answers, spec: TensorSpec, options: OutputOptions) -> tuple[Ou
         )
     return (
         Outputs("logits", name, "softmax", count),
-        ASSUMED_LOGITS.format(name),
+        ASSUMED_LOGITS.format(name) + (_OR_EMBEDDING if kind == "pooled_convolution" else ""),
     )
 
 

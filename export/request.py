@@ -86,7 +86,15 @@ class ExportRequest:
 
 
 OperatorKind: TypeAlias = Literal[
-    "softmax", "log_softmax", "sigmoid", "linear", "pooling", "normalisation", "activation", "other"
+    "softmax",
+    "log_softmax",
+    "sigmoid",
+    "linear",
+    "pooling",
+    "normalisation",
+    "activation",
+    "other",
+    "pooled_convolution",
 ]
 
 

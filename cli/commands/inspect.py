@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PARITY_IS_NOT_ACCURACY = (
     "The table says how far each variant lies from the model itself, and not how often the model is right: "
-    "pinnace eval {} --images DIR, with a folder for each class, says that"
+    "pinnace eval {} {} says that"
 )
 
 
@@ -70,7 +70,10 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
         )
     out().print(facts, table)
     if bundle.labels:
-        out().print(PARITY_IS_NOT_ACCURACY.format(plain(str(bundle.folder))), soft_wrap=True)
+        given = "--images DIR, with a folder for each class,"
+        if bundle.outputs.several_labels:
+            given = "--truth FILE.csv, with the labels of each image,"
+        out().print(PARITY_IS_NOT_ACCURACY.format(plain(str(bundle.folder)), given), soft_wrap=True)
 
 
 def shown(variant: Variant) -> Parity | Proof | None:

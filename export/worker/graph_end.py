@@ -141,7 +141,7 @@ def end_of(node: Node) -> GraphEnd:
         else:
             kind = _KINDS.get(node.name, "other")
             if kind == "pooling" and _is_of_a_classifier(inputs):
-                kind = "linear"
+                kind = "pooled_convolution"
             return GraphEnd(kind, node.op)
 
 

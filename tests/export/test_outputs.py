@@ -92,6 +92,21 @@ def known(
         ),
         # Labels, or a number of classes, say that it is a classifier, whatever it ends in.
         (known(LOGITS, end=POOLED, labels=4), Outputs("logits", "y", "softmax", 4), "is assumed"),
+        (
+            known(LOGITS, end=POOLED, labels=2),
+            Outputs("embedding", "y", normalised=False, evidence="graph"),
+            "an embedding of 4 numbers",
+        ),
+        (
+            known(LOGITS, end=POOLED, labels=2, own_labels=True),
+            Outputs("logits", "y", "softmax", 4),
+            "is assumed",
+        ),
+        (
+            known(LOGITS, end=GraphEnd("pooled_convolution", "ReduceMean")),
+            Outputs("logits", "y", "softmax", 4),
+            "if it is an embedding, with --scores embedding",
+        ),
         (known(LOGITS, end=POOLED, classes=4), Outputs("logits", "y", "softmax", 4), "is assumed"),
         (
             known(LOGITS[:, :, None, None], end=LINEAR),

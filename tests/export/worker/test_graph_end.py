@@ -56,7 +56,7 @@ ENDS: dict[str, tuple[Callable[[Apply, torch.Tensor], torch.Tensor], str]] = {
         "sigmoid",
     ),
     "a convolution": (lambda n, x: n.conv(x.mean((2, 3), keepdim=True)), "linear"),
-    "a convolution, pooled": (lambda n, x: torch.relu(n.conv(x)).mean((2, 3)), "linear"),
+    "a convolution, pooled": (lambda n, x: torch.relu(n.conv(x)).mean((2, 3)), "pooled_convolution"),
     "a scale and a bias": (lambda n, x: 0.01 * n.conv(x).mean((2, 3)) + n.norm.bias, "linear"),
     "a temperature": (lambda n, x: n.line(n.features(x)) / 2.5, "linear"),
     "pooled features": (lambda n, x: n.features(x).flatten(1), "pooling"),
