@@ -37,6 +37,8 @@ from pinnace.models.variant_name import VariantName
 from support.errors import error_of, refusal
 from support.small_networks import build
 
+pytestmark = pytest.mark.slow
+
 PHOTOGRAPHS = sorted((Path(sklearn.__file__).parent / "datasets" / "images").glob("*.jpg"))
 EDGE = 32
 

@@ -23,6 +23,8 @@ from pinnace.serving.packaging.bento import copy_bundle
 from pinnace.serving.packaging.triton import build_repository
 from support.errors import refusal
 
+pytestmark = pytest.mark.slow
+
 GRAPH, WEIGHTS = "onnx-fp32.onnx", "onnx-fp32.onnx.data"
 
 

@@ -23,6 +23,8 @@ from pinnace.models.variant_name import VariantName
 from support.errors import refusal
 from support.sample_networks import Branching
 
+pytestmark = pytest.mark.slow
+
 SIGNATURE = Signature(
     (TensorSpec("input", "float32", ("batch", 3, 16, 16)),), (TensorSpec("logits", "float32", ("batch", 5)),)
 )

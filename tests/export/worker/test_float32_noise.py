@@ -19,6 +19,8 @@ from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.errors import CheckFailed
 from pinnace.models.variant_name import VariantName
 
+pytestmark = pytest.mark.slow
+
 ONNX = VariantName("onnx", "fp32")
 
 # Adds and takes away a million times the cube of the largest pixel: nothing on images, all digits on noise.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from pinnace.models.errors import MissingDependency, PinnaceError, SourceError, UsageError
+from pinnace.models.errors import MissingDependency, SourceError, UsageError
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.loaders.image_processor import distance, translate
 from pinnace.models.source import Source
+from support.errors import refusal
+
+pytestmark = pytest.mark.slow
 
 transformers = pytest.importorskip("transformers", reason="transformers is an extra")
 
@@ -104,12 +106,6 @@ def load_folder(folder: Path, **options: object) -> LoadedModel:
     loaded = load(LoadRequest(Source("hf", str(folder)), **options))  # type: ignore[arg-type]
     assert isinstance(loaded, LoadedModel)
     return loaded
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    return str(caught.value)
 
 
 def photographs_of_many_sizes() -> list[Image.Image]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pinnace.models.errors import PinnaceError, SourceError, UsageError
+from pinnace.models.errors import SourceError, UsageError
 from pinnace.models.loaders import parse_source
 from pinnace.models.loaders.paths import default_name, find_source
 from pinnace.models.source import Source
+from support.errors import refusal
 
 HUBCONF = """\
 dependencies = ["torch"]
@@ -31,12 +31,6 @@ def _helper():
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def refusal(kind: type[PinnaceError], act: Callable[[], object]) -> str:
-    with pytest.raises(kind) as caught:
-        act()
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import runpy
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,9 @@ from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.loaders.file import snippet
 from pinnace.models.loaders.recognise import TABLE, recognise
 from pinnace.models.source import Source
+from support.errors import refusal
+
+pytestmark = pytest.mark.slow
 
 TAKEN = (
     "the names and shapes of the weights are those of torchvision:squeezenet1_1 with 4 classes, which was "
@@ -31,12 +33,6 @@ def load_saved(content: object, where: Path, **options: object) -> LoadedModel:
     loaded = load(LoadRequest(Source("file", str(where / "net.pth")), **options))  # type: ignore[arg-type]
     assert isinstance(loaded, LoadedModel)
     return loaded
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(UsageError) as caught:
-        act()
-    return str(caught.value)
 
 
 def assert_same(first: nn.Module, second: nn.Module, channels: int = 3) -> None:
@@ -81,7 +77,7 @@ def test_networks_that_answer_the_same_are_no_choice(tmp_path: Path) -> None:
 
 def test_networks_that_answer_differently_are(tmp_path: Path) -> None:
     trained = timm.create_model("efficientnet_b0", num_classes=3)
-    assert refusal(lambda: load_saved(trained.state_dict(), tmp_path)) == (
+    assert refusal(UsageError, lambda: load_saved(trained.state_dict(), tmp_path)) == (
         f"the names and shapes in {tmp_path}/net.pth are those of 3 networks, which answer differently\n"
         "  expected: --arch with one of timm:efficientnet_b0, timm:efficientnet_blur_b0, "
         "timm:tf_efficientnet_b0\n"
@@ -147,7 +143,7 @@ def test_mmpretrains_names(tmp_path: Path) -> None:
 def test_a_head_of_several_layers_is_told_as_code(tmp_path: Path) -> None:
     trained = torchvision.models.resnet18()
     trained.fc = nn.Sequential(nn.Linear(512, 16), nn.ReLU(), nn.Linear(16, 5))
-    message = refusal(lambda: load_saved(trained.state_dict(), tmp_path))
+    message = refusal(UsageError, lambda: load_saved(trained.state_dict(), tmp_path))
     assert message.startswith(
         f"file:{tmp_path}/net.pth holds the weights of torchvision:resnet18 with a last layer of its own: "
         "fc.0.weight [16,512], fc.0.bias [16], fc.2.weight [5,16], fc.2.bias [5]\n"
@@ -176,7 +172,7 @@ def test_the_lines_that_load_the_same_without_pinnace(
 
 def test_weights_of_nobody(tmp_path: Path) -> None:
     content = {"arch": "my_net", "state_dict": nn.Linear(3, 2).state_dict()}
-    assert refusal(lambda: load_saved(content, tmp_path)) == (
+    assert refusal(UsageError, lambda: load_saved(content, tmp_path)) == (
         f"file:{tmp_path}/net.pth holds weights, not a network\n"
         "  help: say what builds the network: --arch package.module:factory or --arch torchvision:resnet18; "
         "the checkpoint says 'my_net'"

@@ -14,6 +14,8 @@ from PIL import Image
 
 from support.tiny_bundle import encode
 
+pytestmark = pytest.mark.slow
+
 MEGABYTE = 1_000_000
 TIMES = 100
 EDGE = 1200  # 6 MB as Pillow holds it
