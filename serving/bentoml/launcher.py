@@ -14,7 +14,9 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import MissingDependency, UsageError
 from pinnace.serving.bentoml.home import ensure_folders
 from pinnace.serving.bentoml.private_names import SERVICE
@@ -56,13 +58,20 @@ def launch(settings: ServerSettings) -> None:
     url = _url(settings.host, settings.port)
     line = (
         f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} ready on {url} "
-        f"({layout.workers} x {layout.share} images at once): curl -F image=@cat.jpg {url}/classify"
+        f"({layout.workers} x {layout.share} images at once): "
+        f"curl -F image=@cat.jpg {url}/{_verb(settings.bundle[0])}"
     )
     threading.Thread(target=_announce, args=(settings.host, settings.port, line), daemon=True).start()
     try:
         _run(settings.host, settings.port, settings.grace)
     except StartupError as error:
         raise error.cause from None
+
+
+def _verb(folder: Path) -> str:
+    """The route that the first model answers."""
+    outputs = Bundle.open(folder).manifest.outputs
+    return "embed" if outputs is not None and outputs.meaning == "embedding" else "classify"
 
 
 def _run(host: str, port: int, grace: int) -> None:

@@ -415,3 +415,19 @@ def test_bench_measures_a_model_that_embeds(server: Server) -> None:
         assert subject.stages().compute is not None
     finally:
         subject.close()
+
+
+def test_a_server_of_vectors_alone_says_how_it_is_asked(folder: Path, tmp_path: Path) -> None:
+    port = free_port()
+    command = [*PINNACE, "serve", str(folder / "vectors.bundle"), "--port", str(port), "--workers", "1"]
+    server = Server.start(command, port, tmp_path / "log", env=clean_environment(tmp_path))
+    try:
+        server.wait_until_ready()
+        found = httpx.post(f"{server.url}/embed", content=CAT.read_bytes()).json()
+        np.testing.assert_allclose(found["embedding"], by_hand(folder, "vectors"), atol=1e-5)
+        paths = httpx.get(f"{server.url}/docs.json").json()["paths"]
+        assert {"/embed", "/v1/embeddings", "/models/{name}/embed"} <= set(paths)
+        assert "/classify" not in paths
+    finally:
+        server.stop()
+    assert f"curl -F image=@cat.jpg http://localhost:{port}/embed" in server.log
