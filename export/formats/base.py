@@ -60,7 +60,7 @@ class Format:
         packages: distributions whose versions go into the manifest.
         write: writes the graph to a file; gives what there is to say of that, or None.
         snippet: Python lines that write a variant of an opset without Pinnace, for a script that shows a
-            failure; `torch`, `model` and `example` are there.
+            failure; `torch`, `model` and `examples` are there.
         compiled: ways of compiling that may stand where the precision does, and the precision of the result.
         conversions: what is made of the file in fp32, by the precision in the variant's name.
         devices: the device that a precision can only be run on, where it is not any.

@@ -51,7 +51,7 @@ def snippet(variant: VariantName, opset: int) -> str:
     """Lines that write the file with torch alone."""
     export = (
         "program = torch.export.export("
-        'model, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))\n'
+        'model, examples, dynamic_shapes=({0: torch.export.Dim("batch", min=1)},) * len(examples))\n'
     )
     if variant.precision != AOTI:
         return f'{export}torch.export.save(program, "{variant}.pt2")\n'

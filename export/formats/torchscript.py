@@ -68,7 +68,7 @@ def _half(module: torch.nn.Module) -> torch.nn.Module:
 def snippet(variant: VariantName, opset: int) -> str:
     """Lines that write the file with torch alone."""
     return f"""\
-traced = torch.jit.freeze(torch.jit.trace(model, (example,), check_trace=False))
+traced = torch.jit.freeze(torch.jit.trace(model, examples, check_trace=False))
 torch.jit.save(traced, "{variant}.pt")
 """
 

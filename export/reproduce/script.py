@@ -24,6 +24,33 @@ from pinnace.models.variant_name import VariantName
 
 _FIRST_LINE = '"""A step of `pinnace export` that failed, without Pinnace.'
 
+# What an export asks a network before it writes anything: twice the same, and one sample alone.
+_ASK = """
+
+def answers(*inputs):
+    with torch.inference_mode():
+        answer = model(*inputs)
+    parts = answer.values() if isinstance(answer, dict) else answer
+    return [part.double() for part in ([parts] if isinstance(parts, torch.Tensor) else parts)]
+
+
+first, again = answers(*examples), answers(*examples)
+alone = answers(*(each[:1] for each in examples))
+for number, (one, two, three) in enumerate(zip(first, again, alone)):
+    print(f"output {number} of shape {list(one.shape)}")
+    print(f"  finite: {bool(one.isfinite().all())}")
+    print(f"  asked twice: off by {(one - two).abs().max():.3g}")
+    if one[:1].shape == three.shape:
+        print(f"  the first sample alone: off by {(one[:1] - three).abs().max():.3g}")
+"""
+
+_CONVERT = """
+# The opset that was asked for.
+from onnx import version_converter
+
+version_converter.convert_version(onnx.load(path), {opset})
+"""
+
 
 def script_path(out: Path) -> Path:
     """Where the script of an export to that folder stands: beside its log."""
@@ -131,19 +158,36 @@ class Script:
             shutil.copy(file, self.data)
 
     def _load(self) -> str:
-        """The lines that make `model`, and `example` of two samples."""
+        """The lines that make `model`, and `examples` of two samples, and ask it; an ONNX file is asked."""
         request = self.request
-        changes = request.changes
+        made = all_loaders()[request.load_request.source.kind].snippet(request.load_request)
+        if "model = " not in made:
+            return made + ("" if request.opset_origin is None else _CONVERT.format(opset=request.opset))
+        specs = request.inputs if self.signature is None else self.signature.inputs
+        shapes = [(spec.dtype, [_size(axis, dim) for axis, dim in enumerate(spec.shape)]) for spec in specs]
+        examples = "".join(
+            f"torch.randn({', '.join(map(str, shape))}), "
+            if dtype.startswith("float")
+            else f"torch.randint(0, 2, {tuple(shape)}, dtype=torch.{dtype}), "
+            for dtype, shape in shapes or [("float32", self._image())]
+        )
+        return (
+            "import torch\n\n"
+            + made
+            + "model = model.eval()\n"
+            + f"torch.manual_seed(0)\nexamples = ({examples.rstrip(' ')})\n"
+            + _ASK
+        )
+
+    def _image(self) -> list[int]:
+        """Two samples of one image, where nothing is known of the input but what was asked for."""
+        request, changes = self.request, self.request.changes
         sizes = [
             size for size in (request.input_size, changes.crop, changes.resize) if isinstance(size, tuple)
         ]
         loader = all_loaders()[request.load_request.source.kind]
-        height, width = next(iter(sizes), loader.size)
-        channels = len(changes.color or "RGB")
-        return (
-            "import torch\n\n"
-            + loader.snippet(request.load_request)
-            + "model = model.eval()\n"
-            + f"example = torch.randn(2, {channels}, {height}, {width})\n"
-            + "print(model(example))\n"
-        )
+        return [2, len(changes.color or "RGB"), *next(iter(sizes), loader.size)]
+
+
+def _size(axis: int, dim: int | str) -> int:
+    return dim if isinstance(dim, int) else 32 if axis else 2

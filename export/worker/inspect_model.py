@@ -127,8 +127,8 @@ def _inspect_image_model(
     samples = golden_outputs.samples_for(signature, len(images))
     inputs: Arrays = {spec.name: images[:samples]}
     outputs = golden_outputs.golden_outputs(model.run, signature, inputs, exported=model.exported)
-    if not model.batch_ranges:
-        require_independent(model.run, signature, inputs, outputs, exported=model.exported)
+    if model.exported and not model.batch_ranges:
+        require_independent(model.run, signature, inputs, outputs)
     return ModelInspection(signature, preprocess, inputs, outputs, len(photographs()), tuple(notes))
 
 

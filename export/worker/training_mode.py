@@ -23,17 +23,14 @@ _IMAGES = 4
 _SHARE = 0.01
 
 
-def require_independent(
-    run: ModelFunction, signature: Signature, inputs: Arrays, outputs: Arrays, *, exported: bool
-) -> None:
-    """Refuse an image model that answers otherwise when an image has other neighbours in its batch.
+def require_independent(run: ModelFunction, signature: Signature, inputs: Arrays, outputs: Arrays) -> None:
+    """Refuse an exported image model that answers otherwise when an image has other neighbours in its batch.
 
     Args:
         run: the model.
         signature: its inputs and outputs.
         inputs: golden inputs.
         outputs: its answers to each of them alone; with a batch of fixed size, among copies of the others.
-        exported: it comes from an exported file.
 
     Raises:
         CheckFailed: an answer differs.
@@ -47,11 +44,11 @@ def require_independent(
     share = max(_difference(outputs[name][chosen], array) for name, array in together.items())
     if not share <= _SHARE:
         raise CheckFailed(
-            "the answer to an image depends on the other images of its batch"
-            + (", so the model was exported in training mode" if exported else ", in eval mode as well"),
+            "the answer to an image depends on the other images of its batch, so the model was exported in "
+            "training mode",
             expected="the same answer, whatever else is in the batch",
             got=f"a difference of {share:.2g} of the range of the answers",
-            hint=EVAL if exported else "let nothing in the model compute over the first dimension",
+            hint=EVAL,
         )
 
 

@@ -66,15 +66,42 @@ def kind_of(path: Path) -> str:
     return "checkpoint"
 
 
+_ONNX = """\
+import onnx
+import onnxruntime
+
+path = {path!r}
+session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+for node in onnx.load(path).graph.node:
+    trains = [each.name for each in node.attribute if each.name == "training_mode" and each.i]
+    if trains or (node.op_type == "Dropout" and len(node.input) > 2):
+        print(f"{{node.op_type}} {{node.name}} is in training mode")
+random, feeds = numpy.random.default_rng(0), {{}}
+for value in session.get_inputs():
+    sizes = [
+        size if isinstance(size, int) and size > 0 else (2, 3, 224, 224)[axis % 4]
+        for axis, size in enumerate(value.shape)
+    ]
+    kind = {{"tensor(float)": "float32", "tensor(double)": "float64"}}.get(value.type, value.type[7:-1])
+    feeds[value.name] = random.uniform(0, 2, sizes).astype(kind)
+    if value.shape and isinstance(value.shape[0], int) and value.shape[0] > 0:
+        feeds[value.name] = feeds[value.name][: value.shape[0]]
+first, again = session.run(None, feeds), session.run(None, feeds)
+last = session.run(None, {{name: array[::-1].copy() for name, array in feeds.items()}})
+for value, one, two, three in zip(session.get_outputs(), first, again, last):
+    print(f"{{value.name}} of shape {{list(one.shape)}}")
+    print(f"  finite: {{bool(numpy.isfinite(one).all())}}")
+    print(f"  asked twice: off by {{numpy.abs(one - two).max():.3g}}")
+    print(f"  in the other order: off by {{numpy.abs(one - three[::-1]).max():.3g}}")
+"""
+
+
 def snippet(request: LoadRequest) -> str:
     """Lines that read the file with torch or ONNX Runtime alone."""
     path = Path(request.folder) / Path(request.source.name).expanduser()
     kind = kind_of(path)
     if kind == "onnx":
-        return (
-            f"import onnxruntime\n\nsession = onnxruntime.InferenceSession({str(path)!r})\n"
-            "model = torch.nn.Identity()\n"
-        )
+        return _ONNX.format(path=str(path))
     if kind == "program":
         return f"model = torch.export.load({str(path)!r}).module()\nmodel.eval = lambda: model\n"
     if kind == "torchscript":

@@ -31,7 +31,7 @@ class Exporter:
         name: what the manifest calls it.
         words: what messages call it.
         write: writes a file; raises whatever torch does, and `OpsetError` where the opset cannot be had.
-        snippet: the same in lines for a script, which has `torch`, `model` and `example`; formatted with
+        snippet: the same in lines for a script, which has `torch`, `model` and `examples`; formatted with
             `file` and `opset`.
     """
 
@@ -155,11 +155,11 @@ DYNAMO = Exporter(
     """\
 program = torch.onnx.export(
     model,
-    (example,),
+    examples,
     dynamo=True,
     opset_version={opset},
     input_names=["input"],
-    dynamic_shapes=({{0: torch.export.Dim("batch", min=1)}},),
+    dynamic_shapes=({{0: torch.export.Dim("batch", min=1)}},) * len(examples),
 )
 program.save("{file}")
 """,
@@ -171,7 +171,7 @@ MATH_ATTENTION = Exporter(
     """\
 with torch.no_grad(), torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
     exported = torch.export.export(
-        model, (example,), dynamic_shapes=({{0: torch.export.Dim("batch", min=1)}},)
+        model, examples, dynamic_shapes=({{0: torch.export.Dim("batch", min=1)}},) * len(examples)
     ).run_decompositions()
     program = torch.onnx.export(exported, dynamo=True, opset_version={opset}, input_names=["input"])
 program.save("{file}")
@@ -184,7 +184,7 @@ TORCHSCRIPT = Exporter(
     """\
 torch.onnx.export(
     model,
-    (example,),
+    examples,
     "{file}",
     dynamo=False,
     opset_version={opset},

@@ -132,7 +132,7 @@ def test_the_script_tries_every_way(tmp_path: Path) -> None:
     script = (
         "import torch\n"
         "model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 5)).eval()\n"
-        "example = torch.randn(2, 3, 4, 4)\n"
+        "examples = (torch.randn(2, 3, 4, 4),)\n"
     ) + onnx_format.snippet(VariantName("onnx", "fp32"), 18)
     script = script.replace("onnx-fp32.onnx", "{}.onnx")
     for name in ("one", "two", "three"):
