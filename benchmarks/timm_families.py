@@ -1,131 +1,125 @@
-"""Export the smallest model of every timm family at seeded random weights, for the table of docs/sources.md.
+"""Export the smallest network of every family of timm, and print what came of each as a table.
 
-    python benchmarks/timm_families.py --results timm.jsonl              # every family: hours
-    python benchmarks/timm_families.py --results timm.jsonl nest twins   # these
-    python benchmarks/timm_families.py --results timm.jsonl --table      # what has been done, as Markdown
+    python benchmarks/timm_families.py                       # every family: hours
+    python benchmarks/timm_families.py resnet convnext       # these families
+    python benchmarks/timm_families.py --list                # the families, and the network of each
 
-A family is a module of timm. What stands in the results is not done again, so that a run may be interrupted.
-Each export runs as a user would run it: `pinnace export file:weights.pth --arch timm:NAME`.
+A family is a module of `timm.models`; its smallest network is the one with the fewest weights. The weights
+are random with a fixed seed and go through a file, so that each export is `file:w.pth --arch timm:NAME` as a
+user would run it, with one thread. Exit status 1 where a network has neither two verified variants nor a
+refusal that is a sentence.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+
+SEED = 0
+_LOAD_TIMEOUT = 1200
 
 
-def smallest(family: str) -> str | None:
-    """The model of a family with the fewest parameters; None where the family has none of its own."""
+@functools.cache
+def families() -> dict[str, list[str]]:
+    """The names of timm's networks by family."""
+    import timm
+
+    found: dict[str, list[str]] = {}
+    for family in timm.list_modules():
+        found[family] = timm.list_models(module=family)
+    return {family: names for family, names in found.items() if names}
+
+
+def smallest(names: list[str]) -> tuple[str, int]:
+    """The network with the fewest weights, and how many those are; counted without values in them."""
     import timm
     import torch
 
-    sizes: dict[str, int] = {}
-    with torch.device("meta"):
-        for name in timm.list_models(module=family):
-            try:
-                sizes[name] = sum(weight.numel() for weight in timm.create_model(name).parameters())
-            except Exception:  # some compute with their weights while they are built, which meta cannot
-                continue
-    if not sizes:  # then by the order in which timm lists them
-        return next(iter(timm.list_models(module=family)), None)
-    return min(sizes, key=lambda name: (sizes[name], name))
+    counts: dict[str, int] = {}
+    for name in names:
+        try:
+            with torch.device("meta"):
+                counts[name] = sum(weight.numel() for weight in timm.create_model(name).parameters())
+        except Exception:  # cannot be built without values, or at all
+            continue
+    if not counts:
+        return names[0], 0
+    name = min(counts, key=lambda each: counts[each])
+    return name, counts[name]
 
 
-def export(name: str, folder: Path, timeout: float) -> dict[str, Any]:
-    """Export one model, and say what came of it."""
+def write_weights(name: str, path: Path) -> None:
+    """Save a network's random weights."""
     import timm
     import torch
 
-    torch.manual_seed(0)
-    torch.save(timm.create_model(name).state_dict(), folder / "weights.pth")
-    command = [sys.executable, "-m", "pinnace.cli.main", "export", str(folder / "weights.pth")]
-    command[-1] = f"file:{command[-1]}"
-    command += ["--arch", f"timm:{name}", "--precision", "fp32", "-o", str(folder / "out.bundle")]
-    command += ["--json", "--no-progress", "--load-timeout", f"{timeout:g}"]
+    torch.manual_seed(SEED)
+    torch.save(timm.create_model(name).state_dict(), path)
+
+
+def export(name: str, folder: Path) -> tuple[bool, str]:
+    """Export one network and verify it.
+
+    Returns:
+        Whether all is well, and a row of the table without the name.
+    """
+    weights, bundle = folder / "w.pth", folder / f"{name}.bundle"
+    write_weights(name, weights)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "pinnace.cli.main",
+        "export",
+        f"file:{weights}",
+        "--arch",
+        f"timm:{name}",
+    ]
+    command += ["-o", str(bundle), "--json", "--no-progress", "--load-timeout", str(_LOAD_TIMEOUT)]
     started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    row: dict[str, Any] = {"model": name, "seconds": round(time.perf_counter() - started)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    seconds = time.perf_counter() - started
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-        return row | {"error": " ".join(said) or f"exit status {done.returncode}"}
-    bundle = json.loads(done.stdout)
-    return row | {
-        "variants": {each["name"]: each["parity"]["max_rel"] for each in bundle["variants"]},
-        "exporter": next((each["exporter"] for each in bundle["variants"] if each.get("exporter")), None),
-        "notes": [note for note in bundle.get("notes", []) if "float64" in note or "was written by" in note],
-    }
+        sentence = len(said) == 1 and "Traceback" not in done.stderr and done.returncode in (1, 2, 3)
+        return sentence, f"refused, status {done.returncode} | {seconds:.0f} | {' '.join(said)}"
+    variants = json.loads(done.stdout)["variants"]
+    worst = max(variant["parity"]["max_rel"] for variant in variants)
+    names = ", ".join(variant["name"] for variant in variants)
+    return len(variants) >= 2, f"{names} | {seconds:.0f} | {worst:.1e} of the range"
 
 
-def table(rows: Iterable[dict[str, Any]]) -> str:
-    """The rows as Markdown, and how many were exported."""
-    lines = ["| family | model | variants | written by | worst difference, of the range | seconds |"]
-    lines += ["|---|---|---|---|---|---|"]
-    done = count = 0
-    for row in sorted(rows, key=lambda row: str(row["family"])):
-        count += 1
-        variants = row.get("variants", {})
-        done += bool(variants)
-        names = ", ".join(variants) if variants else row["error"].replace("|", "/")
-        worst = f"{max(variants.values()):.1e}" if variants else ""
-        writer = f"`{row['exporter']}`" if row.get("exporter") else ""
-        lines.append(
-            f"| {row['family']} | {row['model']} | {names} | {writer} | {worst} | {row['seconds']} |"
-        )
-    return "\n".join([*lines, "", f"{done} of {count} families were exported and proved."])
-
-
-def read(results: Path) -> dict[str, dict[str, Any]]:
-    """What has been done, by family; a line that was cut off is done again."""
-    rows: dict[str, dict[str, Any]] = {}
-    for line in results.read_text(encoding="utf-8").splitlines() if results.is_file() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        rows[row["family"]] = row
-    return rows
-
-
-def main() -> None:
-    """Export what is not done yet; exit status 1 where a family that was asked for was not exported."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("families", nargs="*")
-    parser.add_argument("--results", type=Path, required=True, help="JSON Lines, one family a line")
-    parser.add_argument("--load-timeout", type=float, default=600)
-    parser.add_argument("--table", action="store_true", help="print what has been done, and do no more")
+def main() -> int:
+    """Print the table; 1 where a network failed without a sentence."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("families", nargs="*", help="only these")
+    parser.add_argument("--list", action="store_true", help="only list them")
     options = parser.parse_args()
-    if not options.table:
-        import timm
-
-        rows = read(options.results)
-        for family in options.families or timm.list_modules():
-            name = None if family in rows else smallest(family)
-            if name is None:
-                continue
-            with tempfile.TemporaryDirectory(prefix="pinnace-timm-") as folder:
-                row = {"family": family, **export(name, Path(folder), options.load_timeout)}
-            with options.results.open("a", encoding="utf-8") as file:
-                file.write(("" if _ends(options.results) else "\n") + json.dumps(row) + "\n")
-            print(f"{family}: {name}: {row.get('error') or 'well'}", file=sys.stderr, flush=True)
-    rows = read(options.results)
-    print(table(rows.values()))
-    asked = options.families or list(rows)
-    sys.exit(any("error" in rows[family] for family in asked if family in rows))
-
-
-def _ends(path: Path) -> bool:
-    """Whether a file is empty or ends in a newline."""
-    return not path.stat().st_size or path.read_bytes().endswith(b"\n")
+    known = families()
+    if unknown := [name for name in options.families if name not in known]:
+        parser.error(f"timm has no family {unknown[0]}")
+    print("| family | network | weights | variants | seconds | worst difference, or why not |")
+    print("|---|---|---|---|---|---|")
+    failed = 0
+    for family in options.families or known:
+        name, count = smallest(known[family])
+        if options.list:
+            print(f"| {family} | {name} | {count / 1e6:.1f} M | | | |", flush=True)
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            good, row = export(name, Path(folder))
+        failed += not good
+        print(f"| {family} | {name} | {count / 1e6:.1f} M | {row} |", flush=True)
+    return int(failed > 0)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
