@@ -138,10 +138,12 @@ def _export_onnx(
     left_out = [str(name) for name in request.variants if name != REFERENCE]
     names = ", ".join(left_out)
     notes = (f"an ONNX file is not converted to other formats: {names} was left out",) if left_out else ()
+    facts = source.facts()
     inspection = inspect_model(
         InspectedModel(
             source.run,
             source.inputs,
+            facts.preprocess,
             exported=True,
             start=source.start(),
             batch_ranges=source.batch_ranges,
@@ -149,13 +151,19 @@ def _export_onnx(
         request,
     )
     tried = trial(
-        request, source.run, inspection.signature, inspection.preprocess, None, fixed=source.fixed_size
+        request,
+        source.run,
+        inspection.signature,
+        inspection.preprocess,
+        facts.labels,
+        fixed=source.fixed_size,
     )
     name = VariantName("onnx", source.keep_up(request))
     progress(Event(Stage.WRITE, str(name)))
     files = {name: f"{name}{format_of(name).suffix}"}
     source.write(folder / files[name])
-    written = _finish(inspection, None, (*source.notes, *notes), folder, files, {})
+    notes = (*source.notes, *notes, *facts.notes)
+    written = _finish(inspection, facts.labels, notes, folder, files, {})
     return replace(written, exported=True, trial=tried)
 
 

@@ -19,6 +19,8 @@ from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.cpus import available_cpus
 from pinnace.models.errors import MissingDependency, SourceError, error_lines
+from pinnace.models.loaders.facts import Facts
+from pinnace.models.loaders.metadata import read_metadata
 
 _DTYPES = {
     "float": "float32",
@@ -97,6 +99,10 @@ class OnnxSource:
                 hint="give it another --input-size or --preprocess",
             ) from error
         return {name: np.asarray(array) for name, array in zip(self._outputs, arrays, strict=True)}
+
+    def facts(self) -> Facts:
+        """What the exporter wrote into the file of class names and preprocessing."""
+        return read_metadata(self._session.get_modelmeta().custom_metadata_map)
 
     def start(self) -> GraphStart | None:
         """How an image enters the graph; None where it takes no image, or `onnx` is not installed."""

@@ -84,12 +84,22 @@ class Facts:
     share: float | None = None
     caveat: str | None = None
 
-    def applied_to(self, loaded: LoadedModel, *, labels: bool = True) -> LoadedModel:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence on each finding, for a model to which all of them apply."""
+        return (*self._labels_notes, *([] if self.preprocess is None else [self._preprocess_note()]))
+
+    @property
+    def _labels_notes(self) -> tuple[str, ...]:
+        if self.labels is None:
+            return ()
+        return (f"{len(self.labels)} class names were found in the file ({self.labels_from})",)
+
+    def applied_to(self, loaded: LoadedModel) -> LoadedModel:
         """The model with what its checkpoint says, and a note on each finding."""
-        notes = []
-        if self.labels is not None and labels:
+        if self.labels is not None:
             loaded = replace(loaded, labels=self.labels)
-            notes.append(f"{len(self.labels)} class names were found in the checkpoint ({self.labels_from})")
+        notes = list(self._labels_notes)
         preprocess = self._over(loaded.preprocess)
         if preprocess is not None and preprocess != loaded.preprocess and loaded.inputs is None:
             known = self.preprocess is not None
@@ -121,7 +131,7 @@ class Facts:
 
     def _preprocess_note(self) -> str:
         if self.preprocess is not None:
-            said = f"the preprocessing is that of {self.trainer}'s own validation, as the checkpoint says"
+            said = f"the preprocessing is that of {self.trainer}'s own validation, as the file says"
             return f"{said}; {self.caveat}" if self.caveat else said
         parts = []
         if self.size is not None:
@@ -192,9 +202,13 @@ def _of_timm(facts: Facts, args: Mapping[str, Any]) -> Facts:
 def _of_ultralytics(facts: Facts, top: Mapping[str, Any]) -> Facts:
     """Ultralytics' networks for classification: shortest edge, centre crop, and no normalisation."""
     size, size_from = _size([("train_args", top["train_args"])])
-    edge = size[0] if size else 224
-    preprocess = Preprocess(edge, "bilinear", (edge, edge), "RGB", (0.0,) * 3, (1.0,) * 3)
+    preprocess = ultralytics_preprocess(size[0] if size else 224)
     return replace(facts, trainer=ULTRALYTICS, size=size, size_from=size_from, preprocess=preprocess)
+
+
+def ultralytics_preprocess(edge: int) -> Preprocess:
+    """What Ultralytics does to an image that is classified."""
+    return Preprocess(edge, "bilinear", (edge, edge), "RGB", (0.0,) * 3, (1.0,) * 3)
 
 
 def _mapping(value: Any) -> Mapping[str, Any] | None:

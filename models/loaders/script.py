@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pinnace.models.errors import SourceError
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
+from pinnace.models.loaders.facts import Facts
 from pinnace.models.loaders.foreign import describe, untrusted
+from pinnace.models.loaders.metadata import CONFIG_FILE, read_config
 
 if TYPE_CHECKING:
     import torch
@@ -33,14 +35,14 @@ def load_script(request: LoadRequest, path: Path) -> LoadedModel:
     """
     if not request.trust and _touches_files(path):
         raise untrusted(f"{path} holds code that reads or writes files")
-    module = _read(path)
+    module, facts = _read(path)
     moved = _move_to_cpu(module)
     notes = (
         (f"the script named {' and '.join(moved)}; in the bundle it runs where its input is",)
         if moved
         else ()
     )
-    return LoadedModel(module, notes=notes, exported=True)
+    return facts.applied_to(LoadedModel(module, notes=notes, exported=True))
 
 
 def _move_to_cpu(module: torch.nn.Module) -> tuple[str, ...]:
@@ -91,17 +93,21 @@ def _is_suspicious(code: bytes) -> bool:
     return _GETATTR.search(code) is not None
 
 
-def _read(path: Path) -> torch.nn.Module:
+def _read(path: Path) -> tuple[torch.nn.Module, Facts]:
     import torch
     import torchvision  # noqa: F401 -- its operators may be among the script's
 
+    extra = {CONFIG_FILE: ""}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.jit is deprecated upstream and still what people have
-            module: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+            module: torch.nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
+                str(path), map_location="cpu", _extra_files=extra
+            )
     except Exception as error:  # RuntimeError for most, and whatever damaged bytes lead to
         raise _damaged(path, error) from error
-    return module
+    config: Any = extra[CONFIG_FILE]
+    return module, read_config(config if isinstance(config, str) else bytes(config).decode(errors="replace"))
 
 
 def _damaged(path: Path, error: Exception) -> SourceError:

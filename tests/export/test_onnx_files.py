@@ -443,3 +443,19 @@ def test_a_traced_model_whose_answers_depend_on_the_batch(tmp_path: Path, export
         "the answer to an image depends on the other images of its batch, so the model was exported in "
         "training mode\n  expected: the same answer, whatever else is in the batch\n"
     )
+
+
+def test_class_names_and_preprocessing_in_the_metadata_are_taken(
+    plain: Path, tmp_path: Path, export: Export
+) -> None:
+    model = onnx.load(plain)
+    said = {"author": "Ultralytics", "task": "classify", "imgsz": f"[{EDGE}, {EDGE}]"}
+    for key, value in (said | {"names": "{0: 'cat', 1: 'dog', 2: 'fish', 3: 'owl'}"}).items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.save(model, tmp_path / "best.onnx")
+    bundle = export(tmp_path / "best.onnx")
+    assert bundle.labels == ("cat", "dog", "fish", "owl")
+    assert (bundle.preprocess.resize, bundle.preprocess.crop) == (EDGE, (EDGE, EDGE))
+    assert (bundle.preprocess.mean, bundle.preprocess.std) == ((0.0,) * 3, (1.0,) * 3)
+    assert "4 class names were found in the file (names)" in bundle.manifest.notes

@@ -192,7 +192,7 @@ def test_what_a_checkpoint_says_of_labels_and_size_is_taken_and_told(tmp_path: P
     assert (loaded.preprocess.resize, loaded.preprocess.crop) == ((64, 64), None)
     assert loaded.preprocess.std == (0.25,) * 3
     assert loaded.notes[-2:] == (
-        "4 class names were found in the checkpoint (class_to_idx)",
+        "4 class names were found in the file (class_to_idx)",
         "found in the checkpoint: an image size of 64x64 (args.image_size), into which images are assumed to "
         "be squeezed; mean and std",
     )
