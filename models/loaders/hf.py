@@ -207,7 +207,8 @@ def _preprocess(transformers: Any, folder: Path) -> tuple[Preprocess | None, lis
     if off > CLOSE * max(1.0, 1 / min(map(abs, preprocess.std))):
         said = "in size" if off == float("inf") else f"by up to {off:.3g}"
         return preprocess, [f"the preprocessing differs from that of {name} {said} on photographs"]
-    equal = f"the preprocessing is that of {name}: equal within {off:.1g} on photographs"
+    within = f"within {off:.1g}" if off else "to the bit"
+    equal = f"the preprocessing is that of {name}: equal {within} on photographs"
     return preprocess, [equal, *_default_note(transformers, folder, preprocess)]
 
 
