@@ -19,6 +19,8 @@ from support.command_line import PINNACE
 from support.processes import interruptible
 from support.tiny_bundle import build_bundle
 
+pytestmark = pytest.mark.slow
+
 COLOURS = {"reddish": (230, 20, 20), "greenish": (20, 230, 20), "bluish": (20, 20, 230)}
 
 
