@@ -72,7 +72,7 @@ def test_every_published_figure_stands_beside_a_row() -> None:
         (TINY.replace('"lost"', '"tiny"'), "two rows have the same name"),
         (TINY.replace('"lost"', '"../lost"'), "a row's name becomes the name of a folder"),
         (TINY.replace('"file:lost.onnx"', '"abacus:x"'), "'abacus:x' is not a model source"),
-        ("= 3", "is no TOML"),
+        ("= 3", "is not valid TOML"),
     ],
 )
 def test_a_suite_file_that_is_wrong_is_a_sentence(pinnace, tmp_path: Path, text: str, sentence: str) -> None:

@@ -125,6 +125,7 @@ def test_the_models_are_listed(client: httpx.Client, bundle: Path) -> None:
         "samples": 2,
         "runtime": "onnxruntime",
         "label_agreement": None,
+        "max_rel_beyond_noise": None,
     }
     size = (bundle / "model.onnx").stat().st_size
     assert client.get("/models").json() == {
@@ -148,6 +149,7 @@ def test_the_models_are_listed(client: httpx.Client, bundle: Path) -> None:
                     "scale": 1 / 255,
                     "layout": "NCHW",
                     "dtype": "float32",
+                    "centre": "round",
                 },
                 "input": {"name": "input", "dtype": "float32", "shape": ["batch", 3, 8, 8]},
                 "outputs": {
