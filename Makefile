@@ -45,7 +45,7 @@ serve: $(VENV)/.installed $(BUNDLE)/manifest.json  ## Serve EfficientNet-Lite0 o
 test: lint types unit  ## Lint, types, and every test that needs no GPU
 
 test-fast: lint  ## Lint and the tests that are quick, in a minute or so; one server and one export among them
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --durations 5 --durations-min 3
 
 lint: $(VENV)/.installed-dev  ## ruff and the import rules
 	$(BIN)/ruff check .

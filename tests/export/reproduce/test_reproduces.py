@@ -15,6 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from support.command_line import CommandLine as Pinnace
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_PINNACE = (
     "import runpy, sys; sys.modules['pinnace'] = None; sys.argv = [sys.argv[1]]; "
     "runpy.run_path(sys.argv[0], run_name='__main__')"

@@ -21,6 +21,8 @@ from pinnace.export.validation.labelled import accuracy_notes
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.variant_name import VariantName
 
+pytestmark = pytest.mark.slow
+
 EDGE = 32
 CLASSES = {"coarse": 16, "fine": 4, "middle": 8}
 IMAGES = 12
