@@ -326,7 +326,7 @@ def test_names_that_are_not_text(pinnace, bundle, photos, tmp_path, monkeypatch)
     # A terminal obeys no name.
     (folder / "red\x1b[31m.png").write_text("no image")
     outcome = pinnace("classify", "odd", "--bundle", bundle, "-o", "rows.jsonl", "--resume")
-    assert "error: odd/red\\x1b[31m.png: the bytes are of no image type" in outcome.err
+    assert "error: odd/red\\x1b[31m.png: the bytes are not of an accepted image type" in outcome.err
     assert "\x1b" not in outcome.err + pinnace("classify", folder / "esc\x1b[31m.png", "--bundle", bundle).out
     outcome = pinnace("classify", "odd", "--bundle", bundle, "-o", "rows.csv")
     assert outcome.status == 2
