@@ -10,7 +10,7 @@ import pytest
 
 from pinnace.models import profile
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.profile import Configuration, Figures, Profile, this_machine
+from pinnace.models.profile import Configuration, ProfileFigures, Profile, this_machine
 from pinnace.models.selection import select
 from support.tiny_bundle import build_bundle
 
@@ -29,7 +29,7 @@ def tuned(bundle: Bundle) -> Profile:
         this_machine("onnxruntime"),
         Configuration("onnx-fp32", "onnxruntime", threads=1, processes=2),
         "throughput",
-        Figures(100.0, 12.5),
+        ProfileFigures(100.0, 12.5),
         "2026-11-26T00:00:00Z",
         "0.1.0",
     )

@@ -72,7 +72,7 @@ def test_names_with_html_in_them_are_text(visit: Visit, picture: Picture) -> Non
             "notes.txt",
             b"hello",
             [
-                "The bytes are of no image type that is accepted.",
+                "The bytes are not of an accepted image type.",
                 "Expected: JPEG, PNG, WEBP, GIF, BMP, TIFF.",
             ],
         ),

@@ -85,7 +85,7 @@ def test_model_without_a_server_is_wrong_usage(bundle: Path, tmp_path: Path) -> 
     command = [*PINNACE, "classify", "x.png", "--bundle", str(bundle), "--model", "tiny"]
     out = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert out.returncode == 2
-    assert "--model chooses among a server's models, so it needs --url" in out.stderr
+    assert "--model selects one of a server's models, so it needs --url" in out.stderr
 
 
 def test_two_bundles_of_one_name_are_refused_before_anything_starts(bundle: Path, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_what_stands_in_the_way_is_left_alone(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("precious")
     assert run(["package", str(two_variants.folder), "-o", str(tmp_path / "mine")]) == 2
-    assert "is left alone" in capsys.readouterr().err
+    assert "so it was not replaced" in capsys.readouterr().err
     assert (tmp_path / "mine" / "file").read_text() == "precious"
 
 
