@@ -10,7 +10,7 @@ import pytest
 
 from pinnace.models import profile
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.profile import Configuration, ProfileFigures, Profile, this_machine
+from pinnace.models.profile import Configuration, Profile, ProfileFigures, this_machine
 from pinnace.models.selection import select
 from support.tiny_bundle import build_bundle
 
