@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from pinnace.models.errors import UsageError
-from pinnace.models.image.read import read_image_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +39,8 @@ def encode(image: ImageSource) -> bytes:
     if isinstance(image, bytearray | memoryview):
         return bytes(image)
     if isinstance(image, str | os.PathLike):
+        from pinnace.models.image.read import read_image_file
+
         return read_image_file(Path(image))
     if _is(image, "PIL.Image", "Image") or _is(image, "numpy", "ndarray"):
         return _png(image)
