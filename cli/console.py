@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -17,6 +18,7 @@ from rich.progress import Progress as Bars
 from pinnace.models.errors import PinnaceError
 from pinnace.models.progress import Event, Progress, ignore
 
+_CONTROLS = re.compile(r"[\x7f-\x9f\u2028\u2029]")
 _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 
 
@@ -49,7 +51,9 @@ def plain(text: str) -> str:
 
 def print_json(value: Any) -> None:
     """Print dataclasses, dicts and lists as indented JSON on standard output."""
-    print(json.dumps(_ANYTHING.dump_python(value, mode="json"), indent=2, ensure_ascii=False))
+    text = json.dumps(_ANYTHING.dump_python(value, mode="json"), indent=2, ensure_ascii=False)
+    # json leaves DEL and the C1 controls as they are, and some of those begin an escape of a terminal.
+    print(_CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def print_error(error: PinnaceError) -> None:

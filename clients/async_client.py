@@ -14,7 +14,7 @@ from typing_extensions import Self
 from pinnace.clients.client import CONNECTIONS
 from pinnace.clients.concurrency import check_concurrency
 from pinnace.clients.encoding import ImageSource
-from pinnace.clients.responses import ServedModel
+from pinnace.clients.responses import Body, ServedModel
 from pinnace.clients.sansio import SansIoClient, Sleep, Step, Steps
 from pinnace.models.answer import Answer, Embedding
 from pinnace.models.errors import PinnaceError
@@ -117,7 +117,14 @@ class AsyncClient:
 
     async def _do(self, step: Step) -> Any:
         if isinstance(step, httpx.Request):
-            return await self._http.send(step)
+            response = await self._http.send(step, stream=True)
+            try:
+                body = Body(self.url, response)
+                async for part in response.aiter_raw():
+                    body.add(part)
+            finally:
+                await response.aclose()
+            return body.response(response)
         if isinstance(step, Sleep):
             return await anyio.sleep(step.seconds)
         return await anyio.to_thread.run_sync(step)

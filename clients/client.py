@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from pinnace.clients.concurrency import map_in_order
 from pinnace.clients.encoding import ImageSource
-from pinnace.clients.responses import ServedModel
+from pinnace.clients.responses import Body, ServedModel
 from pinnace.clients.sansio import SansIoClient, Sleep, Step, Steps
 from pinnace.models.answer import Answer, Embedding
 from pinnace.models.errors import PinnaceError
@@ -185,7 +185,14 @@ class Client:
 
     def _do(self, step: Step) -> Any:
         if isinstance(step, httpx.Request):
-            return self._http.send(step)
+            response = self._http.send(step, stream=True)
+            try:
+                body = Body(self.url, response)
+                for part in response.iter_raw():
+                    body.add(part)
+            finally:
+                response.close()
+            return body.response(response)
         if isinstance(step, Sleep):
             return time.sleep(step.seconds)
         return step()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
@@ -76,6 +77,11 @@ class _Results:
     results: tuple[Answer | _ErrorBody, ...]
 
 
+# A batch of 64 images with 1,000 classes each is 5 MB.
+MOST_BYTES = 64 << 20
+_LONGEST_TEXT = 500
+_ROUNDING = 1e-3
+
 _ANSWER = TypeAdapter(Answer)
 _EMBEDDING = TypeAdapter(Embedding)
 _ERROR = TypeAdapter(_ErrorBody)
@@ -89,7 +95,9 @@ def answer(url: str, response: httpx.Response) -> Answer:
     Raises:
         BadAnswer: the response is something else.
     """
-    return _parse(url, response, _ANSWER)
+    received = _parse(url, response, _ANSWER)
+    _require_good(url, received)
+    return received
 
 
 def embedding(url: str, response: httpx.Response) -> Embedding:
@@ -98,7 +106,10 @@ def embedding(url: str, response: httpx.Response) -> Embedding:
     Raises:
         BadAnswer: the response is something else.
     """
-    return _parse(url, response, _EMBEDDING)
+    received = _parse(url, response, _EMBEDDING)
+    if not received.embedding or not all(map(math.isfinite, (*received.embedding, *_times(received)))):
+        raise not_a_pinnace_server(url)
+    return received
 
 
 def results(url: str, response: httpx.Response, images: int) -> list[Answer | Refused]:
@@ -110,8 +121,11 @@ def results(url: str, response: httpx.Response, images: int) -> list[Answer | Re
     received = _parse(url, response, _RESULTS).results
     if len(received) != images:
         raise not_a_pinnace_server(url)
+    for one in received:
+        if isinstance(one, Answer):
+            _require_good(url, one)
     return [
-        Refused(one.error.message, hint=one.error.hint, code=one.error.code)
+        Refused(_text(one.error.message), hint=_text(one.error.hint), code=_text(one.error.code))
         if isinstance(one, _ErrorBody)
         else one
         for one in received
@@ -133,7 +147,7 @@ def error_of(url: str, response: httpx.Response) -> ServerError:
     if response.is_redirect:
         return BadAnswer(
             f"{url} redirects to another address",
-            got=f"{status} to {response.headers['Location']}",
+            got=f"{status} to {_text(response.headers.get('Location', 'an address that it does not say'))}",
             hint="use that address",
         )
     try:
@@ -141,15 +155,80 @@ def error_of(url: str, response: httpx.Response) -> ServerError:
     except ValidationError:
         fields = _ErrorFields("http_error", f"{url} answered with status {status} and no explanation")
     wait_s = retry_after(response.headers.get("Retry-After"))
-    hint = fields.hint
+    hint = _text(fields.hint)
     if wait_s is not None and wait_s > LONGEST_WAIT:
         hint = f"the server asks clients to wait {wait_s:.0f} seconds before they try again"
-    return Refused(fields.message, hint=hint, status=status, code=fields.code)
+    return Refused(_text(fields.message), hint=hint, status=status, code=_text(fields.code))
 
 
 def not_a_pinnace_server(url: str) -> BadAnswer:
     """The error for a response that a Pinnace server would not send."""
     return BadAnswer(f"{url} answers, but it is not a Pinnace server")
+
+
+class Body:
+    """What a server sends, as long as it is not too much; it is asked to send it as it is."""
+
+    def __init__(self, url: str, response: httpx.Response) -> None:
+        """Nothing yet.
+
+        Raises:
+            BadAnswer: it is compressed, although that was not asked for: a little of it could unpack to more
+                than there is memory.
+        """
+        if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+            raise not_a_pinnace_server(url)
+        self._url = url
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, part: bytes) -> None:
+        """Take what has come.
+
+        Raises:
+            BadAnswer: it is more than `MOST_BYTES` in all.
+        """
+        self._size += len(part)
+        if self._size > MOST_BYTES:
+            raise BadAnswer(
+                f"{self._url} answers with more than {MOST_BYTES >> 20} MB, so it is not a Pinnace server"
+            )
+        self._parts.append(part)
+
+    def response(self, response: httpx.Response) -> httpx.Response:
+        """The response with all that has come."""
+        return httpx.Response(response.status_code, headers=response.headers, content=b"".join(self._parts))
+
+
+def _require_good(url: str, received: Answer) -> None:
+    """Refuse an answer without predictions, or with numbers that are none.
+
+    Raises:
+        BadAnswer: it is one.
+    """
+    threshold = 0.0 if received.threshold is None else received.threshold
+    if not received.predictions or not all(map(math.isfinite, (threshold, *_times(received)))):
+        raise not_a_pinnace_server(url)
+    for prediction in received.predictions:
+        if not -_ROUNDING <= prediction.probability <= 1 + _ROUNDING or prediction.index < 0:
+            raise not_a_pinnace_server(url)
+
+
+def _times(received: Answer | Embedding) -> tuple[float, ...]:
+    timing = received.timing_ms
+    return timing.decode, timing.preprocess, timing.queue, timing.infer, timing.total
+
+
+@overload
+def _text(text: str) -> str: ...
+@overload
+def _text(text: str | None) -> str | None: ...
+def _text(text: str | None) -> str | None:
+    """What a server says, without characters that a terminal would obey, and not endless."""
+    if text is None:
+        return None
+    plain = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[: _LONGEST_TEXT + 1])
+    return plain if len(text) <= _LONGEST_TEXT else plain[:_LONGEST_TEXT] + " ..."
 
 
 def _parse(url: str, response: httpx.Response, kind: TypeAdapter[T]) -> T:

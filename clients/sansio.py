@@ -76,7 +76,11 @@ class SansIoClient:
         self._timeout = timeout
         self._connection_retry = Retry(retries)
         self._full_retry = Retry(retries_when_full)
-        self._headers = {"Accept": "application/json", "User-Agent": "pinnace"}
+        self._headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "pinnace",
+        }
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
         # A password in the URL must not show in a message.

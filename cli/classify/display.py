@@ -29,7 +29,8 @@ def print_answer(image: str, answer: Answer) -> None:
     """
     console = out()
     console.print(
-        f"[bold]{plain(image)}[/]  {plain(answer.model)} {answer.variant} in {answer.runtime}, "
+        f"[bold]{plain(image)}[/]  {plain(answer.model)} {plain(answer.variant)} in "
+        f"{plain(answer.runtime)}, "
         f"{answer.timing_ms.total:.1f} ms"
     )
     width = _bar_width(console)
@@ -90,7 +91,7 @@ def _bar_width(console: Console) -> int:
 
 
 def _bar(share: float, width: int) -> str:
-    return f"[cyan]{'█' * round(width * share):<{width}}[/]"
+    return f"[cyan]{'█' * round(width * min(max(share, 0), 1)):<{width}}[/]"
 
 
 @dataclass

@@ -56,17 +56,19 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
     for variant in manifest.variants:
         measured = shown(variant)
         if measured is None:
-            table.add_row(variant.name, size_text(variant.bytes), "", "", "", "", "", "[yellow]not proved[/]")
+            table.add_row(
+                plain(variant.name), size_text(variant.bytes), "", "", "", "", "", "[yellow]not proved[/]"
+            )
             continue
         table.add_row(
-            variant.name,
+            plain(variant.name),
             size_text(variant.bytes),
             f"{measured.max_abs:.2e}",
             f"{measured.max_rel:.2e}",
             f"{measured.cosine:.6f}",
             agreement(measured, variant.tolerance),
             compared_on(measured, variant.tolerance),
-            measured.runtime,
+            plain(measured.runtime),
         )
     out().print(facts, table)
     if bundle.labels:

@@ -54,7 +54,7 @@ def verify(
         for verdict in verdicts:
             parity, tolerance = verdict.parity, verdict.variant.tolerance
             table.add_row(
-                verdict.variant.name,
+                plain(verdict.variant.name),
                 verdict.runtime or "",
                 words[verdict.passed],
                 "" if parity is None else f"{parity.max_abs:.2e}",

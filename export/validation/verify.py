@@ -148,6 +148,10 @@ def _verify_variant(
         except PinnaceError as error:
             yield Verdict(variant, reader.name, None, False, str(error))
             continue
+        if not parity.demands_something(tolerance):
+            problem = "its manifest does not say how far it may be from the model, so it cannot pass"
+            yield Verdict(variant, reader.name, measured, False, problem)
+            continue
         broken = parity.excess(measured, tolerance)
         problem = None if broken is None else f"expected {broken[0]}, got {broken[1]}"
         yield Verdict(variant, reader.name, measured, broken is None, problem)

@@ -118,7 +118,11 @@ class Bundle:
             BundleError: the file is missing.
         """
         path = self.folder / file
-        if not path.is_file():
+        try:
+            there = path.is_file()
+        except (OSError, ValueError):  # a name that no file can have
+            there = False
+        if not there:
             raise BundleError(f"{self.folder} lacks {file}", hint="export the model again")
         return path
 

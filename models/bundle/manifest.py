@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import Signature
@@ -16,6 +19,12 @@ from pinnace.models.image.preprocess import Preprocess
 SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, SCHEMA_VERSION)
 FILE_NAME = "manifest.json"
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+# A bound beyond these could not be broken.
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Cosine = Annotated[float, Field(ge=-1, le=1)]
+_Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 # Of fewer photographs than this, one whose answer changes is a large share: shares are then not judged.
 FEWEST_FOR_SHARES = 20
@@ -41,14 +50,14 @@ class Parity:
             model itself is off there (`Golden.float32_noise`) is allowed for; None where that is not known.
     """
 
-    max_abs: float
-    max_rel: float
-    cosine: float
-    top1_agreement: float | None
+    max_abs: _Finite
+    max_rel: _Finite
+    cosine: _Finite
+    top1_agreement: _Finite | None
     samples: int
     runtime: str
-    label_agreement: float | None = None
-    max_rel_beyond_noise: float | None = None
+    label_agreement: _Finite | None = None
+    max_rel_beyond_noise: _Finite | None = None
 
 
 @dataclass(frozen=True)
@@ -66,12 +75,12 @@ class Tolerance:
             which say little about a low precision.
     """
 
-    max_rel: float | None = None
-    min_cosine: float | None = None
-    min_top1_agreement: float | None = None
-    max_mean_rel: float | None = None
-    min_top5_overlap: float | None = None
-    min_label_agreement: float | None = None
+    max_rel: _Share | None = None
+    min_cosine: _Cosine | None = None
+    min_top1_agreement: _Share | None = None
+    max_mean_rel: _Share | None = None
+    min_top5_overlap: _Share | None = None
+    min_label_agreement: _Share | None = None
     photographs_only: bool = False
 
 
@@ -94,15 +103,15 @@ class Proof:
     """
 
     images: int
-    max_abs: float
-    mean_abs: float
-    max_rel: float
-    mean_rel: float
-    cosine: float
-    top1_agreement: float | None
-    top5_overlap: float | None
+    max_abs: _Finite
+    mean_abs: _Finite
+    max_rel: _Finite
+    mean_rel: _Finite
+    cosine: _Finite
+    top1_agreement: _Finite | None
+    top5_overlap: _Finite | None
     runtime: str
-    label_agreement: float | None = None
+    label_agreement: _Finite | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,7 @@ class EngineInfo:
     builder: str
     version: str
     platform: str
-    batch: tuple[int, int]
+    batch: tuple[_Count, _Count]
     gpu: str | None = None
     compute_capability: str | None = None
     driver: str | None = None
@@ -163,7 +172,7 @@ class Variant:
     precision: str
     file: str
     sha256: str
-    bytes: int
+    bytes: Annotated[int, Field(ge=0, lt=2**63)]
     parity: Parity | None
     tolerance: Tolerance
     engine: EngineInfo | None = None
@@ -183,7 +192,7 @@ class Photograph:
     """A golden photograph and the sample of the golden inputs that the preprocessing makes of it."""
 
     file: str
-    sample: int
+    sample: Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -199,9 +208,9 @@ class Golden:
     """
 
     file: str
-    samples: int
+    samples: _Count
     photographs: tuple[Photograph, ...] = ()
-    float32_noise: tuple[float, ...] = ()
+    float32_noise: tuple[_Share, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -238,7 +247,7 @@ class Manifest:
     tools: dict[str, str]
     created: str
     notes: tuple[str, ...] = field(default=())
-    batch: tuple[int, int] = (1, 16)
+    batch: tuple[_Count, _Count] = (1, 16)
     runtimes: tuple[str, ...] = ()
     outputs: Outputs | None = None
 
@@ -247,6 +256,7 @@ class Manifest:
         return _ADAPTER.dump_json(self, indent=2) + b"\n"
 
 
+_DTYPE = re.compile(r"bool|u?int(8|16|32|64)|b?float(16|32|64)|float8\w*|complex(64|128)")
 _ADAPTER = TypeAdapter(Manifest)
 _VERSION_ADAPTER = TypeAdapter(dict[str, object])
 
@@ -290,7 +300,10 @@ def parse(data: bytes, path: Path) -> Manifest:
                 got=str(version),
                 hint="export the model again, or use the pinnace that wrote the bundle",
             )
-        return _ADAPTER.validate_json(data)
+        # Strictly, so that what is read is valid by the schema: a number is no text that looks like one.
+        document = _ADAPTER.validate_json(data, strict=True)
+        _check(document)
+        return document
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
@@ -304,3 +317,52 @@ def parse(data: bytes, path: Path) -> Manifest:
             got=error.got,
             hint="export the model again",
         ) from None
+
+
+def _check(document: Manifest) -> None:
+    """Refuse what no field alone shows.
+
+    Raises:
+        UsageError: two things have one name, a sample does not exist, or a range is empty.
+    """
+    signature, stored = document.signature, document.golden
+    _require_different("variants", [variant.name for variant in document.variants])
+    for place, specs in (("signature.inputs", signature.inputs), ("signature.outputs", signature.outputs)):
+        if not specs:
+            raise UsageError(f"{place}: there are none")
+        _require_different(place, [spec.name for spec in specs])
+        for spec in specs:
+            if not _DTYPE.fullmatch(spec.dtype):
+                raise UsageError(
+                    f"{place}: dtype of {spec.name!r}", expected="such as float32", got=spec.dtype
+                )
+            if any(isinstance(dim, int) and not 0 < dim < 2**31 for dim in spec.shape):
+                raise UsageError(f"{place}: shape of {spec.name!r}", got=str(list(spec.shape)))
+    if stored.float32_noise and len(stored.float32_noise) != stored.samples:
+        raise UsageError(
+            "golden.float32_noise: not one for each sample",
+            expected=str(stored.samples),
+            got=str(len(stored.float32_noise)),
+        )
+    for photograph in stored.photographs:
+        if photograph.sample >= stored.samples:
+            raise UsageError(
+                f"golden.photographs: {photograph.file!r} is no golden sample",
+                expected=f"less than {stored.samples}",
+                got=str(photograph.sample),
+            )
+    for smallest, largest in (document.batch, *(v.engine.batch for v in document.variants if v.engine)):
+        if smallest > largest:
+            raise UsageError("batch: the smallest is larger than the largest", got=f"{smallest}, {largest}")
+
+
+def _require_different(place: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{place}: two are named {name!r}")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a manifest: every manifest that is read is valid by it."""
+    schema = _ADAPTER.json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "manifest.json"}

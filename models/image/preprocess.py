@@ -33,6 +33,7 @@ UNIT = 1 / 255
 
 _MAX_UNCROPPED_PIXELS = 100_000_000
 _LARGEST_NUMBER = 3e38
+_LARGEST_EDGE = 65_535
 
 
 @dataclass(frozen=True)
@@ -266,7 +267,7 @@ def _check_uncropped(image: Image.Image, size: tuple[int, int]) -> None:
 
 
 def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST_EDGE
 
 
 def _is_pair(value: object) -> bool:

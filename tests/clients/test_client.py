@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Awaitable, Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,9 @@ from pinnace.clients import (
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import ImageError, UsageError
+from support.errors import error_of, refusal
 from support.server import Server
-from support.stub_server import Stub
+from support.stub_server import ANSWER, Stub
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "models" / "photographs"
 CAT = PHOTOGRAPHS / "cat.jpg"
@@ -210,6 +213,53 @@ def test_nonsense_is_told_from_an_answer(ask: Ask, stub: Stub, body: bytes) -> N
         with pytest.raises(BadAnswer) as caught:
             ask(method, stub.url, *([b"image"] if method == "classify" else []))
         assert str(caught.value) == f"{stub.url} answers, but it is not a Pinnace server"
+
+
+HOSTILE_ANSWERS = [
+    {**ANSWER, "predictions": []},
+    {**ANSWER, "predictions": [{"label": "x", "index": 0, "probability": float("nan")}]},
+    {**ANSWER, "predictions": [{"label": "x", "index": 0, "probability": float("inf")}]},
+    {**ANSWER, "predictions": [{"label": "x", "index": 0, "probability": 1e18}]},
+    {**ANSWER, "predictions": [{"label": "x", "index": -1, "probability": 0.5}]},
+    {**ANSWER, "timing_ms": dict.fromkeys(["decode", "preprocess", "queue", "infer", "total"], float("nan"))},
+    {**ANSWER, "threshold": float("inf")},
+]
+
+
+@pytest.mark.parametrize("answer", HOSTILE_ANSWERS, ids=range(len(HOSTILE_ANSWERS)))
+def test_an_answer_that_is_none_is_refused(ask: Ask, stub: Stub, answer: object) -> None:
+    stub.plan(stub.say(200, answer))
+    assert refusal(BadAnswer, ask, "classify", stub.url, b"image") == (
+        f"{stub.url} answers, but it is not a Pinnace server"
+    )
+
+
+def test_a_redirect_that_does_not_say_where(ask: Ask, stub: Stub) -> None:
+    stub.plan(stub.say(302, b""))
+    assert "302 to an address that it does not say" in refusal(BadAnswer, ask, "classify", stub.url, b"image")
+
+
+def test_a_gzip_bomb_is_never_unpacked(ask: Ask, stub: Stub) -> None:
+    stub.plan(stub.say(200, gzip.compress(bytes(200 << 20)), Content_Encoding="gzip"))
+    assert "not a Pinnace server" in refusal(BadAnswer, ask, "classify", stub.url, b"image")
+
+
+def test_a_body_without_an_end_is_not_read_to_it(ask: Ask, stub: Stub) -> None:
+    def endless(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        while True:
+            handler.wfile.write(bytes(1 << 20))
+
+    stub.plan(endless)
+    assert "answers with more than 64 MB" in refusal(BadAnswer, ask, "classify", stub.url, b"image")
+
+
+def test_what_a_server_says_has_no_escapes_and_an_end(ask: Ask, stub: Stub) -> None:
+    stub.plan(stub.refuse(400, "bad\x1b[31m", "\x1b]0;title\x07 \x9b31m" + "x" * 10_000, "\x1b[2J"))
+    error = error_of(Refused, ask, "classify", stub.url, b"image")
+    assert f"{error}{error.code}".replace("\n", "").isprintable()
+    assert len(error.message) < 1000
 
 
 def test_bytes_that_are_no_gzip_are_nonsense_too(ask: Ask, stub: Stub) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from pinnace.models.bundle import manifest
 from pinnace.models.bundle.manifest import (
@@ -176,3 +179,84 @@ def test_a_signature_gives_its_names_in_order() -> None:
     signature = Signature((SPEC, TensorSpec("a", "float32", ())), (TensorSpec("z", "float32", ()), SPEC))
     assert signature.input_names == ("input", "a")
     assert signature.output_names == ("z", "input")
+
+
+Path_ = tuple[str | int, ...]
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["1", "nan", "float32"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+ORIGINAL = json.loads(
+    dataclasses.replace(
+        FULL, variants=(FULL.variants[0], dataclasses.replace(FULL.variants[0], name="b", engine=ENGINE))
+    ).to_json()
+)
+SCHEMA = Draft202012Validator(manifest.json_schema())
+
+
+def places(value: Any, above: Path_ = ()) -> Iterator[Path_]:
+    """The way to every value in a JSON document."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, below in inside:
+        yield (*above, key)
+        yield from places(below, (*above, key))
+
+
+def changed(place: Path_, value: object, *, remove: bool) -> dict[str, Any]:
+    """The manifest with one value replaced or removed."""
+    document = json.loads(json.dumps(ORIGINAL))
+    parent = functools.reduce(lambda inner, key: inner[key], place[:-1], document)
+    if remove:
+        del parent[place[-1]]
+    else:
+        parent[place[-1]] = value
+    return document  # type: ignore[no-any-return]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.sampled_from(sorted(places(ORIGINAL), key=str)), JSON, st.integers(0, 9))
+def test_a_manifest_is_valid_by_its_schema_or_refused(place: Path_, value: object, die: int) -> None:
+    document = changed(place, value, remove=die == 0)
+    path = Path("manifest.json")
+    try:
+        read = manifest.parse(json.dumps(document).encode(), path)
+    except BundleError as error:
+        event(f"refused: {error.message[:60]}")
+        return
+    SCHEMA.validate(document)
+    assert manifest.parse(read.to_json(), path) == read
+
+
+def test_a_good_manifest_is_valid_by_the_schema() -> None:
+    SCHEMA.validate(ORIGINAL)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("golden", "photographs", 0, "sample"), 10),
+        (("golden", "samples"), 0),
+        (("variants", 1, "name"), "onnx-fp32"),
+        (("variants", 0, "tolerance", "max_rel"), 1e308),
+        (("variants", 0, "tolerance", "min_cosine"), -2),
+        (("variants", 0, "tolerance", "max_rel"), float("nan")),
+        (("variants", 0, "parity", "max_abs"), float("inf")),
+        (("variants", 0, "bytes"), "1810"),
+        (("signature", "inputs"), []),
+        (("signature", "inputs", 0, "dtype"), "object"),
+        (("signature", "inputs", 0, "shape"), ["batch", 0]),
+        (("preprocess", "crop"), [16, 10**30]),
+        (("batch",), [3, 2]),
+    ],
+    ids=str,
+)
+def test_a_value_that_cannot_be_is_refused(place: Path_, value: object) -> None:
+    content = json.dumps(changed(place, value, remove=False)).encode()
+    message = refusal(BundleError, manifest.parse, content, Path("manifest.json"))
+    assert message.startswith("manifest.json is damaged: ")
