@@ -63,6 +63,11 @@ def open_variant(
             expected="one of " + ", ".join(reader.name for reader in runtimes_for(variant.format)),
             got=runtime,
         )
+    if not readers:
+        raise BundleError(
+            f"{variant.name} has the format {variant.format!r}, which no runtime reads",
+            hint="export the model again",
+        )
     problems: dict[str, str] = {}
     refused: BundleError | None = None
     for reader in readers:
