@@ -86,8 +86,16 @@ def check_preprocessing(bundle: Bundle) -> None:
     inputs = bundle.golden()[0][bundle.manifest.signature.inputs[0].name]
     for photograph in stored:
         here = bundle.preprocess.apply(open_image(bundle.path(photograph.file)))
-        if not np.array_equal(here, inputs[photograph.sample]):
-            difference = float(np.abs(here - inputs[photograph.sample]).max())
+        there = inputs[photograph.sample]
+        if here.shape != there.shape:
+            raise CheckFailed(
+                f"the preprocessing makes another input of {photograph.file} than the golden one",
+                expected=str(list(there.shape)),
+                got=str(list(here.shape)),
+                hint="export the model again, or copy the bundle again",
+            )
+        if not np.array_equal(here, there):
+            difference = float(np.abs(here.astype(np.float64) - there).max())
             raise CheckFailed(
                 f"this machine preprocesses {photograph.file} otherwise than the exporting machine did",
                 expected="the same input to the bit",

@@ -338,6 +338,11 @@ def _check(document: Manifest) -> None:
                 )
             if any(isinstance(dim, int) and not 0 < dim < 2**31 for dim in spec.shape):
                 raise UsageError(f"{place}: shape of {spec.name!r}", got=str(list(spec.shape)))
+    meant = document.outputs and document.outputs.name
+    if meant is not None and meant not in signature.output_names:
+        raise UsageError(
+            f"outputs.name: the model has no output {meant!r}", expected=", ".join(signature.output_names)
+        )
     if stored.float32_noise and len(stored.float32_noise) != stored.samples:
         raise UsageError(
             "golden.float32_noise: not one for each sample",

@@ -271,3 +271,13 @@ def test_labels_that_nothing_vouches_for_are_refused(
     (own_copy.folder / "manifest.json").write_bytes(manifest.to_json())
     assert main.run(["verify", str(own_copy.folder)]) == 2
     assert "names labels.txt but has no hash of it" in capsys.readouterr().err
+
+
+def test_a_crop_that_does_not_fit_the_golden_inputs_is_a_failed_check(own_copy: Bundle) -> None:
+    assert own_copy.manifest.preprocess is not None
+    preprocess = dataclasses.replace(own_copy.manifest.preprocess, crop=(16, 2))
+    manifest = dataclasses.replace(own_copy.manifest, preprocess=preprocess)
+    (own_copy.folder / "manifest.json").write_bytes(manifest.to_json())
+    assert "makes another input of golden/" in refusal(
+        CheckFailed, verify_bundle, Bundle.open(own_copy.folder)
+    )

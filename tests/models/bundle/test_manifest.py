@@ -249,6 +249,7 @@ def test_a_good_manifest_is_valid_by_the_schema() -> None:
         (("variants", 0, "parity", "max_abs"), float("inf")),
         (("variants", 0, "bytes"), "1810"),
         (("signature", "inputs"), []),
+        (("outputs", "name"), "a"),
         (("signature", "inputs", 0, "dtype"), "object"),
         (("signature", "inputs", 0, "shape"), ["batch", 0]),
         (("preprocess", "crop"), [16, 10**30]),
