@@ -15,6 +15,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Manifest
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, CheckFailed, ImageError, UsageError
+from pinnace.models.files import sha256
 from pinnace.models.photographs import photographs
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.runtimes.base import RuntimeOptions
@@ -134,8 +135,15 @@ def test_a_variant_that_has_changed_is_not_loaded(own_copy: Bundle) -> None:
 
 
 def test_labels_of_another_model_are_found_at_the_first_answer(own_copy: Bundle) -> None:
-    (own_copy.folder / "labels.txt").write_text("cat\ndog\n")
-    with Classifier(own_copy) as classifier, pytest.raises(BundleError) as caught:
+    labels = own_copy.folder / "labels.txt"
+    labels.write_text("cat\ndog\n")
+    manifest = dataclasses.replace(
+        own_copy.manifest,
+        files=own_copy.manifest.files | {"labels.txt": sha256(labels)},
+        outputs=dataclasses.replace(own_copy.outputs, classes=2),
+    )
+    (own_copy.folder / "manifest.json").write_bytes(manifest.to_json())
+    with Classifier(Bundle.open(own_copy.folder)) as classifier, pytest.raises(BundleError) as caught:
         classifier.classify(CAT)
     assert str(caught.value) == (
         "tiny does not answer with one value per label\n  expected: (1, 2)\n  got: (1, 5)"
