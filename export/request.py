@@ -112,7 +112,7 @@ class GraphEnd:
 
 
 @dataclass(frozen=True)
-class Trial:
+class ResizeTrial:
     """What came of trying other preprocessings on labelled images.
 
     Attributes:
@@ -164,7 +164,7 @@ class ExportedFiles:
     exported: bool = False
     exporters: dict[VariantName, str] = field(default_factory=dict)
     float32_noise: tuple[float, ...] = ()
-    trial: Trial | None = None
+    trial: ResizeTrial | None = None
 
 
 # What conversions are made of and compared with, and the variant of a source that is ONNX already.

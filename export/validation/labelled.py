@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pinnace.export.image_folder import LabelledImage, order_note, read_image_folder
-from pinnace.export.request import ExportedFiles, Trial
+from pinnace.export.request import ExportedFiles, ResizeTrial
 from pinnace.export.validation.accuracy import Accuracy, export_accuracy
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.errors import UsageError
@@ -84,7 +84,7 @@ def _some(images: Sequence[LabelledImage]) -> Sequence[LabelledImage]:
 
 
 def accuracy_notes(
-    folder: Path, accuracies: Mapping[str, Accuracy], classes: int, trial: Trial | None
+    folder: Path, accuracies: Mapping[str, Accuracy], classes: int, trial: ResizeTrial | None
 ) -> list[str]:
     """How many answers are right, and whether the preprocessing looks wrong.
 

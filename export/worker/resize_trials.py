@@ -12,7 +12,7 @@ from PIL import Image
 
 from pinnace.export.assumptions import options_for
 from pinnace.export.image_folder import LabelledImage, folder_labels, read_image_folder
-from pinnace.export.request import ExportRequest, Trial
+from pinnace.export.request import ExportRequest, ResizeTrial
 from pinnace.export.worker.golden_outputs import ModelFunction
 from pinnace.models.bundle.signature import BATCH, Signature, TensorSpec
 from pinnace.models.errors import ImageError, PinnaceError, UsageError
@@ -43,7 +43,7 @@ def try_others(
     labelled: Sequence[LabelledImage],
     *,
     fixed: bool,
-) -> Trial | None:
+) -> ResizeTrial | None:
     """Count right answers with the preprocessing that was taken, and with others.
 
     First the sizes are tried, then squeezing and a margin at the best of them, then other means.
@@ -89,7 +89,7 @@ def trial(
     labels: Sequence[str] | None,
     *,
     fixed: bool = False,
-) -> Trial | None:
+) -> ResizeTrial | None:
     """Try other preprocessings on the images of a request; None where it has none that fit the model.
 
     Args:
@@ -115,13 +115,13 @@ def trial(
     return try_others(run, signature, preprocess, labelled, fixed=fixed)
 
 
-def _judged(preprocess: Preprocess, taken: Right, best: Preprocess, most: Right) -> Trial:
+def _judged(preprocess: Preprocess, taken: Right, best: Preprocess, most: Right) -> ResizeTrial:
     count, gain = len(taken), int(most.sum()) - int(taken.sum())
     # Of images on which the two differ, chance gives half to each: McNemar's test, at two deviations.
     chance = 2 * float(np.sqrt((taken != most).sum()))
     if gain < _CLEAR * count or gain <= chance:
-        return Trial(count, int(taken.sum()))
-    return Trial(count, int(taken.sum()), options_for(best, preprocess), int(most.sum()))
+        return ResizeTrial(count, int(taken.sum()))
+    return ResizeTrial(count, int(taken.sum()), options_for(best, preprocess), int(most.sum()))
 
 
 def _sizes(

@@ -15,7 +15,7 @@ from PIL import Image
 from pinnace.export import targets
 from pinnace.export.exporter import Evidence, export_bundle
 from pinnace.export.preprocessing import Changes, parse_changes
-from pinnace.export.request import ExportRequest, Trial
+from pinnace.export.request import ExportRequest, ResizeTrial
 from pinnace.export.validation.accuracy import Accuracy, wilson
 from pinnace.export.validation.labelled import accuracy_notes
 from pinnace.models.bundle.bundle import Bundle
@@ -157,5 +157,5 @@ def accuracy(right: int, images: int) -> Accuracy:
     ],
 )
 def test_what_is_near_guessing(right: int, images: int, classes: int, guessing: bool) -> None:
-    notes = accuracy_notes(Path("i"), {"onnx-fp32": accuracy(right, images)}, classes, Trial(48, 40))
+    notes = accuracy_notes(Path("i"), {"onnx-fp32": accuracy(right, images)}, classes, ResizeTrial(48, 40))
     assert (len(notes) == 2) is guessing
