@@ -1,4 +1,4 @@
-"""Which variant and runtime answer: the one rule of `classify`, `embed`, `bench` and `serve`.
+"""Which variant and runtime answer: the one rule of `classify`, `bench` and `serve`.
 
 What the caller names comes first, then the profile that `pinnace tune` wrote for this machine, then the order
 of the bundle's variants and, for each, of the runtimes in the manifest.
