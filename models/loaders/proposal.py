@@ -84,8 +84,9 @@ def _answers_same(
     try:
         second, _ = _filled(request, state, other, path)
         with torch.inference_mode():
-            answers = [loaded.module.eval().float()(inputs) for loaded in (chosen, second)]
-        return bool(torch.allclose(answers[0], answers[1], rtol=1e-3, atol=1e-4))
+            first, other_answers = (loaded.module.eval().float()(inputs) for loaded in (chosen, second))
+        # Beside the answers themselves: those of an untrained network are small, and not therefore the same.
+        return bool((first - other_answers).abs().max() <= 1e-3 * first.abs().max())
     except Exception:  # it takes another image size, or is not in this version of timm
         return False
 
