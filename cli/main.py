@@ -44,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(export.export)
+app.command(cls=export.ExportCommand)(export.export)
 app.command()(build.build)
 app.command()(verify.verify)
 app.command()(eval.eval)

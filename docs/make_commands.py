@@ -7,8 +7,9 @@ A test compares the file with what this script would write.
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -87,11 +88,11 @@ def render() -> str:
     assert app.registered_callback is not None
     root = app.registered_callback.callback
     assert root is not None
-    parts = [BEGINNING, "## pinnace\n", f"{app.info.help}\n", _table("option", _parameters(root))]
+    parts = [BEGINNING, "## pinnace\n", f"{app.info.help}\n", _table("option", _parameters(root, {}))]
     for command in app.registered_commands:
         assert command.callback is not None
         name = command.name or command.callback.__name__
-        parameters = list(_parameters(command.callback))
+        parameters = list(_parameters(command.callback, getattr(command.cls, "late_help", dict)()))
         parts.append(f"## pinnace {name}\n\n```\n{_usage(name, parameters)}\n```\n")
         parts.append(f"{inspect.getdoc(command.callback)}\n")
         parts.append(_table("argument", [p for p in parameters if p.is_argument]))
@@ -99,14 +100,15 @@ def render() -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _parameters(function: Callable[..., Any]) -> Iterator[Parameter]:
+def _parameters(function: Callable[..., Any], late_help: Mapping[str, str]) -> Iterator[Parameter]:
     # Not `get_type_hints`: before Python 3.11 it wraps what has the default None once more.
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         kind, *extras = get_args(parameter.annotation) or (None,)
         infos = [info for info in extras if isinstance(info, ArgumentInfo | OptionInfo)]
         if not infos:  # typer's context
             continue
-        info = infos[0]
+        info = copy.copy(infos[0])
+        info.help = late_help.get(name, info.help)
         kinds = [part for part in get_args(kind) if part is not NoneType] or [kind]
         fallback = name.upper() if isinstance(info, ArgumentInfo) else _PLACEHOLDERS.get(kinds[0], "TEXT")
         placeholder = "" if bool in kinds else info.metavar or fallback

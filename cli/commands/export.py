@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from pinnace.cli.options import Json, ProgressOption, command
-from pinnace.export.formats import all_formats
-from pinnace.models.loaders import all_loaders
 
 if TYPE_CHECKING:
     from pinnace.export.request import ExportRequest
@@ -35,10 +34,7 @@ class ExportOptions:
 
     source: Annotated[
         str,
-        typer.Argument(
-            help=", ".join(loader.usage for loader in all_loaders().values()),
-            show_default=False,
-        ),
+        typer.Argument(show_default=False),
     ]
     folder: Annotated[
         Path | None,
@@ -62,7 +58,7 @@ class ExportOptions:
     ] = None
     format: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help=f"Only {', '.join(all_formats())}.", show_default="the target's"),
+        typer.Option(metavar="NAME", show_default="the target's"),
     ] = None
     precision: Annotated[
         list[str] | None,
@@ -162,6 +158,29 @@ class ExportOptions:
     load_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=1, help="For loading and writing.")
     ] = 600.0
+
+
+class ExportCommand(TyperCommand):
+    """Lists the sources and formats there are in its help, and looks for them only where that is shown."""
+
+    @staticmethod
+    def late_help() -> dict[str, str]:
+        """The help of the parameters that name what there is, by their names."""
+        from pinnace.export.formats import all_formats
+        from pinnace.models.loaders import all_loaders
+
+        return {
+            "source": ", ".join(loader.usage for loader in all_loaders().values()),
+            "format": f"Only {', '.join(all_formats())}.",
+        }
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help into the formatter."""
+        found = self.late_help()
+        for parameter in self.params:
+            if parameter.name in found:
+                parameter.help = found[parameter.name]  # type: ignore[attr-defined]
+        super().format_help(ctx, formatter)
 
 
 @command
