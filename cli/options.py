@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -14,6 +14,15 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 BundleArgument = Annotated[
     Path, typer.Argument(help="A bundle's folder.", metavar="BUNDLE", show_default=False)
+]
+ImagesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Image files, and folders to search for images.", metavar="IMAGE|DIR...", show_default=False
+    ),
+]
+ModelOption = Annotated[
+    str | None, typer.Option(help="Which of the server's models to use.", show_default="the first")
 ]
 VariantOption = Annotated[
     str | None,
@@ -51,6 +60,33 @@ ProgressOption = Annotated[
     bool | None,
     typer.Option("--progress/--no-progress", help="Show the progress.", show_default="on a terminal"),
 ]
+
+
+def check_who_answers(
+    bundle: Path | None, url: str | None, model: str | None, for_a_bundle: Iterable[object]
+) -> None:
+    """Refuse options that do not fit a bundle in this process, or do not fit a server.
+
+    Args:
+        bundle: what is given as `--bundle`.
+        url: what is given as `--url`.
+        model: what is given as `--model`.
+        for_a_bundle: what is given as `--variant`, `--runtime` and `--threads`.
+
+    Raises:
+        UsageError: neither a bundle nor a server or both are given, or an option is for the other.
+    """
+    from pinnace.models.errors import UsageError
+
+    if (bundle is None) == (url is None):
+        raise UsageError("give either --bundle BUNDLE or --url URL")
+    if url is not None and any(for_a_bundle):
+        raise UsageError(
+            "--variant, --runtime and --threads apply to --bundle",
+            hint="for a server, set them where it is started",
+        )
+    if model is not None and url is None:
+        raise UsageError("--model selects one of a server's models, so it needs --url")
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

@@ -12,11 +12,14 @@ import typer
 
 from pinnace.cli.options import (
     ApiKeyOption,
+    ImagesArgument,
     Json,
+    ModelOption,
     NoProfileOption,
     ProgressOption,
     RuntimeOption,
     VariantOption,
+    check_who_answers,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ SERVER_CONCURRENCY = 16
 
 # Retries where the connection fails, and where the server is full. A run of hours survives a restart of the
 # server and lets others go first; a user who waits for one image gets the error soon.
-_RETRIES_OF_MANY = (6, 30)
+RETRIES_OF_MANY = (6, 30)
 _RETRIES_OF_FEW = (2, 2)
 
 
@@ -43,12 +46,7 @@ class RowFormatName(str, Enum):
 class ClassifyOptions:
     """What the command line says; None where it says nothing."""
 
-    images: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Image files, and folders to search for images.", metavar="IMAGE|DIR...", show_default=False
-        ),
-    ]
+    images: ImagesArgument
     bundle: Annotated[
         Path | None,
         typer.Option(
@@ -60,9 +58,7 @@ class ClassifyOptions:
         typer.Option(help="Classify with a server, such as http://localhost:3000.", show_default=False),
     ] = None
     api_key: ApiKeyOption = None
-    model: Annotated[
-        str | None, typer.Option(help="Which of the server's models to use.", show_default="the first")
-    ] = None
+    model: ModelOption = None
     top_k: Annotated[int | None, typer.Option(min=1, help="How many classes to show.", show_default="5")] = (
         None
     )
@@ -124,15 +120,7 @@ class ClassifyOptions:
         """
         from pinnace.models.errors import UsageError
 
-        if (self.bundle is None) == (self.url is None):
-            raise UsageError("give either --bundle BUNDLE or --url URL")
-        if self.url is not None and (self.variant or self.runtime or self.threads):
-            raise UsageError(
-                "--variant, --runtime and --threads apply to --bundle",
-                hint="for a server, set them where it is started",
-            )
-        if self.model is not None and self.url is None:
-            raise UsageError("--model selects one of a server's models, so it needs --url")
+        check_who_answers(self.bundle, self.url, self.model, (self.variant, self.runtime, self.threads))
         if self.json and (self.output or self.format):
             raise UsageError("--json prints one list; --output and --format write rows", hint="leave one out")
         if self.resume and self.output is None:
@@ -180,7 +168,7 @@ class ClassifyOptions:
         from pinnace.models.cpus import available_cpus
 
         if self.url is not None:
-            retries, retries_when_full = _RETRIES_OF_MANY if self.writes_rows else _RETRIES_OF_FEW
+            retries, retries_when_full = RETRIES_OF_MANY if self.writes_rows else _RETRIES_OF_FEW
             return server_backend(
                 self.url,
                 self.top_k,

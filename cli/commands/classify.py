@@ -16,25 +16,14 @@ def classify(options: ClassifyOptions) -> None:
     The answers are shown as bars. With a DIR, --output or --format, each image becomes a row instead, written
     as soon as it is done, and a summary of the labels follows on standard error.
     """
-    from pinnace.cli.classify.display import print_failure, print_ignored
+    from pinnace.cli.classify.display import print_ignored
+    from pinnace.cli.classify.images import images_in
     from pinnace.cli.classify.show import show
     from pinnace.cli.classify.write_rows import write_rows
-    from pinnace.cli.console import err
-    from pinnace.models.errors import ImageError, UsageError
-    from pinnace.models.image.decode import SUFFIXES
-    from pinnace.models.image.find import find_images
 
     options.check()
     format = options.row_format()
-    found = find_images(options.images)
-    for error in found.unreadable:
-        problem = ImageError(f"the folder cannot be read: {error.strerror}")
-        print_failure(err(), str(error.filename), problem)
-    if not found.images:
-        where = ", ".join(map(str, options.images))
-        raise UsageError(
-            f"there are no images in {where}", expected=f"files that end in {', '.join(SUFFIXES)}"
-        )
+    found = images_in(options.images)
     with options.backend() as backend:
         if format is None:
             all_answered = show(backend, found.images, json=options.json)

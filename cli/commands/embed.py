@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinnace.cli.classify.options import RETRIES_OF_MANY, SERVER_CONCURRENCY
 from pinnace.cli.options import (
     ApiKeyOption,
+    ImagesArgument,
     Json,
+    ModelOption,
     ProgressOption,
     RuntimeOption,
     ThreadsOption,
     VariantOption,
+    check_who_answers,
     command,
 )
 
 if TYPE_CHECKING:
     from pinnace.models.answer import Embedding
-
-_SERVER_CONCURRENCY = 16
 
 
 class VectorType(str, Enum):
@@ -39,12 +41,7 @@ class VectorType(str, Enum):
 class EmbedOptions:
     """What the command line says; None where it says nothing."""
 
-    images: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Image files, and folders to search for images.", metavar="IMAGE|DIR...", show_default=False
-        ),
-    ]
+    images: ImagesArgument
     bundle: Annotated[
         Path | None,
         typer.Option(help="Embed with this bundle, in this process.", metavar="BUNDLE", show_default=False),
@@ -54,9 +51,7 @@ class EmbedOptions:
         typer.Option(help="Embed with a server, such as http://localhost:3000.", show_default=False),
     ] = None
     api_key: ApiKeyOption = None
-    model: Annotated[
-        str | None, typer.Option(help="Which of the server's models to use.", show_default="the first")
-    ] = None
+    model: ModelOption = None
     output: Annotated[
         Path | None,
         typer.Option(
@@ -74,7 +69,7 @@ class EmbedOptions:
         typer.Option(
             min=1,
             help="Images at once.",
-            show_default=f"{_SERVER_CONCURRENCY} with --url, the CPUs at hand with --bundle",
+            show_default=f"{SERVER_CONCURRENCY} with --url, the CPUs at hand with --bundle",
         ),
     ] = None
     variant: VariantOption = None
@@ -91,15 +86,7 @@ class EmbedOptions:
         """
         from pinnace.models.errors import UsageError
 
-        if (self.bundle is None) == (self.url is None):
-            raise UsageError("give either --bundle BUNDLE or --url URL")
-        if self.url is not None and (self.variant or self.runtime or self.threads):
-            raise UsageError(
-                "--variant, --runtime and --threads apply to --bundle",
-                hint="for a server, set them where it is started",
-            )
-        if self.model is not None and self.url is None:
-            raise UsageError("--model selects one of a server's models, so it needs --url")
+        check_who_answers(self.bundle, self.url, self.model, (self.variant, self.runtime, self.threads))
         if self.json and self.output is not None:
             raise UsageError(
                 "--json prints the vectors; --output writes them to a file", hint="leave one out"
@@ -113,23 +100,14 @@ def embed(options: EmbedOptions) -> None:
     Images that cannot be read are named on standard error and left out.
     """
     from pinnace.cli.classify.display import Stopwatch, print_failure, print_ignored, progress_bar
+    from pinnace.cli.classify.images import images_in
     from pinnace.cli.classify.job import outcomes_of
     from pinnace.cli.console import err
     from pinnace.cli.embed.vector_files import open_vectors
-    from pinnace.models.errors import ImageError, PinnaceError, UsageError
-    from pinnace.models.image.decode import SUFFIXES
-    from pinnace.models.image.find import find_images
+    from pinnace.models.errors import PinnaceError
 
     options.check()
-    found = find_images(options.images)
-    for error in found.unreadable:
-        problem = ImageError(f"the folder cannot be read: {error.strerror}")
-        print_failure(err(), str(error.filename), problem)
-    if not found.images:
-        where = ", ".join(map(str, options.images))
-        raise UsageError(
-            f"there are no images in {where}", expected=f"files that end in {', '.join(SUFFIXES)}"
-        )
+    found = images_in(options.images)
     print_ignored(found.ignored)
     watch = Stopwatch()
     failed = done = 0
@@ -165,8 +143,11 @@ def _backend(
     if options.url is not None:
         from pinnace.clients.client import Client
 
-        with Client(options.url, retries=6, retries_when_full=30, api_key=options.api_key) as client:
-            concurrency = options.concurrency or _SERVER_CONCURRENCY
+        retries, retries_when_full = RETRIES_OF_MANY
+        with Client(
+            options.url, retries=retries, retries_when_full=retries_when_full, api_key=options.api_key
+        ) as client:
+            concurrency = options.concurrency or SERVER_CONCURRENCY
             yield lambda image: client.embed(image, model=options.model), concurrency, 1.0
         return
     from pinnace.models.bundle.bundle import Bundle

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pinnace.latency.report import LatencyReport
@@ -18,16 +18,21 @@ _FORMATS: dict[str, Callable[[LatencyReport], str]] = {
 }
 
 
-def check_ending(path: Path) -> None:
+def check_ending(path: Path, endings: Iterable[str] = _FORMATS, what: str = "a report") -> None:
     """Check that a report can be written there, before anything is measured.
+
+    Args:
+        path: the file.
+        endings: those that there are.
+        what: the report, as the message names it.
 
     Raises:
         UsageError: the name ends in something else, or its folder does not exist.
     """
-    if path.suffix not in _FORMATS:
+    if path.suffix not in endings:
         raise UsageError(
-            f"{path} does not have the suffix of a report",
-            expected=", ".join(_FORMATS),
+            f"{path} does not have the suffix of {what}",
+            expected=", ".join(endings),
             got=path.suffix or "none",
         )
     if not path.parent.is_dir():

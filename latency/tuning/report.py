@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pinnace.latency.numbers import ms, number
-from pinnace.latency.reports import facts
+from pinnace.latency.reports import facts, write
 from pinnace.latency.reports.chart import Panel, drawing
 from pinnace.latency.reports.charts import (
     LEFT,
@@ -21,10 +21,8 @@ from pinnace.latency.reports.charts import (
 from pinnace.latency.reports.html import document, figure, grid, table, warnings
 from pinnace.latency.reports.scale import fit, label, wants_log
 from pinnace.latency.reports.svg import Markup, tag, text
-from pinnace.latency.reports.write import write_text
 from pinnace.latency.tuning.race import Runner
 from pinnace.latency.tuning.result import TuneResult, frontier
-from pinnace.models.errors import UsageError
 
 # What is lost of accuracy, in points: each class is a colour.
 _CLASSES = (
@@ -188,14 +186,7 @@ def check_ending(path: Path) -> None:
     Raises:
         UsageError: the name ends in something else, or its folder does not exist.
     """
-    if path.suffix not in _FORMATS:
-        raise UsageError(
-            f"{path} does not have the suffix of a report of pinnace tune",
-            expected=", ".join(_FORMATS),
-            got=path.suffix or "none",
-        )
-    if not path.parent.is_dir():
-        raise UsageError(f"{path} cannot be written: there is no folder {path.parent}")
+    write.check_ending(path, _FORMATS, "a report of pinnace tune")
 
 
 def write_report(result: TuneResult, path: Path) -> None:
@@ -205,4 +196,4 @@ def write_report(result: TuneResult, path: Path) -> None:
         UsageError: the name ends in something else, or the file cannot be written.
     """
     check_ending(path)
-    write_text(path, _FORMATS[path.suffix](result))
+    write.write_text(path, _FORMATS[path.suffix](result))
