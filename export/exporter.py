@@ -93,6 +93,7 @@ def export_bundle(
             script beside the log that shows the failing step without Pinnace.
     """
     own_labels = None if labels is None else read_labels(labels)
+    own = own_labels.names if own_labels else None
     evidence = evidence or Evidence()
     out = out.absolute()
     model = out.name.removesuffix(".bundle")
@@ -108,7 +109,7 @@ def export_bundle(
                     variants=written,
                     fp32_bound=bound,
                     images=None if evidence.images is None else str(evidence.images.absolute()),
-                    labels=own_labels.names if own_labels else None,
+                    labels=own,
                 ),
                 folder,
                 log,
@@ -119,7 +120,6 @@ def export_bundle(
             if log.is_file() and log.stat().st_size == 0:
                 log.unlink()
         progress, script.signature = script.follow(progress), exported.signature
-        own = own_labels.names if own_labels else None
         outputs, said = _outputs(folder, exported, request, own, meaning or OutputOptions())
         of_folders = None if own or exported.labels else _folder_labels(evidence.images, outputs)
         names = labels_for(outputs, exported.signature, own or of_folders, exported.labels)

@@ -1,5 +1,4 @@
-"""A model that takes one image and answers with one row of numbers: what a classifier and an embedder "
-"share."""
+"""A model of one image that answers with one row of numbers: what a classifier and an embedder share."""
 
 from __future__ import annotations
 

@@ -98,8 +98,7 @@ class NumpyVectors:
 
 
 class ParquetVectors:
-    """A table with the columns `image` and `embedding`; the model and its version stand in the file's "
-    "metadata."""
+    """A table with the columns `image` and `embedding`; its metadata has the model and its version."""
 
     suffix = ".parquet"
 
