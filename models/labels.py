@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import codecs
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pinnace.models.errors import MissingDependency, UsageError
+from pinnace.models.label_lines import label_map, read_lines
 
 # Where files and checkpoints keep them, in the order in which they are looked for.
 KEYS = (
@@ -20,8 +22,19 @@ KEYS = (
 )
 
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")
-_NUMBERED = re.compile(r"(\d+)\s*[\s,;:]\s*(\S.*)")
+_ASSIGNED = re.compile(r"\w+\s*=\s*([\[{(].*)", re.DOTALL)
+_NAME_KEYS = ("name", "label", "class_name", "class", "display_name", "title")
+_INDEX_KEYS = ("id", "index", "idx", "class_id", "class_index", "label_id")
 _LONGEST_SHOWN = 5
+# Archives and sheets of Excel, pickles, old sheets, gzip, PDF.
+_BINARY = (
+    b"PK\x03\x04",
+    *(bytes((0x80, protocol)) for protocol in range(2, 6)),
+    b"\xd0\xcf\x11\xe0",
+    b"\x1f\x8b",
+    b"%PDF",
+)
+_AS_TEXT = "write a text file in UTF-8, with one name on each line in the order of the model's outputs"
 _UTF_16_SHARE = 4  # a byte of 0 in at least every fourth place
 
 
@@ -42,18 +55,24 @@ def read_labels(path: Path) -> LabelFile:
     """Read class names: text with one on each line, JSON, YAML, or a Python dictionary.
 
     Text is UTF-8, UTF-16, or else Latin-1 of Windows, of which a note tells. Only line feeds and carriage
-    returns end a line. Lines that each begin with an index are put into its order. JSON and YAML hold a
-    list, `{"0": "cat"}`, `{"0": ["n02123045", "cat"]}`, `{"cat": 0}`, or one of these under a name such as
-    `names`, as Ultralytics writes them.
+    returns end a line. Lines and columns with an index are put into its order; see `read_lines`. JSON and
+    YAML hold a list, `{"0": "cat"}`, `{"0": ["n02123045", "cat"]}`, `{"cat": 0}`,
+    `[{"id": 0, "name": "cat"}]` or one of these under a name such as `names`, as Ultralytics writes them.
 
     Raises:
         UsageError: the file is missing, no text, empty, or has names that are no list of classes.
         MissingDependency: it is YAML, and there is no package that reads it.
     """
     try:
-        text, notes = _decoded(path.read_bytes(), path)
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise UsageError(f"{path} cannot be read as labels: {error}") from None
+    try:
+        if content.startswith(_BINARY):
+            raise ValueError("it is not text")
+        text, notes = _decoded(content, path)
+    except ValueError as error:
+        raise UsageError(f"{path} cannot be read as labels: {error}", hint=_AS_TEXT) from None
     data = _data(text, path)
     if data is None:
         names = _from_lines(text, notes, path)
@@ -90,12 +109,20 @@ def names_in(data: Any, notes: list[str] | None = None) -> tuple[str, ...] | Non
         return _from_mapping(data, [] if notes is None else notes)
     if not isinstance(data, list | tuple) or not data:
         return None
-    if all(isinstance(item, Mapping) and "name" in item for item in data):
-        if all(isinstance(item.get("id"), int) for item in data):
-            return _in_order([(item["id"], item["name"]) for item in data], [] if notes is None else notes)
-        data = [item["name"] for item in data]
+    if all(isinstance(item, Mapping) for item in data):
+        name, index = _shared_key(data, _NAME_KEYS), _shared_key(data, _INDEX_KEYS)
+        if name is None:
+            return None
+        if index is not None and all(_is_index(item[index]) for item in data):
+            pairs = [(int(item[index]), item[name]) for item in data]
+            return _in_order(pairs, [] if notes is None else notes)
+        data = [item[name] for item in data]
     names = [_name(item) for item in data]
     return None if None in names else tuple(name for name in names if name is not None)
+
+
+def _shared_key(items: Sequence[Mapping[Any, Any]], keys: Sequence[str]) -> str | None:
+    return next((key for key in keys if all(key in item for item in items)), None)
 
 
 def _from_mapping(data: Mapping[Any, Any], notes: list[str]) -> tuple[str, ...] | None:
@@ -154,19 +181,20 @@ def _name(item: object) -> str | None:
 
 
 def _from_lines(text: str, notes: list[str], path: Path) -> tuple[str, ...]:
+    if (pairs := label_map(text)) is not None:
+        return _in_order(pairs, notes)
     lines = [line.strip(" \t") for line in _LINE_ENDS.split(text)]
     while lines and not lines[-1]:
         lines.pop()
     names = [line for line in lines if line]
+    if not names:
+        return ()
     if blank := len(lines) - len(names):
         notes.append(f"{path} has {blank} blank lines between the names, which were passed over")
-    numbered = [match for name in names if (match := _NUMBERED.fullmatch(name))]
-    indices = [int(match[1]) for match in numbered]
-    if names and len(numbered) == len(names) and min(indices) < 2 and len({*indices}) == len(names):
-        counted = _in_order([(int(match[1]), match[2]) for match in numbered], notes)
-        notes.append(f"the numbers at the beginning of the lines of {path} were taken for the indices")
-        return counted
-    return tuple(names)
+    found = read_lines(names, path)
+    in_order = found.names if found.pairs is None else _in_order(found.pairs, notes)
+    notes += [found.note] if found.note else []
+    return in_order or ()
 
 
 def _data(text: str, path: Path) -> Any:
@@ -174,11 +202,15 @@ def _data(text: str, path: Path) -> Any:
     suffix = path.suffix.lower()
     if suffix in (".yaml", ".yml"):
         return _yaml(text, path)
-    if suffix != ".json" and not text.lstrip().startswith(("{", "[")):
+    if (assigned := _ASSIGNED.fullmatch(text.strip())) is not None:
+        text = assigned[1]  # of a Python or a TOML file
+    if suffix != ".json" and not text.lstrip().startswith(("{", "[", "(")):
         return None
     try:
         return json.loads(text)
     except ValueError as error:
+        with contextlib.suppress(ValueError):
+            return [json.loads(line) for line in _LINE_ENDS.split(text.strip()) if line]
         try:
             return ast.literal_eval(text.strip())  # as the list of ImageNet's classes goes around
         except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -12,6 +12,15 @@ from pinnace.models.labels import names_in, read_labels
 from support.errors import refusal
 
 NAMES = ("cat", "dog", "fish")
+NUMBERED = "the numbers at the beginning of the lines of {} were taken for the indices"
+LABEL_MAP = """item { id: 1 name: 'dog' }
+item {
+  id: 0
+  name: 'n02123045'
+  display_name: 'cat'
+}
+item { id: 2 name: "fish" }
+"""
 
 
 @pytest.mark.parametrize(
@@ -87,7 +96,40 @@ def test_an_index_on_each_line(tmp_path: Path, text: str) -> None:
     assert found.notes == (f"the numbers at the beginning of the lines of {path} were taken for the indices",)
 
 
-@pytest.mark.parametrize("text", ["3 doors\n5 doors\n", "0\n1\n2\n", "2 cv\nbus\n", "1 euro\n1 cent\n"])
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("cat,0\nfish,2\ndog,1\n", "a column of {} was taken for the indices"),
+        ("id,name\n2,fish\n0,cat\n1,dog\n", "a column of {} was taken for the indices"),
+        ("label;index;images\nfish;2;7\ncat;0;9\ndog;1;8\n", "a column of {} was taken for the indices"),
+        ("fish 2\ncat 0\ndog 1\n", "the numbers at the end of the lines of {} were taken for the indices"),
+        ("cat, dog, fish\n", "the one line of {} was split at its commas"),
+        ("0: 'cat',\n2: 'fish'\n1: 'dog',\n", NUMBERED),
+        ("0) cat\n1) dog\n2) fish", NUMBERED),
+        ("0 - cat\n1 - dog\n2 - fish", NUMBERED),
+        ('{"id": 2, "label": "fish"}\n{"id": 0, "label": "cat"}\n{"id": 1, "label": "dog"}\n', None),
+        ('[{"index": 1, "class": "dog"}, {"index": 0, "class": "cat"}, {"index": 2, "class": "fish"}]', None),
+        ('classes = ["cat", "dog", "fish"]\n', None),
+        (LABEL_MAP, None),
+        ('"cat"\n"dog"\n"fish"\n', None),
+    ],
+)  # fmt: skip
+def test_an_index_anywhere(tmp_path: Path, text: str, note: str | None) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text(text)
+    found = read_labels(path)
+    assert found.names == NAMES
+    assert found.notes == ((note.format(path),) if note else ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("3 doors\n5 doors\n", "0\n1\n2\n", "2 cv\nbus\n", "1 euro\n1 cent\n"),
+        *("1 cent\n2 cents\n5 cents\n", "1 star\n2 stars\n3 stars\n", "class 0\nclass 1\n"),
+        *("type 1\ntype 0\n", "tench, Tinca tinca\ngoldfish, Carassius auratus\n", "1.5 l\n2.5 l\n"),
+    ],
+)
 def test_numbers_that_are_no_index(tmp_path: Path, text: str) -> None:
     (tmp_path / "labels.txt").write_text(text)
     assert read_labels(tmp_path / "labels.txt").names == tuple(text.split("\n")[:-1])
@@ -198,5 +240,17 @@ def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "image.txt").write_bytes(b"\xff\xd8\xff")
     assert refusal(UsageError, lambda: read_labels(tmp_path / "image.txt")) == (
         f"{tmp_path}/image.txt cannot be read as labels: "
-        "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
+        "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte\n"
+        "  help: write a text file in UTF-8, with one name on each line in the order of the model's outputs"
     )
+
+
+@pytest.mark.parametrize(
+    "data", [b"PK\x03\x04sheet", b"\x80\x04\x95pickle", b"\x1f\x8b\x08gzip", b"\xff\x00\x01\x81"]
+)
+def test_what_is_not_text_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes(data)
+    message = refusal(UsageError, lambda: read_labels(path))
+    assert message.startswith(f"{path} cannot be read as labels: ")
+    assert "help: write a text file in UTF-8, with one name on each line" in message
