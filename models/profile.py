@@ -11,7 +11,7 @@ import json
 import platform
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -57,6 +57,7 @@ class Configuration:
         threads: CPU threads of one call.
         processes: processes that work at the same time.
         batch: images of one call.
+        device: where, if that is not where the runtime runs by itself.
     """
 
     variant: str
@@ -64,9 +65,11 @@ class Configuration:
     threads: Count = 1
     processes: Count = 1
     batch: Count = 1
+    device: Literal["cpu", "cuda"] | None = None
 
     def __str__(self) -> str:
-        parts = [f"{self.variant} in {self.runtime}", _count(self.processes, "process", "processes")]
+        where = f" on {self.device}" if self.device is not None else ""
+        parts = [f"{self.variant} in {self.runtime}{where}", _count(self.processes, "process", "processes")]
         parts.append(_count(self.threads, "thread", "threads"))
         return ", ".join(parts) + (f", batch {self.batch}" if self.batch > 1 else "")
 
@@ -76,6 +79,7 @@ class Configuration:
             f"pinnace serve {bundle} --variant {self.variant} --runtime {self.runtime} "
             f"--workers {self.processes} --threads {self.threads}"
         )
+        text += f" --device {self.device}" if self.device is not None else ""
         return f"PINNACE_MAX_BATCH={self.batch} {text}" if self.batch > 1 else text
 
 
@@ -132,15 +136,17 @@ class Profile:
 _ADAPTER = TypeAdapter(Profile)
 
 
-def this_machine(runtime: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> Machine:
-    """This machine, for a profile whose configuration runs in this runtime."""
+def this_machine(
+    runtime: str, cpuinfo: Path = Path("/proc/cpuinfo"), *, device: str | None = None
+) -> Machine:
+    """This machine, for a profile whose configuration runs in this runtime, on this device."""
     try:
         text = cpuinfo.read_text()
     except OSError:
         text = ""
     reader = all_runtimes().get(runtime)
     available = reader is not None and reader.unavailable_reason() is None
-    on_gpu = available and reader is not None and reader.devices[0] == "cuda"
+    on_gpu = available and reader is not None and "cuda" in (device, reader.devices[0])
     return Machine(
         cpu=cpu_model(text) or platform.processor() or platform.machine() or "unknown CPU",
         flags=isa_flags(text),
@@ -222,7 +228,9 @@ def why_not(profile: Profile, bundle: Bundle, machine: Machine | None = None) ->
         return f"it names {chosen.variant} in {chosen.runtime}, which the bundle does not have"
     if (problem := reader.unavailable_reason()) is not None:
         return f"it names the runtime {chosen.runtime}, which does not work here: {problem}"
-    here = machine or this_machine(chosen.runtime)
+    if chosen.device is not None and (problem := reader.device_problem(chosen.device)) is not None:
+        return f"it names the device {chosen.device}: {problem}"
+    here = machine or this_machine(chosen.runtime, device=chosen.device)
     if (made.cpu, made.flags, made.gpu) != (here.cpu, here.flags, here.gpu):
         there, now = (" with ".join(filter(None, (each.cpu, each.gpu))) for each in (made, here))
         same = there == now

@@ -34,6 +34,11 @@ class RuntimeChoice:
     profile: Profile | None = None
     note: str | None = None
 
+    @property
+    def device(self) -> str | None:
+        """Where, if a profile names another device than the runtime's own."""
+        return None if self.profile is None else self.profile.configuration.device
+
 
 def select(
     bundle: Bundle, variant: str | None = None, runtime: str | None = None, *, use_profile: bool = True

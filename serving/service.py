@@ -39,12 +39,12 @@ from pinnace.serving.http.state import state_of
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry, preflight
 from pinnace.serving.inference.runtime_selection import select_runtimes
-from pinnace.serving.inference.tuned import TUNED_SETTINGS, with_profile
+from pinnace.serving.inference.tuned import pass_on, with_profile
 from pinnace.serving.observability.metrics import Metrics
 from pinnace.serving.observability.request_log import RequestLog, configure_logging
 from pinnace.serving.observability.tracing import StageSpans
 from pinnace.serving.routes import Handler
-from pinnace.serving.settings import ServerSettings, environment_variable, load_settings
+from pinnace.serving.settings import ServerSettings, load_settings
 from pinnace.serving.workers.connection_balancing import WorkerLoads
 from pinnace.serving.workers.load_shedding import LoadShedder
 from pinnace.serving.workers.parent_watchdog import stop_with_parent
@@ -136,11 +136,7 @@ def _read_settings() -> tuple[ServerSettings, list[str]]:
         tuned, sentences = with_profile(settings)
     except PinnaceError:
         return settings, []  # reported when the bundle is opened to be served
-    if tuned is not settings:
-        # A worker that is started later must not see what the profile says by then.
-        for name in TUNED_SETTINGS:
-            os.environ[environment_variable(name)] = str(getattr(tuned, name) or "")
-        os.environ[environment_variable("profile")] = str(tuned.profile)
+    pass_on(tuned, settings)
     return tuned, sentences
 
 

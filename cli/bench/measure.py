@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 from pinnace.cli.bench.options import BenchOptions
 from pinnace.cli.bench.suite import measure_suite
@@ -46,9 +47,9 @@ def measure(options: BenchOptions, progress: bool | None) -> LatencyReport:
         )
         if chosen.note is not None:
             print_note(chosen.note)
-        openers = run.bundle_openers(
-            bundle, chosen.variant, chosen.runtime, options.runtime_options(), settings
-        )
+        how = options.runtime_options()
+        how = how if chosen.device is None else replace(how, device=chosen.device)
+        openers = run.bundle_openers(bundle, chosen.variant, chosen.runtime, how, settings)
     with progress_of(progress, len(openers), settings) as step:
         return run.bench(openers, settings, step)
 

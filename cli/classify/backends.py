@@ -62,9 +62,9 @@ def bundle_backend(
     from pinnace.models.runtimes.base import RuntimeOptions
     from pinnace.models.selection import select
 
-    options = RuntimeOptions(threads=threads, concurrency=concurrency)
     bundle = Bundle.open(folder)
     chosen = select(bundle, variant, runtime, use_profile=use_profile)
+    options = RuntimeOptions(threads=threads, device=chosen.device, concurrency=concurrency)
     if chosen.note is not None:
         print_note(chosen.note)
     with Classifier(bundle, chosen.variant, chosen.runtime, options, threshold) as classifier:

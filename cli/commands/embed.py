@@ -18,6 +18,7 @@ from pinnace.cli.options import (
     ImagesArgument,
     Json,
     ModelOption,
+    NoProfileOption,
     ProgressOption,
     RuntimeOption,
     ThreadsOption,
@@ -74,6 +75,7 @@ class EmbedOptions:
     ] = None
     variant: VariantOption = None
     runtime: RuntimeOption = None
+    no_profile: NoProfileOption = False
     threads: ThreadsOption = None
     progress: ProgressOption = None
     json: Json = False
@@ -150,13 +152,19 @@ def _backend(
             concurrency = options.concurrency or SERVER_CONCURRENCY
             yield lambda image: client.embed(image, model=options.model), concurrency, 1.0
         return
+    from pinnace.cli.console import print_note
     from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.embedder import Embedder
     from pinnace.models.runtimes.base import RuntimeOptions
+    from pinnace.models.selection import select
 
     assert options.bundle is not None
     threads = options.threads or 1
     concurrency = options.concurrency or max(1, available_cpus() // threads)
-    runtime = RuntimeOptions(threads=threads, concurrency=concurrency)
-    with Embedder(Bundle.open(options.bundle), options.variant, options.runtime, runtime) as embedder:
+    bundle = Bundle.open(options.bundle)
+    chosen = select(bundle, options.variant, options.runtime, use_profile=not options.no_profile)
+    if chosen.note is not None:
+        print_note(chosen.note)
+    runtime = RuntimeOptions(threads=threads, device=chosen.device, concurrency=concurrency)
+    with Embedder(bundle, chosen.variant, chosen.runtime, runtime) as embedder:
         yield embedder.embed, concurrency if embedder.runtime.concurrent else 1, None

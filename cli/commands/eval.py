@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinnace.cli.options import BundleArgument, Json, ProgressOption, ThreadsOption
+from pinnace.cli.options import BundleArgument, Json, NoProfileOption, ProgressOption, ThreadsOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,24 +53,31 @@ def eval(
         list[str] | None,
         typer.Option(help="Only in this runtime; repeatable.", show_default="all that work here"),
     ] = None,
+    no_profile: NoProfileOption = False,
     threads: ThreadsOption = None,
     progress: ProgressOption = None,
     json: Json = False,
 ) -> None:
     """Top-1 and top-5 accuracy of every variant in every runtime, with 95 % intervals.
 
-    Where several labels may be true, mean average precision and F1 instead, in all and by label.
+    What `pinnace tune` chose for this machine is among them, even in a runtime that has to be asked for. Where several labels may be true, mean average precision and F1 instead, in all and by label.
     """
     from rich.table import Table
 
-    from pinnace.cli.console import bars, err, out, plain, print_json
+    from pinnace.cli.console import bars, err, out, plain, print_json, print_note
     from pinnace.export.validation.accuracy import evaluate_bundle
     from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.errors import UsageError
     from pinnace.models.runtimes.base import RuntimeOptions
+    from pinnace.models.selection import select
     from pinnace.models.uses import require
 
     opened = Bundle.open(bundle)
+    tuned = select(opened, use_profile=not (no_profile or variant or runtime))
+    if tuned.note is not None:
+        print_note(tuned.note)
+    chosen = None if tuned.profile is None else tuned.profile.configuration
+    also = () if chosen is None else ((chosen.variant, chosen.runtime),)
     runtime_options = RuntimeOptions() if threads is None else RuntimeOptions(threads=threads)
     if truth is not None:
         _eval_labels(
@@ -80,6 +87,7 @@ def eval(
             threshold,
             variant or (),
             runtime or (),
+            also,
             runtime_options,
             progress,
             json=json,
@@ -100,6 +108,7 @@ def eval(
             images,
             variants=variant or (),
             runtimes=runtime or (),
+            also=also,
             options=runtime_options,
             progress=show,
         )
@@ -130,6 +139,7 @@ def _eval_labels(
     threshold: float | None,
     variants: Sequence[str],
     runtimes: Sequence[str],
+    also: Sequence[tuple[str, str]],
     options: RuntimeOptions,
     progress: bool | None,
     *,
@@ -152,6 +162,7 @@ def _eval_labels(
             threshold=threshold,
             variants=variants,
             runtimes=runtimes,
+            also=also,
             options=options,
             progress=show,
         )

@@ -19,7 +19,7 @@ from pinnace.models.errors import PinnaceError, UsageError
 from pinnace.models.image.find import find_images
 from pinnace.models.progress import Progress
 from pinnace.models.runtimes import all_runtimes, open_variant
-from pinnace.models.runtimes.base import Runtime
+from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 
 _Z = 1.959963984540054  # two-sided 95 % of the normal distribution
 
@@ -80,22 +80,22 @@ class ImageJudge:
 
     def _open(self, stack: contextlib.ExitStack, pairs: Sequence[Pair]) -> dict[Pair, Runtime]:
         opened: dict[Pair, Runtime] = {}
-        for variant, runtime in pairs:
+        for pair in pairs:
+            variant, options = self._bundle.variant(pair.variant), RuntimeOptions(device=pair.device)
             try:
-                one = open_variant(self._bundle, self._bundle.variant(variant), runtime)
+                one = open_variant(self._bundle, variant, pair.runtime, options)
             except PinnaceError as error:
-                self.notes.append(f"{variant} in {runtime} cannot run: {error.message}")
+                self.notes.append(f"{pair} cannot run: {error.message}")
                 continue
-            opened[variant, runtime] = stack.enter_context(one)
+            opened[pair] = stack.enter_context(one)
         return opened
 
     def _reference(self, pairs: Sequence[Pair]) -> Pair:
         """The first fp32 variant in a runtime that keeps its precision; else the first of all."""
         precisions = {variant.name: variant.precision for variant in self._bundle.manifest.variants}
-        exact = [p for p in pairs if precisions[p[0]] == "fp32" and not all_runtimes()[p[1]].opt_in]
+        exact = [p for p in pairs if precisions[p.variant] == "fp32" and not all_runtimes()[p.runtime].opt_in]
         if not exact:
-            name, runtime = pairs[0]
-            self.notes.append(f"no fp32 variant runs here, so all are compared with {name} in {runtime}")
+            self.notes.append(f"no fp32 variant runs here, so all are compared with {pairs[0]}")
         return (exact or pairs)[0]
 
     def _judged(self, pair: Pair, classes: list[int], reference: list[int], read: list[Path]) -> Judgement:
@@ -110,7 +110,8 @@ class ImageJudge:
             same = sum(a == b for a, b in zip(classes, reference, strict=True))
             low, high = wilson(same, count)
             lost, interval = 100 * (1 - same / count), (100 * (1 - high), 100 * (1 - low))
-        return Judgement(*pair, count, lost, interval, bool(self._targets))
+        labelled = bool(self._targets)
+        return Judgement(pair.variant, pair.runtime, count, lost, interval, labelled, pair.device)
 
 
 def paired_loss(worse: int, better: int, images: int) -> tuple[float, tuple[float, float]]:

@@ -67,7 +67,7 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: bool | None) -> 
         if not pairs:
             raise CheckFailed(
                 f"every variant of {bundle.name} loses more than --max-drop {options.max_drop:g} allows",
-                got="; ".join(f"{each.variant} in {each.runtime}: {each}" for each in judgements),
+                got="; ".join(f"{each.pair}: {each}" for each in judgements),
             )
     candidates = configurations(bundle, pairs, all_runtimes())
     with (

@@ -36,6 +36,7 @@ def serving(bundle: Path, configuration: Configuration) -> Iterator[str]:
         *("--variant", configuration.variant, "--runtime", configuration.runtime),
         *("--workers", str(configuration.processes), "--threads", str(configuration.threads)),
         *("--port", str(port), "--host", "127.0.0.1"),
+        *(("--device", configuration.device) if configuration.device is not None else ()),
     ]
     # The user's own settings of a server are not about this one.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PINNACE_")}

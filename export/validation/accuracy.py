@@ -193,6 +193,7 @@ def evaluate_bundle(
     *,
     variants: Sequence[str] = (),
     runtimes: Sequence[str] = (),
+    also: Sequence[tuple[str, str]] = (),
     options: RuntimeOptions | None = None,
     progress: Progress = ignore,
 ) -> tuple[list[VariantAccuracy], tuple[str, ...]]:
@@ -203,6 +204,7 @@ def evaluate_bundle(
         images: a tree of images, one folder for each class.
         variants: only these.
         runtimes: only these; one that has to be asked for by name takes part only here.
+        also: variants in runtimes that take part in any case.
         options: threads and device.
         progress: told how many images are done.
 
@@ -222,7 +224,7 @@ def evaluate_bundle(
     found = read_image_folder(images, bundle.labels)
     order = order_note(images, bundle.labels)
     with contextlib.ExitStack() as stack:
-        opened, skipped = open_runtimes(stack, bundle, variants, runtimes, options)
+        opened, skipped = open_runtimes(stack, bundle, variants, runtimes, options, also)
         result = evaluate(opened, found, bundle.preprocess, bundle.outputs, progress)
     rows = [
         VariantAccuracy(variant, runtime, accuracy)
@@ -237,6 +239,7 @@ def open_runtimes(
     variants: Sequence[str],
     runtimes: Sequence[str],
     options: RuntimeOptions | None,
+    also: Sequence[tuple[str, str]] = (),
 ) -> tuple[dict[tuple[str, str], Runtime], list[str]]:
     """Open variants in every runtime that works here.
 
@@ -246,6 +249,7 @@ def open_runtimes(
         variants: only these; all where there are none.
         runtimes: only these; one that has to be asked for by name takes part only here.
         options: threads and device.
+        also: variants in runtimes that take part in any case.
 
     Returns:
         The runtimes by the names of variant and runtime, and a sentence for each that was skipped.
@@ -258,7 +262,15 @@ def open_runtimes(
     opened: dict[tuple[str, str], Runtime] = {}
     skipped = []
     for variant in chosen:
-        for reader in [r for name in runtimes or (None,) for r in readers_for(variant.format, name)]:
+        readers = [r for name in runtimes or (None,) for r in readers_for(variant.format, name)]
+        readers += [
+            reader
+            for one, name in also
+            if one == variant.name
+            for reader in readers_for(variant.format, name)
+            if reader not in readers
+        ]
+        for reader in readers:
             problem = reader.unavailable_reason()
             try:
                 if problem is None:

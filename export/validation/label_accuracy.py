@@ -111,6 +111,7 @@ def evaluate_labels(
     threshold: float | None = None,
     variants: Sequence[str] = (),
     runtimes: Sequence[str] = (),
+    also: Sequence[tuple[str, str]] = (),
     options: RuntimeOptions | None = None,
     progress: Progress = ignore,
 ) -> tuple[list[LabelsAccuracy], tuple[str, ...]]:
@@ -122,6 +123,7 @@ def evaluate_labels(
         threshold: from which score on a label counts as true; the bundle's own where None.
         variants: only these.
         runtimes: only these; one that has to be asked for by name takes part only here.
+        also: variants in runtimes that take part in any case.
         options: threads and device.
         progress: told how many images are done.
 
@@ -141,7 +143,7 @@ def evaluate_labels(
         )
     problems: list[str] = []
     with contextlib.ExitStack() as stack:
-        opened, passed_over = open_runtimes(stack, bundle, variants, runtimes, options)
+        opened, passed_over = open_runtimes(stack, bundle, variants, runtimes, options, also)
         scores = {name: np.zeros(truth.true.shape) for name in opened}
         read = np.zeros(len(truth.files), np.bool_)
         for chosen, found in scores_of_images(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pinnace.latency.tuning.space import Excluded, Pair
 
@@ -19,6 +20,7 @@ class Judgement:
         lost: points (hundredths): of top-1 where the images have labels, else of first classes that differ.
         interval: of `lost`, with 95 % confidence.
         labelled: whether the images have labels.
+        device: where, as in `Pair`.
     """
 
     variant: str
@@ -27,6 +29,12 @@ class Judgement:
     lost: float
     interval: tuple[float, float]
     labelled: bool
+    device: Literal["cpu", "cuda"] | None = None
+
+    @property
+    def pair(self) -> Pair:
+        """What was judged."""
+        return Pair(self.variant, self.runtime, self.device)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -43,8 +51,8 @@ def allowed(judgements: Sequence[Judgement], max_drop: float) -> tuple[list[Pair
     pairs, out = [], []
     for each in judgements:
         if each.lost <= max_drop + 1e-9:
-            pairs.append((each.variant, each.runtime))
+            pairs.append(each.pair)
         else:
             reason = f"{each}, and at most {max_drop:g} are allowed"
-            out.append(Excluded(f"{each.variant} in {each.runtime}", reason))
+            out.append(Excluded(str(each.pair), reason))
     return pairs, out

@@ -170,7 +170,7 @@ def _judged(result: TuneResult) -> Markup:
     lines = []
     for each in result.judgements:
         low, high = each.interval
-        cells = [f"{each.variant} in {each.runtime}", f"{each.lost:.2f}", f"{low:.2f} to {high:.2f}"]
+        cells = [str(each.pair), f"{each.lost:.2f}", f"{low:.2f} to {high:.2f}"]
         lines.append([text(cell) for cell in [*cells, str(each.images)]])
     labelled = any(each.labelled for each in result.judgements)
     what = "points of top-1 lost against fp32" if labelled else "% of first classes that differ from fp32"

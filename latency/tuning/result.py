@@ -67,8 +67,8 @@ class TuneResult:
 
     def judgement(self, configuration: Configuration) -> Judgement | None:
         """How exact a configuration is, or None where it was not judged."""
-        pair = (configuration.variant, configuration.runtime)
-        return next((each for each in self.judgements if (each.variant, each.runtime) == pair), None)
+        pair = (configuration.variant, configuration.runtime, configuration.device)
+        return next((each for each in self.judgements if each.pair == pair), None)
 
     def confirmation(self, configuration: Configuration) -> Confirmation | None:
         """What its server reached, or None where it has not served."""
@@ -92,7 +92,7 @@ class TuneResult:
         return Profile(
             SCHEMA_VERSION,
             bundle.version,
-            this_machine(winner.runtime),
+            this_machine(winner.runtime, device=winner.device),
             winner,
             self.race.rules.objective,
             ProfileFigures(

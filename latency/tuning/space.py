@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.signature import BATCH
@@ -15,8 +16,17 @@ from pinnace.models.runtimes.base import Runtime
 
 BATCHES = (1, 4, 16)
 
-# A variant's name and a runtime's.
-Pair = tuple[str, str]
+
+class Pair(NamedTuple):
+    """A variant in a runtime, and on which device, if that is not where the runtime runs by itself."""
+
+    variant: str
+    runtime: str
+    device: Literal["cpu", "cuda"] | None = None
+
+    def __str__(self) -> str:
+        where = f" on {self.device}" if self.device is not None else ""
+        return f"{self.variant} in {self.runtime}{where}"
 
 
 @dataclass(frozen=True)
@@ -73,10 +83,18 @@ def pairs_of(
                     problem = error.message
             if problem is None and exact and (variant.precision != "fp32" or reader.opt_in):
                 problem = "it is less exact than fp32, and without --images nothing says how much"
-            if problem is None:
-                pairs.append((variant.name, reader.name))
-            else:
-                excluded.append(Excluded(f"{variant.name} in {reader.name}", problem))
+            pair = Pair(variant.name, reader.name)
+            if problem is not None:
+                excluded.append(Excluded(str(pair), problem))
+                continue
+            pairs.append(pair)
+            if "cuda" in reader.devices[1:]:
+                pair = Pair(variant.name, reader.name, "cuda")
+                problem = reader.device_problem("cuda")
+                if problem is None:
+                    pairs.append(pair)
+                else:
+                    excluded.append(Excluded(str(pair), problem))
     return Space(tuple(pairs), tuple(excluded))
 
 
@@ -99,10 +117,10 @@ def configurations(
     signature, most = bundle.manifest.signature, bundle.manifest.batch[1]
     batches = [batch for batch in BATCHES if batch <= most] if signature.batch == BATCH else [1]
     found = []
-    for variant, runtime in pairs:
-        on_gpu = readers[runtime].devices[0] == "cuda"
+    for variant, runtime, device in pairs:
+        on_gpu = "cuda" in (device, readers[runtime].devices[0])
         for threads, processes in [(1, 1)] if on_gpu else shares(cpus):
-            found += [Configuration(variant, runtime, threads, processes, batch) for batch in batches]
+            found += [Configuration(variant, runtime, threads, processes, batch, device) for batch in batches]
     return found
 
 

@@ -35,9 +35,18 @@ class Pipelines:
         """Read the images, which are what is answered."""
         self._images = [Path(image).read_bytes() for image in images]
 
-    def open(self, key: str, bundle: str, variant: str, runtime: str, threads: int, batch: int) -> None:
+    def open(
+        self,
+        key: str,
+        bundle: str,
+        variant: str,
+        runtime: str,
+        threads: int,
+        batch: int,
+        device: str | None,
+    ) -> None:
         """Load a configuration and warm it up."""
-        options = RuntimeOptions(threads=threads, batch=batch)
+        options = RuntimeOptions(threads=threads, device=device, batch=batch)
         model = open_model(Bundle.open(bundle), variant, runtime, options)
         self._open[key] = model, batch
         model.warm_up(batch, runs=2)

@@ -107,6 +107,11 @@ class Runtime(abc.ABC):
         return None
 
     @classmethod
+    def device_problem(cls, device: str) -> str | None:
+        """Why this runtime, which works here, does not work on a device, or None if it does."""
+        return None if device in cls.devices else f"{cls.name} does not run on {device}"
+
+    @classmethod
     def install_hint(cls) -> str | None:
         """The command that mends what `unavailable_reason` says, or None where no command does."""
         return cls.install_line

@@ -75,6 +75,16 @@ class OnnxRuntime(Runtime):
             )
 
     @classmethod
+    def device_problem(cls, device: str) -> str | None:
+        """Why it does not work on a device: this build has no provider for it."""
+        import onnxruntime
+
+        provider = _PROVIDERS.get(device)
+        if provider in onnxruntime.get_available_providers():
+            return None
+        return f"this onnxruntime has no {provider or device}"
+
+    @classmethod
     def version(cls) -> str:
         """The version of the onnxruntime package, CPU or GPU build."""
         for number in installed_versions(("onnxruntime", "onnxruntime-gpu")).values():

@@ -61,6 +61,15 @@ class TorchScriptRuntime(Runtime):
             raise BundleError(f"torch cannot load {self.path}: {error_lines(error)[0]}") from error
 
     @classmethod
+    def device_problem(cls, device: str) -> str | None:
+        """Why it does not work on a device: torch sees none."""
+        if device == "cuda":
+            import torch
+
+            return None if torch.cuda.is_available() else "this torch sees no CUDA device"
+        return super().device_problem(device)
+
+    @classmethod
     def version(cls) -> str:
         """The version of torch."""
         return version("torch")

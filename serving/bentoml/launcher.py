@@ -23,7 +23,7 @@ from pinnace.serving.bentoml.private_names import SERVICE
 from pinnace.serving.bentoml.startup import StartupError
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import bundles_by_name
-from pinnace.serving.inference.tuned import with_profile
+from pinnace.serving.inference.tuned import pass_on, with_profile
 from pinnace.serving.settings import ServerSettings
 
 _POLL_SECONDS = 0.05
@@ -48,10 +48,12 @@ def launch(settings: ServerSettings) -> None:
     settings = settings.model_copy(update={"host": _address(settings.host), "bundle": bundles})
     _check_port(settings.host, settings.port)
     names = list(bundles_by_name(settings.bundle))
-    settings, sentences = with_profile(settings)
+    tuned, sentences = with_profile(settings)
     for sentence in sentences:
         print(sentence, file=sys.stderr, flush=True)
-    os.environ.update(settings.environment())
+    os.environ.update(tuned.environment())
+    pass_on(tuned, settings)
+    settings = tuned
     ensure_folders()
 
     layout = plan(settings)

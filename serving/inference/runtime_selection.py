@@ -21,6 +21,7 @@ from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.models.selection import working_readers
 from pinnace.serving.inference.layout import Layout
 from pinnace.serving.inference.self_check import self_check
+from pinnace.serving.inference.tuned import still_tuned
 from pinnace.serving.settings import ServerSettings
 
 VARIABLE = "PINNACE_CHOSEN_RUNTIMES"
@@ -53,6 +54,8 @@ def select_runtimes(settings: ServerSettings, layout: Layout) -> list[str]:
 
 def selected_runtime(settings: ServerSettings, bundle: Bundle) -> tuple[str | None, str | None]:
     """The variant and the runtime, from the settings or the measurement; None means the first that works."""
+    if not still_tuned(settings, bundle):
+        return None, None
     name = json.loads(os.environ.get(VARIABLE, "{}")).get(str(bundle.folder))
     if settings.runtime is not None or name is None:
         return settings.variant, settings.runtime

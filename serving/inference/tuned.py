@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import os
+
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.profile import FILE_NAME
+from pinnace.models.runtimes import all_runtimes, readers_for
 from pinnace.models.selection import select
-from pinnace.serving.settings import ServerSettings
+from pinnace.serving.settings import PREFIX, ServerSettings, environment_variable
 
-_OWN_CHOICE = ("variant", "runtime", "device")
+_OWN_CHOICE = ("variant", "runtime")
 # What a profile may set.
-TUNED_SETTINGS = ("variant", "runtime", "workers", "threads", "max_batch", "profile")
+_TUNED_SETTINGS = ("variant", "runtime", "device", "workers", "threads", "max_batch", "profile")
+# Tells the workers, which get these settings by the environment, that they come from a profile.
+_FROM_PROFILE = f"{PREFIX}TUNED"
+
+logger = logging.getLogger("pinnace.serving")
 
 
 def with_profile(settings: ServerSettings) -> tuple[ServerSettings, list[str]]:
@@ -34,14 +42,50 @@ def with_profile(settings: ServerSettings) -> tuple[ServerSettings, list[str]]:
     if selection.profile is None:
         return settings.model_copy(update={"profile": False}), sentences
     chosen = selection.profile.configuration
+    own = all_runtimes()[chosen.runtime].devices[0]
+    if settings.device not in (None, chosen.device or own):
+        return settings.model_copy(update={"profile": False}), []
     values: dict[str, object]
     values = {
         "workers": chosen.processes,
         "threads": chosen.threads,
         "max_batch": chosen.batch,
     }
+    if chosen.device is not None:
+        values["device"] = chosen.device
     if "concurrency" in given:
         del values["workers"]
     update = {name: value for name, value in values.items() if name not in given}
     update |= {"variant": chosen.variant, "runtime": chosen.runtime, "profile": False}
     return settings.model_copy(update=update), sentences
+
+
+def pass_on(tuned: ServerSettings, before: ServerSettings) -> None:
+    """Put what a profile changed into the environment: workers that start later must not read it anew."""
+    if tuned is before:
+        return
+    for name in _TUNED_SETTINGS:
+        value = getattr(tuned, name)
+        os.environ[environment_variable(name)] = "" if value is None else str(value)
+    os.environ[_FROM_PROFILE] = "1" if tuned.variant is not None else ""
+
+
+def still_tuned(settings: ServerSettings, bundle: Bundle) -> bool:
+    """Whether a bundle that was put in the place of another has what the profile named; a log line if not.
+
+    True where variant and runtime do not come from a profile.
+    """
+    if not os.environ.get(_FROM_PROFILE) or settings.variant is None:
+        return True
+    formats = [each.format for each in bundle.manifest.variants if each.name == settings.variant]
+    if formats and readers_for(formats[0], settings.runtime):
+        return True
+    logger.warning(
+        "%s goes on without its profile: version %s has no %s in %s; renew it with: pinnace tune %s",
+        bundle.name,
+        bundle.version,
+        settings.variant,
+        settings.runtime,
+        bundle.folder,
+    )
+    return False
