@@ -60,7 +60,9 @@ def eval(
 ) -> None:
     """Top-1 and top-5 accuracy of every variant in every runtime, with 95 % intervals.
 
-    What `pinnace tune` chose for this machine is among them, even in a runtime that has to be asked for. Where several labels may be true, mean average precision and F1 instead, in all and by label.
+    What `pinnace tune` chose for this machine is among them, even in a runtime that has to be asked for.
+
+    Where several labels may be true, mean average precision and F1 instead, in all and by label.
     """
     from rich.table import Table
 

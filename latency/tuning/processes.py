@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 from typing_extensions import Self
 
 from pinnace.latency.tuning.energy import EnergyMeter
@@ -234,7 +234,7 @@ def _answers(workers: Sequence[Worker]) -> list[Any]:
 def memory_left(cgroup: Path = Path("/sys/fs/cgroup")) -> float:
     """The share of the memory, of the machine or of the container, that is not used."""
     memory = psutil.virtual_memory()
-    left = memory.available / memory.total
+    left = float(memory.available / memory.total)
     try:
         most, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
         parts = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
