@@ -7,8 +7,10 @@ as it is. What it is tied to is checked whenever it is read.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +25,8 @@ from pinnace.models.files import write_atomic
 from pinnace.models.runtimes import all_runtimes, cuda
 
 FILE_NAME = "profile.json"
+# Of other machines, such as `profile.orin.json`.
+_FILES = "profile*.json"
 SCHEMA_VERSION = 1
 
 Count = Annotated[int, Field(ge=1)]
@@ -156,13 +160,25 @@ def this_machine(
     )
 
 
-def write(profile: Profile, folder: Path) -> Path:
-    """Write the profile of the bundle in this folder, whole or not at all.
+def file_name(machine: str | None = None) -> str:
+    """The name of the file of this machine's profile, or of that of another by its name."""
+    if machine is None:
+        return FILE_NAME
+    return f"profile.{re.sub(r'[^A-Za-z0-9_.-]+', '_', machine).strip('.')}.json"
+
+
+def files(folder: Path) -> list[Path]:
+    """The profiles in a bundle's folder, this machine's own first."""
+    return sorted(folder.glob(_FILES), key=lambda path: (path.name != FILE_NAME, path.name))
+
+
+def write(profile: Profile, folder: Path, name: str = FILE_NAME) -> Path:
+    """Write a profile of the bundle in this folder, whole or not at all.
 
     Raises:
         UsageError: the folder cannot be written.
     """
-    path = folder / FILE_NAME
+    path = folder / name
     try:
         write_atomic(path, profile.to_json())
     except OSError as error:
@@ -175,18 +191,34 @@ def write(profile: Profile, folder: Path) -> Path:
 
 
 def read(folder: Path) -> Profile | None:
-    """The profile in a bundle's folder, or None where there is none.
+    """This machine's profile in a bundle's folder, or None where there is none.
 
     Raises:
         UsageError: it is damaged, or another version of Pinnace wrote it.
     """
     path = folder / FILE_NAME
+    return read_file(path) if path.is_file() else None
+
+
+def read_file(path: Path) -> Profile:
+    """The profile in a file.
+
+    Raises:
+        UsageError: it cannot be read, is damaged, or another version of Pinnace wrote it.
+    """
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        return None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    return parse(data, str(path))
+
+
+def parse(data: bytes, path: str) -> Profile:
+    """The profile in the bytes of a file, which messages call `path`.
+
+    Raises:
+        UsageError: it is damaged, or another version of Pinnace wrote it.
+    """
     try:
         profile = _ADAPTER.validate_json(data)
     except ValidationError as error:
@@ -203,18 +235,42 @@ def read(folder: Path) -> Profile | None:
 
 
 def copy(bundle: Bundle, copied: Bundle) -> None:
-    """Give a copy of a bundle, which may have fewer variants, the bundle's profile, if it holds for both.
+    """Give a copy of a bundle, which may have fewer variants, those of its profiles that hold for both.
 
-    The copy's manifest is another, and so is its version, which is what its profile is tied to.
+    The copy's manifest is another, and so is its version, which is what its profiles are tied to.
     """
-    try:
-        found = read(bundle.folder)
-    except UsageError:
-        return
-    if found is None or found.bundle != bundle.version:
-        return
-    if found.configuration.variant in [variant.name for variant in copied.manifest.variants]:
-        write(replace(found, bundle=copied.version), copied.folder)
+    names = [variant.name for variant in copied.manifest.variants]
+    for path, found in of_bundle(bundle):
+        if found.configuration.variant in names:
+            write(replace(found, bundle=copied.version), copied.folder, path.name)
+
+
+def of_bundle(bundle: Bundle) -> list[tuple[Path, Profile]]:
+    """The profiles of this version of a bundle, of whatever machine; those that are damaged are left out."""
+    found = []
+    for path in files(bundle.folder):
+        with contextlib.suppress(UsageError):
+            found.append((path, read_file(path)))
+    return [(path, profile) for path, profile in found if profile.bundle == bundle.version]
+
+
+def find(bundle: Bundle) -> tuple[Profile | None, str | None]:
+    """The profile that holds for a bundle on this machine, or what is wrong with the first of them.
+
+    Returns:
+        The profile, or None; and where there are profiles and none holds, why the first does not.
+    """
+    problem: str | None = None
+    for path in files(bundle.folder):
+        try:
+            profile = read_file(path)
+            wrong = why_not(profile, bundle)
+        except UsageError as error:
+            wrong = error.message
+        if wrong is None:
+            return profile, None
+        problem = problem or f"{path} is not used: {wrong.removeprefix(f'{path} ')}"
+    return None, problem
 
 
 def why_not(profile: Profile, bundle: Bundle, machine: Machine | None = None) -> str | None:

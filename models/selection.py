@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pinnace.models import profile as profiles
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Variant
-from pinnace.models.errors import PinnaceError
 from pinnace.models.profile import Profile
 from pinnace.models.runtimes import in_order, readers_for
 from pinnace.models.runtimes.base import Runtime
@@ -53,15 +52,10 @@ def select(
     """
     if not use_profile or variant is not None or runtime is not None:
         return RuntimeChoice(variant, runtime)
-    try:
-        found = profiles.read(bundle.folder)
-    except PinnaceError as error:
-        return RuntimeChoice(None, None, note=_refused(bundle, error.message))
+    found, problem = profiles.find(bundle)
     if found is None:
-        return RuntimeChoice(None, None)
-    problem = profiles.why_not(found, bundle)
-    if problem is not None:
-        return RuntimeChoice(None, None, note=_refused(bundle, problem))
+        note = None if problem is None else f"{problem}; renew it with: pinnace tune {bundle.folder}"
+        return RuntimeChoice(None, None, note=note)
     chosen = found.configuration
     note = f"{bundle.name} runs as tuned for this machine: {chosen}; --no-profile leaves that out"
     return RuntimeChoice(chosen.variant, chosen.runtime, found, note)
@@ -71,8 +65,3 @@ def working_readers(bundle: Bundle, variant: Variant, runtime: str | None = None
     """The runtimes that work here and read a variant, in the order in which they are preferred."""
     readers = in_order(readers_for(variant.format, runtime), bundle.manifest.runtimes)
     return [reader for reader in readers if reader.unavailable_reason() is None]
-
-
-def _refused(bundle: Bundle, problem: str) -> str:
-    path = bundle.folder / profiles.FILE_NAME
-    return f"{path} is not used: {problem}; renew it with: pinnace tune {bundle.folder}"

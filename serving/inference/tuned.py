@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 
+from pinnace.models import profile as profiles
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.profile import FILE_NAME
 from pinnace.models.runtimes import all_runtimes, readers_for
 from pinnace.models.selection import select
 from pinnace.serving.settings import PREFIX, ServerSettings, environment_variable
@@ -34,7 +34,7 @@ def with_profile(settings: ServerSettings) -> tuple[ServerSettings, list[str]]:
         return settings, []
     bundles = [Bundle.open(folder) for folder in settings.bundle]
     if len(bundles) > 1:
-        tuned = [bundle.name for bundle in bundles if (bundle.folder / FILE_NAME).is_file()]
+        tuned = [bundle.name for bundle in bundles if profiles.files(bundle.folder)]
         sentence = f"several models share the CPUs, so the profiles of {', '.join(tuned)} are not used"
         return settings, [sentence] if tuned else []
     selection = select(bundles[0])
