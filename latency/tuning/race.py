@@ -25,6 +25,8 @@ _SHORTEST_S, _LONGEST_S = 0.3, 2.0
 # So few rounds say nothing of how much they differ, except where the ratio is beyond all doubt.
 FEWEST_ROUNDS = 3
 _HOPELESS = 0.5
+# Of two that are so close, three rounds call the better one worse in one case of eight.
+_CLOSE, _ROUNDS_OF_CLOSE = 0.9, 6
 # Two that differ by less are taken as equal, and the race between them is over.
 EQUAL = 0.02
 _FEWEST_CALLS = 100
@@ -207,7 +209,7 @@ def _judge(runners: Sequence[Runner], rules: Rules, measurer: Measurer) -> None:
         if runner.interval is None:
             if runner.ratio < _HOPELESS:
                 _drop(runner, f"it is {runner.ratio:.2f} times as good as the leader", measurer)
-        elif runner.interval[1] < 1:
+        elif runner.interval[1] < 1 and (runner.ratio < _CLOSE or len(runner.trials) >= _ROUNDS_OF_CLOSE):
             low, high = runner.interval
             words = f"it is {runner.ratio:.2f} times as good as the leader ({low:.2f} to {high:.2f})"
             _drop(runner, words, measurer)

@@ -1,4 +1,4 @@
-"""A profile as settings of a server: taken over, passed on, and left behind by a reload without its variant."""
+"""A profile as settings of a server: taken over, passed on, and left out by a reload without its variant."""
 
 from __future__ import annotations
 
