@@ -26,7 +26,7 @@ _SHORTEST_S, _LONGEST_S = 0.3, 2.0
 FEWEST_ROUNDS = 3
 _HOPELESS = 0.5
 # Of two that are so close, three rounds call the better one worse in one case of eight.
-_CLOSE, _ROUNDS_OF_CLOSE = 0.9, 6
+_CLOSE, _ROUNDS_OF_CLOSE = 0.95, 6
 # Two that differ by less are taken as equal, and the race between them is over.
 EQUAL = 0.02
 _FEWEST_CALLS = 100
