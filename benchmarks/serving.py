@@ -2,12 +2,14 @@
 
     python benchmarks/serving.py efficientnet_lite0.bundle photo.jpg
     python benchmarks/serving.py efficientnet_lite0.bundle photo.jpg --peers all
+    python benchmarks/serving.py efficientnet_lite0.bundle photo.jpg --tuned --peers fastapi-onnx
 
 The base limit is the plain pipeline (Pillow, NumPy, ONNX Runtime fp32) in one single-threaded process for
 each CPU; it is measured before and after each server, in the same run. A server is started and driven with
 `wrk` (a package of Debian), which takes its share of the same CPUs. Peers (`peers.py`) serve the same model;
 each is installed in an environment of its own, below `--cache`, the first time. CPU time and memory are those
-of the server and all its processes. The load goes to this machine only.
+of the server and all its processes. The load goes to this machine only. A profile of `pinnace tune` is
+left out; with --tuned a second server of Pinnace uses it, in the same run.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from pinnace.latency.device.sysfs import Sysfs
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.cpus import available_cpus
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.selection import select
 
 sys.path.insert(0, str(Path(__file__).parent))
 from load import Target, request_bytes
@@ -50,6 +53,7 @@ done = function(summary, latency, requests)
 end
 """
 PINNACE = "pinnace"
+TUNED = "pinnace, tuned"
 FORM = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n%s\r\n--b--\r\n'
 
 
@@ -175,10 +179,16 @@ def wait_until_ready(server: subprocess.Popen[bytes], port: int, request: bytes)
 
 def start(name: str, arguments: argparse.Namespace) -> subprocess.Popen[bytes]:
     """Start Pinnace, or a peer."""
-    if name != PINNACE:
+    if name not in (PINNACE, TUNED):
         return PEERS[name].start(arguments.cache / name, arguments.bundle, arguments.port, available_cpus())
     command = [sys.executable, "-m", "pinnace.cli.main", "serve", str(arguments.bundle)]
     command += ["--port", str(arguments.port), *arguments.options]
+    if name == PINNACE:
+        return subprocess.Popen([*command, "--no-profile"], env=os.environ, stderr=subprocess.DEVNULL)
+    chosen = select(Bundle.open(arguments.bundle))
+    if chosen.profile is None:
+        sys.exit(chosen.note or f"{arguments.bundle} has no profile; pinnace tune writes one")
+    print(chosen.note, file=sys.stderr)
     return subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL)
 
 
@@ -215,7 +225,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> bool:
     plain = [base(arguments.bundle, arguments.photo, arguments.seconds, cpus)]
     show_head(cpus, alone, plain[0])
     good = True
-    for name in (PINNACE, *arguments.peers):
+    for name in (PINNACE, *((TUNED,) if arguments.tuned else ()), *arguments.peers):
         server = start(name, arguments)
         rows: list[tuple[str, int, Row]] = []
         try:
@@ -223,7 +233,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> bool:
             process = psutil.Process(server.pid)
             drive(process, folder / "multipart.lua", url, 2 * cpus, 3)
             for connections in arguments.connections:
-                for kind in bodies if name == PINNACE else ("multipart",):
+                for kind in bodies if name == PINNACE and not arguments.tuned else ("multipart",):
                     row = drive(process, folder / f"{kind}.lua", url, connections, arguments.seconds)
                     rows.append((kind, connections, row))
         finally:
@@ -280,6 +290,7 @@ def main() -> None:
         "--peers", nargs="+", default=[], choices=names, metavar="PEER", help=", ".join(names)
     )
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the environments of peers are")
+    parser.add_argument("--tuned", action="store_true", help="a second server, with the bundle's profile")
     parser.add_argument("--base", action="store_true", help="one process of the base limit, and nothing else")
     parser.add_argument("options", nargs="*", help="more options for pinnace serve, after --")
     arguments = parser.parse_args()

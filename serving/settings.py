@@ -50,8 +50,8 @@ class ServerSettings(BaseSettings):
         bundle: the bundles to serve, separated by `:`; the first answers where a request names no model.
         variant: which variant of each bundle, such as `onnx-fp32`; by default the first that runs here.
         runtime: which runtime, such as `onnxruntime`; by default the preferred one that works here.
-        profile: use what `pinnace tune` found best for the bundle on this machine, where there is one bundle
-            and neither `variant`, `runtime` nor `device` is set.
+        profile: use what `pinnace tune` found best for the bundle on this machine, where there is one bundle,
+            neither `variant` nor `runtime` is set, and no `device` that it does not run on.
         device: `cpu` or `cuda`; by default the one that the runtime prefers.
         host: the address to listen on.
         port: the port to listen on.
