@@ -47,6 +47,24 @@ ThreadsOption = Annotated[
         show_default="the CPUs at hand",
     ),
 ]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="Measure on another machine, over ssh: ssh://user@host or ssh://user@host:port.",
+        metavar="URL",
+        show_default=False,
+    ),
+]
+DevicePythonOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device-python",
+        help="The Python on the device in which pinnace is installed.",
+        metavar="PATH",
+        show_default="the pinnace on its PATH",
+    ),
+]
 ApiKeyOption = Annotated[
     str | None,
     typer.Option(

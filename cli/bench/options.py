@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinnace.cli.options import ApiKeyOption, NoProfileOption, ThreadsOption
+from pinnace.cli.options import (
+    ApiKeyOption,
+    DeviceOption,
+    DevicePythonOption,
+    NoProfileOption,
+    ThreadsOption,
+)
 
 if TYPE_CHECKING:
     from pinnace.latency.report import BenchSettings
@@ -112,22 +118,8 @@ class BenchOptions:
             show_default=False,
         ),
     ] = None
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="Measure on another machine, over ssh: ssh://user@host or ssh://user@host:port.",
-            metavar="URL",
-            show_default=False,
-        ),
-    ] = None
-    device_python: Annotated[
-        str | None,
-        typer.Option(
-            help="The Python on the device in which pinnace is installed.",
-            metavar="PATH",
-            show_default="the pinnace on its PATH",
-        ),
-    ] = None
+    device: DeviceOption = None
+    device_python: DevicePythonOption = None
 
     @property
     def is_server(self) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from pinnace.cli.exit_status import INTERRUPTED
 from pinnace.cli.options import BundleArgument, Json, ProgressOption, command
 from pinnace.cli.tune.options import TuneOptions
+
+if TYPE_CHECKING:
+    from pinnace.models.profile import Profile
 
 
 @command
@@ -26,25 +29,35 @@ def tune(
     `bench` use from then on. Ctrl-C keeps what is known.
     """
     from pinnace.cli.console import print_json
-    from pinnace.cli.tune.run import tune_bundle
     from pinnace.cli.tune.show import print_result, print_written
     from pinnace.latency.tuning.report import check_ending, write_report
     from pinnace.models import profile
     from pinnace.models.bundle.bundle import Bundle
-    from pinnace.models.errors import CheckFailed
+    from pinnace.models.errors import CheckFailed, UsageError
 
     for path in options.report or ():
         check_ending(path)
+    if options.device is None and options.device_python is not None:
+        raise UsageError("--device-python needs --device")
     opened = Bundle.open(bundle)
-    result = tune_bundle(opened, options, progress)
+    failure: CheckFailed | None = None
+    made: Profile | None = None
+    name = profile.FILE_NAME
+    if options.device is not None:
+        from pinnace.cli.tune.device import tune_on_device
+
+        result, made, name = tune_on_device(opened, options.device, options, progress)
+    else:
+        from pinnace.cli.tune.run import tune_bundle
+
+        result = tune_bundle(opened, options, progress)
+        try:
+            made = result.profile(opened)
+        except CheckFailed as error:
+            failure = error
     for path in options.report or ():
         write_report(result, path)
-    try:
-        written: Path | None = None
-        failure: CheckFailed | None = None
-        written = profile.write(result.profile(opened), opened.folder)
-    except CheckFailed as error:
-        failure = error
+    written = None if made is None else profile.write(made, opened.folder, name)
     if json:
         data = result.to_data(samples=False)
         print_json(data | {"profile": None if written is None else str(written)})
@@ -53,6 +66,6 @@ def tune(
     if failure is not None:
         raise failure
     assert written is not None
-    print_written(written)
+    print_written(written, options.device)
     if result.race.interrupted:
         raise typer.Exit(INTERRUPTED)

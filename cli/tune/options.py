@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from pinnace.cli.options import DeviceOption, DevicePythonOption
 from pinnace.models.errors import UsageError
 
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
@@ -75,6 +76,8 @@ class TuneOptions:
         ),
     ] = True
     seed: Annotated[int, typer.Option(min=0, help="Seed of the order of the rounds and of the arrivals.")] = 1
+    device: DeviceOption = None
+    device_python: DevicePythonOption = None
     report: Annotated[
         list[Path] | None,
         typer.Option(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import random
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -71,6 +75,7 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: bool | None) -> 
             )
     candidates = configurations(bundle, pairs, all_runtimes())
     with (
+        _ended_by_sigterm(),
         ProcessMeasurer(bundle.folder.absolute(), _absolute(images), meter) as measurer,
         watching(progress, rules.budget_s) as watch,
     ):
@@ -93,6 +98,19 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: bool | None) -> 
     )
 
 
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM, with which a container or another machine ends a race, does what Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _confirm(
     bundle: Bundle, options: TuneOptions, raced: RaceResult, progress: bool | None
 ) -> tuple[list[Confirmation], RaceResult]:
@@ -100,7 +118,7 @@ def _confirm(
     done: list[Confirmation] = []
     folder = bundle.folder.absolute()
     try:
-        with bars(progress) as show:
+        with _ended_by_sigterm(), bars(progress) as show:
             for each in finalists(raced):
                 done += confirm(
                     [each], lambda chosen: serving(folder, chosen), options.max_p99, options.seed, show

@@ -89,7 +89,8 @@ def print_result(result: TuneResult) -> None:
         out().print(plain(result.winner.command(result.bundle)), soft_wrap=True)
 
 
-def print_written(path: Path) -> None:
+def print_written(path: Path, device: str | None) -> None:
     """Say where the profile is, and what it does."""
-    words = f"{path} is written: pinnace serve, classify and bench use it on this machine"
+    where = "this machine" if device is None else f"{device}, where the bundle has to be with it"
+    words = f"{path} is written: pinnace serve, classify, embed, eval and bench use it on {where}"
     err().print(plain(words), soft_wrap=True)

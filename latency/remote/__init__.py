@@ -1,1 +1,1 @@
-"""A bench on another machine, reached by the system's `ssh`."""
+"""A bench or a tuning on another machine, reached by the system's `ssh`."""

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 from pinnace.latency import report
-from pinnace.latency.remote import bench as remote
+from pinnace.latency.remote import run as remote
 from pinnace.latency.remote.ssh import Address
 from pinnace.models.errors import UsageError
 
