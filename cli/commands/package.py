@@ -66,6 +66,8 @@ def package(
     console.print(f"tag       {made.tag}")
     console.print(f"device    {made.device}")
     console.print(f"variants  {', '.join(made.variants)}")
+    for profile in made.profiles:
+        console.print(f"tuned     {profile}", soft_wrap=True)
     console.print(f"size      {size_text(made.bytes)}")
     console.print(f"serve     bentoml serve {plain(str(made.folder))}", soft_wrap=True)
 

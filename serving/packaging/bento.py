@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import requires
 from pathlib import Path
@@ -21,6 +22,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import FILE_NAME, Variant
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
 from pinnace.models.files import new_folder, size_of
+from pinnace.models.runtimes import all_runtimes
 from pinnace.serving.bentoml.private_names import SERVICE
 from pinnace.serving.packaging.wheel import write_wheel
 from pinnace.serving.settings import CONFIG_FILE, PREFIX
@@ -43,6 +45,7 @@ class Bento:
         device: what it is made for.
         variants: names of the variants that it holds.
         bytes: the size of all its files.
+        profiles: what `pinnace tune` found best of them; each is used on the machine that it was found on.
     """
 
     folder: Path
@@ -50,6 +53,7 @@ class Bento:
     device: Device
     variants: tuple[str, ...]
     bytes: int
+    profiles: tuple[str, ...] = ()
 
 
 def build_bento(
@@ -85,6 +89,9 @@ def build_bento(
         wheel = write_wheel(context / "wheels")
         for bundle, (name, inside) in zip(bundles, chosen.items(), strict=True):
             copy_bundle(bundle, context / name, inside)
+        copied = [Bundle.open(context / name) for name in chosen]
+        tuned = [each.configuration for one in copied for _, each in profile.of_bundle(one)]
+        packages = requirements(device, [each.runtime for each in tuned])
         settings = f"bundle = {json.dumps(list(chosen))}\ndevice = {json.dumps(device)}\n"
         (context / CONFIG_FILE).write_text(settings, encoding="utf-8")
         bentofile = {
@@ -94,7 +101,7 @@ def build_bento(
             "labels": {"project": "pinnace", "device": device},
             "include": ["wheels/*.whl", *(f"{name}/**" for name in chosen), CONFIG_FILE],
             "python": {
-                "packages": [f"./wheels/{wheel.name}", *requirements(device)],
+                "packages": [f"./wheels/{wheel.name}", *packages],
                 "lock_packages": False,  # locking asks the index
             },
         }
@@ -104,7 +111,7 @@ def build_bento(
         shutil.copytree(built, out, dirs_exist_ok=True)
         tag = f"{built.parent.name}:{built.name}"
     size = size_of(folder)
-    return Bento(folder.absolute(), tag, device, names, size)
+    return Bento(folder.absolute(), tag, device, names, size, tuple(map(str, tuned)))
 
 
 def _by_folder(bundles: tuple[Bundle, ...]) -> dict[str, Bundle]:
@@ -161,16 +168,25 @@ def copy_bundle(bundle: Bundle, folder: Path, variants: tuple[Variant, ...]) -> 
     profile.copy(bundle, Bundle.open(folder))
 
 
-def requirements(device: Device) -> list[str]:
-    """What Pinnace says that the extras of a flavour need, with the markers that are not about extras."""
+def requirements(device: Device, runtimes: Sequence[str] = ()) -> list[str]:
+    """What Pinnace says that the extras of a flavour need, with the markers that are not about extras.
+
+    Args:
+        device: the flavour.
+        runtimes: those that profiles name, whose extras are needed as well.
+    """
+    lines = [all_runtimes()[name].install_line for name in runtimes if name in all_runtimes()]
+    # That of ONNX Runtime is in the flavour already: as `cpu` or as `gpu`.
+    named = {name for line in lines for name in re.findall(r"pinnace\[(\w+)\]", line)} - {"cpu", "gpu"}
+    extras = {*_EXTRAS[device], *named}
     found = []
     for line in requires("pinnace") or []:
         requirement, _, marker = line.partition(";")
         extra = re.search(r"""extra == ['"](\w+)['"]""", marker)
-        if extra and extra[1] in _EXTRAS[device]:
+        if extra and extra[1] in extras:
             rest = re.sub(r"""\s*(and\s+)?extra == ['"]\w+['"]""", "", marker).strip().strip("()")
             found.append(requirement.strip() + (f"; {rest}" if rest else ""))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def safe_name(name: str) -> str:

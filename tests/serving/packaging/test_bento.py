@@ -15,8 +15,10 @@ import httpx
 import pytest
 
 from pinnace.cli.main import run
+from pinnace.models import profile
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import CheckFailed, UsageError
+from pinnace.models.profile import Configuration, Profile, ProfileFigures, this_machine
 from pinnace.serving.packaging.bento import Bento, build_bento, requirements, safe_name
 from pinnace.serving.packaging.wheel import ROOMS, write_wheel
 from pinnace.serving.settings import load_settings
@@ -42,7 +44,17 @@ def two_variants(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Bund
     )
     manifest = dataclasses.replace(opened.manifest, variants=(*opened.manifest.variants, torch))
     (folder / "manifest.json").write_bytes(manifest.to_json())
-    return Bundle.open(folder)
+    made = Bundle.open(folder)
+    for name, runtime, changes in [
+        ("profile.json", "onnxruntime", {}),
+        ("profile.other.json", "openvino", {"cpu": "Abacus"}),
+    ]:
+        machine = dataclasses.replace(this_machine(runtime), **changes)
+        tuned = Configuration("onnx-fp32", runtime, processes=1, batch=2)
+        figures = ProfileFigures(100.0, 10.0)
+        written = Profile(1, made.version, machine, tuned, "throughput", figures, "2026-11-26T00:00:00Z", "0")
+        profile.write(written, folder, name)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +89,19 @@ def test_it_serves_without_the_checkout_and_without_torch(
     image = encode((250, 10, 10))
     answer = httpx.post(f"{server.url}/classify", content=image, timeout=20).json()
     assert (answer["model"], answer["predictions"][0]["label"]) == ("tiny", "reddish")
+    # Of the two profiles that travelled with the bundle, that of this machine.
+    words = "tiny runs as tuned for this machine: onnx-fp32 in onnxruntime, 1 process, 1 thread, batch 2"
+    assert server.log.count(words) == 1
+
+
+def test_the_runtime_of_a_profile_is_required(bento: Bento) -> None:
+    assert bento.profiles == (
+        "onnx-fp32 in onnxruntime, 1 process, 1 thread, batch 2",
+        "onnx-fp32 in openvino, 1 process, 1 thread, batch 2",
+    )
+    wanted = (bento.folder / "env" / "python" / "requirements.txt").read_text()
+    assert wanted.count("openvino") == 1
+    assert "openvino" not in "\n".join(requirements("cpu"))
 
 
 def test_the_image_has_the_wheel_before_it_is_installed(bento: Bento) -> None:
