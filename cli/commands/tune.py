@@ -52,7 +52,8 @@ def tune(
 
         result = tune_bundle(opened, options, progress)
         try:
-            made = result.profile(opened)
+            # Engines that were built have given it another version.
+            made = result.profile(Bundle.open(bundle))
         except CheckFailed as error:
             failure = error
     for path in options.report or ():

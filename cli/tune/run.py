@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from pinnace.cli.console import bars
+from pinnace.cli.tune.engines import with_engines
 from pinnace.cli.tune.judge import ImageJudge
 from pinnace.cli.tune.options import TuneOptions
 from pinnace.cli.tune.server import serving
@@ -39,17 +40,25 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: bool | None) -> 
     """Tune a bundle for this machine.
 
     Raises:
-        UsageError: an option is wrong, or the bundle is not that of a classifier.
+        UsageError: an option is wrong, or the bundle neither classifies nor embeds.
         CheckFailed: nothing is within the bounds.
         KeyboardInterrupt: it came before anything was known.
     """
     created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     rules = Rules(options.objective.value, options.budget_s, options.max_p99, options.seed)
-    require("classify", bundle)
+    require("serve", bundle)
+    if bundle.outputs.meaning == "embedding" and options.images is not None:
+        raise UsageError(
+            f"{bundle.name} answers with vectors, and nothing says how exact a vector has to be",
+            hint="leave --images out: then what is as exact as fp32 races",
+        )
     for name in options.runtime or ():
         check_runtime(name)
     meter = _meter(options)
-    space = pairs_of(bundle, options.variant or (), options.runtime or (), exact=options.images is None)
+    exact = options.images is None
+    with bars(progress) as show:
+        bundle, unbuilt, notes = with_engines(bundle, options.runtime or (), show, exact=exact)
+    space = pairs_of(bundle, options.variant or (), options.runtime or (), exact=exact)
     if not space.pairs:
         raise CheckFailed(
             f"nothing of {bundle.name} can race here: "
@@ -57,8 +66,7 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: bool | None) -> 
             hint="pinnace doctor",
         )
     judgements: list[Judgement] = []
-    pairs, out = list(space.pairs), list(space.excluded)
-    notes: list[str] = []
+    pairs, out = list(space.pairs), [*space.excluded, *unbuilt]
     images = photographs()
     if options.images is not None:
         with bars(progress) as show:
