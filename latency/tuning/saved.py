@@ -73,7 +73,7 @@ def _runner(row: dict[str, Any]) -> Runner:
     return TypeAdapter(Runner).validate_python(
         {
             "configuration": TypeAdapter(Configuration).validate_python(configuration),
-            "trials": TypeAdapter(list[Trial]).validate_python(row["trials"]),
+            "trials": TypeAdapter(list[Trial]).validate_python(row.get("trials", [])),
             **{name: row[name] for name in _OF_A_RUNNER},
         }
     )

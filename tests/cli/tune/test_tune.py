@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from pinnace.cli.tune.judge import paired_loss
+from pinnace.latency.tuning import saved
+from pinnace.latency.tuning.energy import open_meter
 from pinnace.models import profile
 from pinnace.serving.inference.tuned import with_profile
 from pinnace.serving.settings import load_settings
@@ -49,6 +51,10 @@ def test_the_winner_is_written_and_used(pinnace, bundle: Path, labelled: Path, t
     assert found["profile"] == str(bundle / "profile.json")
     assert [(j["lost"], j["images"], j["labelled"]) for j in found["judgements"]] == [(0.0, 3, True)]
     assert {row["processes"] for row in found["configurations"]} >= {1}
+    # Every field of it has the type that a reader of it relies on.
+    read = saved.parse(done.out.encode(), "--json")
+    assert (read.bundle, read.winner) == (str(bundle), read.race.runners[0].configuration)
+    assert found["winner"]["command"] == read.race.runners[0].configuration.command(bundle)
     written = profile.read(bundle)
     assert written is not None
     assert written.configuration.runtime == found["winner"]["runtime"] == "onnxruntime"
@@ -65,6 +71,9 @@ def test_the_winner_is_written_and_used(pinnace, bundle: Path, labelled: Path, t
     image = labelled / "reddish" / "one.jpg"
     assert "runs as tuned for this machine" in pinnace("classify", "--bundle", bundle, image).err
     assert "tuned" not in pinnace("classify", "--bundle", bundle, image, "--no-profile").err
+    judged = pinnace("eval", bundle, "--images", labelled, "--json")
+    assert "runs as tuned for this machine" in judged.err
+    assert "tuned" not in pinnace("eval", bundle, "--images", labelled, "--no-profile").err
 
 
 def test_where_nothing_is_allowed_one_sentence_and_exit_1(pinnace, bundle: Path) -> None:
@@ -108,6 +117,16 @@ def test_wrong_usage(pinnace, bundle: Path, arguments: list[str], message: str) 
     done = pinnace("tune", bundle, *arguments)
     assert done.status == 2
     assert done.err.startswith(message)
+
+
+def test_energy_is_refused_where_nothing_says_what_the_machine_draws(pinnace, bundle: Path) -> None:
+    if open_meter() is not None:
+        pytest.skip("this machine says what it draws")
+    done = pinnace("tune", bundle, "--objective", "energy")
+    assert done.status == 2
+    assert done.err.startswith("error: no sensor of this machine says what it draws")
+    assert "choose --objective throughput or latency" in done.err
+    assert not (bundle / "profile.json").exists()
 
 
 def test_points_lost_on_the_same_images() -> None:
