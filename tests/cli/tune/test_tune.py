@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from pinnace.cli.tune.judge import paired_loss
 from pinnace.latency.tuning import saved
 from pinnace.latency.tuning.energy import open_meter
 from pinnace.models import profile
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.outputs import Outputs
 from pinnace.serving.inference.tuned import with_profile
 from pinnace.serving.settings import load_settings
 from support.command_line import PINNACE
@@ -117,6 +120,24 @@ def test_wrong_usage(pinnace, bundle: Path, arguments: list[str], message: str) 
     done = pinnace("tune", bundle, *arguments)
     assert done.status == 2
     assert done.err.startswith(message)
+
+
+def test_a_network_that_embeds_uses_a_profile_and_is_tuned_without_images(
+    pinnace, bundle: Path, labelled: Path
+) -> None:
+    opened = Bundle.open(bundle)
+    manifest = dataclasses.replace(opened.manifest, labels=None, outputs=Outputs("embedding", "logits"))
+    (bundle / "manifest.json").write_bytes(manifest.to_json())
+    refused = pinnace("tune", bundle, "--images", labelled)
+    assert refused.status == 2
+    assert "nothing says how exact a vector has to be" in refused.err
+    done = pinnace("tune", bundle, "--runtime", "onnxruntime", "--budget", "2s", "--no-confirm")
+    assert done.status == 0, done.err
+    embed = ("embed", "--bundle", bundle, labelled / "reddish" / "one.jpg")
+    used = pinnace(*embed)
+    assert used.status == 0, used.err
+    assert "runs as tuned for this machine: onnx-fp32 in onnxruntime" in used.err
+    assert "tuned" not in pinnace(*embed, "--no-profile").err
 
 
 def test_energy_is_refused_where_nothing_says_what_the_machine_draws(pinnace, bundle: Path) -> None:
