@@ -51,7 +51,8 @@ def finalists(result: RaceResult) -> list[Configuration]:
     close = [
         runner
         for runner in result.runners
-        if runner.reason is None or (runner.ratio is not None and runner.ratio >= _CLOSE)
+        if runner.reason is None
+        or (runner.within_bound and runner.ratio is not None and runner.ratio >= _CLOSE)
     ]
     return [runner.configuration for runner in close[:_MOST]]
 

@@ -61,6 +61,7 @@ class Runner:
         reason: why it dropped out; None where it is still in.
         ratio: of its score to the leader's, when it dropped out or at the end.
         interval: of that ratio, with 95 % confidence, where there are enough rounds.
+        within_bound: whether its calls keep the bound of p99.
     """
 
     configuration: Configuration
@@ -68,6 +69,7 @@ class Runner:
     reason: str | None = None
     ratio: float | None = None
     interval: tuple[float, float] | None = None
+    within_bound: bool = True
 
     @property
     def images_per_second(self) -> float:
@@ -197,6 +199,7 @@ def _judge(runners: Sequence[Runner], rules: Rules, measurer: Measurer) -> None:
         if middle > rules.max_p99_ms or (calls >= _FEWEST_CALLS and slow > rules.max_p99_ms):
             which, value = ("median", middle) if middle > rules.max_p99_ms else ("99th percentile", slow)
             bound = f"the bound of {rules.max_p99_ms:g} ms"
+            runner.within_bound = False
             _drop(runner, f"the {which} of its calls is {value:.1f} ms, above {bound}", measurer)
     left = _in(runners)
     if len(left) < 2:

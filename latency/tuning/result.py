@@ -18,6 +18,9 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import CheckFailed
 from pinnace.models.profile import SCHEMA_VERSION, Configuration, Profile, ProfileFigures, this_machine
 
+# Rates of servers that differ by less are taken for equal.
+_SAME_RATE = 0.9
+
 
 @dataclass(frozen=True)
 class TuneResult:
@@ -51,14 +54,19 @@ class TuneResult:
 
     @property
     def winner(self) -> Configuration | None:
-        """The best that was confirmed; the leader of the race where none was; None where all failed."""
+        """The best that was confirmed; the leader of the race where none was; None where all failed.
+
+        The highest rate of a server is sought in a few short steps, so rates within 10 % of the highest are
+        taken for equal, and of these the one that was better in the race is chosen.
+        """
         if not self.confirmations:
             return self.race.runners[0].configuration
         passed = [each for each in self.confirmations if each.problem is None]
         if not passed:
             return None
         if self.race.rules.objective == "throughput":
-            return max(passed, key=lambda each: each.images_per_second).configuration
+            best = max(each.images_per_second for each in passed)
+            passed = [each for each in passed if each.images_per_second >= _SAME_RATE * best]
         return passed[0].configuration
 
     def runner(self, configuration: Configuration) -> Runner:
@@ -147,6 +155,7 @@ class TuneResult:
             "reason": runner.reason,
             "ratio": runner.ratio,
             "interval": runner.interval,
+            "within_bound": runner.within_bound,
         }
         return row | {"trials": [asdict(trial) for trial in runner.trials]} if samples else row
 

@@ -17,7 +17,7 @@ from pinnace.models.errors import UsageError
 from pinnace.models.profile import Configuration
 
 _JSON: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
-_OF_A_RUNNER = ("reason", "ratio", "interval")
+_OF_A_RUNNER = ("reason", "ratio", "interval", "within_bound")
 _OF_A_CONFIGURATION = ("variant", "runtime", "threads", "processes", "batch", "device")
 
 
