@@ -233,7 +233,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> bool:
             process = psutil.Process(server.pid)
             drive(process, folder / "multipart.lua", url, 2 * cpus, 3)
             for connections in arguments.connections:
-                for kind in bodies if name == PINNACE and not arguments.tuned else ("multipart",):
+                both = name == TUNED or (name == PINNACE and not arguments.tuned)
+                for kind in bodies if both else ("multipart",):
                     row = drive(process, folder / f"{kind}.lua", url, connections, arguments.seconds)
                     rows.append((kind, connections, row))
         finally:
