@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -163,4 +164,7 @@ def _read(pipe: IO[bytes], words: list[bytes], show: bool) -> None:
         words.append(block)
         del words[:-64]
         if show:
-            os.write(sys.stderr.fileno(), block)
+            try:
+                os.write(sys.stderr.fileno(), block)
+            except io.UnsupportedOperation:  # not a file, as where a program has taken it over
+                sys.stderr.write(block.decode("utf-8", "replace"))

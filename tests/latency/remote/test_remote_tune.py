@@ -75,14 +75,3 @@ def test_ctrl_c_fetches_what_is_known(pinnace, tiny: Path, device, tmp_path: Pat
     assert found["rounds"] >= 1
     assert (tiny / "profile.127.0.0.1.json").is_file()
     assert device.runs == []
-
-
-def test_an_error_there_is_a_sentence(pinnace, tiny: Path, device) -> None:
-    done = pinnace(
-        *("tune", tiny, *BRIEF, "--max-p99", "0.001", "--budget", "2s"),
-        *("--device", device.url, "--device-python", device.python),
-    )
-    assert done.status == 1
-    assert "no configuration is left in the race: the median of its calls is" in done.err
-    assert not list(tiny.glob("profile*"))
-    assert device.runs == []
