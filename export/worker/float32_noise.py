@@ -132,7 +132,7 @@ def _tamer(
 
 def _in_float64(module: torch.nn.Module) -> ModelFunction | None:
     """The network in float64; None where it is too large for a copy, or cannot be copied."""
-    if sum(tensor.nbytes for tensor in module.state_dict().values()) > _LARGEST:
+    if sum(getattr(value, "nbytes", 0) for value in module.state_dict().values()) > _LARGEST:
         return None
     try:
         run = eager_model.model_function(copy.deepcopy(module).double(), hint="")

@@ -154,7 +154,12 @@ def _open(path: Path) -> Any:
 
 def _with_weights(path: Path, problem: SourceError) -> bytes:
     """The model with the weights that stand beside the file, if that is what it lacks."""
-    damaged = SourceError(f"{path} cannot be read as an ONNX model: {problem.message}")
+    damaged = SourceError(
+        f"{path} cannot be read as an ONNX model: {problem.message}",
+        hint="if it is damaged or cut short, copy or download it again"
+        if "Protobuf" in problem.message
+        else None,
+    )
     try:
         import onnx
         from onnx.external_data_helper import uses_external_data

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import zipfile
 from pathlib import Path
 
 from pinnace.models.errors import MissingDependency, SourceError
 from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, OnnxFile, refuse
+from pinnace.models.loaders.file_kinds import kind_of, why_not_a_model
 from pinnace.models.source import Source
 
 
@@ -25,6 +25,8 @@ def load(request: LoadRequest) -> LoadedModel | OnnxFile:
         raise SourceError(f"there is no file {path}")
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty")
+    if (foreign := why_not_a_model(path)) is not None:
+        raise foreign
     kind = kind_of(path)
     if kind != "checkpoint":
         refuse(request, arch=request.arch, num_classes=request.num_classes, arg=request.arguments)
@@ -48,22 +50,6 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # a name that no file can have
         return False
-
-
-def kind_of(path: Path) -> str:
-    """`onnx`, `torchscript`, `program` or `checkpoint`, by the file's content; ONNX by its suffix."""
-    if path.suffix == ".onnx":
-        return "onnx"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.partition("/")[2] or name for name in archive.namelist()]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError):
-        return "program" if path.suffix == ".pt2" else "checkpoint"
-    if "archive_format" in names or "serialized_exported_program.json" in names or path.suffix == ".pt2":
-        return "program"
-    if "constants.pkl" in names and any(name.startswith("code/") for name in names):
-        return "torchscript"
-    return "checkpoint"
 
 
 _ONNX = """\

@@ -55,6 +55,8 @@ def find_weights(
     """
     import torch
 
+    if isinstance(data, tuple | list) and any(isinstance(item, Mapping) for item in data):
+        data = {str(place): item for place, item in enumerate(data)}  # weights, and what was beside them
     if isinstance(data, torch.nn.Module) or _is_state(data):
         found: dict[str, State | torch.nn.Module] = {"": data}
     else:
@@ -67,6 +69,25 @@ def find_weights(
         raise _no_weights(data, path)
     place, *others = found
     return _plain(found[place]), (_note(place, others),) if place else ()
+
+
+def holds_weights(data: Any, path: Path) -> bool:
+    """Whether there are weights in what a checkpoint holds, and no pickled network in their place.
+
+    Args:
+        data: what was read, with objects of classes that were not imported as mappings with attributes.
+        path: the file.
+    """
+    within = data.values() if isinstance(data, Mapping) else ()
+    if any("_modules" in getattr(each, "__dict__", {}) for each in (data, *within)):
+        return False
+    try:
+        find_weights(data, path)
+    except UsageError:  # several, and nothing says which
+        return True
+    except SourceError:
+        return False
+    return True
 
 
 def _note(place: str, others: list[str]) -> str:

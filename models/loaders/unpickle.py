@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import pathlib
 import pickle
 import re
 import struct
+import sys
 import types
 import warnings
 import zipfile
@@ -18,6 +20,7 @@ from typing import Any
 
 from pinnace.models.errors import MissingDependency, SourceError
 from pinnace.models.loaders.foreign import PACKAGES, describe, imports_from, in_one_sentence, missing_packages
+from pinnace.models.loaders.state_dict import holds_weights
 
 # What training scripts put beside the weights and what only holds data.
 _HARMLESS: tuple[Any, ...] = (
@@ -25,6 +28,7 @@ _HARMLESS: tuple[Any, ...] = (
     types.SimpleNamespace,
     pathlib.PosixPath,
     pathlib.PurePosixPath,
+    (pathlib.PurePosixPath, "pathlib._local.PosixPath"),
 )
 # Packages whose objects stand beside the weights in checkpoints of their trainers. They are read as plain
 # data: nothing of these packages is imported or run.
@@ -35,9 +39,24 @@ _READ_AS_DATA = frozenset(
         "yacs",
     )
 )
+# What is called to make data, and has no class of its own.
+_MAKE_DATA = frozenset(
+    (
+        *("collections.defaultdict", "collections.deque", "datetime.datetime"),
+        *("datetime.date", "datetime.time", "datetime.timedelta", "datetime.timezone"),
+    )
+)
+# dtypes of NumPy by their letter: numbers and text, and no objects.
+_NUMBERS = "?bBhHiIlLqQefdgFDSUmM"
+_MORE_THAN_DATA = (
+    "unsupported global",
+    "trying to call",
+    "trying to load",
+    "can only create",
+    "can only build",
+)
 _SAFETENSORS_HEAD = struct.calcsize("<Q")
 _TORCH_INTERNALS = re.compile(r"^\[enforce fail at [^\]]*\] \. ")
-_LFS = b"version https://git-lfs"
 _GLOBAL = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL ([\w.]+)")
 
 
@@ -55,9 +74,7 @@ def read(path: Path, *, trust: bool = False, folder: Path | None = None) -> Any:
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty")
     with path.open("rb") as file:
-        head = file.read(len(_LFS))
-    if head == _LFS:
-        raise SourceError(f"{path} is a Git LFS pointer, not the file itself", hint="git lfs pull")
+        head = file.read(_SAFETENSORS_HEAD + 1)
     if _is_safetensors(path, head):
         return _read_safetensors(path)
     import torch
@@ -65,9 +82,11 @@ def read(path: Path, *, trust: bool = False, folder: Path | None = None) -> Any:
     try:
         return _read_data(path)
     except pickle.UnpicklingError as error:
-        if "unsupported global" not in str(error).lower():
+        if not any(words in str(error).lower() for words in _MORE_THAN_DATA):
             # torch's own sentence would advise to load it without weights_only.
             raise _damaged(path, "it is not a pickle of tensors") from None
+        if not trust and (data := _read_weights_alone(path)) is not None:
+            return data
         if not trust:
             named = _GLOBAL.search(str(error))
             holds = f"more than tensors ({named[1]})" if named else "more than tensors"
@@ -86,7 +105,13 @@ def read(path: Path, *, trust: bool = False, folder: Path | None = None) -> Any:
         raise _damaged(path, reason) from None
     folder = folder or Path.cwd()
     what = f"unpickling {path}"
-    with imports_from(folder), in_one_sentence(what, folder), _parallel_alone(), warnings.catch_warnings():
+    with (
+        imports_from(folder),
+        in_one_sentence(what, folder),
+        _parallel_alone(),
+        _paths_of_others(),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         try:
             return torch.load(path, map_location="cpu", weights_only=False)
@@ -121,6 +146,23 @@ def _parallel_alone() -> Iterator[None]:
         parallel.__setstate__ = own
 
 
+@contextlib.contextmanager
+def _paths_of_others() -> Iterator[None]:
+    """Let paths be read that were pickled on Windows, or by Python 3.13 and later."""
+    own = pathlib.WindowsPath
+    known = "pathlib._local" in sys.modules
+    with contextlib.suppress(ModuleNotFoundError):
+        importlib.import_module("pathlib._local")
+    sys.modules.setdefault("pathlib._local", pathlib)
+    pathlib.WindowsPath = pathlib.PureWindowsPath  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        pathlib.WindowsPath = own  # type: ignore[misc]
+        if not known:
+            sys.modules.pop("pathlib._local", None)
+
+
 class _Data:
     """Stands for a class that is not imported: what was in the object becomes an `OrderedDict`."""
 
@@ -128,18 +170,49 @@ class _Data:
         return OrderedDict()
 
 
-def _read_as_data(path: Path) -> list[Any]:
-    """The names in a file that only hold data of a trainer's package, each with what it is read as."""
+class _Partial:
+    """Stands for `functools.partial`, whose state is a tuple and says nothing of the weights."""
+
+    def __new__(cls, *arguments: object, **named: object) -> _Partial:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _Function:
+    """Stands for a function that is not imported: a checkpoint may name it, and not call it."""
+
+    def __call__(self, *arguments: object, **named: object) -> object:
+        raise pickle.UnpicklingError("unsupported global: it would be called")
+
+
+def _stand_ins(path: Path, *, every: bool) -> list[Any]:
+    """What is taken instead of the names in a file that are not imported, each with its name.
+
+    Args:
+        path: the checkpoint.
+        every: take all of them; else only those of trainers' packages, whose objects are data.
+    """
     import torch
 
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # damaged, or of the format before torch 1.6
         return []
-    return [(_Data, name) for name in names if name.partition(".")[0] in _READ_AS_DATA]
+    found: list[Any] = []
+    for name in names:
+        if name == "functools.partial":
+            found.append((_Partial, name))
+        elif name.partition(".")[0] in _READ_AS_DATA or name in _MAKE_DATA:
+            found.append((_Data, name))
+        elif every and not name.startswith("numpy"):
+            is_class = name.rpartition(".")[2].lstrip("_")[:1].isupper()
+            found.append((_Data if is_class else _Function(), name))
+    return found
 
 
-def _read_data(path: Path) -> Any:
+def _read_data(path: Path, *, every: bool = False) -> Any:
     import numpy as np
     import torch
 
@@ -149,12 +222,20 @@ def _read_data(path: Path) -> Any:
         for module in ("numpy.core", "numpy._core")  # numpy 1 and 2
         for name, maker in makers.items()
     ]
-    numbers += _read_as_data(path)
-    names = ("float16", "float32", "float64", "int32", "int64", "uint8", "bool")
-    numbers += [np.ndarray, np.dtype, *(type(np.dtype(name)) for name in names)]
-    with torch.serialization.safe_globals([*_HARMLESS, *numbers]), warnings.catch_warnings():
+    numbers += [np.ndarray, np.dtype, *(type(np.dtype(code)) for code in _NUMBERS)]
+    stand_ins = _stand_ins(path, every=every)
+    with torch.serialization.safe_globals([*_HARMLESS, *numbers, *stand_ins]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_mappable(path))
+
+
+def _read_weights_alone(path: Path) -> Any:
+    """A checkpoint whose other objects are taken for data; None where its weights are in such an object."""
+    try:
+        data = _read_data(path, every=True)
+    except Exception:  # it calls what it names, or builds what is not data: the first reading said it
+        return None
+    return data if holds_weights(data, path) else None
 
 
 def _is_mappable(path: Path) -> bool:
@@ -174,7 +255,7 @@ def _is_safetensors(path: Path, head: bytes) -> bool:
         (length,) = struct.unpack("<Q", head[:_SAFETENSORS_HEAD])
         if length <= path.stat().st_size - _SAFETENSORS_HEAD:
             return True
-    return path.suffix == ".safetensors"
+    return path.suffix == ".safetensors" and not zipfile.is_zipfile(path)
 
 
 def _read_safetensors(path: Path) -> Any:

@@ -73,7 +73,7 @@ def write_torchscript(graph: Graph, path: Path) -> None:
         spec.name: {axis: dim for axis, dim in enumerate(spec.shape) if isinstance(dim, str)}
         for spec in (*graph.signature.inputs, *graph.signature.outputs)
     }
-    require_room(sum(tensor.nbytes for tensor in graph.module.state_dict().values()))
+    require_room(sum(getattr(value, "nbytes", 0) for value in graph.module.state_dict().values()))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         torch.onnx.export(

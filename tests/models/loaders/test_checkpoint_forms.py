@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import collections
+import datetime
+import functools
+import http
 import io
 import json
 import pathlib
@@ -270,13 +273,6 @@ def test_a_complex_weight_for_a_real_one(tmp_path: Path, loads: Loads, state: St
     )
 
 
-def test_a_pointer_of_git_lfs(tmp_path: Path) -> None:
-    path = tmp_path / "net.pt"
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
-    message = refusal(SourceError, lambda: read(path))
-    assert message == f"{path} is a Git LFS pointer, not the file itself\n  help: git lfs pull"
-
-
 def test_the_oldest_format_of_torch(tmp_path: Path) -> None:
     path = tmp_path / "net.tar"
     with tarfile.open(path, "w") as archive:
@@ -294,6 +290,44 @@ class Spring:
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
         return pathlib.Path.touch, (self.path,)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        functools.partial(torch.optim.SGD, lr=0.1),
+        torch.nn.CrossEntropyLoss(torch.ones(3)),
+        torch.nn.Linear(2, 2),
+        collections.defaultdict(list, {"loss": [1.0]}),
+        (datetime.datetime.now(), datetime.timedelta(1), http.HTTPStatus.OK, torch.relu, {1, 2}),
+        (np.random.default_rng(0).integers(0, 9, 3, np.uint32), np.str_("best"), np.datetime64("2026-01-01")),
+        pathlib.Path("weights"),
+    ],
+    ids=["partial", "loss", "network", "defaultdict", "objects", "numpy", "path"],
+)
+def test_objects_beside_the_weights_are_read_as_data(loads: Loads, state: State, beside: object) -> None:
+    loaded = loads({"state_dict": state, "hyper_parameters": {"it": beside}})
+    assert loaded.notes == ("the weights were taken from 'state_dict'",)
+
+
+def test_weights_first_in_a_tuple(loads: Loads, state: State) -> None:
+    assert loads((state, {"epoch": 3})).notes == ("the weights were taken from '0'",)
+
+
+@pytest.mark.parametrize("module", ["pathlib._local", "pathlib"])
+def test_paths_of_windows_and_of_a_later_python(tmp_path: Path, state: State, module: str) -> None:
+    windows = type("WindowsPath", (pathlib.PurePosixPath,), {"__module__": "pathlib"})
+    later = type("PosixPath", (pathlib.PurePosixPath,), {"__module__": module})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pathlib, "WindowsPath", windows)
+        patch.setattr(pathlib, "PosixPath", later)
+        patch.setitem(sys.modules, "pathlib._local", pathlib)
+        for name, path in (("windows.pt", windows("a")), ("later.pt", later("a"))):
+            torch.save({"model": state, "args": {"save_dir": path}}, tmp_path / name)
+    sys.modules.pop("pathlib._local", None)
+    for name in ("windows.pt", "later.pt"):
+        for trust in (False, True):
+            assert read(tmp_path / name, trust=trust)["model"].keys() == state.keys()
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])

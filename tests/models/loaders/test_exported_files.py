@@ -15,7 +15,7 @@ from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import SourceError, UsageError
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest, OnnxFile
-from pinnace.models.loaders.file import kind_of
+from pinnace.models.loaders.file_kinds import kind_of
 from pinnace.models.source import Source
 from support.errors import refusal
 
