@@ -299,7 +299,7 @@ class Spring:
         torch.nn.CrossEntropyLoss(torch.ones(3)),
         torch.nn.Linear(2, 2),
         collections.defaultdict(list, {"loss": [1.0]}),
-        (datetime.datetime.now(), datetime.timedelta(1), http.HTTPStatus.OK, torch.relu, {1, 2}),
+        (datetime.datetime.now(), datetime.timedelta(1), http.HTTPStatus.OK, json.dumps, {1, 2}),
         (np.random.default_rng(0).integers(0, 9, 3, np.uint32), np.str_("best"), np.datetime64("2026-01-01")),
         pathlib.Path("weights"),
     ],
