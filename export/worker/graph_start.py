@@ -6,7 +6,6 @@ The nodes are run, rather than read: exporters write one and the same normalisat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from pinnace.export.assumptions import Inside, order_of
 from pinnace.export.precision import graphs
+from pinnace.export.worker.onnx_graph import OnnxGraph
 from pinnace.models.bundle.signature import TensorSpec
 
 if TYPE_CHECKING:
@@ -48,19 +48,17 @@ class GraphStart:
     inside: Inside | None = None
 
 
-def read(path: Path, spec: TensorSpec, size: tuple[int, int] = (64, 64)) -> GraphStart:
+def read(graph: OnnxGraph, spec: TensorSpec, size: tuple[int, int] = (64, 64)) -> GraphStart:
     """Look at how an image enters a graph.
 
     Args:
-        path: an ONNX file.
+        graph: an ONNX file that was parsed.
         spec: its one input, of four dimensions.
         size: height and width for dimensions that are dynamic.
     """
-    import onnx
-
-    model = onnx.load(str(path))
+    model = graph.model
     first = _first_layer(model, spec.name)
-    channels = None if first is None else _channels(model, first[0])
+    channels = None if first is None else _channels(graph, first[0])
     layout = layout_of(spec, channels) or ("NHWC" if _turned(model) else "NCHW")
     axis = 1 if layout == "NCHW" else 3
     said = spec.shape[axis]
@@ -71,7 +69,7 @@ def read(path: Path, spec: TensorSpec, size: tuple[int, int] = (64, 64)) -> Grap
     for place, edge in zip((2, 3) if layout == "NCHW" else (1, 2), size, strict=True):
         shape[place] = shape[place] if isinstance(spec.shape[place], int) else edge
     shape[axis] = channels
-    return GraphStart(layout, channels, _inside(model, spec, first[1], shape, axis))
+    return GraphStart(layout, channels, _inside(graph, spec, first[1], shape, axis))
 
 
 def _first_layer(model: onnx.ModelProto, name: str) -> tuple[Any, str] | None:
@@ -87,21 +85,25 @@ def _first_layer(model: onnx.ModelProto, name: str) -> tuple[Any, str] | None:
     return None
 
 
-def _channels(model: onnx.ModelProto, node: Any) -> int | None:
+def _channels(graph: OnnxGraph, node: Any) -> int | None:
     """How many channels a convolution reads."""
+    model = graph.model
     if node.op_type not in _LAYERS:
         # Behind a quantisation stands the convolution of what was quantised.
         makers = {node.output[0]} if node.output else set()
         for other in model.graph.node:
             if other.op_type in _LAYERS and makers.intersection(other.input):
-                return _channels(model, other)
+                return _channels(graph, other)
             if makers.intersection(other.input):
                 makers.update(other.output)
         return None
     name = node.input[_LAYERS[node.op_type]]
     made = {other.output[0]: other for other in model.graph.node if other.op_type == "DequantizeLinear"}
     name = made[name].input[0] if name in made else name
-    dims = next((list(tensor.dims) for tensor in model.graph.initializer if tensor.name == name), None)
+    if name in graph.weights:
+        dims: list[int] | None = list(graph.weights[name].shape)
+    else:
+        dims = next((list(tensor.dims) for tensor in model.graph.initializer if tensor.name == name), None)
     groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
     return dims[1] * groups if dims is not None and len(dims) == 4 else None
 
@@ -135,13 +137,11 @@ def _turned(model: onnx.ModelProto) -> bool:
     )
 
 
-def _inside(
-    model: onnx.ModelProto, spec: TensorSpec, tensor: str, shape: list[int], axis: int
-) -> Inside | None:
+def _inside(graph: OnnxGraph, spec: TensorSpec, tensor: str, shape: list[int], axis: int) -> Inside | None:
     """The normalisation between the input and a tensor; None where there is none that is one."""
     if tensor == spec.name:
         return None
-    tapped = _until(model, tensor)
+    tapped = _until(graph, tensor)
     channels = shape[axis]
     try:
         session = graphs.session(tapped, optimise=False)
@@ -205,10 +205,11 @@ def _takes(means: list[float], stds: list[float]) -> int | None:
     return 1 if 0 <= mean <= 1 and 0 < std <= 0.02 else None
 
 
-def _until(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
+def _until(graph: OnnxGraph, tensor: str) -> onnx.ModelProto:
     """The part of a graph that makes one tensor."""
     import onnx
 
+    model = graph.model
     makers = {name: index for index, node in enumerate(model.graph.node) for name in node.output}
     wanted, waiting, kept = {tensor}, [tensor], set()
     while waiting:
@@ -224,6 +225,11 @@ def _until(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
     part.graph.name = "start"
     part.graph.node.extend(node for index, node in enumerate(model.graph.node) if index in kept)
     part.graph.initializer.extend(one for one in model.graph.initializer if one.name in wanted)
+    part.graph.initializer.extend(
+        onnx.TensorProto(name=name, data_type=one.dtype, dims=one.shape, raw_data=bytes(one.tobytes()))
+        for name, one in graph.weights.items()
+        if name in wanted
+    )
     stored = {one.name for one in model.graph.initializer}
     part.graph.input.extend(value for value in model.graph.input if value.name not in stored)
     part.graph.output.append(onnx.ValueInfoProto(name=tensor))

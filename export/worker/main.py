@@ -158,10 +158,9 @@ def _export_onnx(
         facts.labels,
         fixed=source.fixed_size,
     )
-    name = VariantName("onnx", source.keep_up(request))
+    name = VariantName("onnx", source.precision)
     progress(Event(Stage.WRITE, str(name)))
-    files = {name: f"{name}{format_of(name).suffix}"}
-    source.write(folder / files[name])
+    files = {name: source.keep_up(request)}
     notes = (*source.notes, *notes, *facts.notes)
     written = _finish(inspection, facts.labels, notes, folder, files, {})
     return replace(written, exported=True, trial=tried)

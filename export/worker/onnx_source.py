@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import numpy as np
 from pinnace.export.request import ExportRequest
 from pinnace.export.worker import graph_start
 from pinnace.export.worker.graph_start import GraphStart
+from pinnace.export.worker.onnx_graph import OnnxGraph
 from pinnace.export.worker.onnx_upkeep import keep_up
 from pinnace.export.worker.training_mode import require_inference
 from pinnace.models.bundle.golden import Arrays
+from pinnace.models.bundle.manifest import weights_file
 from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.cpus import available_cpus
 from pinnace.models.errors import MissingDependency, SourceError, error_lines
@@ -29,6 +32,7 @@ _DTYPES = {
 }
 _FATAL_ONLY = 4
 _COPY = re.compile(r"^Load model from .* failed: ?")
+_WITHOUT_ONNX = "if its weights stand in files beside it: pip install 'pinnace[export]'"
 
 
 class OnnxSource:
@@ -37,6 +41,7 @@ class OnnxSource:
     Attributes:
         inputs: its inputs; a dynamic first dimension that all share is called `batch`.
         notes: sentences for the user.
+        precision: what it computes in: `fp32`, `fp16` or `int8`.
         batch_ranges: its 8-bit numbers have the range of a whole batch, so that images affect one another.
     """
 
@@ -53,17 +58,26 @@ class OnnxSource:
             CheckFailed: it was exported in training mode.
         """
         self.notes: tuple[str, ...] = ()
-        self._copy = folder / f".{path.name}"
-        shutil.copyfile(path, self._copy)
-        try:
-            self._session = _open(self._copy)
-        except SourceError as error:
-            self._copy.write_bytes(_with_weights(path, error))
-            self._session = _open(self._copy)
-            self.notes = (f"the weights beside {path.name} were moved into the file",)
-        self.batch_ranges = False
+        self._graph = None
+        self.precision = "fp32"
         if importlib.util.find_spec("onnx") is not None:
-            self._look_for_training()
+            self._graph = OnnxGraph.read(path)
+            self.precision = self._graph.precision
+            require_inference(self._graph.model)
+        self.batch_ranges = self._graph is not None and self._graph.batch_ranges
+        self._path = folder / f"onnx-{self.precision}.onnx"
+        if self._graph is not None and self._graph.weights:
+            self._write(self._graph)
+            self.notes = (self._about_weights(path),)
+        else:
+            shutil.copyfile(path, self._path)
+        try:
+            self._session = _open(self._path)
+        except SourceError as error:
+            raise SourceError(
+                f"{path} cannot be read as an ONNX model: {error.message}",
+                hint=_WITHOUT_ONNX if self._graph is None else None,
+            ) from error
         inputs = [_spec(value, "input") for value in self._session.get_inputs()]
         if not inputs:
             raise SourceError(f"{path} has no inputs")
@@ -77,12 +91,22 @@ class OnnxSource:
         )
         self._outputs = [_spec(value, "output").name for value in self._session.get_outputs()]
 
-    def _look_for_training(self) -> None:
-        import onnx
+    def _write(self, graph: OnnxGraph) -> None:
+        """Write under another name first: the file that is open may be mapped."""
+        beside = self._path.with_name(weights_file(self._path.name))
+        with tempfile.TemporaryDirectory(dir=self._path.parent) as temporary:
+            graph.write(Path(temporary, self._path.name))
+            for file in Path(temporary).iterdir():
+                file.replace(beside if file.name == beside.name else self._path)
 
-        model = onnx.load(str(self._copy))
-        require_inference(model)
-        self.batch_ranges = any(node.op_type == "DynamicQuantizeLinear" for node in model.graph.node)
+    def _about_weights(self, path: Path) -> str:
+        beside = self._path.with_name(weights_file(self._path.name))
+        if not beside.is_file():
+            return f"the weights beside {path.name} were moved into the file"
+        return (
+            f"the weights beside {path.name} are too many for one ONNX file, so in the bundle they stand "
+            f"beside the graph as well, in {beside.name}"
+        )
 
     def run(self, feeds: Arrays) -> Arrays:
         """The file's outputs, by name.
@@ -107,9 +131,9 @@ class OnnxSource:
     def start(self) -> GraphStart | None:
         """How an image enters the graph; None where it takes no image, or `onnx` is not installed."""
         (spec, *others) = self.inputs
-        if others or len(spec.shape) != 4 or importlib.util.find_spec("onnx") is None:
+        if others or len(spec.shape) != 4 or self._graph is None:
             return None
-        return graph_start.read(self._copy, spec)
+        return graph_start.read(self._graph, spec)
 
     @property
     def fixed_size(self) -> bool:
@@ -117,20 +141,17 @@ class OnnxSource:
         return all(isinstance(dim, int) for dim in self.inputs[0].shape[1:])
 
     def keep_up(self, request: ExportRequest) -> str:
-        """Change of the copy what has to be changed, and give its precision; what was opened stays as it was.
+        """Change of the copy what has to be changed, and give its name; what was opened stays as it was.
 
         Raises:
             CheckFailed: an opset was asked for that the file cannot be converted to.
         """
-        if importlib.util.find_spec("onnx") is None:
-            return "fp32"
-        done = keep_up(self._copy, request)
-        self.notes += done.notes
-        return done.precision
-
-    def write(self, path: Path) -> None:
-        """Move the copy to its place."""
-        self._copy.replace(path)
+        if self._graph is not None:
+            done = keep_up(self._graph, request)
+            self.notes += done.notes
+            if done.graph is not None:
+                self._write(done.graph)
+        return self._path.name
 
 
 def _open(path: Path) -> Any:
@@ -150,36 +171,6 @@ def _open(path: Path) -> Any:
         return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # every failure of the C++ side arrives as a class of its own
         raise SourceError(_reason(error)) from error
-
-
-def _with_weights(path: Path, problem: SourceError) -> bytes:
-    """The model with the weights that stand beside the file, if that is what it lacks."""
-    damaged = SourceError(
-        f"{path} cannot be read as an ONNX model: {problem.message}",
-        hint="if it is damaged or cut short, copy or download it again"
-        if "Protobuf" in problem.message
-        else None,
-    )
-    try:
-        import onnx
-        from onnx.external_data_helper import uses_external_data
-    except ModuleNotFoundError:
-        raise damaged from problem
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        external = [tensor.name for tensor in model.graph.initializer if uses_external_data(tensor)]
-    except Exception:  # protobuf's DecodeError, and what damaged bytes lead to
-        raise damaged from problem
-    if not external:
-        raise damaged from problem
-    try:
-        data: bytes = onnx.load(str(path)).SerializeToString()
-    except Exception as error:
-        raise SourceError(
-            f"the weights beside {path} cannot be read: {_reason(error)}",
-            hint="copy the files that lie beside it as well",
-        ) from error
-    return data
 
 
 def _spec(value: Any, what: str) -> TensorSpec:

@@ -3,82 +3,64 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pinnace.export.formats.onnx.opset import LEAST, OpsetError, hide_weights, opset_of, with_opset
 from pinnace.export.request import ExportRequest, OpsetOrigin
+from pinnace.export.worker.onnx_graph import OnnxGraph
 from pinnace.models.errors import CheckFailed
-
-if TYPE_CHECKING:
-    import onnx
-
-# Operators of 8-bit integers, beside those whose names begin with QLinear.
-_INTEGERS = frozenset(
-    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
-    | {"QGemm", "QAttention", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM"}
-)
 
 _HINT = "write the file in that opset with the tool that made it, or leave out what asks for it"
 
 
 @dataclass(frozen=True)
 class Upkeep:
-    """What came of a file.
+    """What came of a graph.
 
     Attributes:
-        precision: what it computes in: `fp32`, `fp16` or `int8`.
+        graph: what goes into the bundle; None where it is the file as it was.
         notes: sentences for the user.
     """
 
-    precision: str
+    graph: OnnxGraph | None
     notes: tuple[str, ...] = ()
 
 
-def keep_up(path: Path, request: ExportRequest) -> Upkeep:
-    """Bring a file into the opset that is asked for, if any, and at least into the one that int8 needs.
+def keep_up(graph: OnnxGraph, request: ExportRequest) -> Upkeep:
+    """Bring a graph into the opset that is asked for, if any, and at least into the one that int8 needs.
 
     Args:
-        path: an ONNX file, which is written anew where something changes.
+        graph: what was read; its list of inputs may change.
         request: what is asked for.
 
     Raises:
         CheckFailed: an opset was asked for that onnx's converter cannot give.
     """
-    import onnx
-
-    model = onnx.load(str(path))
-    precision, before = _precision(model), opset_of(model)
+    precision, before = graph.precision, opset_of(graph.model)
     notes: list[str] = []
     if precision != "fp32":
         notes.append(
             f"the file computes in {precision} already, so it is the variant onnx-{precision} as it is"
         )
     wanted = _wanted(before, request)
-    changed = hide_weights(model) if wanted is None else False
-    if wanted is not None:
-        try:
-            model = with_opset(model, wanted)
-        except OpsetError as error:
-            if request.opset_origin is not None and wanted != LEAST:
-                raise CheckFailed(
-                    f"{request.source} cannot be converted to opset {wanted}: {error}",
-                    expected=f"opset {wanted}, as {_asked(request)} says",
-                    got=f"opset {before}",
-                    hint=_HINT,
-                ) from error
-            notes.append(
-                f"the file stays in opset {before}, because onnx cannot convert it to {wanted}: {error}"
-            )
-            changed = hide_weights(model)
-        else:
-            notes.append(f"the file was converted from opset {before} to {wanted}")
-            changed = True
-    elif changed:
-        notes.append("weights that the file lists among its inputs are constants in the bundle")
-    if changed:
-        path.write_bytes(model.SerializeToString(deterministic=True))
-    return Upkeep(precision, tuple(notes))
+    if wanted is None:
+        changed = hide_weights(graph.model)
+        if changed:
+            notes.append("weights that the file lists among its inputs are constants in the bundle")
+        return Upkeep(graph if changed else None, tuple(notes))
+    try:
+        model = with_opset(graph.model, wanted, graph.weights)
+    except OpsetError as error:
+        if request.opset_origin is not None and wanted != LEAST:
+            raise CheckFailed(
+                f"{request.source} cannot be converted to opset {wanted}: {error}",
+                expected=f"opset {wanted}, as {_asked(request)} says",
+                got=f"opset {before}",
+                hint=_HINT,
+            ) from error
+        notes.append(f"the file stays in opset {before}, because onnx cannot convert it to {wanted}: {error}")
+        return Upkeep(graph if hide_weights(graph.model) else None, tuple(notes))
+    notes.append(f"the file was converted from opset {before} to {wanted}")
+    return Upkeep(OnnxGraph(model, graph.weights), tuple(notes))
 
 
 def _wanted(opset: int, request: ExportRequest) -> int | None:
@@ -92,15 +74,3 @@ def _wanted(opset: int, request: ExportRequest) -> int | None:
 
 def _asked(request: ExportRequest) -> str:
     return "--opset" if request.opset_origin is OpsetOrigin.OPTION else "the target"
-
-
-def _precision(model: onnx.ModelProto) -> str:
-    import onnx
-
-    if any(node.op_type in _INTEGERS or node.op_type.startswith("QLinear") for node in model.graph.node):
-        return "int8"
-    sizes = {onnx.TensorProto.FLOAT: 0, onnx.TensorProto.FLOAT16: 0}
-    for tensor in model.graph.initializer:
-        if tensor.data_type in sizes:
-            sizes[tensor.data_type] += tensor.ByteSize()
-    return "fp16" if sizes[onnx.TensorProto.FLOAT16] > sizes[onnx.TensorProto.FLOAT] else "fp32"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pinnace.export import exporter, targets
-from pinnace.export.formats.onnx import file as onnx_file
+from pinnace.export.formats.onnx import external
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.validation.verify import passed, verify_bundle
 from pinnace.export.worker import main
@@ -37,8 +37,8 @@ def export(request: ExportRequest, out: Path) -> Bundle:
         return main.export_files(request, folder, progress)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_file, "LARGEST", 500)
-        patch.setattr(onnx_file, "_SMALL", 100)
+        patch.setattr(external, "LARGEST", 500)
+        patch.setattr(external, "SMALL", 100)
         patch.setattr(exporter, "run_worker", here)
         patch.syspath_prepend(request.folder)
         return exporter.export_bundle(request, targets.read("cpu"), out)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pinnace.export.formats.onnx import external
+from pinnace.export.formats.onnx.external import Weight
 from pinnace.models.bundle.manifest import weights_file
 from pinnace.models.errors import CheckFailed
 
 if TYPE_CHECKING:
     import onnx
 
-# Protobuf cannot hold more in one message.
-LARGEST = 2**31 - 2**20
-
-_SMALL = 1024
 _PAGE = 4096
 
 # Field numbers of onnx.proto, shifted, with the wire type "length and bytes".
@@ -37,7 +36,7 @@ def save(program: Any, path: Path) -> None:
     """
     import onnx_ir
 
-    weights: dict[str, Any] = {}
+    weights: dict[str, Weight] = {}
     initializers = program.model.graph.initializers
     for name, value in list(initializers.items()):
         if value.const_value is not None and value.const_value.dtype != onnx_ir.DataType.STRING:
@@ -46,12 +45,23 @@ def save(program: Any, path: Path) -> None:
     skeleton = onnx_ir.to_proto(program.model)
     strip(skeleton)
     _check(skeleton, weights)
+    write(skeleton, weights, path)
+
+
+def write(skeleton: onnx.ModelProto, weights: Mapping[str, Weight], path: Path) -> None:
+    """Write a graph and its weights: into one file, or into two where one cannot hold them.
+
+    Args:
+        skeleton: the model without those weights; it is changed.
+        weights: by name.
+        path: the file of the graph; the weights' is `weights_file` of it.
+    """
     graph = skeleton.graph.SerializeToString(deterministic=True)
     heads = {name: _head(name, tensor) for name, tensor in weights.items()}
     sizes = {name: len(heads[name]) + tensor.nbytes for name, tensor in weights.items()}
     total = len(graph) + sum(1 + len(_varint(size)) + size for size in sizes.values())
-    if total > LARGEST:
-        _save_in_two(skeleton, weights, path)
+    if total > external.LARGEST:
+        _write_in_two(skeleton, weights, path)
         return
     skeleton.ClearField("graph")
     with path.open("wb") as file:
@@ -62,11 +72,10 @@ def save(program: Any, path: Path) -> None:
             file.write(tensor.tobytes())
 
 
-def _save_in_two(skeleton: onnx.ModelProto, weights: dict[str, Any], path: Path) -> None:
-    """Save a graph, and beside it its weights, as ONNX's external data.
+def _write_in_two(skeleton: onnx.ModelProto, weights: Mapping[str, Weight], path: Path) -> None:
+    """Write a graph, and beside it its weights, as ONNX's external data.
 
-    Small weights stay in the graph: shapes are among them, which a runtime has to know before it reads the
-    others. Each begins at a page of its own, so that it can be mapped.
+    Each that is not small begins at a page of its own, so that it can be mapped.
     """
     import onnx
 
@@ -74,8 +83,8 @@ def _save_in_two(skeleton: onnx.ModelProto, weights: dict[str, Any], path: Path)
     with beside.open("wb") as file:
         for name, tensor in weights.items():
             proto = onnx.TensorProto(name=name, data_type=int(tensor.dtype), dims=tuple(tensor.shape))
-            if tensor.nbytes < _SMALL:
-                proto.raw_data = tensor.tobytes()
+            if tensor.nbytes < external.SMALL:
+                proto.raw_data = bytes(tensor.tobytes())
             else:
                 file.seek(-(-file.tell() // _PAGE) * _PAGE)
                 proto.data_location = onnx.TensorProto.EXTERNAL
@@ -100,17 +109,17 @@ def require_room(size: int) -> None:
     Raises:
         CheckFailed: it cannot.
     """
-    if size > LARGEST:
+    if size > external.LARGEST:
         raise CheckFailed(
             "the network has more than 2 GiB of weights, and only torch.onnx.export(dynamo=True) in opset 18 "
             "or later writes so many",
-            expected=f"at most {LARGEST / 1e9:.2f} GB",
+            expected=f"at most {external.LARGEST / 1e9:.2f} GB",
             got=f"{size / 1e9:.2f} GB",
             hint="leave it out with --format torchscript",
         )
 
 
-def _head(name: str, tensor: Any) -> bytes:
+def _head(name: str, tensor: Weight) -> bytes:
     """Everything of a TensorProto but its bytes, and the length of those."""
     import onnx
 
@@ -129,17 +138,11 @@ def _varint(number: int) -> bytes:
             return bytes(parts)
 
 
-def _check(skeleton: onnx.ModelProto, weights: dict[str, Any]) -> None:
+def _check(skeleton: onnx.ModelProto, weights: Mapping[str, Weight]) -> None:
     """Check the model with inputs in the place of its weights."""
     import onnx
 
-    checked = onnx.ModelProto()
-    checked.CopyFrom(skeleton)
-    for name, tensor in weights.items():
-        checked.graph.input.append(
-            onnx.helper.make_tensor_value_info(name, int(tensor.dtype), tuple(tensor.shape))
-        )
-    onnx.checker.check_model(checked)
+    onnx.checker.check_model(external.with_inputs(skeleton, weights))
 
 
 def strip(model: onnx.ModelProto) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from pinnace.export.formats.onnx.external import Weight, remove_weights, with_inputs
 
 if TYPE_CHECKING:
     import onnx
@@ -25,10 +28,17 @@ def opset_of(model: onnx.ModelProto) -> int:
     return next((one.version for one in model.opset_import if one.domain in _DOMAINS), 1)
 
 
-def with_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+def with_opset(
+    model: onnx.ModelProto, opset: int, weights: Mapping[str, Weight] | None = None
+) -> onnx.ModelProto:
     """The same graph in another opset, with the oldest IR version that goes with it.
 
     A runtime that knows no newer opset mostly knows no newer IR version either.
+
+    Args:
+        model: the graph.
+        opset: the version of the standard operators.
+        weights: those of its weights that are not in it.
 
     Raises:
         OpsetError: onnx's converter cannot.
@@ -37,7 +47,9 @@ def with_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     from onnx import version_converter
 
     try:
-        converted: onnx.ModelProto = version_converter.convert_version(model, opset)
+        converted: onnx.ModelProto = version_converter.convert_version(
+            with_inputs(model, weights) if weights else model, opset
+        )
     except Exception as error:  # the C++ side raises RuntimeError, and other classes of its own
         raise OpsetError(_reason(error)) from error
     if opset_of(converted) != opset:
@@ -48,6 +60,7 @@ def with_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         onnx.checker.check_model(converted, full_check=True)
     except Exception as error:
         raise OpsetError(f"onnx's converter makes a broken graph of it: {_reason(error)}") from error
+    remove_weights(converted, weights or {})
     return converted
 
 

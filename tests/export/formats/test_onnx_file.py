@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
+from pinnace.export.formats.onnx import external
 from pinnace.export.formats.onnx import file as onnx_file
 from pinnace.models.errors import CheckFailed
 from support.errors import refusal
@@ -57,8 +58,8 @@ def test_it_runs(program: torch.onnx.ONNXProgram, tiny: torch.nn.Module, tmp_pat
 def test_what_one_file_cannot_hold_goes_into_another_beside_it(
     program: torch.onnx.ONNXProgram, tiny: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_file, "LARGEST", 500)
-    monkeypatch.setattr(onnx_file, "_SMALL", 100)
+    monkeypatch.setattr(external, "LARGEST", 500)
+    monkeypatch.setattr(external, "SMALL", 100)
     onnx_file.save(program, tmp_path / "net.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.onnx", "net.onnx.data"]
     onnx.checker.check_model(str(tmp_path / "net.onnx"), full_check=True)

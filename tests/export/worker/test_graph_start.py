@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pinnace.export.worker.graph_start import GraphStart, read
+from pinnace.export.worker.onnx_graph import OnnxGraph
 from pinnace.models.bundle.signature import TensorSpec
 
 Node = tuple[str, list[str], list[str], dict[str, Any]]
@@ -48,7 +49,7 @@ def start_of(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10),
         folder / "n.onnx",
     )
-    return read(folder / "n.onnx", TensorSpec("x", dtype, tuple(shape)))
+    return read(OnnxGraph.read(folder / "n.onnx"), TensorSpec("x", dtype, tuple(shape)))
 
 
 def normalised(mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
