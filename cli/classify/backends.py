@@ -8,9 +8,10 @@ from pathlib import Path
 
 from pinnace.cli.classify.job import Backend
 from pinnace.cli.console import print_note
+from pinnace.models.answer import Answer
 
 # Seconds. A server may be silent for long, and Ctrl-C should still end the command soon.
-_JOIN_TIMEOUT = 1.0
+JOIN_TIMEOUT = 1.0
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def server_backend(
     concurrency: int,
     model: str | None = None,
     threshold: float | None = None,
-) -> Iterator[Backend]:
+) -> Iterator[Backend[Answer]]:
     """A server, with one client for all threads.
 
     Raises:
@@ -36,7 +37,7 @@ def server_backend(
         yield Backend(
             lambda image: client.classify(image, top_k, model=model, threshold=threshold),
             concurrency,
-            _JOIN_TIMEOUT,
+            JOIN_TIMEOUT,
         )
 
 
@@ -51,7 +52,7 @@ def bundle_backend(
     threads: int,
     concurrency: int,
     threshold: float | None = None,
-) -> Iterator[Backend]:
+) -> Iterator[Backend[Answer]]:
     """A bundle, loaded once for all threads.
 
     Raises:

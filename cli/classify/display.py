@@ -60,10 +60,16 @@ def print_ignored(count: int) -> None:
         err().print(f"files skipped, because they are hidden or not named like an image: {count:,}")
 
 
-def print_summary(tally: Tally, seconds: float) -> None:
-    """Print on standard error how many images had which label, and how fast it went."""
+def print_summary(tally: Tally, seconds: float, word: str) -> None:
+    """Print on standard error how many images had which label, and how fast it went.
+
+    Args:
+        tally: what has become of the images.
+        seconds: how long it took.
+        word: what those are that have an answer, such as `classified`.
+    """
     console = err()
-    counts = [f"{tally.classified:,} classified"]
+    counts = [f"{tally.answered:,} {word}"]
     if tally.failed:
         counts.append(f"{tally.failed:,} cannot be read")
     if tally.unanswered:
@@ -77,8 +83,8 @@ def print_summary(tally: Tally, seconds: float) -> None:
     for label, count in tally.labels.most_common(_LABELS):
         table.add_row(
             f"{count:7,}",
-            f"{count / tally.classified:6.1%}",
-            _bar(count / tally.classified, width),
+            f"{count / tally.answered:6.1%}",
+            _bar(count / tally.answered, width),
             plain(label),
         )
     console.print(table)

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from pinnace.cli.classify.row_formats import Finished, Outcome
+from pinnace.cli.classify.row_formats import Finished, Result
 from pinnace.clients.concurrency import map_in_order
 from pinnace.clients.errors import NoAnswer, Refused
-from pinnace.models.answer import Answer
+from pinnace.models.answer import Answer, Embedding
 from pinnace.models.errors import ImageError, PinnaceError, UsageError
 
 R = TypeVar("R")
@@ -24,7 +24,7 @@ _MOST_UNANSWERED_IN_A_ROW = 20
 
 
 @dataclass(frozen=True)
-class Backend:
+class Backend(Generic[Result]):
     """What answers for an image: a server or a bundle.
 
     Attributes:
@@ -33,7 +33,7 @@ class Backend:
         join_timeout: seconds to wait for calls in flight when the work ends early, or None for no limit.
     """
 
-    answer: Callable[[str], Answer]
+    answer: Callable[[str], Result]
     concurrency: int = 1
     join_timeout: float | None = None
 
@@ -43,7 +43,7 @@ class Tally:
     """What has become of the images.
 
     Attributes:
-        classified: how many have an answer.
+        answered: how many have an answer.
         labels: how many have which label: the most probable class, or each that reaches the threshold.
         failed: how many cannot be read as an image.
         unanswered: how many the server did not answer. They have no row, so a second run sends them again.
@@ -53,7 +53,7 @@ class Tally:
         made_by: the models and variants that answered before.
     """
 
-    classified: int = 0
+    answered: int = 0
     labels: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     unanswered: int = 0
@@ -67,7 +67,7 @@ class Tally:
         """Whether every image has an answer."""
         return not self.failed and not self.unanswered
 
-    def check_same_model(self, answer: Answer) -> None:
+    def check_same_model(self, answer: Answer | Embedding) -> None:
         """Refuse to mix the answers of two models.
 
         Raises:
@@ -84,7 +84,7 @@ class Tally:
 
     def count_labels(self, labels: Iterable[str]) -> None:
         """Count an answer."""
-        self.classified += 1
+        self.answered += 1
         self.labels.update(labels)
 
     def count_earlier(self, finished: Finished) -> None:
@@ -98,16 +98,16 @@ class Tally:
             self.made_by.add(finished.made_by)
 
 
-def classify_each(
-    backend: Backend,
+def answer_each(
+    backend: Backend[Result],
     images: Iterable[str],
     *,
     tally: Tally,
-    write: Callable[[str, Outcome], None],
+    write: Callable[[str, Result | PinnaceError], None],
     report: Callable[[str, PinnaceError], None],
     advance: Callable[[], None] = lambda: None,
 ) -> None:
-    """Classify every image, and hand on each outcome in order.
+    """Ask for every image, and hand on each outcome in order.
 
     Args:
         backend: what answers.
@@ -124,11 +124,11 @@ def classify_each(
     with closing(outcomes_of(backend.answer, images, backend.concurrency, backend.join_timeout)) as outcomes:
         for image, outcome in outcomes:
             tally.attempted += 1
-            if isinstance(outcome, Answer):
+            if not isinstance(outcome, PinnaceError):
                 tally.check_same_model(outcome)
                 write(image, outcome)
                 tally.written += 1
-                tally.count_labels(outcome.labels)
+                tally.count_labels(outcome.labels if isinstance(outcome, Answer) else ())
             else:
                 if is_about_the_image(outcome):
                     write(image, outcome)
@@ -152,7 +152,7 @@ def outcomes_of(
         join_timeout: as for `Backend`.
 
     Raises:
-        PinnaceError: as `classify_each`.
+        PinnaceError: as `answer_each`.
     """
     unanswered_in_a_row = 0
     outcomes = map_in_order(answer, images, concurrency, ahead=_AHEAD, join_timeout=join_timeout)

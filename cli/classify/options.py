@@ -25,6 +25,7 @@ from pinnace.cli.options import (
 if TYPE_CHECKING:
     from pinnace.cli.classify.job import Backend
     from pinnace.cli.classify.row_formats import RowFormat
+    from pinnace.models.answer import Answer
 
 # Enough for a server of many CPUs; a request that waits costs the client next to nothing.
 SERVER_CONCURRENCY = 16
@@ -126,7 +127,7 @@ class ClassifyOptions:
         if self.resume and self.output is None:
             raise UsageError("--resume continues a file", hint="name it with --output")
 
-    def row_format(self) -> RowFormat | None:
+    def row_format(self) -> RowFormat[Answer] | None:
         """How rows are written, or None where there are none.
 
         Raises:
@@ -157,7 +158,7 @@ class ClassifyOptions:
             return self.threshold is not None
         return Bundle.open(self.bundle).outputs.several_labels
 
-    def backend(self) -> AbstractContextManager[Backend]:
+    def backend(self) -> AbstractContextManager[Backend[Answer]]:
         """What answers: the server, or the bundle in this process.
 
         Raises:

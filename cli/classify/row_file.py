@@ -7,14 +7,15 @@ from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
+from typing import IO, Any, Generic
 
 from typing_extensions import Self
 
-from pinnace.cli.classify.row_formats import Finished, Outcome, RowFormat
-from pinnace.models.errors import UsageError
+from pinnace.cli.classify.row_formats import Finished, Result, RowFormat
+from pinnace.models.errors import PinnaceError, UsageError
 
 
-class RowFile:
+class RowFile(Generic[Result]):
     """Rows that are on disk as soon as they are written. Open it in a `with` statement.
 
     It is not written under a temporary name: what an interrupted run leaves is what the next one needs.
@@ -23,7 +24,7 @@ class RowFile:
     def __init__(
         self,
         path: Path,
-        format: RowFormat,
+        format: RowFormat[Result],
         *,
         resume: bool,
         each: Callable[[Finished], None] = lambda finished: None,
@@ -46,12 +47,9 @@ class RowFile:
         end = 0
         try:
             if path.is_file():
-                self._lock()
+                lock(self._file, path)
                 if path.stat().st_size and not resume:
-                    raise UsageError(
-                        f"{path} already exists and is not empty",
-                        hint="continue it with --resume, or choose another file",
-                    )
+                    raise already_there(path)
                 end = self._read(each)
                 self._file.truncate(end)
             # Written with the first row, so that a run that fails before it leaves an empty file.
@@ -60,30 +58,23 @@ class RowFile:
             self._file.close()
             raise
 
-    def write(self, image: str, outcome: Outcome) -> None:
+    def write(self, image: str, outcome: Result | PinnaceError) -> None:
         """Append a row.
 
         Raises:
             UsageError: the disk is full.
         """
-        text = self._heading + self._format.line(image, outcome)
+        line = self._format.line(image, outcome)
+        if not line:
+            return
+        text = self._heading + line
         data = memoryview(text.encode("utf-8", self._format.encoding_errors))
         try:
             while data:
                 data = data[self._file.write(data) :]
         except OSError as error:
-            raise _not_written(self.path, error) from None
+            raise not_written(self.path, error) from None
         self._heading = ""
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another run is writing {self.path}", hint="wait for it, or choose another file"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
 
     def _read(self, each: Callable[[Finished], None]) -> int:
         """Read what is there, and return where its last whole row ends."""
@@ -140,8 +131,32 @@ def _open(path: Path) -> FileIO:
     try:
         return path.open("ab", buffering=0)
     except OSError as error:
-        raise _not_written(path, error) from None
+        raise not_written(path, error) from None
 
 
-def _not_written(path: Path, error: OSError) -> UsageError:
+def lock(file: IO[Any] | FileIO, path: Path) -> None:
+    """Take a file for this run.
+
+    Raises:
+        UsageError: another run has it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(
+            f"another run is writing {path}", hint="wait for it, or choose another file"
+        ) from None
+    except OSError:
+        pass  # a file system without locks
+
+
+def already_there(path: Path) -> UsageError:
+    """A file that holds something, where none is to be continued."""
+    return UsageError(
+        f"{path} already exists and is not empty", hint="continue it with --resume, or choose another file"
+    )
+
+
+def not_written(path: Path, error: OSError) -> UsageError:
+    """A file that cannot be opened or has no room."""
     return UsageError(f"{path} cannot be written: {error.strerror}", hint="choose another file")

@@ -7,12 +7,16 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
-from pinnace.models.answer import Answer
+from pinnace.models.answer import Answer, Embedding
 from pinnace.models.errors import PinnaceError, UsageError
 
 Outcome = Answer | PinnaceError
+
+# What is asked for each image.
+Result = TypeVar("Result", bound=Answer | Embedding)
+Result_contra = TypeVar("Result_contra", bound=Answer | Embedding, contravariant=True)
 
 _BETWEEN = "|"
 
@@ -23,8 +27,8 @@ class Finished:
 
     Attributes:
         image: its path, as it was typed.
-        labels: what is true of it: its most probable class, or every label that reaches the threshold; None
-            where the row holds an error.
+        labels: what is true of it: its most probable class, or every label that reaches the threshold; empty
+            for an embedding; None where the row holds an error.
         made_by: model and variant, or None where the row holds an error.
     """
 
@@ -33,7 +37,7 @@ class Finished:
     made_by: tuple[str, str] | None
 
 
-class RowFormat(Protocol):
+class RowFormat(Protocol[Result_contra]):
     """One way to write rows, and to read them again. Every row is one line.
 
     Attributes:
@@ -53,8 +57,8 @@ class RowFormat(Protocol):
             UsageError: it has a line break, and the format cannot escape it.
         """
 
-    def line(self, image: str, outcome: Outcome) -> str:
-        """The row, with its newline."""
+    def line(self, image: str, outcome: Result_contra | PinnaceError) -> str:
+        """The row, with its newline; nothing where such an outcome has no row."""
 
     def read(self, line: str) -> Finished:
         """Parse a whole row.
@@ -67,7 +71,7 @@ class RowFormat(Protocol):
         """Whether a row that was cut off could be this text."""
 
 
-def as_data(image: str, outcome: Outcome) -> dict[str, Any]:
+def as_data(image: str, outcome: Answer | Embedding | PinnaceError) -> dict[str, Any]:
     """A row as plain data, the same in `--json` and in JSON Lines: an answer's fields, or `error`.
 
     `threshold` and `above_threshold` are there where several labels may be true.
@@ -75,7 +79,7 @@ def as_data(image: str, outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, PinnaceError):
         return {"image": image, **outcome.http_body()}
     fields = asdict(outcome)
-    if outcome.threshold is None:
+    if isinstance(outcome, Answer) and outcome.threshold is None:
         del fields["threshold"]
         for prediction in fields["predictions"]:
             del prediction["above_threshold"]

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from pinnace.cli.classify.display import print_answer
-from pinnace.cli.classify.job import Backend, Tally, classify_each
-from pinnace.cli.classify.row_formats import Outcome, as_data
+from pinnace.cli.classify.job import Backend, Tally, answer_each
+from pinnace.cli.classify.row_formats import Result, as_data
 from pinnace.cli.console import err, plain, print_error, print_json
 from pinnace.models.answer import Answer
 from pinnace.models.errors import PinnaceError
 
 
-def show(backend: Backend, images: Sequence[str], *, json: bool) -> bool:
-    """Classify each image and print its answer; as JSON, one list when all of them are there.
+def show(backend: Backend[Result], images: Sequence[str], *, json: bool) -> bool:
+    """Ask for each image and print its answer; as JSON, one list when all of them are there.
 
     Returns:
         Whether every image has an answer.
@@ -25,7 +25,7 @@ def show(backend: Backend, images: Sequence[str], *, json: bool) -> bool:
     rows: list[dict[str, Any]] = []
     tally = Tally()
 
-    def write(image: str, outcome: Outcome) -> None:
+    def write(image: str, outcome: Result | PinnaceError) -> None:
         if json:
             rows.append(as_data(image, outcome))
         elif isinstance(outcome, Answer):
@@ -38,7 +38,7 @@ def show(backend: Backend, images: Sequence[str], *, json: bool) -> bool:
             err().print(f"[bold]{plain(image)}[/]", soft_wrap=True)
             print_error(error)
 
-    classify_each(backend, images, tally=tally, write=write, report=report)
+    answer_each(backend, images, tally=tally, write=write, report=report)
     if json:
         print_json(rows)
     return tally.all_answered

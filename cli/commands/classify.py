@@ -19,7 +19,7 @@ def classify(options: ClassifyOptions) -> None:
     from pinnace.cli.classify.display import print_ignored
     from pinnace.cli.classify.images import images_in
     from pinnace.cli.classify.show import show
-    from pinnace.cli.classify.write_rows import write_rows
+    from pinnace.cli.classify.write_rows import TextRows, write_rows
 
     options.check()
     format = options.row_format()
@@ -33,9 +33,8 @@ def classify(options: ClassifyOptions) -> None:
                 all_answered = write_rows(
                     backend,
                     found.images,
-                    format,
-                    options.output,
-                    resume=options.resume,
+                    TextRows(format, options.output, resume=options.resume),
+                    word="classified",
                     progress=options.progress,
                 )
             except KeyboardInterrupt:

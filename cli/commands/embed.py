@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinnace.cli.classify.options import RETRIES_OF_MANY, SERVER_CONCURRENCY
+from pinnace.cli.exit_status import INTERRUPTED
 from pinnace.cli.options import (
     ApiKeyOption,
     ImagesArgument,
@@ -28,6 +28,7 @@ from pinnace.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pinnace.cli.classify.job import Backend
     from pinnace.models.answer import Embedding
 
 
@@ -62,6 +63,9 @@ class EmbedOptions:
             show_default="JSON Lines on standard output",
         ),
     ] = None
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the --output file of an earlier run.")
+    ] = False
     dtype: Annotated[VectorType, typer.Option(help="The type of the numbers that are written.")] = (
         VectorType.float32
     )
@@ -90,56 +94,46 @@ class EmbedOptions:
 
         check_who_answers(self.bundle, self.url, self.model, (self.variant, self.runtime, self.threads))
         if self.json and self.output is not None:
-            raise UsageError(
-                "--json prints the vectors; --output writes them to a file", hint="leave one out"
-            )
+            raise UsageError("--json prints one list; --output writes a file", hint="leave one out")
+        if self.resume and self.output is None:
+            raise UsageError("--resume continues a file", hint="name it with --output")
 
 
 @command
 def embed(options: EmbedOptions) -> None:
     """Write the vectors of images, one for each, with a bundle in this process or with a running server.
 
-    Images that cannot be read are named on standard error and left out.
+    Each is written as soon as it is done. Images that cannot be read are named on stderr and left out.
     """
-    from pinnace.cli.classify.display import Stopwatch, print_failure, print_ignored, progress_bar
+    from pinnace.cli.classify.display import print_ignored
     from pinnace.cli.classify.images import images_in
-    from pinnace.cli.classify.job import outcomes_of
-    from pinnace.cli.console import err
-    from pinnace.cli.embed.vector_files import open_vectors
-    from pinnace.models.errors import PinnaceError
+    from pinnace.cli.classify.show import show
+    from pinnace.cli.classify.write_rows import write_rows
+    from pinnace.cli.embed.rows import rows_for
 
     options.check()
     found = images_in(options.images)
     print_ignored(found.ignored)
-    watch = Stopwatch()
-    failed = done = 0
-    with (
-        _backend(options) as (answer, concurrency, join_timeout),
-        open_vectors(options.output, sys.stdout, options.dtype.value) as file,
-        progress_bar(options.progress, total=len(found.images), done=0) as bar,
-        closing(outcomes_of(answer, found.images, concurrency, join_timeout)) as outcomes,
-    ):
-        for image, outcome in outcomes:
-            if isinstance(outcome, PinnaceError):
-                failed += 1
-                if len(found.images) == 1:
-                    raise outcome
-                print_failure(bar.console, image, outcome)
-            else:
-                file.add(image, outcome)
-                done += 1
-            bar.advance()
-    if options.output is not None:
-        err().print(f"{done:,} vectors in {options.output}; {watch.seconds:.1f} s", markup=False)
-    if failed or found.unreadable:
+    with _backend(options) as backend:
+        if options.json:
+            all_answered = show(backend, found.images, json=True)
+        else:
+            rows = rows_for(options.output, options.dtype.value, resume=options.resume)
+            try:
+                all_answered = write_rows(
+                    backend, found.images, rows, word="embedded", progress=options.progress
+                )
+            except KeyboardInterrupt:
+                raise typer.Exit(INTERRUPTED) from None
+    if not all_answered or found.unreadable:
         raise typer.Exit(1)
 
 
 @contextmanager
-def _backend(
-    options: EmbedOptions,
-) -> Iterator[tuple[Callable[[str], Embedding], int, float | None]]:
-    """What answers, how many calls at once are worth while, and how long to wait for them at the end."""
+def _backend(options: EmbedOptions) -> Iterator[Backend[Embedding]]:
+    """What answers: a server with one client for all threads, or a bundle, loaded once for all of them."""
+    from pinnace.cli.classify.backends import JOIN_TIMEOUT
+    from pinnace.cli.classify.job import Backend
     from pinnace.models.cpus import available_cpus
 
     if options.url is not None:
@@ -150,7 +144,7 @@ def _backend(
             options.url, retries=retries, retries_when_full=retries_when_full, api_key=options.api_key
         ) as client:
             concurrency = options.concurrency or SERVER_CONCURRENCY
-            yield lambda image: client.embed(image, model=options.model), concurrency, 1.0
+            yield Backend(lambda image: client.embed(image, model=options.model), concurrency, JOIN_TIMEOUT)
         return
     from pinnace.cli.console import print_note
     from pinnace.models.bundle.bundle import Bundle
@@ -167,4 +161,4 @@ def _backend(
         print_note(chosen.note)
     runtime = RuntimeOptions(threads=threads, device=chosen.device, concurrency=concurrency)
     with Embedder(bundle, chosen.variant, chosen.runtime, runtime) as embedder:
-        yield embedder.embed, concurrency if embedder.runtime.concurrent else 1, None
+        yield Backend(embedder.embed, concurrency if embedder.runtime.concurrent else 1)

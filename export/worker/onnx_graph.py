@@ -28,10 +28,12 @@ class OnnxGraph:
     Attributes:
         model: the graph, with those of its weights that stand in its file or are small.
         weights: the others, by name.
+        stood_beside: whether any stood beside its file, small ones included.
     """
 
     model: onnx.ModelProto
     weights: Mapping[str, StoredWeight] = field(default_factory=dict)
+    stood_beside: bool = False
 
     @classmethod
     def read(cls, path: Path) -> OnnxGraph:
@@ -46,7 +48,8 @@ class OnnxGraph:
             model = onnx.load(str(path), load_external_data=False)
         except Exception as error:  # protobuf's DecodeError, and what damaged bytes lead to
             raise SourceError(f"{path} cannot be read as an ONNX model: {error_lines(error)[0]}") from error
-        return cls(model, external.take_out(model, path))
+        weights = external.take_out(model, path)
+        return cls(model, weights or {}, stood_beside=weights is not None)
 
     def write(self, path: Path) -> None:
         """Write it with its weights: in one file, or in two where one cannot hold them."""

@@ -66,7 +66,7 @@ class OnnxSource:
             require_inference(self._graph.model)
         self.batch_ranges = self._graph is not None and self._graph.batch_ranges
         self._path = folder / f"onnx-{self.precision}.onnx"
-        if self._graph is not None and self._graph.weights:
+        if self._graph is not None and self._graph.stood_beside:
             self._write(self._graph)
             self.notes = (self._about_weights(path),)
         else:

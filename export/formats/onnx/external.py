@@ -72,7 +72,7 @@ class StoredWeight:
         return np.memmap(self.path, np.uint8, "r", self.offset, (self.nbytes,)).data
 
 
-def take_out(model: onnx.ModelProto, path: Path) -> dict[str, StoredWeight]:
+def take_out(model: onnx.ModelProto, path: Path) -> dict[str, StoredWeight] | None:
     """Take the weights that stand beside a graph out of it, and read into it what else stands there.
 
     What is small, or belongs to a node or to a graph within the graph, is read.
@@ -82,7 +82,7 @@ def take_out(model: onnx.ModelProto, path: Path) -> dict[str, StoredWeight]:
         path: its file.
 
     Returns:
-        By name, what was taken out of the initializers.
+        By name, what was taken out of the initializers; None where nothing stands beside the graph.
 
     Raises:
         SourceError: a file is not there, leaves the folder or is too short, or weights overlap.
@@ -90,6 +90,8 @@ def take_out(model: onnx.ModelProto, path: Path) -> dict[str, StoredWeight]:
     own = [(tensor, _place(tensor, path)) for tensor in model.graph.initializer if tensor.data_location]
     inner = [(tensor, _place(tensor, path)) for tensor in _inner_tensors(model) if tensor.data_location]
     _refuse_overlaps([(tensor.name, stored) for tensor, stored in (*own, *inner)], path)
+    if not own and not inner:
+        return None
     taken = {tensor.name: stored for tensor, stored in own if stored.nbytes >= SMALL}
     read = [*((tensor, stored) for tensor, stored in own if tensor.name not in taken), *inner]
     if sum(stored.nbytes for _, stored in read) > LARGEST:
