@@ -17,8 +17,9 @@ from pinnace.export.precision.base import DEFAULT_METHOD, METHODS
 from pinnace.export.reproduce.script import Script, script_path
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.targets import Target
+from pinnace.export.validation import parity
 from pinnace.export.validation.labelled import count_right
-from pinnace.export.validation.validator import Validator, reference_photographs, stored_golden
+from pinnace.export.validation.validator import Validator, original, reference_photographs, stored_golden
 from pinnace.export.worker.spawn import run_worker
 from pinnace.models.bundle import golden, manifest
 from pinnace.models.bundle.bundle import Bundle
@@ -120,6 +121,7 @@ def export_bundle(
             if log.is_file() and log.stat().st_size == 0:
                 log.unlink()
         progress, script.signature = script.follow(progress), exported.signature
+        script.original = original(exported)
         outputs, said = _outputs(folder, exported, request, own, meaning or OutputOptions())
         of_folders = None if own or exported.labels else _folder_labels(evidence.images, outputs)
         names = labels_for(outputs, exported.signature, own or of_folders, exported.labels)
@@ -153,6 +155,9 @@ def export_bundle(
         proved_by = [
             all_runtimes()[name] for name in sorted({v.parity.runtime for v in variants if v.parity})
         ]
+        nothing = parity.says_nothing(
+            golden.read(folder / golden.FILE)[1], outputs, target.tolerance.get("fp32", Tolerance())
+        )
         unread = [problem for images in (calibration, given) if images for problem in images.problems]
         document = Manifest(
             schema_version=manifest.SCHEMA_VERSION,
@@ -171,6 +176,7 @@ def export_bundle(
                 *exported.notes,
                 *said,
                 *(["; ".join(unserved)] if unserved else []),
+                *([nothing] if nothing else []),
                 *told,
                 *validator.notes,
                 *unread,

@@ -147,6 +147,7 @@ class ExportedFiles:
         exported: the source was an exported file, whose own answers the golden outputs are.
         exporters: of the variants that there is more than one way to write, which way it was.
         float32_noise: see `pinnace.models.bundle.manifest.Golden`.
+        activations: of a file that the source is, see `pinnace.models.bundle.manifest.Variant`.
         trial: what other preprocessings give on labelled images; None where nothing was tried.
     """
 
@@ -164,6 +165,7 @@ class ExportedFiles:
     exported: bool = False
     exporters: dict[VariantName, str] = field(default_factory=dict)
     float32_noise: tuple[float, ...] = ()
+    activations: dict[VariantName, str | None] = field(default_factory=dict)
     trial: ResizeTrial | None = None
 
 

@@ -26,14 +26,14 @@ def verify(
     from rich.table import Table
 
     from pinnace.cli.commands.inspect import agreement, compared_on
-    from pinnace.cli.console import err, only_data, out, plain, print_json, steps
-    from pinnace.export.validation.verify import passed, verify_bundle
+    from pinnace.cli.console import err, only_data, out, plain, print_json, print_note, steps
+    from pinnace.export.validation.verify import passed, verify_bundle, worthless
     from pinnace.models.bundle.bundle import Bundle
 
     opened = Bundle.open(bundle)
     with only_data(), steps(progress) as show:
         verdicts = verify_bundle(opened, variant=variant, runtime=runtime, progress=show)
-    good = passed(verdicts)
+    good, nothing = passed(verdicts), worthless(opened)
     if json:
         rows = [
             {
@@ -45,7 +45,7 @@ def verify(
             }
             for verdict in verdicts
         ]
-        print_json({"bundle": str(bundle), "variants": rows, "passed": good})
+        print_json({"bundle": str(bundle), "variants": rows, "passed": good, "note": nothing})
     else:
         agreed = "label agreement" if opened.outputs.several_labels else "top-1 agreement"
         heads = ("variant", "runtime", "verdict", "max abs", "max rel", "cosine", agreed, "compared on")
@@ -67,5 +67,7 @@ def verify(
     for verdict in verdicts:
         if verdict.problem is not None:
             err().print(plain(f"{verdict.variant.name}: {verdict.problem}"), soft_wrap=True)
+    if nothing is not None:
+        print_note(nothing)
     if not good:
         raise typer.Exit(1)

@@ -26,7 +26,7 @@ from pinnace.models.runtimes.tensorrt import TensorRt
 SUFFIX = ".engine"
 
 # What int8 variants for CPUs have between their nodes, and TensorRT does not take.
-UNSIGNED = "uint8"
+FOR_CPUS = {"uint8": "uint8", "int8-asymmetric": "int8 with a zero point"}
 
 
 def builders() -> dict[str, type[TensorRt]]:
@@ -72,22 +72,23 @@ def sources(bundle: Bundle, names: list[str] | None) -> list[Variant]:
     Raises:
         UsageError: there is no such variant, or it is not ONNX.
     """
-    found = [v for v in bundle.manifest.variants if v.format == "onnx" and v.activations != UNSIGNED]
+    found = [v for v in bundle.manifest.variants if v.format == "onnx" and v.activations not in FOR_CPUS]
     if names:
         found = [bundle.variant(name) for name in names]
-        if unsigned := [variant.name for variant in found if variant.activations == UNSIGNED]:
+        if others := [variant for variant in found if variant.activations in FOR_CPUS]:
+            kind = FOR_CPUS[others[0].activations or ""]
             raise UsageError(
-                f"{unsigned[0]} was quantised for CPUs: TensorRT takes no activations of uint8",
+                f"{others[0].name} was quantised for CPUs: TensorRT takes no activations of {kind}",
                 expected="onnx-int8sym, where the bundle has it",
-                got=unsigned[0],
+                got=others[0].name,
                 hint="export with --precision int8sym, or with a target for TensorRT such as rtx",
             )
-    others = [variant.name for variant in found if variant.format != "onnx"]
-    if others or not found:
+    unread = [variant.name for variant in found if variant.format != "onnx"]
+    if unread or not found:
         raise UsageError(
             "engines are built from ONNX variants",
             expected="one of " + ", ".join(v.name for v in bundle.manifest.variants if v.format == "onnx"),
-            got=", ".join(others) or "a bundle without any",
+            got=", ".join(unread) or "a bundle without any",
         )
     return found
 

@@ -65,11 +65,13 @@ class Script:
         path: where the script goes; its data go into the folder of the same name without `.py`.
         request: what is exported.
         signature: inputs and outputs, once they are known.
+        original: whose answers the golden outputs are.
     """
 
     path: Path
     request: ExportRequest
     signature: Signature | None = None
+    original: str = "the eager model"
     _step: Event = field(default=Event(Stage.LOAD))
 
     @property
@@ -130,7 +132,7 @@ class Script:
             return [self._load(), format_of(name).snippet(name, self.request.opset)]
         base, suffix = VariantName(name.format, "fp32"), format_of(name).suffix
         self._keep(folder / f"{base}{suffix}", folder / golden.FILE)
-        samples = replay.SAMPLES.format(file=Path(golden.FILE).name, reference="the eager model")
+        samples = replay.SAMPLES.format(file=Path(golden.FILE).name, reference=self.original)
         return [self._data(), samples, conversion.snippet(f"{base}{suffix}", f"{name}{suffix}")]
 
     def _compare(self, folder: Path, name: VariantName) -> list[str] | None:
@@ -141,7 +143,10 @@ class Script:
             return None
         samples = folder / FAILING if (folder / FAILING).is_file() else folder / golden.FILE
         self._keep(file, samples)
-        reference = "the eager model" if conversion_of(name) is None else "fp32"
+        converted = (
+            conversion_of(name) is not None and (folder / f"{name.format}-fp32{file.suffix}").is_file()
+        )
+        reference = "fp32" if converted else self.original
         return [
             self._data(),
             replay.code(runner, self.signature, samples=samples.name, reference=reference),

@@ -203,6 +203,33 @@ def excess(parity: Parity, tolerance: Tolerance) -> tuple[str, str] | None:
     return None
 
 
+def says_nothing(outputs: Arrays, meaning: Outputs, tolerance: Tolerance) -> str | None:
+    """Why a comparison with these outputs proves nothing, in a sentence; None where it does.
+
+    It does not where a file would pass that answers the same to every input: a network whose head is all
+    zeros, or one that has died.
+
+    Args:
+        outputs: the golden outputs by name; first dimension the sample.
+        meaning: what they mean.
+        tolerance: what is demanded of fp32; where that is nothing, only answers that are equal are the same.
+    """
+    if not demands_something(tolerance):
+        tolerance = Tolerance(max_rel=0.0)
+    if not any(np.any(array) for array in outputs.values()):
+        what = "every golden answer is 0"
+    else:
+        same = {name: np.broadcast_to(array[:1], array.shape) for name, array in outputs.items()}
+        samples = len(next(iter(outputs.values())))
+        if samples < 2 or excess(compare(outputs, same, outputs, meaning=meaning, runtime=""), tolerance):
+            return None
+        what = f"the golden answers to {samples} different inputs are the same"
+    return (
+        f"{what}, so the comparison with them says nothing: a file that always answers this would pass as "
+        "well. Train the network, or give it the trained weights"
+    )
+
+
 def rows(array: npt.NDArray[np.generic]) -> Floats:
     """Outputs as float64, one row for each sample."""
     return np.asarray(array, dtype=np.float64).reshape(len(array), -1)

@@ -75,7 +75,7 @@ class Validator:
             weights=weights,
             parity=None,
             tolerance=self.tolerance.get(precision_of(name), Tolerance()),
-            activations=None if conversion is None else conversion.activations,
+            activations=self.exported.activations.get(name, conversion and conversion.activations),
             exporter=self.exported.exporters.get(name),
         )
         refused: dict[str, BundleError] = {}
@@ -152,8 +152,7 @@ class Validator:
 
     @property
     def _original(self) -> str:
-        """What the golden outputs come from."""
-        return "the file that was given" if self.exported.exported else "the eager model"
+        return original(self.exported)
 
     def _why(self, name: VariantName) -> str | None:
         """The first node of a converted graph that differs from the fp32 one, or what tracing warned of."""
@@ -182,6 +181,11 @@ def save_failing_samples(folder: Path, inputs: Arrays, outputs: Arrays) -> None:
         outputs: what the variant should have answered.
     """
     golden.write(folder / FAILING, dict(inputs), dict(outputs))
+
+
+def original(exported: ExportedFiles) -> str:
+    """Whose answers the golden outputs are."""
+    return "the file that was given" if exported.exported else "the eager model"
 
 
 def options(variant: VariantName) -> RuntimeOptions:

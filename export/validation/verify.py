@@ -9,7 +9,7 @@ import numpy as np
 
 from pinnace.export.validation import parity, photographs
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Parity, Variant
+from pinnace.models.bundle.manifest import Parity, Tolerance, Variant
 from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.progress import Event, Progress, Stage, ignore
@@ -114,6 +114,12 @@ def passed(verdicts: list[Verdict]) -> bool:
     return any(verdict.passed for verdict in verdicts) and all(
         verdict.passed is not False for verdict in verdicts
     )
+
+
+def worthless(bundle: Bundle) -> str | None:
+    """Why passing says nothing of this bundle; see `pinnace.export.validation.parity.says_nothing`."""
+    fp32 = [each.tolerance for each in bundle.manifest.variants if each.precision == "fp32"]
+    return parity.says_nothing(bundle.golden()[1], bundle.outputs, fp32[0] if fp32 else Tolerance())
 
 
 def _verify_variant(

@@ -159,11 +159,11 @@ def _export_onnx(
         fixed=source.fixed_size,
     )
     name = VariantName("onnx", source.precision)
-    progress(Event(Stage.WRITE, str(name)))
     files = {name: source.keep_up(request)}
+    progress(Event(Stage.WRITE, str(name)))
     notes = (*source.notes, *notes, *facts.notes)
     written = _finish(inspection, facts.labels, notes, folder, files, {})
-    return replace(written, exported=True, trial=tried)
+    return replace(written, exported=True, activations={name: source.activations}, trial=tried)
 
 
 def _finish(

@@ -78,6 +78,38 @@ class OnnxGraph:
         return "fp16" if sizes[onnx.TensorProto.FLOAT16] > sizes[onnx.TensorProto.FLOAT] else "fp32"
 
     @property
+    def activations(self) -> str | None:
+        """What flows between its 8-bit nodes, as `Variant.activations` says it; None where it is no integers.
+
+        That is the type of the zero points with which activations are quantised. A file of which only the
+        weights are quantised has none.
+        """
+        from onnx import TensorProto, numpy_helper
+
+        graph = self.model.graph
+        stored = {tensor.name: tensor for tensor in graph.initializer}
+        for node in graph.node:
+            if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+                stored[node.output[0]] = node.attribute[0].t
+        kinds, zero = set(), True
+        for node in graph.node:
+            if node.op_type == "DynamicQuantizeLinear":
+                kinds.add(int(TensorProto.UINT8))
+            elif node.op_type == "QuantizeLinear" or node.op_type.startswith("QLinear"):
+                if node.input[0] in stored or node.input[0] in self.weights:
+                    continue
+                point = stored.get(node.input[2]) if len(node.input) > 2 else None
+                # Without a zero point it is 0, of the type that an attribute names, or uint8.
+                named = [each.i for each in node.attribute if each.name == "output_dtype" and each.i]
+                kinds.add(point.data_type if point is not None else next(iter(named), TensorProto.UINT8))
+                zero = zero and (point is None or not numpy_helper.to_array(point).any())
+        if TensorProto.UINT8 in kinds:
+            return "uint8"
+        if TensorProto.INT8 in kinds:
+            return "int8" if zero else "int8-asymmetric"
+        return None
+
+    @property
     def batch_ranges(self) -> bool:
         """Whether its 8-bit numbers have the range of a whole batch, so that images affect one another."""
         return any(node.op_type == "DynamicQuantizeLinear" for node in self.model.graph.node)

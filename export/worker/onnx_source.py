@@ -42,6 +42,7 @@ class OnnxSource:
         inputs: its inputs; a dynamic first dimension that all share is called `batch`.
         notes: sentences for the user.
         precision: what it computes in: `fp32`, `fp16` or `int8`.
+        activations: what flows between its 8-bit nodes; see `pinnace.models.bundle.manifest.Variant`.
         batch_ranges: its 8-bit numbers have the range of a whole batch, so that images affect one another.
     """
 
@@ -64,6 +65,7 @@ class OnnxSource:
             self._graph = OnnxGraph.read(path)
             self.precision = self._graph.precision
             require_inference(self._graph.model)
+        self.activations = None if self._graph is None else self._graph.activations
         self.batch_ranges = self._graph is not None and self._graph.batch_ranges
         self._path = folder / f"onnx-{self.precision}.onnx"
         if self._graph is not None and self._graph.stood_beside:

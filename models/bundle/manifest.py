@@ -158,8 +158,9 @@ class Variant:
         parity: what was measured where it was made, or None where nothing there could run it.
         tolerance: what it has to keep on any device.
         engine: what it is tied to, if it is a TensorRT engine.
-        activations: of an int8 variant, what flows between its nodes: `uint8` with a zero point, for CPUs, or
-            `int8` with zero point 0, for TensorRT.
+        activations: of an int8 variant, what flows between its nodes: `uint8` with a zero point, for CPUs,
+            `int8` with zero point 0, for TensorRT, or, of a file that others quantised, `int8-asymmetric`
+            where a zero point is not 0; None where these are numbers in floating point.
         proof: what was measured on photographs where it was made.
         exporter: of an ONNX file that was written from the network, which of torch's exporters wrote it:
             `dynamo`, `dynamo-math-attention` or `torchscript`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -224,7 +225,27 @@ def test_vectors_in_half_precision_and_an_image_that_cannot_be_read(
     assert array.dtype == np.float16
     np.testing.assert_allclose(array, answer_by_hand(file, PHOTOGRAPHS[0])[None], atol=2e-3)
     assert (tmp_path / "v.names.txt").read_text() == f"{PHOTOGRAPHS[0]}\n"
-    assert {path.name for path in tmp_path.iterdir()} == {"bad.jpg", "v.npy", "v.names.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"bad.jpg", "v.npy", "v.names.txt", "v.model.json"}
+    command = ("embed", tmp_path / "bad.jpg", *PHOTOGRAPHS, "--bundle", bundle, "--dtype", "float16")
+    continued = pinnace(*command, "-o", out, "--resume")
+    assert continued.status == 1
+    assert f"{len(PHOTOGRAPHS)} embedded; 1 cannot be read; 1 of them by an earlier run" in continued.err
+    assert (tmp_path / "v.names.txt").read_text().splitlines() == list(map(str, PHOTOGRAPHS))
+    array = np.load(out)
+    listed = pinnace(*command, "--json")
+    assert listed.status == 1
+    bad, *rows = listed.json
+    assert set(bad) == {"image", "error"}
+    assert [row["image"] for row in rows] == list(map(str, PHOTOGRAPHS))
+    np.testing.assert_allclose([row["embedding"] for row in rows], array, atol=2e-3)
+    assert set(rows[0]) >= {"model", "variant", "runtime", "version", "normalised", "timing_ms"}
+    other = Path(shutil.copytree(bundle, tmp_path / "other.bundle"))
+    manifest = (other / "manifest.json").read_text()
+    (other / "manifest.json").write_text(manifest.replace(f'"name": "{bundle.stem}"', '"name": "other"', 1))
+    (tmp_path / "v.names.txt").write_text(f"{PHOTOGRAPHS[0]}\n")
+    mixed = pinnace("embed", *PHOTOGRAPHS, "--bundle", other, "--dtype", "float16", "-o", out, "--resume")
+    assert mixed.status == 2
+    assert "the rows in the file come from another model" in mixed.err
 
 
 def scores(pinnace: CommandLine, bundle: Path) -> list[np.ndarray]:
