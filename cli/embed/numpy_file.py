@@ -163,24 +163,26 @@ class GrowingArray:
     def _read(self) -> None:
         """See what is there, and cut off what is not whole."""
         try:
-            found = np.load(self.path, mmap_mode="r")
+            with self.path.open("rb") as file:
+                np.lib.format.read_magic(file)
+                # Of how many rows the header speaks is not looked at: the file may be cut off.
+                (_, self._values), turned, found = np.lib.format.read_array_header_1_0(file)
+                if turned or file.tell() != _HEADER:
+                    raise ValueError
             self.maker = Maker(**json.loads(maker_of(self.path).read_bytes()))
-            if found.ndim != 2 or found.offset != _HEADER:
-                raise ValueError
         except (OSError, ValueError, TypeError, EOFError):
             raise UsageError(
                 f"{self.path} cannot be continued: it and {maker_of(self.path).name} beside it are not as "
                 "pinnace embed writes them, so they were not changed",
                 hint="choose another file",
             ) from None
-        if found.dtype != self._dtype:
+        if found != self._dtype:
             raise UsageError(
                 f"{self.path} has numbers of another type",
-                expected=found.dtype.name,
+                expected=found.name,
                 got=self._dtype.name,
-                hint=f"give --dtype {found.dtype.name}, or choose another file",
+                hint=f"give --dtype {found.name}, or choose another file",
             )
-        self._values = found.shape[1]
         whole = (self.path.stat().st_size - _HEADER) // (self._values * self._dtype.itemsize)
         lines = names_of(self.path).read_bytes().splitlines(keepends=True)
         lines = [line for line in lines if line.endswith(b"\n")][:whole]

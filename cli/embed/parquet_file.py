@@ -98,7 +98,7 @@ class ParquetRows:
                 hint="choose another file",
             ) from None
         if number != pyarrow.from_numpy_dtype(np.dtype(self.dtype)):
-            has = np.dtype(number.to_pandas_dtype()).name
+            has = {"halffloat": "float16", "float": "float32"}.get(str(number), str(number))
             raise UsageError(
                 f"{self.output} has numbers of another type",
                 expected=has,

@@ -34,6 +34,7 @@ from pinnace.models.errors import CheckFailed, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.variant_name import VariantName
+from support.command_line import CommandLine
 from support.errors import error_of, refusal
 from support.small_networks import build
 
@@ -354,7 +355,7 @@ def test_a_quantised_file_is_taken_as_it_is(plain: Path, tmp_path: Path, export:
     quantised(plain, path, kind)
     bundle = export(path, changes=SQUEEZED)
     (variant,) = bundle.manifest.variants
-    assert (variant.name, variant.precision) == ("onnx-int8", "int8")
+    assert (variant.name, variant.precision, variant.activations) == ("onnx-int8", "int8", "uint8")
     assert bundle.path(variant.file).read_bytes() == path.read_bytes()
     assert (
         "the file computes in int8 already, so it is the variant onnx-int8 as it is" in bundle.manifest.notes
@@ -406,6 +407,23 @@ def test_a_file_of_half_precision(plain: Path, tmp_path: Path, export: Export) -
     (variant,) = bundle.manifest.variants
     assert (variant.name, bundle.preprocess.dtype) == ("onnx-fp16", "float16")
     assert passed(verify_bundle(bundle))
+
+
+def test_a_head_of_zeros_proves_nothing_and_that_is_said(
+    plain: Path, tmp_path: Path, export: Export, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load(plain)
+    for tensor in model.graph.initializer:
+        if tensor.dims[0] == 4:
+            tensor.CopyFrom(numpy_helper.from_array(np.zeros(tensor.dims, f), tensor.name))
+    onnx.save(model, tmp_path / "zeros.onnx")
+    told = "every golden answer is 0, so the comparison with them says nothing"
+    bundle = export(tmp_path / "zeros.onnx")
+    assert [note for note in bundle.manifest.notes if note.startswith(told)]
+    status, _, err = CommandLine(capsys)("verify", bundle.folder)
+    assert status == 0
+    assert told in err
+    assert not any("says nothing" in note for note in export(plain).manifest.notes)
 
 
 # --- left in training mode --------------------------------------------------------------------------------

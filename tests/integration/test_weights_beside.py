@@ -6,7 +6,10 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+import torch
 
 from pinnace.export import exporter, targets
 from pinnace.export.formats.onnx import external
@@ -87,8 +90,8 @@ def test_weights_that_are_not_what_was_exported_are_not_loaded(
 
 
 def test_packages_and_devices_get_both(in_two: Bundle, tmp_path: Path) -> None:
-    onnx, script = (in_two.variant(name) for name in ("onnx-fp32", "torchscript-fp32"))
-    copy_bundle(in_two, tmp_path / "onnx", (onnx,))
+    graph, script = (in_two.variant(name) for name in ("onnx-fp32", "torchscript-fp32"))
+    copy_bundle(in_two, tmp_path / "onnx", (graph,))
     assert passed(verify_bundle(Bundle.open(tmp_path / "onnx")))
     copy_bundle(in_two, tmp_path / "script", (script,))
     assert not (tmp_path / "script" / WEIGHTS).exists()
@@ -101,6 +104,64 @@ def test_packages_and_devices_get_both(in_two: Bundle, tmp_path: Path) -> None:
 def test_what_goes_to_a_device(in_two: Bundle) -> None:
     job = remote.Job(in_two, "onnx-fp32", None, end_to_end=False, arguments=())
     assert {GRAPH, WEIGHTS} < set(remote._files(job, ["onnxruntime"]))
+
+
+@pytest.fixture(scope="module")
+def given_in_two(tiny: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small network as ONNX of opset 11 whose weights stand in several files; read only."""
+    folder = tmp_path_factory.mktemp("given")
+    torch.onnx.export(
+        tiny, (torch.randn(2, 3, 16, 16),), folder / "whole.onnx", dynamo=False, opset_version=11,
+        input_names=["image"], output_names=["scores"], dynamic_axes={"image": {0: "n"}, "scores": {0: "n"}},
+    )  # fmt: skip
+    model = onnx.load(folder / "whole.onnx")
+    onnx.save(
+        model,
+        folder / "net.onnx",
+        save_as_external_data=True,
+        all_tensors_to_one_file=False,
+        size_threshold=0,
+    )
+    assert len(list(folder.iterdir())) > 4
+    return folder / "net.onnx"
+
+
+def test_a_file_that_comes_with_its_weights_beside_it(
+    given_in_two: Path, tiny: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[object] = []
+    load = onnx.load
+
+    def counted(path: object, *args: object, **options: object) -> onnx.ModelProto:
+        loads.append(path)
+        assert options.get("load_external_data") is False
+        return load(path, *args, **options)
+
+    monkeypatch.setattr(onnx, "load", counted)
+    fp32, int8 = VariantName("onnx", "fp32"), VariantName("onnx", "int8")
+    request = ExportRequest(f"file:{given_in_two}", (fp32, int8), 18, input_size=(16, 16))
+    bundle = export(request, tmp_path / "given.bundle")
+    assert loads.count(str(given_in_two)) == 1
+    variant = bundle.variant()
+    assert (variant.file, variant.weights) == (GRAPH, WEIGHTS)
+    assert [each.name for each in bundle.manifest.variants] == ["onnx-fp32"]
+    notes = bundle.manifest.notes
+    assert (
+        "the weights beside net.onnx are too many for one ONNX file, so in the bundle they stand beside the "
+        f"graph as well, in {WEIGHTS}"
+    ) in notes
+    assert "the file was converted from opset 11 to 13" in notes
+    model = load(bundle.path(GRAPH), load_external_data=False)
+    assert model.opset_import[0].version == 13
+    assert any(tensor.data_location for tensor in model.graph.initializer)
+    onnx.checker.check_model(str(bundle.path(GRAPH)), full_check=True)
+    inputs, outputs = bundle.golden()
+    want = tiny(torch.from_numpy(np.asarray(inputs["image"]))).numpy()
+    np.testing.assert_allclose(outputs["scores"], want, rtol=1e-4, atol=1e-5)
+    assert passed(verify_bundle(bundle))
+    copy_bundle(bundle, tmp_path / "copied", (variant,))
+    assert passed(verify_bundle(Bundle.open(tmp_path / "copied")))
+    assert sorted(path.name for path in given_in_two.parent.iterdir() if "onnx-" in path.name) == []
 
 
 def test_no_other_precision_is_made_of_it(tiny_request: ExportRequest, tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ def _tensors_of_nodes(nodes: Any) -> Iterator[onnx.TensorProto]:
 def _place(tensor: onnx.TensorProto, path: Path) -> StoredWeight:
     """Where the bytes of a tensor stand."""
     said = {entry.key: entry.value for entry in tensor.external_data}
+    what = repr(tensor.name) if tensor.name else "a constant of a node"
     file = _file(said.get("location", ""), path)
     shape = tuple(tensor.dims)
     needed = _size(tensor.data_type, shape)
@@ -167,7 +168,7 @@ def _place(tensor: onnx.TensorProto, path: Path) -> StoredWeight:
     if needed is None or min(offset, length, *shape, 0) < 0 or length != needed:
         raise _damaged(
             path,
-            f"what the graph says of the place of {tensor.name!r} does not go with its shape",
+            f"what the graph says of the place of {what} does not go with its shape",
             expected="its type cannot be stored so" if needed is None else f"{needed} bytes",
             got=f"{said.get('length', 'no length')} bytes at {said.get('offset', '0')}",
             hint=_WRITE_AGAIN,
@@ -176,7 +177,7 @@ def _place(tensor: onnx.TensorProto, path: Path) -> StoredWeight:
     if offset + length > size:
         raise _damaged(
             path,
-            f"{said['location']} is cut off, and {tensor.name!r} stands beyond its end",
+            f"{said['location']} is cut off, and {what} stands beyond its end",
             expected=f"at least {offset + length:,} bytes",
             got=f"{size:,} bytes",
             hint=f"copy {said['location']} again",

@@ -217,3 +217,33 @@ def test_no_value_makes_a_comparison_that_cannot_fail(bad: float, side: str) -> 
     measured = parity.compare(want, got, want, meaning=meaning, runtime="abacus")
     assert parity.excess(measured, Tolerance(max_rel=1e-3)) is not None
     assert parity.excess(measured, Tolerance(min_cosine=1 - 1e-12)) is not None
+
+
+NOTHING = ", so the comparison with them says nothing: a file that always answers this would pass as well. "
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        (np.zeros((3, 4)), "every golden answer is 0"),
+        (np.zeros((1, 4)), "every golden answer is 0"),
+        (np.tile([[1.0, 2, 3, 4]], (3, 1)), "the golden answers to 3 different inputs are the same"),
+        (np.tile([[1.0, 2, 3, 4]], (3, 1)) + [[0], [1e-4], [0]],
+         "the golden answers to 3 different inputs are the same"),
+        (np.ones((3, 1)), "the golden answers to 3 different inputs are the same"),
+        (np.tile([[1.0, 2, 3, 4]], (3, 1)) + [[0], [0], [0.01]], None),
+        (np.array([[1.0, 2, 3, 4]]), None),
+        (np.array([[1.0], [1.1]]), None),
+    ],
+)  # fmt: skip
+def test_golden_answers_that_prove_nothing_are_told(answers: np.ndarray, told: str | None) -> None:
+    found = parity.says_nothing({"y": answers}, MEANING[False], Tolerance(max_rel=1e-3))
+    assert found == (told and told + NOTHING + "Train the network, or give it the trained weights")
+
+
+def test_without_a_bound_only_equal_answers_prove_nothing() -> None:
+    same = np.tile([[1.0, 2, 3, 4]], (3, 1))
+    assert parity.says_nothing({"y": same}, MEANING[False], Tolerance()) is not None
+    assert parity.says_nothing({"y": same + [[0], [1e-6], [0]]}, MEANING[False], Tolerance()) is None
+    moving = {"y": same, "z": np.eye(3)}
+    assert parity.says_nothing(moving, MEANING[False], Tolerance(max_rel=1e-3)) is None
