@@ -48,7 +48,7 @@ _CONVERT = """
 # The opset that was asked for.
 from onnx import version_converter
 
-version_converter.convert_version(onnx.load(path), {opset})
+version_converter.convert_version(onnx.load(path, load_external_data=False), {opset})
 """
 
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO
 from urllib.parse import urlsplit
@@ -103,12 +104,14 @@ class Ssh:
         """
         return self.run("exec sh -s", script.encode())
 
-    def run(self, command: str, data: bytes | None = None, *, show: bool = False) -> tuple[int, bytes]:
+    def run(
+        self, command: str, data: bytes | Callable[[IO[bytes]], None] | None = None, *, show: bool = False
+    ) -> tuple[int, bytes]:
         """Run a command with data on its standard input; see `shell`.
 
         Args:
             command: in words that every shell reads alike.
-            data: for its standard input.
+            data: for its standard input; what is large is written there by a function.
             show: pass on what it prints on standard error, as it comes.
         """
         process = subprocess.Popen(
@@ -151,9 +154,12 @@ class Ssh:
         return f"{port}{self.address}"
 
 
-def _feed(pipe: IO[bytes], data: bytes) -> None:
+def _feed(pipe: IO[bytes], data: bytes | Callable[[IO[bytes]], None]) -> None:
     try:
-        pipe.write(data)
+        if callable(data):
+            data(pipe)
+        else:
+            pipe.write(data)
         pipe.close()
     except BrokenPipeError:  # the command wanted no more, or the connection is gone; its status tells
         pass

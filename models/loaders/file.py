@@ -58,7 +58,7 @@ import onnxruntime
 
 path = {path!r}
 session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-for node in onnx.load(path).graph.node:
+for node in onnx.load(path, load_external_data=False).graph.node:
     trains = [each.name for each in node.attribute if each.name == "training_mode" and each.i]
     if trains or (node.op_type == "Dropout" and len(node.input) > 2):
         print(f"{{node.op_type}} {{node.name}} is in training mode")

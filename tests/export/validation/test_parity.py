@@ -228,10 +228,10 @@ NOTHING = ", so the comparison with them says nothing: a file that always answer
         (np.zeros((3, 4)), "every golden answer is 0"),
         (np.zeros((1, 4)), "every golden answer is 0"),
         (np.tile([[1.0, 2, 3, 4]], (3, 1)), "the golden answers to 3 different inputs are the same"),
-        (np.tile([[1.0, 2, 3, 4]], (3, 1)) + [[0], [1e-4], [0]],
+        (np.tile([[1.0, 2, 3, 4]], (3, 1)) + np.array([[0], [1e-4], [0]]),
          "the golden answers to 3 different inputs are the same"),
         (np.ones((3, 1)), "the golden answers to 3 different inputs are the same"),
-        (np.tile([[1.0, 2, 3, 4]], (3, 1)) + [[0], [0], [0.01]], None),
+        (np.tile([[1.0, 2, 3, 4]], (3, 1)) + np.array([[0], [0], [0.01]]), None),
         (np.array([[1.0, 2, 3, 4]]), None),
         (np.array([[1.0], [1.1]]), None),
     ],
@@ -244,6 +244,6 @@ def test_golden_answers_that_prove_nothing_are_told(answers: np.ndarray, told: s
 def test_without_a_bound_only_equal_answers_prove_nothing() -> None:
     same = np.tile([[1.0, 2, 3, 4]], (3, 1))
     assert parity.says_nothing({"y": same}, MEANING[False], Tolerance()) is not None
-    assert parity.says_nothing({"y": same + [[0], [1e-6], [0]]}, MEANING[False], Tolerance()) is None
+    assert parity.says_nothing({"y": same + np.array([[0], [1e-6], [0]])}, MEANING[False], Tolerance()) is None
     moving = {"y": same, "z": np.eye(3)}
     assert parity.says_nothing(moving, MEANING[False], Tolerance(max_rel=1e-3)) is None
