@@ -26,7 +26,7 @@ class Sink(Protocol[Result_contra]):
         """Take what is final: an answer, or the error of an image that cannot be read."""
 
 
-class Rows(Protocol[Result]):
+class Rows(Protocol[Result_contra]):
     """Where the outcomes of a run go.
 
     Attributes:
@@ -40,7 +40,7 @@ class Rows(Protocol[Result]):
     def check_name(self, image: str) -> None:
         """Refuse a name that cannot be written; see `RowFormat`."""
 
-    def open(self, each: Each) -> AbstractContextManager[Sink[Result]]:
+    def open(self, each: Each) -> AbstractContextManager[Sink[Result_contra]]:
         """Begin, or continue an earlier run; `each` is called for every row of that."""
 
 

@@ -75,7 +75,7 @@ class Validator:
             weights=weights,
             parity=None,
             tolerance=self.tolerance.get(precision_of(name), Tolerance()),
-            activations=self.exported.activations.get(name, conversion and conversion.activations),
+            activations=self.exported.activations.get(name, conversion.activations if conversion else None),
             exporter=self.exported.exporters.get(name),
         )
         refused: dict[str, BundleError] = {}
