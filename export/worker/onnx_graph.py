@@ -47,7 +47,10 @@ class OnnxGraph:
         try:
             model = onnx.load(str(path), load_external_data=False)
         except Exception as error:  # protobuf's DecodeError, and what damaged bytes lead to
-            raise SourceError(f"{path} cannot be read as an ONNX model: {error_lines(error)[0]}") from error
+            raise SourceError(
+                f"{path} cannot be read as an ONNX model: {error_lines(error)[0]}",
+                hint="if it is damaged or cut short, copy or download it again",
+            ) from error
         weights = external.take_out(model, path)
         return cls(model, weights or {}, stood_beside=weights is not None)
 

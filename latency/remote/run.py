@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from pinnace.latency.remote.ssh import ConnectionLost, Ssh
 from pinnace.models.bundle.bundle import Bundle
@@ -198,12 +198,14 @@ def _copy(ssh: Ssh, bundle: Bundle, files: Sequence[str]) -> None:
     missing = [file for file in files if file not in there]
     if not missing:
         return
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for file in missing:
-            tar.add(bundle.path(file), arcname=file)
+
+    def pack(pipe: IO[bytes]) -> None:
+        with tarfile.open(fileobj=pipe, mode="w|") as tar:
+            for file in missing:
+                tar.add(bundle.path(file), arcname=file)
+
     script = f'{_ROOT}cd "{folder}" && exec tar -xf -'
-    status, _ = ssh.run(f"exec sh -c {shlex.quote(script)}", packed.getvalue())
+    status, _ = ssh.run(f"exec sh -c {shlex.quote(script)}", pack)
     if status:
         raise ServerError(f"the bundle cannot be unpacked on {ssh.address}: tar ended with status {status}")
 
