@@ -62,7 +62,10 @@ def _measure_on_device(
         variant=options.variant,
         runtime=options.runtime,
         end_to_end=options.end_to_end,
-        arguments=remote.arguments(options.settings(), options.variant, options.runtime),
+        arguments=(
+            *remote.arguments(options.settings(), options.variant, options.runtime),
+            *(("--no-profile",) if options.no_profile else ()),
+        ),
         python=options.device_python,
     )
     return remote.bench(
