@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
+from pinnace.export.no_scores import no_scores
 from pinnace.export.request import GraphEnd
 from pinnace.models.bundle.outputs import (
     DEFAULT_THRESHOLD,
@@ -116,6 +117,8 @@ def decide(known: Answers, options: OutputOptions) -> tuple[Outputs, tuple[str, 
     if spec is None:
         return Outputs("tensors"), notes
     asked = options.scores is not None
+    if not asked and (unfit := no_scores(rows(known.golden[spec.name]), spec, known.signature, known.ends)):
+        raise unfit
     outputs, note = (_asked if asked else _found)(known, spec, options)
     if outputs.several_labels and options.threshold is not None:
         outputs = outputs.with_threshold(options.threshold)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import re
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 
+_CHANNELS = re.compile(r"expected input\[[^\]]*\] to have (\d+) channels, but got (\d+)")
 _GPU = re.compile(r"\bcuda\b|\bnvidia\b|\bcudnn", re.IGNORECASE)
 _GPU_HINT = (
     "the network's code moves data to a GPU by itself: put it where its input is (x.device), or trace and "
@@ -41,14 +45,31 @@ def model_function(module: torch.nn.Module, *, hint: str) -> ModelFunction:
                 raise
             except Exception as error:
                 shapes = " and ".join(str(list(tensor.shape)) for tensor in tensors)
+                wanted = _CHANNELS.search(str(error))
                 on_gpu = _GPU.search(str(error)) is not None
                 raise SourceError(
                     f"the model does not run on {_inputs(len(tensors))} of shape {shapes}: {_reason(error)}",
-                    hint=_GPU_HINT if on_gpu else hint,
+                    hint=_GPU_HINT
+                    if on_gpu
+                    else hint
+                    if wanted is None
+                    else _channels_hint(*wanted.groups()),
                 ) from error
         return {name: _array(name, tensor) for name, tensor in answers.items()}
 
     return run
+
+
+def _channels_hint(wanted: str, got: str) -> str:
+    if wanted == "1":
+        return "the first layer takes images of one channel: --color L"
+    if wanted == "3" and got == "1":
+        return "the first layer takes images of three channels: --color RGB"
+    return (
+        f"a layer takes {wanted} channels, and a bundle prepares images of 1 or 3: with --input "
+        f"x=float32[batch,{wanted},224,224] the network becomes a bundle for `pinnace verify` and "
+        "`pinnace bench`"
+    )
 
 
 def _inputs(count: int) -> str:
@@ -77,7 +98,8 @@ def _array(name: str, tensor: torch.Tensor) -> np.ndarray[Any, Any]:
 
 
 def flatten(result: Any) -> dict[str, torch.Tensor]:
-    """A model's result as named tensors: `logits` for one, the keys of a dict, or `output_0`, `output_1`, ...
+    """A model's result as named tensors: `logits` for one, the names of a dict, a named tuple or a dataclass,
+    or `output_0`, `output_1`, ...; what is None is left out, and a tuple within has the names `a_0`, `a_1`.
 
     Raises:
         SourceError: it holds something that is not a tensor, or nothing.
@@ -86,22 +108,101 @@ def flatten(result: Any) -> dict[str, torch.Tensor]:
 
     if isinstance(result, torch.Tensor):
         return {"logits": result}
-    if isinstance(result, dict):
-        named = {str(name): value for name, value in result.items()}
-    elif isinstance(result, tuple | list):
-        if len(result) == 1:
-            return flatten(result[0])
-        named = {f"output_{index}": value for index, value in enumerate(result)}
-    else:
-        named = {"the result": result}
+    if isinstance(result, tuple | list) and not hasattr(result, "_fields"):
+        kept = [value for value in result if value is not None]
+        if len(kept) == 1:
+            return flatten(kept[0])
+    named = dict(_named("", result))
     if not named:
         raise SourceError("the model returns nothing")
     for name, value in named.items():
         if not isinstance(value, torch.Tensor):
             raise SourceError(
-                f"the model returns something that is not a tensor: {name}", got=type(value).__name__
+                f"the model returns something that is not a tensor: {name or 'the result'}",
+                got=type(value).__name__,
             )
     return named
+
+
+def _named(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What a result holds, each with its name."""
+    parts: Mapping[Any, Any] | None = None
+    if isinstance(value, Mapping):
+        parts = value
+    elif hasattr(value, "_fields"):
+        parts = dict(zip(value._fields, value, strict=True))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = vars(value)
+    elif isinstance(value, tuple | list):
+        parts = {f"{name or 'output'}_{place}": part for place, part in enumerate(value)}
+        name = ""
+    if parts is None:
+        yield name, value
+        return
+    for key, part in parts.items():
+        if part is not None:
+            yield from _named(f"{name}_{key}" if name else str(key), part)
+
+
+def keep_rows(module: torch.nn.Module, run: ModelFunction, feeds: Arrays) -> torch.nn.Module | None:
+    """The network with a row for one image as for several, where it squeezes its answer to one; else None.
+
+    Args:
+        module: the network.
+        run: gives its outputs.
+        feeds: one image, by the name of its input.
+    """
+    one = run(feeds)
+    try:
+        two = run({name: np.concatenate([array, array]) for name, array in feeds.items()})
+    except SourceError:
+        return None
+    lost = {
+        name for name, array in one.items() if array.shape != two[name].shape[1:] and array.shape[:1] != (1,)
+    }
+    squeezed = {name: array.shape for name, array in one.items() if (2, *array.shape) == two[name].shape}
+    if lost or not squeezed:
+        return None
+    return _rows(module, squeezed)
+
+
+def _rows(module: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> torch.nn.Module:
+    import torch
+
+    class Rows(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            with _keeping_the_batch():
+                answers = flatten(self.module(images))
+            return {
+                name: answer.reshape(images.shape[0], *shapes[name]) if name in shapes else answer
+                for name, answer in answers.items()
+            }
+
+    return Rows().eval()
+
+
+@contextlib.contextmanager
+def _keeping_the_batch() -> Iterator[None]:
+    """Let `squeeze()` keep the first dimension; exporters write it so that it drops that of one image."""
+    import torch
+
+    tensor_class: Any = torch.Tensor
+    method, function = tensor_class.squeeze, torch.squeeze
+
+    def squeeze(tensor: torch.Tensor, *dims: Any, **named: Any) -> torch.Tensor:
+        if not (dims or named):
+            dims = (tuple(place for place in range(1, tensor.dim()) if tensor.shape[place] == 1),)
+        return method(tensor, *dims, **named)  # type: ignore[no-any-return]
+
+    tensor_class.squeeze = torch.squeeze = squeeze  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        tensor_class.squeeze, torch.squeeze = method, function
 
 
 def declared_classes(module: torch.nn.Module) -> int | None:

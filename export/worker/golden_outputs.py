@@ -74,6 +74,7 @@ def _require_rows(answers: Arrays, count: int | str, like: Arrays | None = None)
                 if count == 1
                 else f"[{count}, ...] for {_word(count)} images",
                 got=str(list(array.shape)),
+                hint="the answer has to keep its first dimension, the batch: no squeeze() or [0] at the end",
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +24,7 @@ ONE_AT_A_TIME = "the model takes one image at a time"
 FIXED_BATCH = (
     "the model takes exactly {} images at once: fewer are filled up with copies, and more are run in pieces"
 )
+KEPT_ROW = "the network drops the first dimension of its answer to one image; in the bundle it keeps it"
 OWN_ANSWERS = "there is no network to compare with: the golden outputs are the exported file's own"
 
 
@@ -39,6 +40,7 @@ class InspectedModel:
         assumed_for: whose preprocessing that is, where the source itself does not say it.
         start: how an image enters its graph, where that is known.
         batch_ranges: its 8-bit numbers have the range of a whole batch, so that images affect one another.
+        keep_rows: makes it keep the first dimension of its answer to one image, where that is all it lacks.
     """
 
     run: ModelFunction
@@ -48,6 +50,7 @@ class InspectedModel:
     assumed_for: str | None = None
     start: GraphStart | None = None
     batch_ranges: bool = False
+    keep_rows: Callable[[Arrays], ModelFunction | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,12 @@ def inspect_model(model: InspectedModel, request: ExportRequest) -> ModelInspect
         inspection = _inspect_image_model(model, request, specs)
     elif changed:
         raise UsageError(
-            "the model takes no image, so a preprocessing or an input size means nothing to it",
-            expected="one input such as float32[batch,3,224,224]",
+            "the model takes no image that a bundle can prepare, so a preprocessing or an input size means "
+            "nothing to it",
+            expected="one input such as float32[batch,3,224,224]: a batch of images of 1 or 3 channels",
             got=", ".join(map(str, specs)),
+            hint="write the network with such an input; without these options it becomes a bundle for "
+            "`pinnace verify` and `pinnace bench`",
         )
     else:
         inspection = _inspect_tensor_model(model, specs)
@@ -123,12 +129,20 @@ def _inspect_image_model(
         count = sizes.get(BATCH, fixed)
         return {spec.name: images[np.arange(count) % len(images)]}
 
-    signature = _signature(model, spec, feeds, notes)
+    try:
+        signature = _signature(model, spec, feeds, notes)
+    except SourceError:
+        kept = None if model.keep_rows is None else model.keep_rows(feeds({BATCH: 1}))
+        if kept is None:
+            raise
+        model = dataclasses.replace(model, run=kept)
+        signature = _signature(model, spec, feeds, notes)
+        notes.append(KEPT_ROW)
     samples = golden_outputs.samples_for(signature, len(images))
     inputs: Arrays = {spec.name: images[:samples]}
     outputs = golden_outputs.golden_outputs(model.run, signature, inputs, exported=model.exported)
-    if model.exported and not model.batch_ranges:
-        require_independent(model.run, signature, inputs, outputs)
+    if not model.batch_ranges:
+        require_independent(model.run, signature, inputs, outputs, exported=model.exported)
     return ModelInspection(signature, preprocess, inputs, outputs, len(photographs()), tuple(notes))
 
 

@@ -22,6 +22,7 @@ from pinnace.export.formats.base import Graph, Written
 from pinnace.export.request import EVENT, FILES, REFERENCE, REQUEST, ExportedFiles, ExportRequest
 from pinnace.export.worker import eager_model, float32_noise
 from pinnace.export.worker.float32_noise import Exactness
+from pinnace.export.worker.golden_outputs import ModelFunction
 from pinnace.export.worker.graph_end import graph_ends
 from pinnace.export.worker.inspect_model import InspectedModel, ModelInspection, inspect_model
 from pinnace.export.worker.onnx_source import OnnxSource
@@ -61,24 +62,36 @@ def _export_module(
     import torch
 
     progress(Event(Stage.RUN_MODEL))
-    run = eager_model.model_function(
-        loaded.module,
-        hint="check --input" if request.inputs else "give it another --input-size or --preprocess",
-    )
+    hint = "check --input" if request.inputs else "give it another --input-size or --preprocess"
+    run = eager_model.model_function(loaded.module, hint=hint)
+    network = loaded.module
+
+    def keep_rows(feeds: Arrays) -> ModelFunction | None:
+        nonlocal network, run
+        if (kept := eager_model.keep_rows(network, run, feeds)) is None:
+            return None
+        network, run = kept, eager_model.model_function(kept, hint=hint)
+        return run
+
     inspection = inspect_model(
         InspectedModel(
-            run, loaded.inputs, loaded.preprocess, loaded.exported, assumed_for=loaded.assumed_for
+            run,
+            loaded.inputs,
+            loaded.preprocess,
+            loaded.exported,
+            assumed_for=loaded.assumed_for,
+            keep_rows=keep_rows,
         ),
         request,
     )
     exactness = Exactness((), inspection)
     if not loaded.exported:
-        exactness = float32_noise.measure(loaded.module, run, inspection, request.fp32_bound)
+        exactness = float32_noise.measure(network, run, inspection, request.fp32_bound)
         inspection = exactness.inspection
     tried = trial(request, run, inspection.signature, inspection.preprocess, loaded.labels)
     example = tuple(map(torch.from_numpy, _example(inspection).values()))
     # Exported graphs give tensors or tuples, so a module with a dict or a single-element tuple is wrapped.
-    module = eager_model.flat_module(loaded.module)
+    module = eager_model.flat_module(network)
     if isinstance(loaded.module, torch.jit.ScriptModule):
         # Its control flow survives: tracing a script within a network keeps it as it is.
         module = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinnace.export.formats.onnx import external, file
 from pinnace.export.formats.onnx.external import StoredWeight
+from pinnace.export.precision import graphs
 from pinnace.models.errors import SourceError, error_lines
 
 if TYPE_CHECKING:
@@ -64,6 +65,12 @@ class OnnxGraph:
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         file.write(model, self.weights, path)
+
+    def with_weights_in_use(self) -> OnnxGraph:
+        """The same without weights that no node reads any more."""
+        used = {name for node in self.model.graph.node for name in graphs.reads(node)}
+        weights = {name: weight for name, weight in self.weights.items() if name in used}
+        return replace(self, weights=weights)
 
     @property
     def precision(self) -> str:

@@ -6,13 +6,15 @@ import importlib.util
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pinnace.export.request import ExportRequest
-from pinnace.export.worker import graph_start
+from pinnace.export.worker import graph_start, onnx_outputs
 from pinnace.export.worker.graph_start import GraphStart
 from pinnace.export.worker.onnx_graph import OnnxGraph
 from pinnace.export.worker.onnx_upkeep import keep_up
@@ -60,6 +62,7 @@ class OnnxSource:
         """
         self.notes: tuple[str, ...] = ()
         self._graph = None
+        self._labels: tuple[str, ...] | None = None
         self.precision = "fp32"
         if importlib.util.find_spec("onnx") is not None:
             self._graph = OnnxGraph.read(path)
@@ -91,7 +94,31 @@ class OnnxSource:
             TensorSpec(spec.name, spec.dtype, (BATCH, *spec.shape[1:])) if dynamic else spec
             for spec in inputs
         )
-        self._outputs = [_spec(value, "output").name for value in self._session.get_outputs()]
+        self._outputs = [_spec(value, "output").name for value in self._tensors()]
+
+    def _tensors(self) -> Sequence[Any]:
+        """The outputs; the copy is changed where some are no tensors of numbers, or lack the batch of 1."""
+        values: Sequence[Any] = self._session.get_outputs()
+        inputs = self._session.get_inputs()
+        unfit = {value.name for value in values if _kind(value) not in _DTYPES}
+        one_image = len(inputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].shape[0] == 1
+        bare = {value.name for value in values if one_image and _is_bare_row(value)}
+        if not (unfit or bare) or self._graph is None:
+            return values
+        if unfit:
+            replaced = onnx_outputs.keep_tensors(self._graph.model, unfit)
+            if replaced is None:
+                return values
+            self._labels = replaced.labels
+            self.notes += replaced.notes
+            self._graph = self._graph.with_weights_in_use()
+        if bare:
+            onnx_outputs.add_batch(self._graph.model, bare)
+            self.notes += (f"outputs without the batch of 1 were given it: {', '.join(sorted(bare))}",)
+        self._write(self._graph)
+        self._session = _open(self._path)
+        left: Sequence[Any] = self._session.get_outputs()
+        return left
 
     def _write(self, graph: OnnxGraph) -> None:
         """Write under another name first: the file that is open may be mapped."""
@@ -128,7 +155,10 @@ class OnnxSource:
 
     def facts(self) -> Facts:
         """What the exporter wrote into the file of class names and preprocessing."""
-        return read_metadata(self._session.get_modelmeta().custom_metadata_map)
+        facts = read_metadata(self._session.get_modelmeta().custom_metadata_map)
+        if self._labels and facts.labels is None:
+            facts = replace(facts, labels=self._labels, labels_from="ZipMap")
+        return facts
 
     def start(self) -> GraphStart | None:
         """How an image enters the graph; None where it takes no image, or `onnx` is not installed."""
@@ -175,9 +205,20 @@ def _open(path: Path) -> Any:
         raise SourceError(_reason(error)) from error
 
 
+def _is_bare_row(value: Any) -> bool:
+    """Whether an output is declared as numbers of one image, such as [4], and not of a batch of one."""
+    shape = value.shape or ()
+    return len(shape) == 1 and isinstance(shape[0], int) and shape[0] > 1
+
+
+def _kind(value: Any) -> str:
+    kind: str = value.type
+    return kind.removeprefix("tensor(").removesuffix(")") if kind.startswith("tensor(") else kind
+
+
 def _spec(value: Any, what: str) -> TensorSpec:
-    kind = value.type.removeprefix("tensor(").removesuffix(")")
-    if not value.type.startswith("tensor(") or kind not in _DTYPES:
+    kind = _kind(value)
+    if kind not in _DTYPES:
         raise SourceError(
             f"the ONNX file's {what} {value.name} cannot be stored in a bundle",
             expected="a tensor of numbers",

@@ -240,6 +240,54 @@ def test_an_option_that_does_not_fit_is_refused(
     assert refusal(UsageError, decide, answers, options).startswith(message)
 
 
+RANKED = np.sort(PROBABILITIES, axis=1)[:, ::-1]
+PLACES = np.argsort(PROBABILITIES, axis=1)[:, ::-1].astype(np.int64)
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (known(RANKED[:, :2], PLACES[:, :2]), "the output y holds the highest values of an image"),
+        (
+            known(RANKED[:, :1], PLACES[:, :1], labels=4),
+            "the output y holds the highest values of an image",
+        ),
+        (known(RANKED[:, 0], PLACES[:, 0]), "the output y holds the highest values of an image"),
+        (known(RANKED, end=GraphEnd("other", "TopK")), "the output y holds the highest values of an image"),
+        (known(RANKED[:, 0], end=GraphEnd("pooling", "ReduceMax")), "the output y holds the highest values"),
+        (known(100 * PROBABILITIES), "the rows of the output y all sum to 100"),
+        (
+            known(np.tile(5 * PROBABILITIES[:1], (10, 1)), end=SOFTMAX),
+            "the rows of the output y all sum to 5",
+        ),
+        (
+            known(-np.log(PROBABILITIES), end=UNKNOWN),
+            "the output y holds negative logarithms of probabilities",
+        ),
+    ],
+)
+def test_what_only_looks_like_scores_is_refused(answers: Answers, message: str) -> None:
+    text = refusal(UsageError, decide, answers, OutputOptions())
+    assert text.startswith(message)
+    assert "--scores tensors keeps the outputs as they are" in text
+    assert decide(answers, OutputOptions("tensors"))[0] == Outputs("tensors", evidence="option")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.abs(LOGITS),
+        np.ones((10, 4), np.float32),
+        np.zeros((10, 4), np.float32),
+        0.98 * PROBABILITIES,
+        LOGITS[:, 0],
+    ],
+    ids=["positive", "untrained", "zeros", "quantised", "one value"],
+)
+def test_what_may_be_scores_is_not_refused(values: np.ndarray) -> None:
+    assert decide(known(values, end=LINEAR), OutputOptions())[0].is_classifier
+
+
 def test_outputs_that_nothing_distinguishes_are_left_undecided() -> None:
     assert decide(known(LOGITS, LOGITS), OutputOptions()) == (Outputs("tensors"), ())
 

@@ -87,6 +87,16 @@ class Summing(Tiny):
         return super().forward(x).sum(0, keepdim=True)
 
 
+class Squeezing(Tiny):
+    def forward(self, x: torch.Tensor) -> Any:
+        return super().forward(x).squeeze(), None
+
+
+class Mixing(Tiny):
+    def forward(self, x: torch.Tensor) -> Any:
+        return super().forward(x).softmax(0)
+
+
 class Wandering(Tiny):
     def forward(self, x: torch.Tensor) -> Any:
         return self.features(x)[:, : 1 + int(x.mean() > 0)]

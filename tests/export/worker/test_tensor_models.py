@@ -175,7 +175,8 @@ def test_inputs_that_the_model_does_not_take(words: Callable[..., Bundle]) -> No
     )
     message = refusal(UsageError, lambda: words("Words", "x=float32[batch,8]", input_size=(32, 32)))
     assert message == (
-        "the model takes no image, so a preprocessing or an input size means nothing to it\n"
+        "the model takes no image that a bundle can prepare, so a preprocessing or an input size means "
+        "nothing to it\n"
         "  expected: one input such as float32[batch,3,224,224]\n  got: x=float32[batch,8]"
     )
 

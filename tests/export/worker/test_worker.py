@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from pinnace.export.preprocessing import Changes
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.worker import golden_inputs, main
+from pinnace.export.worker.inspect_model import KEPT_ROW
 from pinnace.models.bundle import golden
 from pinnace.models.errors import CheckFailed, PinnaceError, SourceError, UsageError
 from pinnace.models.image.decode import open_image
@@ -149,6 +151,9 @@ def test_a_preprocessing_without_a_fixed_size(export: Export) -> None:
     )
 
 
+KEEP_BATCH = "  help: the answer has to keep its first dimension, the batch: no squeeze() or [0] at the end"
+
+
 @pytest.mark.parametrize(
     ("network", "kind", "message"),
     [
@@ -168,7 +173,7 @@ def test_a_preprocessing_without_a_fixed_size(export: Export) -> None:
             "OneNumber",
             SourceError,
             "the model's output logits is not one row for each image\n"
-            "  expected: [1, ...] for one image\n  got: []",
+            "  expected: [1, ...] for one image\n  got: []\n" + KEEP_BATCH,
         ),
         (
             "Wandering",
@@ -187,14 +192,37 @@ def test_a_preprocessing_without_a_fixed_size(export: Export) -> None:
             "Summing",
             SourceError,
             "the model's output logits is not one row for each image\n"
-            "  expected: [2, ...] for two images\n  got: [1, 5]",
+            "  expected: [2, ...] for two images\n  got: [1, 5]\n" + KEEP_BATCH,
+        ),
+        (
+            "Mixing",
+            CheckFailed,
+            "the answer to an image depends on the other images of its batch\n"
+            "  expected: the same answer, whatever else is in the batch\n"
+            "  got: a difference of 0.XX of the range of the answers\n"
+            "  help: softmax and normalisations have to go over the classes or channels (dim=1), not over "
+            "the images (dim=0)",
         ),
     ],
 )
 def test_a_model_that_cannot_be_exported(
     export: Export, network: str, kind: type[PinnaceError], message: str
 ) -> None:
-    assert refusal(kind, lambda: export(network)) == message
+    assert (
+        re.sub(r"difference of [\d.]+", "difference of 0.XX", refusal(kind, lambda: export(network)))
+        == message
+    )
+
+
+def test_a_network_that_squeezes_its_answer_to_one_image_keeps_its_row(export: Export) -> None:
+    result = export("Squeezing")
+    assert [str(spec) for spec in result.signature.outputs] == ["logits=float32[batch,5]"]
+    assert KEPT_ROW in result.notes
+
+
+def test_a_first_layer_of_another_number_of_channels_is_said(export: Export) -> None:
+    message = refusal(SourceError, lambda: export("Tiny", changes=as_changes(GREY)))
+    assert message.endswith("  help: the first layer takes images of three channels: --color RGB")
 
 
 def test_a_model_for_larger_images(export: Export) -> None:

@@ -32,6 +32,12 @@ def test_ultralytics_onnx() -> None:
     )
 
 
+def test_names_in_one_text() -> None:
+    for text in ("cat, dog", "cat\ndog\n", "cat,dog"):
+        assert read_metadata({"classes": text}).labels == ("cat", "dog")
+    assert read_metadata({"names": "net"}).labels is None
+
+
 def test_names_of_others_and_nothing() -> None:
     facts = read_metadata({"classes": '["cat", "dog"]', "imgsz": "[64, 64]"})
     assert (facts.labels, facts.preprocess, facts.size) == (("cat", "dog"), None, None)
