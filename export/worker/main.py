@@ -52,7 +52,7 @@ def export_files(request: ExportRequest, folder: Path, progress: Progress) -> Ex
     progress(Event(Stage.LOAD))
     loaded = load(request.load_request)
     if isinstance(loaded, OnnxFile):
-        return _export_onnx(OnnxSource(loaded.path, folder), request, folder, progress)
+        return _export_onnx(loaded, request, folder, progress)
     return _export_module(loaded, request, folder, progress)
 
 
@@ -139,9 +139,8 @@ def _example(inspection: ModelInspection) -> Arrays:
     return {name: array[np.arange(count) % len(array)] for name, array in inspection.inputs.items()}
 
 
-def _export_onnx(
-    source: OnnxSource, request: ExportRequest, folder: Path, progress: Progress
-) -> ExportedFiles:
+def _export_onnx(loaded: OnnxFile, request: ExportRequest, folder: Path, progress: Progress) -> ExportedFiles:
+    source = OnnxSource(loaded.path, folder)
     progress(Event(Stage.RUN_MODEL))
     if REFERENCE not in request.variants:
         raise UsageError(
@@ -152,11 +151,12 @@ def _export_onnx(
     names = ", ".join(left_out)
     notes = (f"an ONNX file is not converted to other formats: {names} was left out",) if left_out else ()
     facts = source.facts()
+    labels = facts.labels or loaded.labels
     inspection = inspect_model(
         InspectedModel(
             source.run,
             source.inputs,
-            facts.preprocess,
+            facts.preprocess or loaded.preprocess,
             exported=True,
             start=source.start(),
             batch_ranges=source.batch_ranges,
@@ -168,14 +168,14 @@ def _export_onnx(
         source.run,
         inspection.signature,
         inspection.preprocess,
-        facts.labels,
+        labels,
         fixed=source.fixed_size,
     )
     name = VariantName("onnx", source.precision)
     files = {name: source.keep_up(request)}
     progress(Event(Stage.WRITE, str(name)))
-    notes = (*source.notes, *notes, *facts.notes)
-    written = _finish(inspection, facts.labels, notes, folder, files, {})
+    notes = (*source.notes, *notes, *facts.notes, *loaded.notes)
+    written = _finish(inspection, labels, notes, folder, files, {})
     return replace(written, exported=True, activations={name: source.activations}, trial=tried)
 
 

@@ -207,7 +207,7 @@ def _open(path: Path) -> Any:
 
 def _is_bare_row(value: Any) -> bool:
     """Whether an output is declared as numbers of one image, such as [4], and not of a batch of one."""
-    shape = value.shape or ()
+    shape: Sequence[Any] = value.shape or ()
     return len(shape) == 1 and isinstance(shape[0], int) and shape[0] > 1
 
 

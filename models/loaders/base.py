@@ -71,9 +71,19 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A network that is an ONNX file already; it needs no torch."""
+    """A network that is an ONNX file already; it needs no torch.
+
+    Attributes:
+        path: the file.
+        preprocess: what files beside it say of the preprocessing, or None.
+        labels: what they say of the class names, or None.
+        notes: sentences for the user.
+    """
 
     path: Path
+    preprocess: Preprocess | None = None
+    labels: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pinnace.models.errors import MissingDependency, SourceError
 from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, OnnxFile, refuse
 from pinnace.models.loaders.file_kinds import kind_of, why_not_a_model
+from pinnace.models.loaders.hf_beside import with_what_stands_beside
 from pinnace.models.source import Source
 
 
@@ -31,7 +32,7 @@ def load(request: LoadRequest) -> LoadedModel | OnnxFile:
     if kind != "checkpoint":
         refuse(request, arch=request.arch, num_classes=request.num_classes, arg=request.arguments)
     if kind == "onnx":
-        return OnnxFile(path)
+        return with_what_stands_beside(path)
     if importlib.util.find_spec("torch") is None:
         raise MissingDependency(
             f"loading {path} needs torch, which is not installed", hint="pip install 'pinnace[export]'"

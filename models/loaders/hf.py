@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pinnace.models.errors import MissingDependency, SourceError
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, name_and_ref, refuse
+from pinnace.models.loaders.file_kinds import why_not_a_model
 from pinnace.models.loaders.foreign import describe, untrusted
 from pinnace.models.loaders.image_processor import CLOSE, distance, translate
 from pinnace.models.loaders.paths import CONFIG
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _PROCESSOR = "preprocessor_config.json"
 _FILES = [CONFIG, _PROCESSOR, "*.safetensors", "*.safetensors.index.json"]
 _CLASSIFIES = ("ForImageClassification", "ForImageClassificationWithTeacher")
-_DEFAULT_LABEL = "LABEL_"
+DEFAULT_LABEL = "LABEL_"
 
 
 def load(request: LoadRequest) -> LoadedModel:
@@ -35,7 +36,7 @@ def load(request: LoadRequest) -> LoadedModel:
     """
     refuse(request, arch=request.arch, num_classes=request.num_classes, arg=request.arguments)
     folder = _folder(request)
-    config = _read(folder / CONFIG)
+    config = read_json(folder / CONFIG)
     if config is None:
         raise SourceError(f"{folder} holds no {CONFIG}", expected="a folder as save_pretrained writes it")
     if "model_type" not in config and "architecture" in config:
@@ -44,9 +45,12 @@ def load(request: LoadRequest) -> LoadedModel:
         return timm.load_folder(folder)
     if config.get("auto_map") and not request.trust:
         raise untrusted(f"{request.source} brings Python code of its own")
+    for weights in (*folder.glob("*.safetensors"), *folder.glob("*.bin")):
+        if (foreign := why_not_a_model(weights)) is not None:
+            raise foreign
     transformers = _transformers()
     model, notes = _model(transformers, folder, config, request)
-    preprocess, said = _preprocess(transformers, folder)
+    preprocess, said = read_preprocess(folder)
     module = _module(model, config)
     return LoadedModel(module, preprocess, _labels(model.config), (*notes, *said))
 
@@ -72,7 +76,12 @@ def _folder(request: LoadRequest) -> Path:
         ) from error
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What a file of JSON holds; None where there is no such file.
+
+    Raises:
+        SourceError: it is no JSON.
+    """
     try:
         data = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -182,14 +191,19 @@ def _module(model: Any, config: dict[str, Any]) -> torch.nn.Module:
 def _labels(config: Any) -> tuple[str, ...] | None:
     names = {int(index): str(name) for index, name in (getattr(config, "id2label", None) or {}).items()}
     if sorted(names) != list(range(len(names))) or all(
-        name == f"{_DEFAULT_LABEL}{index}" for index, name in names.items()
+        name == f"{DEFAULT_LABEL}{index}" for index, name in names.items()
     ):
         return None
     return tuple(names[index] for index in range(len(names)))
 
 
-def _preprocess(transformers: Any, folder: Path) -> tuple[Preprocess | None, list[str]]:
-    """The processor's steps as ours, and a sentence on how far the two are apart."""
+def read_preprocess(folder: Path) -> tuple[Preprocess | None, list[str]]:
+    """The steps of a folder's processor as ours, and a sentence on how far the two are apart.
+
+    Raises:
+        MissingDependency: transformers is not installed.
+    """
+    transformers = _transformers()
     if not (folder / _PROCESSOR).is_file():
         return None, []
     try:

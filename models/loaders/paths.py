@@ -87,6 +87,12 @@ def describe_folder(folder: str) -> PinnaceError:
     files = sorted(
         file.relative_to(path).as_posix() for file in path.rglob("*") if file.suffix.lower() in _WEIGHTS
     )
+    if (path / "saved_model.pb").is_file():
+        return SourceError(
+            f"{folder} is a SavedModel of TensorFlow, which pinnace does not read",
+            hint="pip install tf2onnx; python -m tf2onnx.convert "
+            f"--saved-model {folder} --output model.onnx, then pinnace export model.onnx",
+        )
     if not files:
         return SourceError(
             f"{folder} is a folder, and holds no model", expected="a file, or a folder with config.json"
@@ -105,6 +111,13 @@ def is_hugging_face(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and bool({"model_type", "architectures", "architecture"} & config.keys())
+
+
+def _only_onnx(folder: Path) -> Path | None:
+    """The one ONNX file of a folder without weights of torch, as Optimum writes it; None for others."""
+    files = [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")]
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    return files[0] if len(files) == 1 and not weights else None
 
 
 def entry_points(hubconf: Path) -> list[str]:
@@ -134,6 +147,8 @@ def _is_standard(module: str | None) -> bool:
 
 def _of_folder(text: str) -> Source:
     path = Path(text).expanduser()
+    if is_hugging_face(path) and (file := _only_onnx(path)) is not None:
+        return Source("file", (Path(text) / file.relative_to(path)).as_posix())
     if is_hugging_face(path) and not (path / HUBCONF).is_file():
         return Source("hf", _local(text))
     raise describe_folder(text)

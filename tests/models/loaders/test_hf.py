@@ -13,8 +13,9 @@ from PIL import Image
 
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
 from pinnace.models.loaders import load
-from pinnace.models.loaders.base import LoadedModel, LoadRequest
+from pinnace.models.loaders.base import LoadedModel, LoadRequest, OnnxFile
 from pinnace.models.loaders.image_processor import distance, translate
+from pinnace.models.loaders.paths import find_source
 from pinnace.models.source import Source
 from support.errors import refusal
 
@@ -259,3 +260,35 @@ def test_a_folder_of_timm(tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(loaded.module(inputs), model.eval()(inputs))
     assert loaded.labels == ("cat", "dog", "fish")
+
+
+def test_what_stands_beside_an_onnx_file_of_optimum(tmp_path: Path) -> None:
+    config = {"model_type": "vit", "id2label": {"0": "cat", "1": "dog"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x08")
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    assert find_source(str(tmp_path)) == Source("file", f"{tmp_path}/model.onnx")
+    loaded = load(LoadRequest(Source("file", "model.onnx"), folder=str(tmp_path)))
+    assert isinstance(loaded, OnnxFile)
+    assert loaded.labels == ("cat", "dog")
+    assert loaded.preprocess is not None
+    assert (loaded.preprocess.resize, loaded.preprocess.mean) == ((32, 32), (0.5, 0.5, 0.5))
+    assert loaded.notes[0] == "2 class names were found in config.json beside the file (id2label)"
+    several = config | {
+        "problem_type": "multi_label_classification",
+        "id2label": {"0": "LABEL_0", "1": "LABEL_1"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(several))
+    loaded = load(LoadRequest(Source("file", "model.onnx"), folder=str(tmp_path)))
+    assert isinstance(loaded, OnnxFile)
+    assert loaded.labels is None
+    assert loaded.notes[0].endswith("several labels may be true: --scores sigmoid")
+
+
+def test_weights_that_git_lfs_has_not_fetched(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    path = tmp_path / "model.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    request = LoadRequest(Source("hf", str(tmp_path)), folder=str(tmp_path))
+    message = refusal(SourceError, lambda: load(request))
+    assert message == f"{path} is a Git LFS pointer, not the file itself\n  help: git lfs pull"

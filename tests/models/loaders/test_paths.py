@@ -93,6 +93,13 @@ def test_a_bundle_and_a_folder_with_checkpoints(tmp_path: Path) -> None:
     )
 
 
+def test_a_saved_model_of_tensorflow(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").touch()
+    message = refusal(SourceError, find_source, str(tmp_path))
+    assert message.startswith(f"{tmp_path} is a SavedModel of TensorFlow")
+    assert f"python -m tf2onnx.convert --saved-model {tmp_path} --output model.onnx" in message
+
+
 def test_what_is_not_there(tmp_path: Path) -> None:
     assert refusal(SourceError, lambda: find_source("none.pth")) == f"there is no file {tmp_path}/none.pth"
     assert refusal(UsageError, lambda: find_source("google/vit-base")) == (
