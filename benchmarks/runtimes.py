@@ -17,8 +17,9 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.runtimes import open_variant, runtimes_for
+from pinnace.models.runtimes import runtimes_for
 from pinnace.models.runtimes.base import Feeds, Runtime, RuntimeOptions
+from pinnace.models.selection import open_variant
 
 BASELINE = ("onnx-fp32", "onnxruntime")
 WARM_UPS = 10

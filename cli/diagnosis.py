@@ -6,7 +6,7 @@ import importlib.util
 import platform
 from dataclasses import dataclass
 
-from pinnace.models.cpus import available_cpus, cgroup_cpu_quota
+from pinnace.models.cpus import available_cpus, cgroup_cpu_quota, fast_precisions
 from pinnace.models.packages import installed_version
 from pinnace.models.runtimes import all_runtimes
 
@@ -37,10 +37,12 @@ class Finding:
 def diagnose() -> list[Finding]:
     """Check the machine, the runtimes and the steps. A package is imported only to ask for its devices."""
     quota = cgroup_cpu_quota()
+    fast = ", ".join(f"{precision} ({name})" for precision, name in fast_precisions().items())
     findings = [
         Finding("python", platform.python_version()),
         Finding("machine", f"{platform.machine()} {platform.system()}"),
         Finding("cpus", f"{available_cpus()}" + ("" if quota is None else f" (cgroup quota {quota:g})")),
+        Finding("faster than fp32 on this CPU", fast or "nothing that is known"),
     ]
     for runtime in all_runtimes().values():
         problem = runtime.unavailable_reason()

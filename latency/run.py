@@ -135,18 +135,17 @@ def bundle_openers(
         MissingDependency: none of them works here.
     """
     check_runtime(runtime)
-    pairs: list[tuple[Variant | None, str]] = []
+    pairs: list[tuple[Variant | None, str | None]] = []
     variants: tuple[Variant, ...] = ()
     if variant in (None, ALL):
         variants = bundle.manifest.variants
     elif variant != EAGER:
         variants = (bundle.variant(variant),)
     for each in variants:
-        for reader in working_readers(bundle, each, None if runtime == ALL else runtime):
-            if options.device in (None, *reader.devices):
-                pairs.append((each, reader.name))
-                if runtime is None:
-                    break
+        named = None if runtime == ALL else runtime
+        names = [reader.name for reader in working_readers(bundle, each, named, options.device)]
+        # Without a name the rule chooses, which also takes the next where the first does not load the file.
+        pairs += [(each, None)] if names and runtime is None else [(each, name) for name in names]
         if pairs and variant is None:
             break
     everything = (variant, runtime) == (ALL, ALL)
@@ -158,7 +157,7 @@ def bundle_openers(
             f"nothing on this machine can run {wanted} of {bundle.name}", hint="pinnace doctor"
         )
 
-    def opener(each: Variant | None, name: str) -> Opener:
+    def opener(each: Variant | None, name: str | None) -> Opener:
         def open_it(scenario: Scenario) -> Subject:
             batch = _batch(bundle, scenario, settings.batch)
             subject = RuntimeSubject(bundle, each, name, options, batch=batch, end_to_end=settings.end_to_end)

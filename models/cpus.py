@@ -1,4 +1,4 @@
-"""The CPUs of this machine: how many this process may use, and whether their products of bytes saturate."""
+"""The CPUs of this machine: how many this process may use, and which numbers they multiply fast."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ import os
 import platform
 from pathlib import Path
 
+from pinnace.models.cpu_identity import cpu_flags
+
 _CGROUP = Path("/sys/fs/cgroup")
 
+_CPUINFO = Path("/proc/cpuinfo")
+
 # Flags of Linux for instructions that add products of bytes in 32 bits.
-_VNNI = frozenset({"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8"})
+_VNNI = ("amx_int8", "avx512_vnni", "avx_vnni_int8", "avx_vnni")
+
+# Instructions that multiply less exact numbers faster than float32, the fastest of each kind first, by
+# Linux's names: arch/x86/include/asm/cpufeatures.h, and Documentation/arch/arm64/elf_hwcaps.rst.
+_FAST = {
+    "bf16": ("amx_bf16", "avx512_bf16", "svebf16", "bf16"),
+    "fp16": ("amx_fp16", "avx512_fp16", "asimdhp"),
+    "int8": (*_VNNI, "svei8mm", "i8mm", "asimddp"),
+}
 
 
 def available_cpus() -> int:
@@ -66,16 +78,35 @@ def _folder_quota(folder: Path) -> float | None:
     return int(quota) / int(period)
 
 
-def saturates(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str | None = None) -> bool:
+def fast_precisions(cpuinfo: Path = _CPUINFO) -> dict[str, str]:
+    """The precisions that this CPU multiplies faster than fp32, each with the instruction set that does it.
+
+    Such as `{"bf16": "avx512_bf16", "int8": "avx512_vnni"}`; nothing where the system does not say.
+    """
+    flags = _flags(cpuinfo)
+    found = {
+        precision: next((name for name in names if name in flags), None) for precision, names in _FAST.items()
+    }
+    return {precision: name for precision, name in found.items() if name is not None}
+
+
+def has_avx512(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether there are registers of 512 bits (x86-64); False where the system does not say."""
+    return "avx512f" in _flags(cpuinfo)
+
+
+def _flags(cpuinfo: Path) -> list[str]:
+    try:
+        return cpu_flags(cpuinfo.read_text())
+    except OSError:
+        return []
+
+
+def saturates(cpuinfo: Path = _CPUINFO, machine: str | None = None) -> bool:
     """Whether the fast product of uint8 and int8 is an x86-64 one that saturates at 16 bits: no VNNI.
 
     Where nothing says which instructions there are, it is taken to saturate.
     """
     if (machine or platform.machine()).lower() not in ("x86_64", "amd64"):
         return False
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        return True
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
-    return _VNNI.isdisjoint(flags)
+    return not set(_VNNI).intersection(_flags(cpuinfo))

@@ -14,8 +14,8 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.outputs import Outputs, rows, width
 from pinnace.models.errors import BundleError
 from pinnace.models.image.decode import ImageSource, open_image
-from pinnace.models.runtimes import open_bundle
 from pinnace.models.runtimes.base import RuntimeOptions
+from pinnace.models.selection import open_bundle
 from pinnace.models.uses import Use, output_spec, require
 
 

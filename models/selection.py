@@ -1,29 +1,34 @@
-"""Which variant and runtime answer: the one rule of `classify`, `bench` and `serve`.
+"""Which variant answers, and in which runtime: the one rule of every command, of the server and of Python.
 
-What the caller names comes first, then the profile that `pinnace tune` wrote for this machine, then the order
-of the bundle's variants and, for each, of the runtimes in the manifest.
+1. What the caller names.
+2. The profile that `pinnace tune` wrote, where it holds for this bundle on this machine.
+3. The first of the bundle's variants that a runtime of this machine runs: the order is the target's, whose
+   author decided how exact the answers are to be.
+4. Of the runtimes that read it, work here and are as exact as the file, the first that loads it, in the
+   manifest's order; of two that it names, or does not name, the one that is faster on this CPU first
+   (`Runtime.faster_than`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pinnace.models import profile as profiles
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Variant
+from pinnace.models.errors import BundleError, MissingDependency, UsageError
 from pinnace.models.profile import Profile
-from pinnace.models.runtimes import in_order, readers_for
-from pinnace.models.runtimes.base import Runtime
+from pinnace.models.runtimes import all_runtimes, readers_for, runtimes_for
+from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 
 
 @dataclass(frozen=True)
 class RuntimeChoice:
-    """What answers.
+    """What is decided before anything is opened: by the caller, or by a profile.
 
     Attributes:
         variant: a variant's name, or None for the first that a runtime of this machine can run.
-        runtime: a runtime's name, or None for the preferred one.
+        runtime: a runtime's name, or None for the first in the order that loads the variant.
         profile: where the choice comes from, if it comes from a profile.
         note: a sentence for the user on the profile that is used or is not; None where there is none.
     """
@@ -40,9 +45,13 @@ class RuntimeChoice:
 
 
 def select(
-    bundle: Bundle, variant: str | None = None, runtime: str | None = None, *, use_profile: bool = True
+    bundle: Bundle,
+    variant: str | None = None,
+    runtime: str | None = None,
+    *,
+    use_profile: bool = True,
 ) -> RuntimeChoice:
-    """Choose the variant and the runtime of a bundle.
+    """Choose the variant and the runtime of a bundle, to open it with `open_bundle`.
 
     Args:
         bundle: the bundle.
@@ -61,7 +70,145 @@ def select(
     return RuntimeChoice(chosen.variant, chosen.runtime, found, note)
 
 
-def working_readers(bundle: Bundle, variant: Variant, runtime: str | None = None) -> Sequence[type[Runtime]]:
-    """The runtimes that work here and read a variant, in the order in which they are preferred."""
-    readers = in_order(readers_for(variant.format, runtime), bundle.manifest.runtimes)
-    return [reader for reader in readers if reader.unavailable_reason() is None]
+def answering(bundle: Bundle, choice: RuntimeChoice) -> tuple[str, str | None]:
+    """The names of the variant and the runtime that a choice comes to here; no runtime where none works."""
+    variant = variant_for(bundle, choice.variant, choice.runtime)
+    names = [reader.name for reader in working_readers(bundle, variant, choice.runtime)]
+    return variant.name, next(iter(names), None)
+
+
+def variant_for(
+    bundle: Bundle, variant: str | None = None, runtime: str | None = None, device: str | None = None
+) -> Variant:
+    """A variant by name, or the first that a runtime of this machine can run; the first at all, if none can.
+
+    Raises:
+        UsageError: there is no such variant, or none for the runtime.
+    """
+    if variant is not None:
+        return bundle.variant(variant)
+    candidates = [
+        v
+        for v in bundle.manifest.variants
+        if runtime is None or runtime in {r.name for r in runtimes_for(v.format)}
+    ]
+    if not candidates:
+        raise UsageError(
+            f"{bundle.folder} has no variant for runtime {runtime}",
+            expected="one of " + ", ".join(all_runtimes()),
+            got=str(runtime),
+        )
+    for candidate in candidates:
+        if working_readers(bundle, candidate, runtime, device):
+            return candidate
+    return candidates[0]
+
+
+def working_readers(
+    bundle: Bundle, variant: Variant, runtime: str | None = None, device: str | None = None
+) -> list[type[Runtime]]:
+    """The runtimes that work here and read a variant, in the order in which they are preferred.
+
+    Args:
+        bundle: the variant's.
+        variant: the variant.
+        runtime: only this one; one that is less exact than the file is there only if it is named.
+        device: only those that can run on it.
+    """
+    return [
+        reader
+        for reader in _readers(bundle, variant, runtime)
+        if device in (None, *reader.devices) and reader.unavailable_reason() is None
+    ]
+
+
+def open_bundle(
+    bundle: Bundle,
+    variant: str | None = None,
+    runtime: str | None = None,
+    options: RuntimeOptions | None = None,
+) -> tuple[Variant, Runtime]:
+    """Load what the caller names, or what the rule chooses where it does not; without the profile.
+
+    Raises:
+        As `open_variant`.
+    """
+    chosen = variant_for(bundle, variant, runtime, None if options is None else options.device)
+    return chosen, open_variant(bundle, chosen, runtime, options)
+
+
+def open_variant(
+    bundle: Bundle,
+    variant: Variant,
+    runtime: str | None = None,
+    options: RuntimeOptions | None = None,
+) -> Runtime:
+    """Check a variant's hash and load it; where one runtime cannot load it, the next is tried.
+
+    Args:
+        bundle: the bundle it belongs to.
+        variant: which variant.
+        runtime: the name of a runtime, or None for the first that works here, in the manifest's order.
+        options: threads and device.
+
+    Raises:
+        UsageError: no such runtime, or it does not read this format.
+        MissingDependency: the runtime's package is not installed.
+        BundleError: the variant was made for another machine, or no runtime can load it.
+        CheckFailed: the file is not what was exported.
+    """
+    options = options or RuntimeOptions()
+    readers = _readers(bundle, variant, runtime)
+    if runtime is not None and not readers:
+        raise UsageError(
+            f"runtime {runtime} cannot run {variant.name}",
+            expected="one of " + ", ".join(reader.name for reader in runtimes_for(variant.format)),
+            got=runtime,
+        )
+    if not readers:
+        raise BundleError(
+            f"{variant.name} has the format {variant.format!r}, which no runtime reads",
+            hint="export the model again",
+        )
+    # Where none can run on the device, the first of them says so.
+    readers = [reader for reader in readers if options.device in (None, *reader.devices)] or readers[:1]
+    problems: dict[str, str] = {}
+    refused: BundleError | None = None
+    for reader in readers:
+        problem = reader.unavailable_reason()
+        if problem is None:
+            reader.check_variant(bundle, variant)
+            bundle.check_variant(variant)
+            try:
+                return reader(bundle.path(variant.file), bundle.manifest.signature, options)
+            except BundleError as error:
+                refused = refused or error
+                problem = error.message
+        problems[reader.name] = problem
+    if refused is not None:
+        raise refused
+    hints = [hint for reader in readers if (hint := reader.install_hint()) is not None]
+    raise MissingDependency(
+        f"no runtime on this machine can run {variant.name}: "
+        + "; ".join(f"{name}: {problem}" for name, problem in problems.items()),
+        hint=f"install one with: {hints[0]}" if hints else None,
+    )
+
+
+def _readers(bundle: Bundle, variant: Variant, runtime: str | None) -> list[type[Runtime]]:
+    """What reads a variant, whether or not it works here, the preferred one first."""
+    order = bundle.manifest.runtimes
+    readers = sorted(
+        readers_for(variant.format, runtime),
+        key=lambda reader: order.index(reader.name) if reader.name in order else len(order),
+    )
+    for reader in list(readers):
+        slower = [
+            readers.index(other)
+            for other in readers
+            if other.name in reader.faster_than() and (other.name in order) == (reader.name in order)
+        ]
+        if slower and min(slower) < readers.index(reader):
+            readers.remove(reader)
+            readers.insert(min(slower), reader)
+    return readers

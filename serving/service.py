@@ -38,7 +38,6 @@ from pinnace.serving.http.route_families import route_table
 from pinnace.serving.http.state import state_of
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry, preflight
-from pinnace.serving.inference.runtime_selection import select_runtimes
 from pinnace.serving.inference.tuned import pass_on, with_profile
 from pinnace.serving.observability.metrics import Metrics
 from pinnace.serving.observability.request_log import RequestLog, configure_logging
@@ -222,8 +221,7 @@ class Pinnace:
     def before_the_workers() -> None:
         """Run once, in the parent: say what is wrong before a worker dies of it again and again."""
         try:
-            preflight(settings, layout)
-            sentences = select_runtimes(settings, layout)
+            sentences = preflight(settings, layout)
         except PinnaceError as error:
             raise StartupError(error) from None
         for sentence in (*profile_sentences, *sentences):

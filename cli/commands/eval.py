@@ -71,7 +71,7 @@ def eval(
     from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.errors import UsageError
     from pinnace.models.runtimes.base import RuntimeOptions
-    from pinnace.models.selection import select
+    from pinnace.models.selection import answering, select
     from pinnace.models.uses import require
 
     opened = Bundle.open(bundle)
@@ -116,8 +116,11 @@ def eval(
         )
     for problem in problems:
         err().print(plain(problem), soft_wrap=True)
+    first, where = answering(opened, select(opened, use_profile=not no_profile))
     if json:
-        print_json({"bundle": str(bundle), "variants": [_as_json(row) for row in rows]})
+        answers = {"variant": first, "runtime": where}
+        data = [_as_json(row) for row in rows]
+        print_json({"bundle": str(bundle), "variants": data, "answers_with": answers})
         return
     table = Table("variant", "runtime", "images", "top-1", "95 %", "top-5", "95 %")
     for row in rows:
@@ -132,6 +135,8 @@ def eval(
             "{:.2%} to {:.2%}".format(*found.top5_interval),
         )
     out().print(table)
+    if (first, where) in [(row.variant, row.runtime) for row in rows]:
+        print_note(f"where none is named, {opened.name} answers with {first} in {where}")
 
 
 def _eval_labels(

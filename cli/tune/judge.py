@@ -18,8 +18,9 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import PinnaceError, UsageError
 from pinnace.models.image.find import find_images
 from pinnace.models.progress import Progress
-from pinnace.models.runtimes import all_runtimes, open_variant
+from pinnace.models.runtimes import all_runtimes
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
+from pinnace.models.selection import open_variant
 
 _Z = 1.959963984540054  # two-sided 95 % of the normal distribution
 

@@ -23,8 +23,9 @@ from pinnace.models.image.decode import open_image
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.predictions import DEFAULT_TOP_K, batch_scores
 from pinnace.models.progress import Event, Progress, Stage, ignore
-from pinnace.models.runtimes import open_variant, readers_for, runtimes_for
+from pinnace.models.runtimes import readers_for, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
+from pinnace.models.selection import open_variant
 from pinnace.models.uses import require
 from pinnace.models.variant_name import VariantName
 

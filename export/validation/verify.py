@@ -13,8 +13,9 @@ from pinnace.models.bundle.manifest import Parity, Tolerance, Variant
 from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.progress import Event, Progress, Stage, ignore
-from pinnace.models.runtimes import open_variant, readers_for
+from pinnace.models.runtimes import readers_for
 from pinnace.models.runtimes.base import RuntimeOptions
+from pinnace.models.selection import open_variant
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.manifest import Variant
 from pinnace.models.errors import UsageError
 from pinnace.models.image.decode import open_image
-from pinnace.models.runtimes import open_variant
 from pinnace.models.runtimes.base import RuntimeOptions
+from pinnace.models.selection import open_variant
 
 
 class RuntimeSubject:

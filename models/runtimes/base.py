@@ -130,6 +130,11 @@ class Runtime(abc.ABC):
         return variant.tolerance
 
     @classmethod
+    def faster_than(cls) -> tuple[str, ...]:
+        """The names of runtimes that read the same files as exactly, and take longer on this CPU."""
+        return ()
+
+    @classmethod
     def snippet(cls, file: Path) -> str | None:
         """Python lines that define `run(feeds)` for a file, with nothing but the runtime's own package.
 

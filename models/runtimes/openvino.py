@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, ClassVar, TypeAlias
 
 from pinnace.models.bundle.signature import BATCH, Signature
-from pinnace.models.cpus import saturates
+from pinnace.models.cpus import has_avx512, saturates
 from pinnace.models.errors import BundleError, error_lines
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
 
@@ -65,31 +65,39 @@ class OpenVino(Runtime):
 
     def _compiled(self, shapes: dict[str, tuple[int, ...]] | None) -> Requests:
         """Requests for inputs of these shapes; for any, where there are none."""
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": self.precision,
-            # Every process would pin its threads to the same first CPUs.
-            "ENABLE_CPU_PINNING": False,
-            # Where 8-bit products saturate, the answers to int8 files are wrong: they are then run in float.
-            "LP_TRANSFORMS_MODE": not saturates(),
-        }
         requests: Requests = queue.LifoQueue()
         with self._loading():
             model = self._model.clone()
             if shapes is not None:
                 model.reshape({name: list(shape) for name, shape in shapes.items()})
-            # Several streams take turns even where calls come one by one, and find their memory cold: so a
-            # call that is alone has a stream to itself, which is taken first.
-            for calls in (self._options.concurrency - 1, 1):
-                if not calls:
-                    continue
-                # One stream is one call; the threads of all streams are given together.
-                threads = {"NUM_STREAMS": calls, "INFERENCE_NUM_THREADS": self._options.threads * calls}
-                compiled = self._core.compile_model(model, "CPU", settings | threads)
+            for calls in self._streams():
+                compiled = self._core.compile_model(model, "CPU", self._compile_settings(calls))
                 for _ in range(calls):
                     requests.put(compiled.create_infer_request())
         self.provider = "CPU " + str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
         return requests
+
+    def _streams(self) -> list[int]:
+        """The streams of each compiled model; the last one's are taken first.
+
+        Several streams take turns even where calls come one by one, and find their memory cold: so a call
+        that is alone has a stream to itself.
+        """
+        return [calls for calls in (self._options.concurrency - 1, 1) if calls]
+
+    def _compile_settings(self, calls: int) -> dict[str, Any]:
+        """How so many calls at once are to run; docs/runtime-settings.md has what each setting brings."""
+        return {
+            # One stream is one call; the threads of all streams are given together.
+            "NUM_STREAMS": calls,
+            "INFERENCE_NUM_THREADS": self._options.threads * calls,
+            "INFERENCE_PRECISION_HINT": self.precision,
+            # Every process would pin its threads to the same first CPUs: 2 processes on 2 CPUs took 1.9 times
+            # as long.
+            "ENABLE_CPU_PINNING": False,
+            # Where 8-bit products saturate, the answers to int8 files are wrong: they are then run in float.
+            "LP_TRANSFORMS_MODE": not saturates(),
+        }
 
     @contextlib.contextmanager
     def _loading(self) -> Iterator[None]:
@@ -98,6 +106,11 @@ class OpenVino(Runtime):
             yield
         except Exception as error:
             raise BundleError(f"OpenVINO cannot load {self.path}: {error_lines(error)[-1]}") from error
+
+    @classmethod
+    def faster_than(cls) -> tuple[str, ...]:
+        """ONNX Runtime, where there is AVX-512; on AVX2 it is OpenVINO that takes a tenth longer."""
+        return ("onnxruntime",) if has_avx512() else ()
 
     @classmethod
     def version(cls) -> str:

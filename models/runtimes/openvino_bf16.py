@@ -28,7 +28,9 @@ class OpenVinoBf16(OpenVino):
         if problem is not None:
             return problem
         if "BF16" not in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            return f"this CPU ({platform.machine()}) has no bfloat16 arithmetic (AVX512_BF16, AMX)"
+            machine = platform.machine()
+            needed = "FEAT_BF16" if machine in ("aarch64", "arm64") else "AVX512_BF16, AMX"
+            return f"this CPU ({machine}) has no bfloat16 arithmetic ({needed})"
         return None
 
     @classmethod

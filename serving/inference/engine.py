@@ -25,17 +25,19 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.outputs import Function
 from pinnace.models.classifier import Classifier
 from pinnace.models.embedder import Embedder
-from pinnace.models.errors import ImageError, PinnaceError, UsageError
+from pinnace.models.errors import BundleError, CheckFailed, ImageError, PinnaceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.open_model import AnsweringModel, open_model
 from pinnace.models.runtimes.base import RuntimeOptions
+from pinnace.models.selection import variant_for, working_readers
 from pinnace.models.uses import require
 from pinnace.serving.errors import LateAnswer, internal_error
 from pinnace.serving.inference.batcher import Batcher, max_batch_size
 from pinnace.serving.inference.executor import Executor
 from pinnace.serving.inference.inputs import Batch, Upload
-from pinnace.serving.inference.runtime_selection import selected_runtime
+from pinnace.serving.inference.layout import Layout
 from pinnace.serving.inference.self_check import self_check
+from pinnace.serving.inference.tuned import still_tuned
 from pinnace.serving.observability.metrics import ModelMetrics
 from pinnace.serving.settings import ServerSettings
 
@@ -95,14 +97,11 @@ class InferenceEngine:
         Raises:
             PinnaceError: the bundle cannot be served here; see `open_model` and `self_check`.
         """
-        layout = executor.layout
         bundle = Bundle.open(folder)
         for file in bundle.manifest.files:  # the variant's own is checked when it is opened
             bundle.check_file(file)
-        options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
-        model = open_model(bundle, *selected_runtime(settings, bundle), options, settings.threshold)
+        model = _checked_model(bundle, settings, executor.layout)
         try:
-            self_check(model)
             engine = cls(model, settings, executor)
             engine.warm_up()
         except BaseException:
@@ -350,3 +349,30 @@ def _decode_base64(text: str) -> bytes:
         raise ImageError(
             "the image is not base64", hint="send the base64 text alone, without a data: prefix"
         ) from None
+
+
+def _checked_model(bundle: Bundle, settings: ServerSettings, layout: Layout) -> AnsweringModel:
+    """The bundle's model as `models.selection` chooses it, once it gives its golden outputs.
+
+    A runtime that does not load it or does not give them is passed over for the next, unless it was named.
+    """
+    options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
+    named = (settings.variant, settings.runtime) if still_tuned(settings, bundle) else (None, None)
+    variant = variant_for(bundle, *named, settings.device)
+    readers = working_readers(bundle, variant, named[1], settings.device)
+    problems: list[PinnaceError] = []
+    for name in [reader.name for reader in readers] or [named[1]]:
+        try:
+            model = open_model(bundle, variant.name, name, options, settings.threshold)
+            try:
+                self_check(model)
+            except BaseException:
+                model.close()
+                raise
+        except (BundleError, CheckFailed) as error:
+            problems.append(error)
+        else:
+            for problem in problems:
+                logger.warning("%s; %s answers instead", problem.message, name)
+            return model
+    raise problems[0]

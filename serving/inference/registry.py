@@ -210,10 +210,22 @@ def bundles_by_name(folders: tuple[Path, ...]) -> dict[str, Path]:
     return named
 
 
-def preflight(settings: ServerSettings, layout: Layout) -> None:
+def preflight(settings: ServerSettings, layout: Layout) -> list[str]:
     """Open the models and close them again, so that an error is reported once, before any worker starts.
+
+    Returns:
+        A sentence on what answers for each bundle whose runtime was neither named nor tuned.
 
     Raises:
         PinnaceError: as `Registry.open`.
     """
-    Registry.open(settings, layout).close()
+    registry = Registry.open(settings, layout)
+    try:
+        if settings.runtime is not None:
+            return []
+        return [
+            f"{model.bundle.name} answers with {model.variant.name} in {model.runtime.name}"
+            for model in registry.answering
+        ]
+    finally:
+        registry.close()

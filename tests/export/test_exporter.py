@@ -28,7 +28,8 @@ from pinnace.models.files import sha256
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders.base import imagenet_preprocess
 from pinnace.models.progress import Event, Progress, Stage
-from pinnace.models.runtimes import open_variant, readers_for, runtimes_for
+from pinnace.models.runtimes import readers_for, runtimes_for
+from pinnace.models.selection import open_variant
 from pinnace.models.variant_name import VariantName
 from support.errors import refusal
 

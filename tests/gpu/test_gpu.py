@@ -27,9 +27,10 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Variant
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, UsageError
-from pinnace.models.runtimes import cuda, open_bundle, open_variant, runtimes_for
+from pinnace.models.runtimes import cuda, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 from pinnace.models.runtimes.tensorrt import TensorRt
+from pinnace.models.selection import open_bundle, open_variant
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry
 from pinnace.serving.settings import load_settings

@@ -20,7 +20,7 @@ from pinnace.latency.remote import bench as remote
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError
 from pinnace.models.progress import Progress
-from pinnace.models.runtimes import open_variant
+from pinnace.models.selection import open_variant
 from pinnace.models.variant_name import VariantName
 from pinnace.serving.packaging.bento import copy_bundle
 from pinnace.serving.packaging.triton import build_repository

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pinnace.models import cpus
-from pinnace.models.cpus import available_cpus, cgroup_cpu_quota, saturates
+from pinnace.models.cpus import available_cpus, cgroup_cpu_quota, fast_precisions, has_avx512, saturates
 
 
 def v2(folder: Path, quota: str) -> None:
@@ -120,3 +120,49 @@ def test_products_of_bytes_saturate_on_x86_without_vnni(
 
 def test_an_unknown_cpu_is_taken_to_saturate(tmp_path: Path) -> None:
     assert saturates(tmp_path / "none", "x86_64")
+
+
+# Lines of /proc/cpuinfo, as the machines have them; of x86-64 only the flags that are about arithmetic.
+_NEOVERSE = (
+    "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm jscvt fcma lrcpc dcpop "
+    "sha3 sm3 sm4 asimddp sha512 sve asimdfhm dit uscat ilrcpc flagm ssbs paca pacg dcpodp svei8mm svebf16 "
+    "i8mm bf16 dgh rng"
+)
+_CORTEX_A76 = (
+    "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
+)
+_SAPPHIRE_RAPIDS = (
+    "fma avx2 avx512f avx512dq avx512bw avx512vl avx_vnni avx512_bf16 avx512_vnni amx_bf16 avx512_fp16 "
+    "amx_tile amx_int8"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "fast", "avx512"),
+    [
+        ("Features\t: fp asimd evtstrm crc32 cpuid", {}, False),
+        (f"Features\t: {_CORTEX_A76}", {"fp16": "asimdhp", "int8": "asimddp"}, False),
+        (f"Features\t: {_NEOVERSE}", {"bf16": "svebf16", "fp16": "asimdhp", "int8": "svei8mm"}, False),
+        (
+            f"flags\t\t: {_SAPPHIRE_RAPIDS}",
+            {"bf16": "amx_bf16", "fp16": "avx512_fp16", "int8": "amx_int8"},
+            True,
+        ),
+        (
+            "flags\t\t: fma avx2 avx512f avx512_bf16 avx512_vnni",
+            {"bf16": "avx512_bf16", "int8": "avx512_vnni"},
+            True,
+        ),
+        ("flags\t\t: fma f16c avx2", {}, False),
+    ],
+    ids=["Pi 4", "Pi 5", "Graviton 3", "Sapphire Rapids", "Zen 4", "Zen 3"],
+)
+def test_what_a_cpu_multiplies_fast(tmp_path: Path, line: str, fast: dict[str, str], avx512: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n")
+    assert fast_precisions(tmp_path / "cpuinfo") == fast
+    assert has_avx512(tmp_path / "cpuinfo") is avx512
+
+
+def test_where_the_system_does_not_say_nothing_is_fast(tmp_path: Path) -> None:
+    assert fast_precisions(tmp_path / "none") == {}
+    assert has_avx512(tmp_path / "none") is False

@@ -85,6 +85,7 @@ def build_bundle(
         files={name: _sha256(folder / name) for name in ("labels.txt", golden.FILE)},
         tools={},
         created=created,
+        runtimes=("onnxruntime",),
     )
     (folder / "manifest.json").write_bytes(manifest.to_json())
     return folder

@@ -24,9 +24,9 @@ from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, U
 from pinnace.models.files import sha256
 from pinnace.models.progress import Event, Stage
 from pinnace.models.runtimes import cuda as cuda_api
-from pinnace.models.runtimes import open_bundle, open_variant
 from pinnace.models.runtimes.tensorrt import TensorRt
 from pinnace.models.runtimes.tensorrt_rtx import TensorRtRtx
+from pinnace.models.selection import open_bundle, open_variant
 from support import imitation_gpu
 from support.errors import refusal
 

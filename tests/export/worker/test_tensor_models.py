@@ -28,7 +28,7 @@ from pinnace.models.errors import SourceError, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.progress import Progress
-from pinnace.models.runtimes import open_variant
+from pinnace.models.selection import open_variant
 from pinnace.models.variant_name import VariantName
 from support.errors import refusal
 from support.preprocessing import as_changes

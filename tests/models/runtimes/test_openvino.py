@@ -15,10 +15,11 @@ import pytest
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.errors import BundleError, UsageError
-from pinnace.models.runtimes import all_runtimes, open_variant, readers_for, runtimes_for
+from pinnace.models.runtimes import all_runtimes, openvino, readers_for, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 from pinnace.models.runtimes.openvino import OpenVino, import_openvino
 from pinnace.models.runtimes.openvino_bf16 import OpenVinoBf16
+from pinnace.models.selection import open_variant, working_readers
 from support.errors import refusal
 
 pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
@@ -32,7 +33,7 @@ def refuse(*arguments, **more):
     raise AssertionError(f"somebody talks to {arguments}")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.runtimes import open_bundle
+from pinnace.models.selection import open_bundle
 import numpy as np
 bundle = Bundle.open(sys.argv[1])
 variant, runtime = open_bundle(bundle, runtime="openvino")
@@ -68,9 +69,31 @@ def test_no_statistics_are_sent_and_nothing_is_written_at_home(exported: Bundle,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_onnx_runtime_is_preferred(exported: Bundle) -> None:
-    names = [runtime.name for runtime in readers_for("onnx")]
-    assert names[:2] == ["onnxruntime", "openvino"]
+@pytest.mark.parametrize("avx512", [False, True])
+def test_onnx_runtime_is_preferred_where_there_is_no_avx512(
+    exported: Bundle, monkeypatch: pytest.MonkeyPatch, avx512: bool
+) -> None:
+    monkeypatch.setattr(openvino, "has_avx512", lambda: avx512)
+    names = [runtime.name for runtime in working_readers(exported, exported.variant("onnx-fp32"))]
+    assert names == (["openvino", "onnxruntime"] if avx512 else ["onnxruntime", "openvino"])
+
+
+def test_a_file_that_it_does_not_load_is_left_to_onnx_runtime(
+    exported: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise BundleError("no such operator")
+
+    monkeypatch.setattr(openvino, "has_avx512", lambda: True)
+    monkeypatch.setattr(OpenVino, "_compiled", refuse)
+    with open_variant(exported, exported.variant("onnx-fp32")) as runtime:
+        assert runtime.name == "onnxruntime"
+
+
+def test_a_gpu_that_was_asked_for_leaves_it_out(exported: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino, "has_avx512", lambda: True)
+    readers = working_readers(exported, exported.variant("onnx-fp32"), device="cuda")
+    assert [reader.name for reader in readers] == ["onnxruntime"]
 
 
 @pytest.mark.parametrize(

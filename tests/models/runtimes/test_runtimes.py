@@ -17,8 +17,9 @@ from pinnace.models import runtimes
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, UsageError
-from pinnace.models.runtimes import all_runtimes, open_bundle, open_variant, runtimes_for
+from pinnace.models.runtimes import all_runtimes, openvino, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
+from pinnace.models.selection import open_bundle, open_variant
 from support.errors import refusal
 
 Open = Callable[..., Runtime]
@@ -346,8 +347,9 @@ def test_a_runtime_is_found_by_its_file_and_ranked(toy: type[Runtime]) -> None:
 
 
 def test_a_runtime_that_does_not_work_here_gives_way_to_the_next(
-    toy: type[Runtime], exported: Bundle
+    toy: type[Runtime], exported: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(openvino, "has_avx512", lambda: False)
     variant, opened = open_bundle(exported, "onnx-fp32")
     with opened:
         assert (variant.name, opened.name) == ("onnx-fp32", "onnxruntime")
@@ -378,19 +380,29 @@ def test_a_runtime_chooses_the_variant_that_it_reads(exported: Bundle) -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "expected"),
+    ("order", "expected", "with_avx512"),
     [
-        ((), "onnxruntime"),
-        (("onnxruntime", "openvino"), "onnxruntime"),
-        (("openvino", "onnxruntime"), "openvino"),
-        (("toy", "unheard-of", "openvino"), "openvino"),
-        (("torchscript",), "onnxruntime"),
+        ((), "onnxruntime", "openvino"),
+        (("onnxruntime", "openvino"), "onnxruntime", "openvino"),
+        (("openvino", "onnxruntime"), "openvino", "openvino"),
+        (("onnxruntime",), "onnxruntime", "onnxruntime"),
+        (("toy", "unheard-of", "openvino"), "openvino", "openvino"),
+        (("torchscript",), "onnxruntime", "openvino"),
     ],
 )
-def test_the_order_of_the_manifest_chooses_the_runtime(
-    toy: type[Runtime], exported: Bundle, order: tuple[str, ...], expected: str
+@pytest.mark.parametrize("avx512", [False, True])
+def test_the_order_of_the_manifest_and_the_cpu_choose_the_runtime(
+    toy: type[Runtime],
+    exported: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    order: tuple[str, ...],
+    expected: str,
+    with_avx512: str,
+    avx512: bool,
 ) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed")
+    monkeypatch.setattr(openvino, "has_avx512", lambda: avx512)
+    expected = with_avx512 if avx512 else expected
     manifest = dataclasses.replace(exported.manifest, runtimes=order)
     variant, opened = open_bundle(dataclasses.replace(exported, manifest=manifest))
     with opened:
