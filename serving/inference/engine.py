@@ -361,7 +361,8 @@ def _checked_model(bundle: Bundle, settings: ServerSettings, layout: Layout) -> 
     variant = variant_for(bundle, *named, settings.device)
     readers = working_readers(bundle, variant, named[1], settings.device)
     problems: list[PinnaceError] = []
-    for name in [reader.name for reader in readers] or [named[1]]:
+    names: list[str | None] = [reader.name for reader in readers]
+    for name in names or [named[1]]:
         try:
             model = open_model(bundle, variant.name, name, options, settings.threshold)
             try:
