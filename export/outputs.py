@@ -274,11 +274,13 @@ def _one_value(
     """One value is the logit or the probability of the second of two classes; or the score of one label."""
     kind = None if end is None else end.kind
     unit = within_unit(values)
-    done = unit and kind in ("sigmoid", "other", None)
-    seen = f"the graph ends in {end.op}" if done and end is not None and kind == "sigmoid" else ""
+    done = unit and kind in ("sigmoid", "softmax", "other", None)
+    seen = (
+        f"the graph ends in {end.op}" if done and end is not None and kind in ("sigmoid", "softmax") else ""
+    )
     evidence: Evidence = "graph" if seen else "answers" if done else "assumed"
     what = "probability" if done else "logit"
-    if kind == "softmax" and unit:
+    if kind == "softmax" and np.allclose(np.asarray(values, np.float64), 1):
         return Outputs("tensors"), (
             f"the graph ends in {end.op if end else 'Softmax'} over one value, which is always 1: the "
             "model cannot tell anything apart; export it without that layer"

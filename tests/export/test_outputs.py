@@ -126,6 +126,11 @@ def known(
             "the logit that the label is true",
         ),
         (
+            known(PROBABILITIES[:, 1], end=SOFTMAX),  # one column of a softmax
+            Outputs("probabilities", "y", "none", 2, evidence="graph"),
+            "the graph ends in Softmax: the one value of y is taken for the probability of the second of two",
+        ),
+        (
             known(np.ones((10, 1), np.float32), end=SOFTMAX),
             Outputs("tensors"),
             "over one value, which is always 1",
