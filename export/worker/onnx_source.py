@@ -33,6 +33,8 @@ _DTYPES = {
     **{name: name for name in ("float16", "int64", "int32", "int16", "int8", "uint8", "bool")},
 }
 _FATAL_ONLY = 4
+# Where it happened in the code of ONNX Runtime, with the signature of the function.
+_PLACE = re.compile(r"^/\S+:\d+ .*\) (?=[A-Z])")
 _COPY = re.compile(r"^Load model from .* failed: ?")
 _WITHOUT_ONNX = "if its weights stand in files beside it: pip install 'pinnace[export]'"
 
@@ -81,7 +83,7 @@ class OnnxSource:
         except SourceError as error:
             raise SourceError(
                 f"{path} cannot be read as an ONNX model: {error.message}",
-                hint=_WITHOUT_ONNX if self._graph is None else None,
+                hint=_remedy(error.message) or (_WITHOUT_ONNX if self._graph is None else None),
             ) from error
         inputs = [_spec(value, "input") for value in self._session.get_inputs()]
         if not inputs:
@@ -231,8 +233,21 @@ def _spec(value: Any, what: str) -> TensorSpec:
     return TensorSpec(value.name, _DTYPES[kind], dims)
 
 
+def _remedy(reason: str) -> str | None:
+    """What to do where ONNX Runtime does not know what a file is made of."""
+    if "not a registered function" in reason:
+        return (
+            "the file has operators that ONNX Runtime alone does not know, such as those of "
+            "onnxruntime-extensions: write it without them, from the decoded image to the scores"
+        )
+    if "IR version" in reason or "opset versions" in reason:
+        return "pip install -U onnxruntime, or write the file with an older opset, such as 18"
+    return None
+
+
 def _reason(error: BaseException) -> str:
     """What ONNX Runtime says, in one line and without its numbers."""
     text = error_lines(error)[0]
     text = text.rpartition(" : ")[2] if text.startswith("[ONNXRuntimeError]") else text
+    text = _PLACE.sub("", text)
     return _COPY.sub("", text)  # not its name while the bundle is being written
