@@ -249,5 +249,5 @@ def _reason(error: BaseException) -> str:
     """What ONNX Runtime says, in one line and without its numbers."""
     text = error_lines(error)[0]
     text = text.rpartition(" : ")[2] if text.startswith("[ONNXRuntimeError]") else text
-    text = _PLACE.sub("", text)
-    return _COPY.sub("", text)  # not its name while the bundle is being written
+    text = _COPY.sub("", text)  # not its name while the bundle is being written
+    return _PLACE.sub("", text)
