@@ -71,11 +71,14 @@ class ServerSettings(BaseSettings):
         threshold: from which score on a label counts as true, in models of which several labels may be; by
             default what each bundle says.
         max_header_bytes: the longest request line and headers together.
-        max_connections: connections open at once in each process; the next one gets 503.
+        max_connections: connections open at once in each process; for the next one, one that is idle or slow
+            is closed, or it gets 503.
         queue: images that wait in each process; when as many do, requests are refused with 503.
         header_timeout: seconds for receiving the request line and headers.
         upload_timeout: seconds for receiving a request body.
         timeout: seconds for answering a request that has arrived.
+        write_timeout: seconds for the client to take an answer.
+        idle_timeout: seconds for which a connection stays open between two requests.
         api_key: what a request must bring, if anything.
         cors_origins: origins whose pages may call the server, separated by commas, or `*`; none by default.
         drain: seconds for which a server that is told to stop still takes new requests.
@@ -110,6 +113,8 @@ class ServerSettings(BaseSettings):
     header_timeout: Seconds = 10.0
     upload_timeout: Seconds = 30.0
     timeout: Seconds = 30.0
+    write_timeout: Seconds = 30.0
+    idle_timeout: Seconds = 5.0
     api_key: SecretStr | None = None
     cors_origins: str = ""
     drain: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0

@@ -105,7 +105,11 @@ def test_a_body_longer_than_it_says(server: Any) -> None:
     image = encode((250, 10, 20))
     with connect(server) as connection:
         connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % (len(image) - 30) + image)
-        assert answer(connection)[0] == 400
+        first = http.client.HTTPResponse(connection)
+        first.begin()
+        assert first.status == 400
+        assert json.loads(first.read())["error"]["code"] == "undecodable_image"
+        assert answer(connection)[:2] == (400, "malformed_request")
 
 
 def test_chunks_without_end_are_413(server: Any) -> None:
