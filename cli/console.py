@@ -16,6 +16,7 @@ from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElap
 from rich.progress import Progress as Bars
 
 from pinnace.models.errors import PinnaceError
+from pinnace.models.printable import printable
 from pinnace.models.progress import Event, Progress, ignore
 
 _CONTROLS = re.compile(r"[\x7f-\x9f\u2028\u2029]")
@@ -46,7 +47,7 @@ def plain(text: str) -> str:
 
     Every command passes through this what it did not write itself.
     """
-    return escape("".join(char if char.isprintable() else repr(char)[1:-1] for char in text))
+    return escape(printable(text))
 
 
 def print_json(value: Any) -> None:

@@ -13,6 +13,7 @@ from pinnace.clients.errors import BadAnswer, Refused
 from pinnace.clients.retry import LONGEST_WAIT, retry_after
 from pinnace.models.answer import Answer, Embedding
 from pinnace.models.errors import ServerError
+from pinnace.models.printable import printable
 
 T = TypeVar("T")
 
@@ -227,7 +228,7 @@ def _text(text: str | None) -> str | None:
     """What a server says, without characters that a terminal would obey, and not endless."""
     if text is None:
         return None
-    plain = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[: _LONGEST_TEXT + 1])
+    plain = printable(text[: _LONGEST_TEXT + 1])
     return plain if len(text) <= _LONGEST_TEXT else plain[:_LONGEST_TEXT] + " ..."
 
 

@@ -68,6 +68,13 @@ class BatchTooLarge(PinnaceError):
     code = "batch_too_large"
 
 
+class CrossOriginRefused(PinnaceError):
+    """The page of another origin may not ask what its browser asks for it in advance."""
+
+    http_status = 400
+    code = "cross_origin_refused"
+
+
 class Unauthorized(PinnaceError):
     """The request brings no API key, or another one."""
 

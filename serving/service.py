@@ -19,9 +19,9 @@ from bentoml.images import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from pinnace.models.errors import PinnaceError
+from pinnace.models.printable import printable
 from pinnace.serving.bentoml.analytics import opt_out
 from pinnace.serving.bentoml.http_protocol import BoundedProtocol, share_connections, use_bounded_protocol
 from pinnace.serving.bentoml.middleware import arrange
@@ -31,6 +31,7 @@ from pinnace.serving.bentoml.startup import StartupError
 from pinnace.serving.bentoml.tracing import tracer_provider
 from pinnace.serving.http.app import create_app
 from pinnace.serving.http.auth import ApiKeyMiddleware
+from pinnace.serving.http.cors import CrossOrigin
 from pinnace.serving.http.endpoint import endpoint, http_exception_handler
 from pinnace.serving.http.fast_path import FastPath
 from pinnace.serving.http.openapi.document import describe
@@ -98,7 +99,8 @@ def _own_middleware() -> list[Middleware]:
         # Outside the API key: a browser asks before it sends one, and must be able to read a refusal.
         found.append(
             Middleware(
-                CORSMiddleware,
+                CrossOrigin,
+                routes=routes,
                 allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
                 allow_methods=["GET", "POST"],
                 allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "Content-Type"],
@@ -116,8 +118,11 @@ def _fast_endpoints() -> dict[str, Handler]:
 
 
 def _log_to_stderr() -> None:
-    names = ["bentoml", "uvicorn.error", "circus", None]
-    handlers = [handler for name in names for handler in logging.getLogger(name).handlers]
+    # BentoML gives the same handler to each of them, and lets two of them hand their lines on to the last.
+    loggers = [logging.getLogger(name) for name in ("bentoml", "uvicorn.error", "circus", None)]
+    handlers = list({id(handler): handler for logger in loggers for handler in logger.handlers}.values())
+    for logger in loggers:
+        logger.propagate = logger.propagate and not logger.handlers
     for handler in handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
             handler.setStream(sys.stderr)
@@ -225,7 +230,7 @@ class Pinnace:
         except PinnaceError as error:
             raise StartupError(error) from None
         for sentence in (*profile_sentences, *sentences):
-            click.echo(sentence, err=True)
+            click.echo(printable(sentence), err=True)
         make_folder()
 
     async def __is_ready__(self) -> bool:

@@ -7,6 +7,7 @@ import json
 import logging
 import select
 import socket
+import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -282,6 +283,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def abort(self) -> None:
         """Close at once, and make no more of what is not answered."""
         self.connections.discard(self)
+        if self.transport.get_write_buffer_size():
+            # The system would keep for minutes what the client has not taken.
+            reset = struct.pack("ii", 1, 0)
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
         self.transport.abort()
 
     def check_peer(self, now: float) -> None:

@@ -18,12 +18,14 @@ from pathlib import Path
 
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import MissingDependency, UsageError
+from pinnace.models.printable import printable
 from pinnace.serving.bentoml.home import ensure_folders
 from pinnace.serving.bentoml.private_names import SERVICE
 from pinnace.serving.bentoml.startup import StartupError
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import bundles_by_name
 from pinnace.serving.inference.tuned import pass_on, with_profile
+from pinnace.serving.observability.request_log import configure_logging
 from pinnace.serving.settings import ServerSettings
 
 _POLL_SECONDS = 0.05
@@ -50,7 +52,7 @@ def launch(settings: ServerSettings) -> None:
     names = list(bundles_by_name(settings.bundle))
     tuned, sentences = with_profile(settings)
     for sentence in sentences:
-        print(sentence, file=sys.stderr, flush=True)
+        print(printable(sentence), file=sys.stderr, flush=True)
     os.environ.update(tuned.environment())
     pass_on(tuned, settings)
     settings = tuned
@@ -63,7 +65,9 @@ def launch(settings: ServerSettings) -> None:
         f"({layout.workers} x {layout.share} images at once): "
         f"curl -F image=@cat.jpg {url}/{_verb(settings.bundle[0])}"
     )
-    threading.Thread(target=_announce, args=(settings.host, settings.port, line), daemon=True).start()
+    threading.Thread(
+        target=_announce, args=(settings.host, settings.port, printable(line)), daemon=True
+    ).start()
     try:
         _run(settings.host, settings.port, settings.grace)
     except StartupError as error:
@@ -79,6 +83,7 @@ def _verb(folder: Path) -> str:
 def _run(host: str, port: int, grace: int) -> None:
     # The parent's own messages; the workers set up theirs.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s: %(message)s")
+    configure_logging(logging.getLogger().handlers, lines=False)
     from _bentoml_impl.server import serve_http  # type: ignore[import-untyped]
     from bentoml._internal.configuration.containers import BentoMLContainer
 

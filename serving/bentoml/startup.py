@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pinnace.models.errors import PinnaceError
+from pinnace.models.printable import printable
 
 
 class StartupError(click.ClickException):
@@ -15,6 +16,6 @@ class StartupError(click.ClickException):
     """
 
     def __init__(self, cause: PinnaceError) -> None:
-        super().__init__(str(cause))
+        super().__init__(printable(str(cause), keep="\n"))
         self.cause = cause
         self.exit_code = cause.exit_status  # type: ignore[misc]

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from pinnace.models.answer import Timing
-from pinnace.models.errors import ImageTooLarge, PinnaceError
+from pinnace.models.errors import PinnaceError
 from pinnace.models.tracebacks import release_frames
 from pinnace.serving.errors import (
     LateAnswer,
@@ -24,7 +24,7 @@ from pinnace.serving.errors import (
     internal_error,
 )
 from pinnace.serving.http.bodies import TimingBody
-from pinnace.serving.http.request_body import body_was_read, drain_body
+from pinnace.serving.http.request_body import body_was_read
 from pinnace.serving.http.state import server_state
 from pinnace.serving.observability.request_log import add_log_fields
 from pinnace.serving.routes import Handler, RouteTable
@@ -131,8 +131,6 @@ async def refusal(request: Request, error: PinnaceError) -> Response:
         declared.isdecimal() and int(declared) > server_state(request).settings.max_body_bytes
     )
     close = endless or isinstance(error, SlowRequest)
-    if endless and isinstance(error, ImageTooLarge):
-        await drain_body(request)
     return error_response(error, close=close, form=form)
 
 

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -129,15 +128,6 @@ async def _one_of_batch(file: UploadFile, max_bytes: int) -> bytes | PinnaceErro
 def body_was_read(request: Request) -> bool:
     """Whether the body of a request has been read to its end."""
     return bool(request.scope.get(_WHOLE))
-
-
-async def drain_body(request: Request, seconds: float = 1.0) -> None:
-    """Read on for a moment: a connection that is closed on a sender who does not look loses the answer."""
-    if body_was_read(request) or "expect" in request.headers:
-        return
-    with anyio.move_on_after(seconds):
-        while (await request.receive()).get("more_body"):
-            pass
 
 
 def content_type(request: Request) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pinnace.models.printable import printable
 from pinnace.serving.routes import RouteTable
 
 HEADER = "X-Request-ID"
@@ -120,16 +121,24 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-class _RequestIdFilter(logging.Filter):
-    """Appends the request's id to a line of text."""
+class _TextFilter(logging.Filter):
+    """Appends the request's id to a line of text, and takes out what is not fit for a terminal."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if hasattr(record, "pinnace_text"):
+            return True
+        if isinstance(record.args, tuple):  # a path with a line feed would write a line of its own
+            record.args = tuple(printable(arg) if isinstance(arg, str) else arg for arg in record.args)
+        text = printable(record.getMessage(), keep="\n\t")
         name = _id.get()
-        if name and not hasattr(record, "request_id"):
-            record.__dict__["request_id"] = name
-            # Only what is allowed in an id stands in it, so nothing that `%` would take for a place.
-            record.msg = f"{record.msg} [request {name}]"
+        record.__dict__["pinnace_text"] = record.msg = f"{text} [request {name}]" if name else text
+        record.args = ()
+        if record.exc_info:
+            record.exc_text = printable(_PLAIN.formatException(record.exc_info), keep="\n\t")
         return True
+
+
+_PLAIN = logging.Formatter()
 
 
 def configure_logging(handlers: list[logging.Handler], *, lines: bool) -> None:
@@ -138,7 +147,7 @@ def configure_logging(handlers: list[logging.Handler], *, lines: bool) -> None:
         if lines:
             handler.setFormatter(JsonFormatter())
         else:
-            handler.addFilter(_RequestIdFilter())
+            handler.addFilter(_TextFilter())
     if lines:
         own = logging.StreamHandler(sys.stderr)
         own.setFormatter(JsonFormatter())

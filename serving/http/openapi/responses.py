@@ -13,7 +13,8 @@ _METHODS = {"schema": {"type": "string"}, "description": "What the path accepts.
 
 _DESCRIPTIONS = {
     "400": "`undecodable_image`: the bytes are not an image that can be decoded. `malformed_body`: the form "
-    "or the JSON cannot be read. `malformed_request`: the request is not valid HTTP.",
+    "or the JSON cannot be read. `malformed_request`: the request is not valid HTTP. "
+    "`cross_origin_refused`: pages of that origin may not ask this.",
     "401": "`unauthorized`: an API key is set, and the request does not bring it.",
     "404": "`unknown_model`: no model of that name is served.",
     "405": "`method_not_allowed`: the path accepts another method.",
