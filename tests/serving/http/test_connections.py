@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import select
 import shutil
@@ -36,6 +38,8 @@ GET = b"GET /livez HTTP/1.1\r\n"
 UPGRADE = (
     b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
 )
+SOCKETS = b"Host: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+MANY = b"Host: x\r\n" + b"a: b\r\n" * 3000 + b"\r\n"
 BAD = (400, "malformed_request")
 OK = (200, "reddish")
 MOST = 40
@@ -101,14 +105,14 @@ REQUESTS: dict[str, tuple[list[bytes], list[tuple[int, str]]]] = {
         [HEAD + UPGRADE[:30], UPGRADE[30:] + IMAGE[len(HEAD) :][:40], IMAGE[len(HEAD) :][40:], LAST],
         [OK, OK],
     ),
-    "an upgrade to web sockets": ([GET + b"Host: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n" + LAST], [(200, ""), OK]),
+    "an upgrade to web sockets": ([GET + SOCKETS + LAST], [(200, ""), OK]),
     "no host": ([GET + b"\r\n"], [BAD]),
     "two hosts": ([GET + b"Host: x\r\nHost: x\r\n\r\n"], [BAD]),
     "a host of two words": ([GET + b"Host: x y\r\n\r\n"], [BAD]),
     "no host, HTTP/1.0": ([b"GET /livez HTTP/1.0\r\n\r\n"], [(200, "")]),
     "no version": ([b"GET /livez\r\n\r\n"], [BAD]),
     "a proxy's request": ([LAST.replace(b"/classify", b"http://x/classify?top_k=1")], [OK]),
-    "a proxy's request without a path": ([LAST.replace(b"/classify", b"http://x")], [(405, "method_not_allowed")]),
+    "a proxy's request, no path": ([LAST.replace(b"/classify", b"http://x")], [(405, "method_not_allowed")]),
     "CONNECT": ([b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n"], [BAD]),
     "garbage behind": ([IMAGE + b"\x00\x01\r\n\r\n"], [OK, BAD]),
     "garbage behind two": ([IMAGE + IMAGE + b"\x00\x01\r\n\r\n"], [OK, OK, BAD]),
@@ -123,7 +127,7 @@ REQUESTS: dict[str, tuple[list[bytes], list[tuple[int, str]]]] = {
         [GET + b"Host: x\r\nX: %s\r\n\r\n" % (b"a" * 20_000)],
         [(431, "headers_too_large")],
     ),
-    "many headers, and whole": ([GET + b"Host: x\r\n" + b"a: b\r\n" * 3000 + b"\r\n"], [(431, "headers_too_large")]),
+    "many headers, and whole": ([GET + MANY], [(431, "headers_too_large")]),
     "a body that is asked for": (
         [HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(RED), RED + LAST],
         [(100, ""), OK, OK],
@@ -194,10 +198,8 @@ def is_open(connection: socket.socket) -> bool:
 
 def trickle(connections: list[socket.socket], more: bytes) -> None:
     for connection in connections:
-        try:
+        with contextlib.suppress(OSError):
             connection.send(more)
-        except OSError:
-            pass
 
 
 def test_each_that_is_slow_is_closed_at_its_deadline(strict: Any) -> None:
@@ -269,5 +271,5 @@ def test_the_log_has_no_line_twice_and_nothing_for_a_terminal(strict: Any) -> No
     lines = strict.log.splitlines()
     assert not [line for line in strict.log if not line.isprintable() and line != "\n"]
     assert any("owned" in line for line in lines)
-    assert not [line for line, after in zip(lines, lines[1:], strict=False) if line[-60:] == after[-60:]]
+    assert not [line for line, after in itertools.pairwise(lines) if line[-60:] == after[-60:]]
     assert not [line for line in lines if "Traceback" in line], strict.log
