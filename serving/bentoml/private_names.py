@@ -120,6 +120,18 @@ PRIVATE_NAMES = (
         "STATUS_LINE",
         "a connection is refused before there is a request",
     ),
+    PrivateName(
+        "uvicorn",
+        "uvicorn.protocols.http.flow_control",
+        "FlowControl.resume_reading",
+        "what a client still sends is read, so that it reads its answer",
+    ),
+    PrivateName(
+        "uvicorn",
+        "uvicorn.protocols.http.httptools_impl",
+        "RequestResponseCycle.receive",
+        "an answer whose request is cut short is given up",
+    ),
     *(
         PrivateName(
             "uvicorn",
@@ -128,8 +140,9 @@ PRIVATE_NAMES = (
             "our protocol overrides it",
         )
         for method in (
-            *("connection_made", "connection_lost", "data_received", "on_header", "on_headers_complete"),
-            *("_start_asgi_task", "on_response_complete", "on_message_complete", "send_400_response"),
+            *("connection_made", "connection_lost", "data_received", "eof_received", "on_header"),
+            *("on_headers_complete", "_start_asgi_task", "on_response_complete", "on_message_complete"),
+            "shutdown",
         )
     ),
 )
