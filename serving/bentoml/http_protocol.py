@@ -105,6 +105,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _is_deaf = False  # what comes from now on is thrown away
     _last_words: PinnaceError | None = None  # for when what came before is answered
     _offers_upgrade = False
+    _active: Any = None  # the request that the application answers; `cycle` may be a later one
     _keep_alive: bool | None = None  # what holds once a body has come that was asked for with `Expect`
     _silent_since: float | None = None  # since the client has shut down its side
     _peer_is_asked = False
@@ -145,6 +146,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Report one connection less, unless it was handed over before it was counted."""
         if self._given:
             return
+        self._give_up()
         super().connection_lost(exc)
         self._tell()
 
@@ -220,6 +222,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Let the application answer, unless the load shedder refuses the request here."""
+        self._active = cycle
         refusal = self.shedder(cycle.scope) if self.shedder is not None else None
         if refusal is None:
             super()._start_asgi_task(cycle, app)
@@ -283,6 +286,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def abort(self) -> None:
         """Close at once, and make no more of what is not answered."""
         self.connections.discard(self)
+        self._give_up()
         if self.transport.get_write_buffer_size():
             # The system would keep for minutes what the client has not taken.
             reset = struct.pack("ii", 1, 0)
@@ -349,6 +353,13 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle.transport = _PartingTransport(self)
         return None
 
+    def _give_up(self) -> None:
+        """Tell the application that nobody is there for the answer; uvicorn tells the last request only."""
+        self.pipeline.clear()
+        if self._active is not None and not self._active.response_complete:
+            self._active.disconnected = True
+            self._active.message_event.set()
+
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
         self._has_moved = True
@@ -378,8 +389,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.pipeline.popleft()
                 self._last_words = error
                 return
-            cycle.disconnected = True
-            cycle.message_event.set()
+            self._give_up()
             if cycle.response_started:
                 self.part()
                 return
