@@ -18,6 +18,7 @@ from pinnace.models.image.decode_limits import (
     MeteredBytes,
     check_container,
     check_scans,
+    check_tiff_scans,
     check_tiles,
     check_work,
     decoding_bytes,
@@ -147,6 +148,8 @@ def _decode(
         check_scans(stream.getvalue(), image.width * image.height)
     _check_pixels(image, max_pixels)
     check_tiles(image)
+    if name == "TIFF":
+        check_tiff_scans(image, stream.getvalue())
     check_work(image)
     if reserve is not None:
         reserve(decoding_bytes(image))

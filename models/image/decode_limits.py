@@ -6,6 +6,7 @@ import io
 import struct
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from pinnace.models.errors import ImageError, ImageTooLarge
@@ -30,6 +31,9 @@ MOST_BMP_RLE_PIXELS = 1 << 24
 
 _IN_ONE_PIECE = (1, 2, 6, 7)  # byte, text, signed byte, undefined
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
+_COMPRESSION, _JPEG = 259, (6, 7)
+_ROWS = 278
+_STRIPS, _TILES = (273, 279), (324, 325)  # where the strips or tiles begin, and their lengths
 
 # What Pillow holds of a pixel, by its mode; four bytes where it is not here.
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
@@ -76,9 +80,13 @@ def check_scans(jpeg: bytes, pixels: int) -> None:
 
 def _count(data: bytes, pair: bytes) -> int:
     """`data.count(pair)` of two different bytes, several times as fast."""
+    return len(_places(data, pair))
+
+
+def _places(data: bytes, pair: bytes) -> npt.NDArray[np.int64]:
     values = np.frombuffer(data, np.uint8)
     first = np.flatnonzero(values[:-1] == pair[0])
-    return int(np.count_nonzero(values[first + 1] == pair[1]))
+    return first[values[first + 1] == pair[1]]
 
 
 def check_container(name: str, data: bytes | memoryview, max_pixels: int) -> None:
@@ -211,3 +219,44 @@ def check_tiles(image: Image.Image) -> None:
             expected=f"at most {most:,} pixels",
             got=f"{width} x {height}",
         )
+
+
+def check_tiff_scans(image: Image.Image, data: bytes) -> None:
+    """Refuse a TIFF of JPEGs that would be passed over as `check_scans` refuses it for one JPEG.
+
+    The strips or tiles of a TIFF may all be the same bytes of the file, so they are counted one by one.
+
+    Args:
+        image: opened, and not loaded yet.
+        data: the file.
+
+    Raises:
+        ImageError: there are too many scans.
+    """
+    tags = getattr(image, "tag_v2", None)
+    if tags is None or tags.get(_COMPRESSION) not in _JPEG:
+        return
+    at, lengths = _TILES if _TILES[0] in tags else _STRIPS
+    starts = _numbers(tags.get(at))
+    sizes = _numbers(tags.get(lengths))
+    places = _places(data, _START_OF_SCAN)
+    if len(sizes) == len(starts):
+        scans = np.searchsorted(places, starts + sizes) - np.searchsorted(places, starts)
+    else:
+        scans = np.full(len(starts), len(places))
+    width = _one(tags.get(_TILE_WIDTH), image.width)
+    height = _one(tags.get(_TILE_LENGTH), min(_one(tags.get(_ROWS), image.height), image.height))
+    if scans.max(initial=0) > USUAL_SCANS and int(scans.sum()) * width * height > MOST_SCANNED_PIXELS:
+        raise ImageError(
+            f"the TIFF image has {int(scans.sum())} scans of {width} x {height} pixels",
+            expected=f"at most {MOST_SCANNED_PIXELS:,} pixels in all of them",
+        )
+
+
+def _numbers(value: object) -> npt.NDArray[np.float64]:
+    values = value if isinstance(value, tuple) else (value,)
+    return np.array([float(one) for one in values if isinstance(one, int)], np.float64)
+
+
+def _one(value: object, otherwise: int) -> int:
+    return value if isinstance(value, int) else otherwise

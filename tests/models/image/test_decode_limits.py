@@ -105,3 +105,30 @@ def test_pipes_devices_and_giants_are_errors_of_an_image(tmp_path: Path) -> None
     ):
         with pytest.raises(ImageError, match=text):
             open_image(tmp_path / f"{name}.jpg")
+
+
+def scanned(side: int, scans: int) -> bytes:
+    """A grey progressive JPEG of so many scans, the last of which stands there again and again."""
+    buffer = io.BytesIO()
+    Image.new("L", (side, side), 128).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    first = data.rindex(b"\xff\xda")
+    usual = data.count(b"\xff\xda")
+    return data[:-2] + data[first:-2] * (scans - usual) + b"\xff\xd9"
+
+
+def tiff_of_jpeg(jpeg: bytes, side: int) -> bytes:
+    """A TIFF with one strip, which is that JPEG."""
+    tags = {256: side, 257: side, 258: 8, 259: 7, 262: 1, 273: 122, 277: 1, 278: side, 279: len(jpeg)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + jpeg
+
+
+def test_scans_count_in_the_strips_of_a_tiff_too() -> None:
+    side = 8000
+    with pytest.raises(ImageError, match="JPEG image has 99 scans"):
+        open_image(scanned(side, 99))
+    with pytest.raises(ImageError, match="TIFF image has 99 scans of 8000 x 8000 pixels"):
+        open_image(tiff_of_jpeg(scanned(side, 99), side))
+    for usual in (scanned(200, 99), tiff_of_jpeg(scanned(200, 99), 200)):
+        assert open_image(usual).size == (200, 200)
