@@ -23,7 +23,8 @@ from starlette.middleware import Middleware
 from pinnace.models.errors import PinnaceError
 from pinnace.models.printable import printable
 from pinnace.serving.bentoml.analytics import opt_out
-from pinnace.serving.bentoml.http_protocol import BoundedProtocol, share_connections, use_bounded_protocol
+from pinnace.serving.bentoml.connections import share_connections, use_bounded_protocol
+from pinnace.serving.bentoml.http_protocol import BoundedProtocol
 from pinnace.serving.bentoml.middleware import arrange
 from pinnace.serving.bentoml.parent import reload_on_sighup, watch_workers_closely
 from pinnace.serving.bentoml.route_metrics import RouteMetrics

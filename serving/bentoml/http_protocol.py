@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import select
 import socket
 import struct
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import httptools
-import uvicorn
-import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from pinnace.models.errors import PinnaceError
@@ -27,11 +23,9 @@ from pinnace.serving.bentoml.request_head import (
 )
 from pinnace.serving.errors import MalformedRequest, Overloaded, SlowRequest
 from pinnace.serving.settings import ServerSettings
-from pinnace.serving.workers.connection_balancing import ConnectionBalancer, WorkerLoads
+from pinnace.serving.workers.connection_balancing import ConnectionBalancer
 from pinnace.serving.workers.connection_watch import ConnectionWatch, Phase
 from pinnace.serving.workers.load_shedding import LoadShedder
-
-logger = logging.getLogger("pinnace.serving")
 
 # How many requests may wait on one connection for the answer to the one before them.
 _MOST_PIPELINED = 64
@@ -40,45 +34,6 @@ _MOST_PIPELINED = 64
 _SILENT_SECONDS = 0.5
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-def use_bounded_protocol(settings: ServerSettings) -> None:
-    """Let uvicorn in this process speak HTTP within these settings."""
-    BoundedProtocol.settings = settings
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = "pinnace.serving.bentoml.http_protocol:BoundedProtocol"
-
-
-def share_connections(folder: Path, workers: int, on_shared: Callable[[WorkerLoads], None]) -> None:
-    """Let the server of this process share its connections with those of the folder, once it has started.
-
-    Args:
-        folder: what the workers of one server share.
-        workers: how many there are.
-        on_shared: called with what they tell each other, once this one takes part.
-    """
-    startup = uvicorn.Server.startup
-
-    async def started(server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
-        await startup(server, sockets)
-
-        def protocol() -> BoundedProtocol:
-            made = BoundedProtocol(server.config, server.server_state, server.lifespan.state)
-            made.may_hand_over = False
-            return made
-
-        def requests() -> int:
-            return len(server.server_state.tasks)
-
-        if server.config.ssl is not None:  # what is encrypted cannot be handed on
-            return
-        try:
-            BoundedProtocol.balancer = ConnectionBalancer(folder, workers, protocol, requests)
-        except OSError:
-            logger.warning("connections are not shared out over the workers", exc_info=True)
-            return
-        on_shared(BoundedProtocol.balancer.loads)
-
-    uvicorn.Server.startup = started  # type: ignore[method-assign, assignment]
 
 
 class BoundedProtocol(HttpToolsProtocol):
