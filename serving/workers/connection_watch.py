@@ -89,6 +89,7 @@ class ConnectionWatch:
         }
         self._first = settings.header_timeout
         self._write = settings.write_timeout
+        self._linger = min(_LINGER_SECONDS, settings.upload_timeout)
         self._most = settings.max_connections
         shortest = min(self._write, *self._limits.values())
         self._pause = min(_LONGEST_PAUSE_SECONDS, shortest / 4)
@@ -144,7 +145,7 @@ class ConnectionWatch:
             one.abort()
             return
         if one.parting_since is not None:
-            if now - one.parting_since > _LINGER_SECONDS:
+            if now - one.parting_since > self._linger:
                 one.abort()
         elif one.phase == Phase.BETWEEN and one.is_answering:
             one.check_peer(now)

@@ -211,7 +211,8 @@ def test_each_that_is_slow_is_closed_at_its_deadline(strict: Any) -> None:
         connections[name].setblocking(False)
     deadline = time.monotonic() + 30
     ports = {one.getsockname()[1]: name for name, one in connections.items()}
-    assert len(ports.keys() & ports_of_clients(strict)) == len(TRICKLE)
+    while not ports.keys() & ports_of_clients(strict):
+        assert time.monotonic() < deadline
     while still := [ports[port] for port in ports_of_clients(strict) if port in ports]:
         assert time.monotonic() < deadline, still
         for name in still:
@@ -229,7 +230,7 @@ def test_twice_as_many_slow_ones_as_there_may_be_shut_nobody_out(strict: Any, na
         slow.append(connect(strict))
         slow[-1].setblocking(False)
         trickle(slow[-1:], first)
-    time.sleep(1.2)  # none that has only just come is slow
+    time.sleep(2)  # none that has only just come is slow
     statuses = []
     for _ in range(8):
         trickle(slow, more)
