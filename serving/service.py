@@ -98,16 +98,8 @@ def _own_middleware() -> list[Middleware]:
     found = []
     if settings.cors_origins:
         # Outside the API key: a browser asks before it sends one, and must be able to read a refusal.
-        found.append(
-            Middleware(
-                CrossOrigin,
-                routes=routes,
-                allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
-                allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "Content-Type"],
-                expose_headers=["Retry-After", "Server-Timing", "X-Request-ID"],
-            )
-        )
+        origins = [origin.strip() for origin in settings.cors_origins.split(",")]
+        found.append(Middleware(CrossOrigin, origins=origins, routes=routes))
     if settings.api_key is not None:
         found.append(Middleware(ApiKeyMiddleware, key=settings.api_key.get_secret_value(), routes=routes))
     found.append(Middleware(FastPath, owner=app, posts=_fast_endpoints()))

@@ -86,7 +86,8 @@ def _count(data: bytes, pair: bytes) -> int:
 def _places(data: bytes, pair: bytes) -> npt.NDArray[np.int64]:
     values = np.frombuffer(data, np.uint8)
     first = np.flatnonzero(values[:-1] == pair[0])
-    return first[values[first + 1] == pair[1]]
+    places: npt.NDArray[np.int64] = first[values[first + 1] == pair[1]]
+    return places
 
 
 def check_container(name: str, data: bytes | memoryview, max_pixels: int) -> None:

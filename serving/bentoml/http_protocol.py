@@ -8,7 +8,7 @@ import select
 import socket
 import struct
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -24,7 +24,7 @@ from pinnace.serving.bentoml.request_head import (
 from pinnace.serving.errors import MalformedRequest, Overloaded, SlowRequest
 from pinnace.serving.settings import ServerSettings
 from pinnace.serving.workers.connection_balancing import ConnectionBalancer
-from pinnace.serving.workers.connection_watch import ConnectionWatch, Phase
+from pinnace.serving.workers.connection_watch import ConnectionWatch, Phase, WatchedConnection
 from pinnace.serving.workers.load_shedding import LoadShedder
 
 # How many requests may wait on one connection for the answer to the one before them.
@@ -90,7 +90,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.since = self.loop.time()
         if self.watch is None:
-            type(self).watch = ConnectionWatch(self.settings, self.connections, self.loop)
+            type(self).watch = ConnectionWatch(
+                self.settings, cast("set[WatchedConnection]", self.connections), self.loop
+            )
         assert self.watch is not None
         self.watch.start()
         if not self.watch.has_room(self.since):
@@ -303,7 +305,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 return cause
             hint = None if isinstance(error, httptools.HttpParserCallbackError) else str(error) or None
             return MalformedRequest("the request is not HTTP/1.1", hint=hint)
-        cycle = self.cycle
+        cycle: Any = self.cycle
         if self.phase == Phase.BODY and not cycle.response_complete and cycle.transport is self.transport:
             cycle.transport = _PartingTransport(self)
         return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,9 +15,15 @@ _SHOWN = 200
 class CrossOrigin(CORSMiddleware):
     """Starlette's middleware; its refusal of a preflight is text."""
 
-    def __init__(self, app: ASGIApp, routes: RouteTable, **options: Any) -> None:
-        """Let pages ask `app`; `routes` know the form of errors, and `options` are Starlette's."""
-        super().__init__(app, **options)
+    def __init__(self, app: ASGIApp, origins: list[str], routes: RouteTable) -> None:
+        """Let pages of these origins ask `app`; `routes` know the form of errors."""
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "Content-Type"],
+            expose_headers=["Retry-After", "Server-Timing", "X-Request-ID"],
+        )
         self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
