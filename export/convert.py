@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pinnace.export.calibration_images import PreparedImages
 from pinnace.export.formats import conversion_of, format_of, precision_of
-from pinnace.export.precision.base import DEFAULT_METHOD, ConversionInput
+from pinnace.export.precision.base import AUTO, DEFAULT_METHOD, ConversionInput
 from pinnace.export.request import REFERENCE, ExportedFiles
 from pinnace.export.validation.validator import is_fixed
 from pinnace.models.bundle import golden
@@ -28,6 +28,8 @@ def convert(
     progress: Progress,
     *,
     method: str = DEFAULT_METHOD,
+    recipe: str = AUTO,
+    one_class: bool = False,
     required: bool = True,
 ) -> ExportedFiles:
     """Write the variants that are conversions, in this interpreter: no foreign code takes part.
@@ -39,6 +41,8 @@ def convert(
         calibration: images to calibrate with.
         progress: told before each step.
         method: how ranges are found from images.
+        recipe: of int8; see `ConversionInput`.
+        one_class: likewise.
         required: what cannot be made is an error, and not left out with a note.
 
     Returns:
@@ -64,15 +68,18 @@ def convert(
         input=exported.signature.inputs[0].name,
         images=None if calibration is None else calibration.inputs,
         method=method,
+        recipe=recipe,
+        one_class=one_class,
         fixed_batch=is_fixed(exported),
         progress=progress,
     )
     files, notes, tools = dict(exported.files), list(exported.notes), dict(exported.tools)
+    quantisations = dict(exported.quantisations)
     for name, conversion in wanted.items():
         progress(Event(Stage.WRITE, str(name)))
         files[name] = f"{name}{format_of(name).suffix}"
         try:
-            notes += conversion.convert(material, folder / files[name])
+            converted = conversion.convert(material, folder / files[name])
         except PinnaceError:
             raise
         except Exception as error:  # the tools that convert raise whatever an unusual graph leads them to
@@ -80,8 +87,13 @@ def convert(
                 f"{name} cannot be made of the model: {describe(error)}",
                 hint="leave it out with --precision fp32",
             ) from error
+        notes += converted.notes
+        if converted.quantisation is not None:
+            quantisations[name] = converted.quantisation
         tools |= installed_versions(conversion.packages)
-    return dataclasses.replace(exported, files=files, notes=tuple(notes), tools=tools)
+    return dataclasses.replace(
+        exported, files=files, notes=tuple(notes), tools=tools, quantisations=quantisations
+    )
 
 
 def _impossible(folder: Path, exported: ExportedFiles) -> str | None:

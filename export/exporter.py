@@ -13,7 +13,8 @@ from pinnace.export.convert import convert
 from pinnace.export.formats import conversion_of
 from pinnace.export.image_folder import folder_labels
 from pinnace.export.outputs import Answers, OutputOptions, decide, labels_for
-from pinnace.export.precision.base import DEFAULT_METHOD, METHODS
+from pinnace.export.precision.base import AUTO, DEFAULT_METHOD, METHODS
+from pinnace.export.precision.recipes import all_recipes
 from pinnace.export.reproduce.script import Script, script_path
 from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.targets import Target
@@ -44,6 +45,7 @@ class Evidence:
     Attributes:
         calibrate: a folder of images to find the ranges of int8 on.
         method: how ranges are found.
+        recipe: of int8: a name, or `auto` for the one that does best on images that were held out.
         images: a folder of photographs to compare each variant with fp32 on; with one folder for each class,
             right answers are counted as well.
         max_drop: how many points of top-1 a variant may lose against fp32 on `images`.
@@ -53,6 +55,7 @@ class Evidence:
     method: str = DEFAULT_METHOD
     images: Path | None = None
     max_drop: float | None = None
+    recipe: str = AUTO
 
     def __post_init__(self) -> None:
         if self.max_drop is not None and self.images is None:
@@ -62,6 +65,10 @@ class Evidence:
                 "there is no such calibration method",
                 expected="one of " + ", ".join(METHODS),
                 got=self.method,
+            )
+        if self.recipe not in (known := (AUTO, *all_recipes())):
+            raise UsageError(
+                "there is no such int8 recipe", expected="one of " + ", ".join(known), got=self.recipe
             )
 
 
@@ -140,6 +147,8 @@ def export_bundle(
             calibration,
             progress,
             method=evidence.method,
+            recipe=evidence.recipe,
+            one_class=outputs.function == "softmax" and len(exported.signature.outputs) == 1,
             required=request.named,
         )
         seen = reference_photographs(folder, exported, given or calibration, progress)

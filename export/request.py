@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from pydantic import TypeAdapter
 
 from pinnace.export.preprocessing import Changes
+from pinnace.models.bundle.manifest import Quantisation
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders import parse_source
@@ -148,6 +149,7 @@ class ExportedFiles:
         exporters: of the variants that there is more than one way to write, which way it was.
         float32_noise: see `pinnace.models.bundle.manifest.Golden`.
         activations: of a file that the source is, see `pinnace.models.bundle.manifest.Variant`.
+        quantisations: of int8 variants, how they were made.
         trial: what other preprocessings give on labelled images; None where nothing was tried.
     """
 
@@ -167,6 +169,7 @@ class ExportedFiles:
     float32_noise: tuple[float, ...] = ()
     activations: dict[VariantName, str | None] = field(default_factory=dict)
     trial: ResizeTrial | None = None
+    quantisations: dict[VariantName, Quantisation] = field(default_factory=dict)
 
 
 # What conversions are made of and compared with, and the variant of a source that is ONNX already.

@@ -21,6 +21,7 @@ class Stage(str, Enum):
     FIND_RANGES = "find_ranges"
     ROUND_WEIGHTS = "round_weights"
     FIND_SENSITIVE = "find_sensitive"
+    RACE_RECIPES = "race_recipes"
     RUN_REFERENCE = "run_reference"
     CHECK_FILES = "check_files"
     COMPARE = "compare"
@@ -46,6 +47,7 @@ _WORDS = {
     Stage.FIND_RANGES: "finding ranges",
     Stage.ROUND_WEIGHTS: "rounding the weights of layers",
     Stage.FIND_SENSITIVE: "finding what int8 should leave out",
+    Stage.RACE_RECIPES: "racing the recipes of int8",
     Stage.RUN_REFERENCE: "running fp32 on photographs",
     Stage.CHECK_FILES: "checking hashes and preprocessing",
     Stage.COMPARE: "comparing",

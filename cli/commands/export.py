@@ -70,6 +70,9 @@ class ExportOptions:
     calibration_method: Annotated[
         str, typer.Option(metavar="NAME", help="minmax, entropy or percentile.")
     ] = "minmax"
+    int8_recipe: Annotated[str, typer.Option(metavar="NAME", help="How int8 is made; auto races them.")] = (
+        "auto"
+    )
     images: Annotated[
         Path | None,
         typer.Option(
@@ -216,7 +219,11 @@ def export(options: ExportOptions, progress: ProgressOption = None, json: Json =
                 folder,
                 labels=options.labels,
                 evidence=Evidence(
-                    options.calibrate, options.calibration_method, options.images, options.max_drop
+                    options.calibrate,
+                    options.calibration_method,
+                    options.images,
+                    options.max_drop,
+                    options.int8_recipe,
                 ),
                 meaning=OutputOptions(
                     None if options.scores is None else options.scores.value, output, options.threshold

@@ -6,10 +6,13 @@ import contextlib
 import io
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pinnace.export.precision.base import METHODS, Floats
+from pinnace.export.precision.base import METHODS, ConversionInput, Floats
 from pinnace.models.progress import Event, Progress, Stage
+
+if TYPE_CHECKING:
+    import onnx
 
 # The share of values that the percentile method keeps in range; ONNX Runtime's own default.
 PERCENTILE = 99.999
@@ -26,6 +29,17 @@ class _Reader:
 
     def get_next(self) -> dict[str, Floats] | None:
         return next(self._feeds, None)
+
+
+def ranges_of(model: onnx.ModelProto, material: ConversionInput) -> Any:
+    """The ranges of a prepared graph's tensors on the calibration images."""
+    import onnx
+
+    assert material.images is not None
+    with tempfile.TemporaryDirectory(prefix="pinnace-ranges-") as folder:
+        path = Path(folder, "prepared.onnx")
+        onnx.save(model, str(path))
+        return ranges(path, material.input, material.images, material.method, material.progress)
 
 
 def ranges(path: Path, name: str, images: Floats, method: str, progress: Progress) -> Any:

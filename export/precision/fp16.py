@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pinnace.export.precision import graphs
-from pinnace.export.precision.base import Conversion, ConversionInput
+from pinnace.export.precision.base import Conversion, ConversionInput, Converted
 from pinnace.models.progress import Event, Stage
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ LARGEST = 65504.0
 HEADROOM = 4.0
 
 
-def convert(material: ConversionInput, path: Path) -> tuple[str, ...]:
+def convert(material: ConversionInput, path: Path) -> Converted:
     """Measure which tensors float16 cannot hold, convert the rest, and write the file.
 
     The conversion is ONNX Runtime's own (`onnxruntime.transformers.float16`, MIT). What it leaves to be done:
@@ -43,9 +43,10 @@ def convert(material: ConversionInput, path: Path) -> tuple[str, ...]:
     converted.graph.ClearField("value_info")
     graphs.save(converted, path)
     if not kept:
-        return ()
-    return (f"in {path.stem} {len(kept)} nodes stay in fp32, because float16 cannot hold what flows there: "
-            + ", ".join(kept),)  # fmt: skip
+        return Converted()
+    note = (f"in {path.stem} {len(kept)} nodes stay in fp32, because float16 cannot hold what flows there: "
+            + ", ".join(kept))  # fmt: skip
+    return Converted((note,))
 
 
 def overflowing(model: onnx.ModelProto, material: ConversionInput) -> list[str]:

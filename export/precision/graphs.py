@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _ERRORS_ONLY = 3
 # Intermediate tensors of a whole network are large: so many of them, of so many samples, are held at once.
 _TENSORS_AT_ONCE = 64
-_SAMPLES_AT_ONCE = 4
+SAMPLES_AT_ONCE = 4
 
 
 def require_onnxruntime(what: str) -> None:
@@ -112,7 +112,7 @@ def run_tapped(
         del tapped.graph.output[:]
         tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
         opened = session(typed(tapped), optimise=False)
-        size = 1 if one_by_one else _SAMPLES_AT_ONCE
+        size = 1 if one_by_one else SAMPLES_AT_ONCE
         for start in range(0, count, size):
             chunk = {name: array[start : start + size] for name, array in feeds.items()}
             yield dict(zip(names, opened.run(names, chunk), strict=True))

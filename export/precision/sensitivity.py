@@ -54,13 +54,13 @@ def nodes_to_leave_out(base: onnx.ModelProto, quantise: Quantise, material: Conv
     """
     assert material.images is not None
     images = material.images[:: max(1, len(material.images) // IMAGES)][:IMAGES]
-    reference = _answers(base, material.input, images)
+    reference = answers(base, material.input, images)
     tried: dict[tuple[str, ...], float] = {}
 
     def error_without(names: tuple[str, ...]) -> float:
         if names not in tried:
             material.progress(Event(Stage.FIND_SENSITIVE, done=len(tried) + 1, total=MOST_RUNS))
-            tried[names] = relative_error(reference, _answers(quantise(names), material.input, images))
+            tried[names] = relative_error(reference, answers(quantise(names), material.input, images))
         return tried[names]
 
     work = multiplications(base)
@@ -125,7 +125,8 @@ def _larger(nodes: list[str], chosen: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [tuple(nodes[a : b + 1]) for a, b in spans if a >= 0 and b < len(nodes)]
 
 
-def _answers(model: onnx.ModelProto, name: str, images: Floats) -> Floats:
+def answers(model: onnx.ModelProto, name: str, images: Floats) -> Floats:
+    """What a model answers in ONNX Runtime, shape (images, all outputs one behind the other)."""
     session = graphs.session(model)
     outputs = [np.concatenate([o.reshape(1, -1) for o in session.run(None, {name: image[None]})], axis=1)
                for image in images]  # fmt: skip
@@ -134,6 +135,12 @@ def _answers(model: onnx.ModelProto, name: str, images: Floats) -> Floats:
 
 def relative_error(reference: Floats, answers: Floats) -> float:
     """Mean over images of |answer - reference|^2 / |reference - its mean|^2; shapes (images, outputs)."""
+    return float(relative_errors(reference, answers).mean())
+
+
+def relative_errors(reference: Floats, answers: Floats) -> Floats:
+    """The same of each image."""
     centred = reference - reference.mean(axis=1, keepdims=True)
     scale = np.maximum((centred**2).sum(axis=1), np.finfo(np.float32).tiny)
-    return float(np.nan_to_num(((answers - reference) ** 2).sum(axis=1) / scale, nan=np.inf).mean())
+    errors: Floats = np.nan_to_num(((answers - reference) ** 2).sum(axis=1) / scale, nan=np.inf)
+    return errors

@@ -77,6 +77,7 @@ class Validator:
             tolerance=self.tolerance.get(precision_of(name), Tolerance()),
             activations=self.exported.activations.get(name, conversion.activations if conversion else None),
             exporter=self.exported.exporters.get(name),
+            quantisation=self.exported.quantisations.get(name),
         )
         refused: dict[str, BundleError] = {}
         for runtime_class in runtimes_for(name.format):

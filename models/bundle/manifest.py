@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -115,6 +115,48 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class RecipeScore:
+    """How close to fp32 one recipe of int8 came, on calibration images that were held out.
+
+    Attributes:
+        recipe: its name.
+        error: mean of the images, by `Quantisation.measure`; 0 is exact. None where it was not tried.
+        interval: of that at 95 %, the images drawn anew.
+        top1_agreement: share of the images with the same highest output, 0 to 1; None where there is not one
+            output with a value for each class.
+        reason: why it was not tried.
+    """
+
+    recipe: str
+    error: _Finite | None
+    interval: tuple[_Finite, _Finite] | None = None
+    top1_agreement: _Finite | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How an int8 variant was made.
+
+    Attributes:
+        recipe: which recipe made it.
+        method: how the ranges were found.
+        images: how many images it was calibrated with.
+        held_out: how many others the recipes were judged on; 0 where there was no race.
+        measure: what the recipes were judged by: `kl`, the Kullback-Leibler divergence of the classes from
+            those of fp32, in nats; or `squared`, |answer - fp32|^2 / |fp32 - its mean|^2.
+        race: every recipe, the best first.
+    """
+
+    recipe: str
+    method: str
+    images: int
+    held_out: int = 0
+    measure: Literal["kl", "squared"] | None = None
+    race: tuple[RecipeScore, ...] = ()
+
+
+@dataclass(frozen=True)
 class EngineInfo:
     """What a TensorRT engine is tied to; it runs nowhere else.
 
@@ -166,6 +208,7 @@ class Variant:
             `dynamo`, `dynamo-math-attention` or `torchscript`.
         weights: of an ONNX file that cannot hold its weights, the file beside it that has them; its hash
             stands in `Manifest.files`.
+        quantisation: of an int8 variant, how it was made.
     """
 
     name: str
@@ -181,6 +224,7 @@ class Variant:
     proof: Proof | None = None
     exporter: str | None = None
     weights: str | None = None
+    quantisation: Quantisation | None = None
 
     @property
     def all_files(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pinnace.export.precision import fp16, gptq, graphs, int8, sensitivity
 from pinnace.export.precision.base import ConversionInput
+from pinnace.export.precision.layers import layer_of
 from pinnace.export.validation.divergence import first_divergence
 
 
@@ -49,8 +50,8 @@ def samples(count: int, size: int = 4) -> np.ndarray:
 
 def half(path: Path, x: np.ndarray) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     out = path.with_name("half.onnx")
-    notes = fp16.convert(ConversionInput(path, {"x": x}, "x"), out)
-    return onnx.load(str(out)), notes
+    converted = fp16.convert(ConversionInput(path, {"x": x}, "x"), out)
+    return onnx.load(str(out)), converted.notes
 
 
 def test_what_float16_holds_becomes_float16(tmp_path: Path) -> None:
@@ -183,8 +184,7 @@ def test_rounded_weights_keep_the_outputs_closer_than_the_nearest_steps_do() -> 
     edges = rng.normal(size=(5, 9))
     edges -= edges.mean(axis=1, keepdims=True)
     scales = np.abs(edges).max(axis=1) / 15
-    layer = gptq._Layer("x", edges[None], scales[None], None, {}, light.T[None] @ light[None])
-    steps = layer.rounded()[0]
+    steps = gptq.rounded(edges[None], scales[None], light.T[None] @ light[None])[0]
     nearest = np.round(edges / scales[:, None])
     assert np.array_equal(steps, np.round(steps))
     assert np.abs(steps - edges / scales[:, None]).max() < 2
@@ -202,14 +202,16 @@ def test_a_convolution_sees_the_windows_that_its_filters_see() -> None:
     node = helper.make_node(
         "Conv", ["x", "w"], ["y"], group=2, pads=[1, 0, 2, 1], strides=[2, 1], dilations=[1, 2]
     )
-    layer = gptq._layer(node, weights.astype(np.float64), np.ones(6))
+    layer = layer_of(node, weights.astype(np.float64), np.ones(6), "w")
     assert layer is not None
-    seen = layer._inputs(image.astype(np.float64), rng)
+    seen = layer.seen(image, places=1000, seed=0)
     values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("x", "y")]
     graph = helper.make_graph([node], "g", values[:1], values[1:], [numpy_helper.from_array(weights, "w")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     expected = answer(model, image)
     got = (layer.weights @ seen.transpose(0, 2, 1)).reshape(6, -1)
+    made = layer.made(expected, places=1000, seed=0).transpose(0, 2, 1).reshape(6, -1)
+    np.testing.assert_allclose(got, made, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(np.sort(got.ravel()), np.sort(expected.ravel()), rtol=1e-4, atol=1e-5)
 
 
