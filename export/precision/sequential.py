@@ -80,7 +80,7 @@ def _some(images: Floats) -> Floats:
 
 def _places(layer: Layer, images: Floats) -> int:
     """How many places of each image are looked at."""
-    wanted = _PLACES_FOR_EACH * layer.weights.shape[2] // len(images)
+    wanted: int = _PLACES_FOR_EACH * layer.weights.shape[2] // len(images)
     return min(max(wanted, _FEWEST_PLACES), _MOST_PLACES)
 
 
