@@ -29,6 +29,12 @@ def why_not(
     shapes = ", ".join(map(str, signature.outputs))
     if not takes_image:
         given = ", ".join(map(str, signature.inputs))
+        if any(_may_be_an_image(spec) for spec in signature.inputs) and len(signature.inputs) > 1:
+            return (
+                f"{name} takes more than an image, so it cannot {_WORDS[use]}: {given}",
+                "write the network so that its other inputs are constants in it, which some converters leave "
+                "out; `pinnace verify` and `pinnace bench` work with it as it is",
+            )
         return (
             f"{name} takes no image but {given}, so it cannot {_WORDS[use]}",
             "`pinnace verify` and `pinnace bench` work with it; open it in Python with "
@@ -71,6 +77,10 @@ def why_not(
         "a classifier answers with float32[batch,CLASSES]: export the network with the layers that make "
         "this of its output; `pinnace verify` and `pinnace bench` work with it as it is",
     )
+
+
+def _may_be_an_image(spec: TensorSpec) -> bool:
+    return len(spec.shape) == 4 and any(dim in (1, 3) for dim in (spec.shape[1], spec.shape[3]))
 
 
 def require(use: Use, bundle: Bundle) -> None:

@@ -26,6 +26,8 @@ _MOST_ALLOWED = 0.1
 
 # A sample whose outputs hardly vary is measured against this share of the range over all samples.
 _SMALLEST_RANGE = 1e-3
+# A bound of a thousandth of the range is then four steps.
+_FEWEST_STEPS = 4096
 
 
 def measure(
@@ -236,10 +238,15 @@ def rows(array: npt.NDArray[np.generic]) -> Floats:
 
 
 def ranges(eager: Floats, everything: Floats) -> Floats:
-    """The range (max - min) of each row, but no less than a thousandth of the range of `everything`."""
+    """The range (max - min) of each row, but no less than a thousandth of the range of `everything`.
+
+    Nor less than 4096 steps of float32 at the largest value: what an untrained network answers hardly
+    varies, and its last bits are another runtime's own.
+    """
     overall = float(np.ptp(everything))
     widths = np.ptp(eager, axis=1) if eager.shape[1] > 1 else np.full(len(eager), overall)
-    floor = max(_SMALLEST_RANGE * overall, float(np.finfo(np.float32).eps) * float(np.abs(everything).max()))
+    step = float(np.finfo(np.float32).eps) * float(np.abs(everything).max())
+    floor = max(_SMALLEST_RANGE * overall, _FEWEST_STEPS * step)
     return np.asarray(np.maximum(widths, floor or 1.0))
 
 

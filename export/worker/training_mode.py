@@ -56,7 +56,7 @@ def require_independent(
             + (": the model was exported in training mode, or mixes images itself" if exported else ""),
             expected="the same answer, whatever else is in the batch",
             got=f"a difference of {share:.2g} of the range of the answers",
-            hint=f"{EVAL}; {_OVER_IMAGES}" if exported else _OVER_IMAGES,
+            hint=f"{EVAL} (in Keras, model(x, training=False)); {_OVER_IMAGES}" if exported else _OVER_IMAGES,
         )
 
 

@@ -92,6 +92,12 @@ def test_outputs_that_are_all_zero_do_not_divide_by_zero() -> None:
         assert of(zero, zero + np.float32(0.25)).cosine == 0
 
 
+def test_the_last_bits_of_answers_that_hardly_vary_are_no_error() -> None:
+    flat = np.full((3, 5), 0.2, np.float32)
+    assert 0 < of(flat, np.nextafter(flat, np.float32(1))).max_rel < 1e-3
+    assert of(flat, flat * np.float32(1.0001)).max_rel > 1e-3
+
+
 def test_the_opposite_answer_has_cosine_minus_one() -> None:
     assert of(EAGER, -EAGER).cosine == pytest.approx(-1)
 
