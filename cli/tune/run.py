@@ -24,7 +24,7 @@ from pinnace.latency.tuning.confirm import Confirmation, confirm, finalists
 from pinnace.latency.tuning.energy import EnergyMeter, open_meter
 from pinnace.latency.tuning.judgement import Judgement, allowed
 from pinnace.latency.tuning.processes import ProcessMeasurer
-from pinnace.latency.tuning.race import RaceResult, Rules, race
+from pinnace.latency.tuning.race import NOT_RUN, RaceResult, Rules, race
 from pinnace.latency.tuning.result import TuneResult
 from pinnace.latency.tuning.space import configurations, pairs_of
 from pinnace.models.bundle.bundle import Bundle
@@ -88,6 +88,11 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: bool | None) -> 
         watching(progress, rules.budget_s) as watch,
     ):
         raced = race(candidates, measurer, rules, watch)
+    if missed := sum(runner.reason == NOT_RUN for runner in raced.runners):
+        words = (
+            f"the budget was spent in the first round: {missed} of {len(candidates)} configurations did not"
+        )
+        notes.append(f"{words} run; a longer --budget, or --variant and --runtime, would let all of them")
     confirmations: list[Confirmation] = []
     if options.confirm and not raced.interrupted:
         confirmations, raced = _confirm(bundle, options, raced, progress)

@@ -124,6 +124,19 @@ def test_equals_end_the_race_and_the_budget_ends_it_too() -> None:
     assert any("budget ran short" in str(r.reason) for r in result.runners) or len(result.finalists) > 1
 
 
+def test_a_first_round_that_is_too_long_ends_with_the_budget() -> None:
+    measurer = Invented(speeds_of(4))
+    result = run(measurer, Rules(budget_s=5))
+    assert result.seconds < 6
+    missed = [runner for runner in result.runners if not runner.trials]
+    assert {runner.reason for runner in missed} == {"the budget was spent before its turn came"}
+    ran = [runner for runner in result.runners if runner.trials]
+    assert len(ran) + len(missed) == len(measurer.speeds)
+    assert min(len(ran), len(missed)) > 10
+    best = max(measurer.speeds[runner.configuration] for runner in ran)
+    assert measurer.speeds[result.runners[0].configuration] >= 0.9 * best
+
+
 def test_the_bound_of_p99_puts_out_whoever_is_above_it() -> None:
     first, second = speeds_of(1, 2)
     measurer = Invented({first: 30.0, second: 40.0}, noise=0.01)
