@@ -37,6 +37,10 @@ OF_TRAINING = re.compile(
     r"|n_averaged|num_updates|ema_decay)(?:\..*|$)|(?:.*\.)?(?:total_ops|total_params)$"
 )
 _COUNTERS = ("n_averaged", "total_ops", "total_params")
+_QUANTISED = (
+    "these are the weights of a quantised network: save those from before it was quantised, or the whole "
+    "network with torch.jit.save(torch.jit.script(model), PATH), and export that"
+)
 _QUOTED = re.compile(r'"([^"]+)"')
 _MISMATCH = re.compile(
     r"size mismatch for (?P<name>\S+): copying a param with shape torch.Size\(\[(?P<got>[^\]]*)\]\) from "
@@ -100,7 +104,9 @@ def fit_weights(module: torch.nn.Module, state: Mapping[str, Any], path: Path) -
             _check(module, candidate, complex_names, path)
             return _notes(candidate, strays)
         found = found or misfit
-    raise SourceError(f"{path} does not fit the network: {found}", hint="check --arch and --num-classes")
+    quantised = any("_packed_params" in name or name.endswith("zero_point") for name in state)
+    hint = _QUANTISED if quantised else "check --arch and --num-classes"
+    raise SourceError(f"{path} does not fit the network: {found}", hint=hint)
 
 
 def candidates(

@@ -23,6 +23,9 @@ _TOUCHES_FILES = re.compile(rb"\b(?:save|from_file|read_file|write_file|load_ten
 _PLAIN_GETATTR = re.compile(rb'\bgetattr\([\w.]+, "[^"\\\n]*"\)')
 _GETATTR = re.compile(rb"\bgetattr\b")
 _GPU = re.compile(r"cuda(?::\d+)?")
+_OPTIMISED = (
+    "torch does not read back what torch.jit.optimize_for_inference has changed: save the model without it"
+)
 _LONGEST_CODE = 64 << 20
 
 
@@ -112,4 +115,7 @@ def _read(path: Path) -> tuple[torch.nn.Module, Facts]:
 
 def _damaged(path: Path, error: Exception) -> SourceError:
     reason = describe(error).partition(". ")[0]
-    return SourceError(f"{path} cannot be read as TorchScript: {reason}")
+    return SourceError(
+        f"{path} cannot be read as TorchScript: {reason}",
+        hint=_OPTIMISED if "required keyword attribute" in reason else None,
+    )

@@ -231,3 +231,11 @@ def test_a_gpu_that_a_program_names_is_taken_out(tmp_path: Path) -> None:
     assert loaded.notes == ("the program named cuda:0; in the bundle it runs on the CPU",)
     inputs = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(loaded.module(inputs), inputs.mean((2, 3)) + 1)
+
+
+def test_a_script_that_torch_does_not_read_back(tmp_path: Path) -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU()).eval()
+    torch.jit.optimize_for_inference(torch.jit.script(net)).save(str(tmp_path / "net.pt"))
+    request = LoadRequest(Source("file", "net.pt"), folder=str(tmp_path))
+    message = refusal(SourceError, lambda: load(request))
+    assert message.endswith("torch.jit.optimize_for_inference has changed: save the model without it")

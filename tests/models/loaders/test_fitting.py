@@ -196,3 +196,14 @@ def test_the_names_of_the_authors_of_a_timm_network() -> None:
         "left out of the checkpoint: 1 (model)",
     )
     assert_same(network, other, 160)
+
+
+def test_weights_of_a_quantised_network_are_told() -> None:
+    network = nn.Sequential(nn.Linear(3, 2))
+    state = {
+        "0.scale": torch.ones(()),
+        "0.zero_point": torch.zeros(()),
+        "0._packed_params.dtype": torch.qint8,
+    }
+    message = refusal(SourceError, fit_weights, network, state, PATH)
+    assert "  help: these are the weights of a quantised network: save those from before" in message
