@@ -14,6 +14,7 @@ from rich.table import Table
 
 from pinnace.cli.console import err, out, plain
 from pinnace.latency.report import BenchSettings, LatencyReport
+from pinnace.models.printable import printable
 from pinnace.models.progress import Event, Progress, Stage, ignore
 
 _BAR = 20
@@ -104,7 +105,7 @@ def progress_of(show: bool | None, rows: int, settings: BenchSettings) -> Iterat
 
     def step(event: Event) -> None:
         current.done += current.seconds
-        current.name, current.since = str(event), time.perf_counter()
+        current.name, current.since = printable(str(event)), time.perf_counter()
         current.seconds = event.total if event.stage is Stage.MEASURE else 0.0
 
     try:
