@@ -9,11 +9,14 @@ those that are idle or slow make room for a new one.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Set
 from enum import IntEnum
 from typing import Protocol
 
 from pinnace.serving.settings import ServerSettings
+
+logger = logging.getLogger("pinnace.serving")
 
 # A client that is told to go has so long to read why, while what it still sends is thrown away.
 _LINGER_SECONDS = 10.0
@@ -131,7 +134,11 @@ class ConnectionWatch:
     def _look(self) -> None:
         now = self._loop.time()
         for one in list(self._connections):
-            self._look_at(one, now)
+            try:
+                self._look_at(one, now)
+            except Exception:  # of one connection; the others are watched all the same
+                logger.exception("a connection could not be watched")
+                one.abort()
         self._running = bool(self._connections)
         if self._running:
             self._loop.call_later(self._pause, self._look)
@@ -147,9 +154,11 @@ class ConnectionWatch:
         if one.parting_since is not None:
             if now - one.parting_since > self._linger:
                 one.abort()
+        elif one.transport.is_closing():
+            return
         elif one.phase == Phase.BETWEEN and one.is_answering:
             one.check_peer(now)
-        elif not one.is_paused and now - one.since > self._limit(one) and not one.transport.is_closing():
+        elif not one.is_paused and now - one.since > self._limit(one):
             one.expire()
 
     def _limit(self, one: WatchedConnection) -> float:
