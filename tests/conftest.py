@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,7 @@ from support.command_line import PINNACE, CommandLine
 from support.ports import free_port
 from support.server import Server, clean_environment
 from support.stub_server import Stub, run_stub
+from support.warm_export.children import Template, forking
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +31,29 @@ crop = [16, 16]
 mean = [0.5, 0.4, 0.3]
 std = [0.2, 0.3, 0.4]
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_exports() -> Iterator[None]:
+    """Children of exports are forked from an interpreter that has imported torch; see `real_children`."""
+    if find_spec("torch") is None or sys.platform != "linux":
+        yield
+        return
+    from pinnace.export.worker import spawn
+
+    template = Template()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spawn, "subprocess", forking(template))
+        yield
+    template.stop()
+
+
+@pytest.fixture
+def real_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children of exports are interpreters that start from nothing, as they are for a user."""
+    from pinnace.export.worker import spawn
+
+    monkeypatch.setattr(spawn, "subprocess", subprocess)
 
 
 @pytest.fixture(scope="session")
@@ -194,3 +221,9 @@ def nobody() -> str:
 def pinnace(capsys: pytest.CaptureFixture[str]) -> CommandLine:
     """Run the command line in this process."""
     return CommandLine(capsys)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: what two processes still have to do at the end is in small pieces."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -17,7 +17,7 @@ import sklearn.metrics
 
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.photographs import photographs
-from support.command_line import CommandLine, Outcome
+from support.command_line import CommandLine, run_here
 from support.meanings import answer_by_hand, write_network
 
 pytestmark = pytest.mark.slow
@@ -46,22 +46,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         number = len(list(folder.glob("*.onnx")))
         file = write_network(folder / f"{end}{number}.onnx", end, classes)
         bundle = folder / f"{end}{number}.bundle"
-        printed = run("export", f"file:{file}", "-o", bundle, "--resize", "8x8", "--crop", "8x8", *options)
+        words = ("export", f"file:{file}", "-o", bundle, "--resize", "8x8", "--crop", "8x8", *options)
+        printed = run_here(*words, folder=folder)
         assert printed.status == 0, printed.err
         return file, bundle, printed.err
-
-    def run(*arguments: object) -> Outcome:
-        import subprocess
-        import sys
-
-        done = subprocess.run(
-            [sys.executable, "-m", "pinnace.cli.main", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=folder,
-        )
-        return Outcome(done.returncode, done.stdout, done.stderr)
 
     return make
 

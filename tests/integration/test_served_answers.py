@@ -22,7 +22,7 @@ from pinnace.clients import AsyncClient, Client, Refused
 from pinnace.latency.subjects.http import HttpSubject
 from pinnace.models.photographs import photographs
 from support.browser import Visit, chromium
-from support.command_line import PINNACE, CommandLine
+from support.command_line import PINNACE, CommandLine, run_here
 from support.meanings import answer_by_hand, write_network
 from support.ports import free_port
 from support.server import Server, clean_environment
@@ -47,8 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, (end, options) in KINDS.items():
         write_network(folder / f"{name}.onnx", end)
         size = ("--resize", "8x8", "--crop", "8x8")
-        command = [*PINNACE, "export", f"file:{name}.onnx", "-o", f"{name}.bundle", *size, *options]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        words = ("export", f"file:{name}.onnx", "-o", f"{name}.bundle", *size, *options)
+        assert run_here(*words, folder=folder).status == 0
     return folder
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -36,3 +39,16 @@ class CommandLine:
         status = main.run([str(argument) for argument in arguments])
         captured = self._capsys.readouterr()
         return Outcome(status, captured.out, captured.err)
+
+
+def run_here(*arguments: object, folder: Path) -> Outcome:
+    """Run the command line in this process, in a folder; for fixtures that live longer than `capsys`."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.chdir(folder)
+        status = main.run([str(argument) for argument in arguments])
+    return Outcome(status, out.getvalue(), err.getvalue())

@@ -20,7 +20,7 @@ from pinnace.models.errors import PinnaceError, SourceError
 from pinnace.models.files import sha256
 from pinnace.models.progress import ignore
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("real_children")]
 
 NET = """
 import export.blocks, serving.heads, models, clients
