@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -34,9 +35,7 @@ def bound(ordered: Sequence[float], percent: float) -> Bound:
         percent: 0 to 100, exclusive.
     """
     slow = 1 - percent / 100
-    needed = 2
-    while _at_most(1, needed, slow) >= 1 - CONFIDENCE:
-        needed += 1
+    needed = _needed(slow)
     count = len(ordered)
     if count < needed:
         return Bound(percent, None, needed)
@@ -48,6 +47,15 @@ def bound(ordered: Sequence[float], percent: float) -> Bound:
         log_term += math.log(count - allowed) - math.log(allowed + 1) + math.log(slow) - math.log1p(-slow)
         allowed += 1
     return Bound(percent, ordered[count - max(1, allowed - 1)], needed)
+
+
+@functools.cache
+def _needed(slow: float) -> int:
+    """How many queries a bound needs at least."""
+    needed = 2
+    while _at_most(1, needed, slow) >= 1 - CONFIDENCE:
+        needed += 1
+    return needed
 
 
 def _at_most(slow_ones: int, count: int, slow: float) -> float:

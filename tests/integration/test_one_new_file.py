@@ -157,7 +157,7 @@ def test_a_failure_is_shown_without_pinnace(copy: Copy) -> None:
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
     assert "of the range" in done.stdout, done.stderr
     copy.run("export", "onnx:7", "--target", "abacus", "-o", "x.bundle", status=2)
-    copy.run("export", "torchvision:alexnet@none", "--target", "abacus", "-o", "deep.bundle", status=1)
+    copy.run("export", "torchvision:squeezenet1_1@none", "--target", "abacus", "-o", "deep.bundle", status=1)
     script = copy.folder / "deep.bundle.reproduce.py"
     assert 'numpy.savez("npz-fp32.npz"' in script.read_text()
 

@@ -109,7 +109,7 @@ class Forked:
 
 
 def forking(template: Template) -> Any:
-    """What stands for `subprocess` in the exporter: a child of an export is forked, where that is the same."""
+    """What stands for `subprocess` in the exporter: it forks the child of an export, where that is the same."""
 
     def start(command: Sequence[str], **settings: Any) -> Any:
         plain = list(command[:5]) == [sys.executable, "-I", "-u", "-m", MODULE] and "env" not in settings

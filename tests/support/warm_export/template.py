@@ -33,7 +33,11 @@ MODULES = (
     "pinnace.export.worker.resize_trials",
     "pinnace.models.loaders",
     "torch",
-    "torch.onnx._internal.exporter._core",
+    "torch._dynamo",
+    "torch.export._trace",
+    "torch.onnx._internal.exporter._compat",
+    "torch.onnx._internal.exporter._torchlib.ops",
+    "torchvision",
 )
 FDS = 3
 _HIGH = 500
