@@ -22,8 +22,8 @@ from typing import Any
 
 MODULE = "pinnace.export.worker.main"
 _TEMPLATE = Path(__file__).with_name("template.py")
-# pytest names the running test in the first; our own modules set the second, in the template as well.
-_IGNORED = ("PYTEST_CURRENT_TEST", "ORT_DISABLE_TELEMETRY")
+# pytest names the running test in the first; our modules and torch set the others, in the child as well.
+_IGNORED = ("PYTEST_CURRENT_TEST", "ORT_DISABLE_TELEMETRY", "TORCHINDUCTOR_CACHE_DIR")
 
 
 def _environment() -> dict[str, str]:
@@ -109,7 +109,7 @@ class Forked:
 
 
 def forking(template: Template) -> Any:
-    """What stands for `subprocess` in the exporter: it forks the child of an export, where that is the same."""
+    """What the exporter has for `subprocess`: children of exports are forked, where that is the same."""
 
     def start(command: Sequence[str], **settings: Any) -> Any:
         plain = list(command[:5]) == [sys.executable, "-I", "-u", "-m", MODULE] and "env" not in settings
