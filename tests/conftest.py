@@ -34,17 +34,15 @@ std = [0.2, 0.3, 0.4]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def warm_exports() -> Iterator[None]:
+def warm_exports() -> Iterator[Template]:
     """Children of exports are forked from an interpreter that has imported torch; see `real_children`."""
-    if find_spec("torch") is None or sys.platform != "linux":
-        yield
-        return
-    from pinnace.export.worker import spawn
-
     template = Template()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spawn, "subprocess", forking(template))
-        yield
+        if find_spec("torch") is not None and sys.platform == "linux":
+            from pinnace.export.worker import spawn
+
+            patch.setattr(spawn, "subprocess", forking(template))
+        yield template
     template.stop()
 
 

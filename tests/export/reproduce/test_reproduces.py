@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from support.command_line import CommandLine as Pinnace
+from support.warm_export.children import Template, printed_without_pinnace
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +23,9 @@ WITHOUT_PINNACE = (
     "import runpy, sys; sys.modules['pinnace'] = None; sys.argv = [sys.argv[1]]; "
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
+
+SCRIPT = "out.bundle.reproduce.py"
+Reproduced = Callable[[Path], str]
 
 NET = ("--arch", "sample_networks:{}", "--preprocess", "preprocess.toml")
 
@@ -42,16 +47,24 @@ def failed(pinnace: Pinnace, *arguments: object) -> str:
     return err
 
 
-def reproduced(folder: Path) -> str:
+def printed_by_script(folder: Path) -> str:
     """What the script prints, on either stream, in an interpreter that cannot import Pinnace."""
-    script = folder / "out.bundle.reproduce.py"
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_PINNACE, str(script)],
+        [sys.executable, "-c", WITHOUT_PINNACE, str(folder / SCRIPT)],
         capture_output=True,
         text=True,
         cwd=folder.parent,
     )
     return done.stdout + done.stderr
+
+
+@pytest.fixture
+def reproduced(warm_exports: Template) -> Reproduced:
+    """The same in an interpreter that has imported torch, which saves seconds.
+
+    That each kind of script imports what it needs is seen where `printed_by_script` runs it.
+    """
+    return lambda folder: printed_without_pinnace(warm_exports, folder / SCRIPT, folder.parent)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +76,7 @@ def reproduced(folder: Path) -> str:
     ],
 )
 def test_a_network_that_cannot_be_loaded_or_asked(
-    folder: Path, pinnace: Pinnace, network: str, said: str, shown: str
+    folder: Path, pinnace: Pinnace, reproduced: Reproduced, network: str, said: str, shown: str
 ) -> None:
     err = failed(pinnace, "file:tiny.pt", *(word.format(network) for word in NET))
     assert said in err
@@ -76,10 +89,12 @@ def test_weights_that_cannot_be_read(folder: Path, pinnace: Pinnace) -> None:
     (folder / "net.py").write_text("def build():\n    raise RuntimeError('no such backbone')\n")
     err = failed(pinnace, "file:tiny.pt", "--arch", "net:build")
     assert "RuntimeError: no such backbone" in err
-    assert "RuntimeError: no such backbone" in reproduced(folder)
+    assert "RuntimeError: no such backbone" in printed_by_script(folder)
 
 
-def test_a_network_that_does_not_take_the_size(folder: Path, pinnace: Pinnace) -> None:
+def test_a_network_that_does_not_take_the_size(
+    folder: Path, pinnace: Pinnace, reproduced: Reproduced
+) -> None:
     (folder / "net.py").write_text(
         "import torch\n\n\ndef build():\n"
         "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3))\n"
@@ -91,14 +106,14 @@ def test_a_network_that_does_not_take_the_size(folder: Path, pinnace: Pinnace) -
     assert reason in reproduced(folder)
 
 
-def test_a_network_that_cannot_be_written(folder: Path, pinnace: Pinnace) -> None:
+def test_a_network_that_cannot_be_written(folder: Path, pinnace: Pinnace, reproduced: Reproduced) -> None:
     words = [word.format("Branching") for word in NET]
     err = failed(pinnace, "file:tiny.pt", *words, "--format", "onnx")
     assert "cannot export the network" in err
     assert "data-dependent" in reproduced(folder)
 
 
-def test_a_variant_that_answers_otherwise(folder: Path, pinnace: Pinnace) -> None:
+def test_a_variant_that_answers_otherwise(folder: Path, pinnace: Pinnace, reproduced: Reproduced) -> None:
     words = [word.format("Branching") for word in NET]
     err = failed(pinnace, "file:tiny.pt", *words, "--format", "torchscript")
     share = err.partition("got: ")[2].split()[0]
@@ -131,12 +146,12 @@ def onnx_of(network: torch.nn.Module, path: Path, opset: int = 17, *, training: 
 def test_a_file_in_training_mode(folder: Path, pinnace: Pinnace) -> None:
     onnx_of(Normalised(), folder / "t.onnx", training=True)
     assert "the file was exported in training mode: its node " in failed(pinnace, "file:t.onnx")
-    printed = reproduced(folder)
+    printed = printed_by_script(folder)
     assert "is in training mode" in printed
     assert "in the other order: off by " in printed
 
 
-def test_a_traced_model_in_training_mode(folder: Path, pinnace: Pinnace) -> None:
+def test_a_traced_model_in_training_mode(folder: Path, pinnace: Pinnace, reproduced: Reproduced) -> None:
     network = Normalised().train()
     torch.jit.trace(network, torch.rand(2, 3, 16, 16), check_trace=False).save(str(folder / "t.pt"))
     err = failed(pinnace, "file:t.pt", "--input-size", "16x16")
@@ -158,7 +173,7 @@ def test_an_opset_that_a_file_cannot_be_converted_to(folder: Path, pinnace: Pinn
     )
     err = failed(pinnace, "file:p.onnx", "--opset", 17)
     assert "No Adapter To Version $17 for Pad" in err
-    assert "No Adapter To Version $17 for Pad" in reproduced(folder)
+    assert "No Adapter To Version $17 for Pad" in printed_by_script(folder)
 
 
 def test_a_graph_that_has_nothing_to_quantise(folder: Path, pinnace: Pinnace, tmp_path: Path) -> None:
@@ -176,7 +191,7 @@ def test_a_graph_that_has_nothing_to_quantise(folder: Path, pinnace: Pinnace, tm
     )
     err = failed(pinnace, "file:m.onnx", "--precision", "int8", "--calibrate", tmp_path / "images")
     assert "the network has no node that can be quantised to int8" in err
-    printed = reproduced(folder)
+    printed = printed_by_script(folder)
     assert "Traceback" not in printed
     written = onnx.load(folder.parent / "onnx-int8.onnx")
     assert not [node for node in written.graph.node if node.op_type == "QuantizeLinear"]

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from support.warm_export.template import Request
+
 MODULE = "pinnace.export.worker.main"
 _TEMPLATE = Path(__file__).with_name("template.py")
 # pytest names the running test in the first; our modules and torch set the others, in the child as well.
@@ -42,7 +44,7 @@ class Template:
         """Whether a fork has the environment that a child would have, which modules read as they come in."""
         return self._environment == _environment()
 
-    def send(self, request: dict[str, object], fds: Sequence[int]) -> None:
+    def send(self, request: Request, fds: Sequence[int]) -> None:
         """Ask for a fork."""
         if self._control is None:
             self._start()
@@ -73,13 +75,11 @@ class Template:
 class Forked:
     """A child that was forked; what of `subprocess.Popen` the exporter uses."""
 
-    def __init__(self, template: Template, command: Sequence[str], cwd: str, events: int) -> None:
-        self.args = command
+    def __init__(self, template: Template, request: Request, events: int) -> None:
+        self.args = [request["program"], *request["arguments"]]
         self.returncode: int | None = None
         reading, writing = os.pipe()
         self._status, status = os.pipe()
-        arguments = list(command[command.index(MODULE) + 1 :])
-        request = {"module": MODULE, "arguments": arguments, "cwd": cwd, "events": events}
         template.send(request, (events, writing, status))
         os.close(writing)
         os.close(status)
@@ -116,6 +116,25 @@ def forking(template: Template) -> Any:
         if not (plain and template.fits()):
             return subprocess.Popen(command, **settings)
         (events,) = settings["pass_fds"]
-        return Forked(template, command, os.path.abspath(settings["cwd"] or "."), events)  # noqa: PTH100
+        request = Request(
+            kind="module",
+            program=MODULE,
+            arguments=list(command[5:]),
+            folder=os.path.abspath(settings["cwd"] or "."),  # noqa: PTH100
+            events=events,
+        )
+        return Forked(template, request, events)
 
     return SimpleNamespace(**{**vars(subprocess), "Popen": start})
+
+
+def printed_without_pinnace(template: Template, script: Path, folder: Path) -> str:
+    """What a script prints, on either stream, in a fork that cannot import Pinnace."""
+    with Path(os.devnull).open("wb") as nothing:
+        events = nothing.fileno()
+        request = Request(kind="script", program=str(script), arguments=[], folder=str(folder), events=events)
+        forked = Forked(template, request, events)
+    with forked.stdout as stream:
+        printed = stream.read().decode()
+    forked.wait()
+    return printed

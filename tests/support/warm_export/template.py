@@ -17,6 +17,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import Literal, TypedDict
 
 # What the child would import itself: at its start, and when it writes ONNX.
 MODULES = (
@@ -43,6 +44,24 @@ FDS = 3
 _HIGH = 500
 
 
+class Request(TypedDict):
+    """What a fork does.
+
+    Attributes:
+        kind: `module`, or `script` for a file that is run where `pinnace` cannot be imported.
+        program: the name of the module, or the file.
+        arguments: what follows in `sys.argv`.
+        folder: where it runs.
+        events: the number of the descriptor that a child writes its events to.
+    """
+
+    kind: Literal["module", "script"]
+    program: str
+    arguments: list[str]
+    folder: str
+    events: int
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     # numpy has threads of its own before it is asked for anything, and it starts them again after a fork.
@@ -56,23 +75,29 @@ def _fork() -> int:
         return os.fork()
 
 
-def _become(request: dict[str, object], events: int, output: int) -> None:
-    """Run the child's program in this process, with the descriptors and the folder that it was promised."""
+def _become(request: Request, events: int, output: int) -> None:
+    """Be the process that was asked for: its descriptors, its folder, its program."""
     os.setsid()
-    os.chdir(str(request["cwd"]))
+    os.chdir(request["folder"])
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    promised = int(str(request["events"]))
-    os.dup2(events, promised)
-    os.closerange(3, promised)
-    os.closerange(promised + 1, _HIGH + 100)
-    sys.argv = ["", *map(str, request["arguments"])]  # type: ignore[call-overload]
-    runpy.run_module(str(request["module"]), run_name="__main__", alter_sys=True)
+    os.dup2(events, request["events"])
+    os.closerange(3, request["events"])
+    os.closerange(request["events"] + 1, _HIGH + 100)
+    sys.argv = [request["program"], *request["arguments"]]
+    if request["kind"] == "module":
+        runpy.run_module(request["program"], run_name="__main__", alter_sys=True)
+        return
+    sys.path.insert(0, "")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pinnace"]:
+        del sys.modules[name]
+    sys.modules["pinnace"] = None  # type: ignore[assignment]
+    runpy.run_path(request["program"], run_name="__main__")
 
 
-def _serve(request: dict[str, object], events: int, output: int, status: int) -> None:
+def _serve(request: Request, events: int, output: int, status: int) -> None:
     """Start the child, say its number, wait for it, and say how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = _fork()
@@ -80,11 +105,14 @@ def _serve(request: dict[str, object], events: int, output: int, status: int) ->
         try:
             _become(request, events, output)
         except SystemExit as error:
+            if isinstance(error.code, str):
+                print(error.code, file=sys.stderr)
             sys.stdout.flush()
             os._exit(error.code if isinstance(error.code, int) else int(error.code is not None))
         except BaseException:
             sys.excepthook(*sys.exc_info())
             os._exit(1)
+        sys.stdout.flush()
         os._exit(0)
     os.close(events)
     os.close(output)
@@ -96,7 +124,6 @@ def _serve(request: dict[str, object], events: int, output: int, status: int) ->
 def main() -> None:
     """Fork for each request until the other end of the control socket is closed."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    sys.path.pop(0)  # the folder of this file, which `-I -m` would not have put there
     for module in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
