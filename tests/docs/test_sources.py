@@ -19,6 +19,7 @@ from pinnace.export.worker.main import export_files
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.progress import Progress
 from support import pages
+from support.warm_export import registry
 
 pytestmark = [
     pytest.mark.slow,
@@ -71,6 +72,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reader's folder with everything that the page's examples name."""
     import torchvision
 
+    registry.remember()
     folder = tmp_path_factory.mktemp("desk")
     for name in ("models/net.py", "nets/hubconf.py"):
         (folder / name).parent.mkdir()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pinnace.clients import Client
-from support.command_line import PINNACE
+from support.command_line import PINNACE, CommandLine
 from support.ports import free_port
 from support.server import Server, clean_environment
 from support.tiny_bundle import build_bundle, encode
@@ -36,7 +34,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.stop()
 
 
-def test_the_clients_ask_by_name(two: Server, tmp_path: Path) -> None:
+def test_the_clients_ask_by_name(two: Server, tmp_path: Path, pinnace: CommandLine) -> None:
     image = tmp_path / "red.png"
     image.write_bytes(encode((250, 10, 20)))
     with Client(two.url) as client:
@@ -45,12 +43,9 @@ def test_the_clients_ask_by_name(two: Server, tmp_path: Path) -> None:
         (of_batch,) = client.classify_batch([image], model="a second/model")
         assert (one.model, of_batch.model) == ("a second/model",) * 2  # type: ignore[union-attr]
         assert one.version == client.models()[1].version
-    asked = [*PINNACE, "classify", str(image), "--url", two.url, "--json"]
-    for extra, name in ([], "tiny"), (["--model", "a second/model"], "a second/model"):
-        out = subprocess.run([*asked, *extra], capture_output=True, text=True, check=True, timeout=60)
-        assert json.loads(out.stdout)[0]["model"] == name
-    wrong = subprocess.run(
-        [*asked, "--model", "third"], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert wrong.returncode == 2
-    assert "no model is named 'third' here" in wrong.stderr + wrong.stdout
+    asked = ("classify", image, "--url", two.url, "--json")
+    for extra, name in ((), "tiny"), (("--model", "a second/model"), "a second/model"):
+        assert pinnace(*asked, *extra).json[0]["model"] == name
+    wrong = pinnace(*asked, "--model", "third")
+    assert wrong.status == 2
+    assert "no model is named 'third' here" in wrong.err + wrong.out

@@ -17,6 +17,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal, TypedDict
 
 # What the child would import itself: at its start, and when it writes ONNX.
@@ -127,6 +128,8 @@ def main() -> None:
     for module in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
+    # This file is run by an interpreter that has `support` on no path.
+    runpy.run_path(str(Path(__file__).with_name("registry.py")))["remember"](now=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         message, fds, _, _ = socket.recv_fds(control, 1 << 16, FDS)
