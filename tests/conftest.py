@@ -216,6 +216,14 @@ def nobody() -> str:
 
 
 @pytest.fixture
+def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of `bench` is warm after three windows that agree; here each is a tenth as long as usual."""
+    from pinnace.latency import measure
+
+    monkeypatch.setattr(measure, "WINDOW_S", measure.WINDOW_S / 10)
+
+
+@pytest.fixture
 def pinnace(capsys: pytest.CaptureFixture[str]) -> CommandLine:
     """Run the command line in this process."""
     return CommandLine(capsys)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from pinnace.cli.bench.suite_export import export_row
-from pinnace.latency import measure, report
+from pinnace.latency import report
 from pinnace.latency.suites import bundles, run, suite
 from pinnace.models.errors import UsageError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_windows")]
 
 BRIEF = ("--duration", "0.1", "--min-queries", "4", "--rounds", "1", "--no-progress")
 TINY = """
@@ -36,12 +36,6 @@ def folder(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(bundle / "onnx-fp32.onnx", made / "tiny.onnx")
     (made / "own.toml").write_text(TINY)
     return made
-
-
-@pytest.fixture(autouse=True)
-def _short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row is warm after three windows that agree, and they are short here; nothing below says how warm."""
-    monkeypatch.setattr(measure, "WINDOW_S", 0.03)
 
 
 def test_a_suite_from_its_file_to_its_report(pinnace, folder: Path) -> None:

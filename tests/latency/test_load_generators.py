@@ -19,7 +19,7 @@ from pinnace.latency.system_under_test import SystemUnderTest
 from pinnace.models.errors import BundleError
 from pinnace.models.progress import Event
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_windows")]
 
 LOADS = [load_generators.LoadGen(), load_generators.BuiltinLoadGenerator()]
 

@@ -12,19 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from pinnace.latency import measure, report
+from pinnace.latency import report
 from support.command_line import PINNACE
 from support.processes import interruptible
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_windows")]
 
 BRIEF = ("--duration", "0.2", "--min-queries", "5", "--rounds", "2")
-
-
-@pytest.fixture(autouse=True)
-def _short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row is warm after three windows that agree, and they are short here; nothing below says how warm."""
-    monkeypatch.setattr(measure, "WINDOW_S", 0.03)
 
 
 def test_every_pair_that_works_here_is_a_row(pinnace, bundle: Path, tmp_path: Path) -> None:
