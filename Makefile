@@ -11,6 +11,9 @@ EXTRAS := cpu,export,serve
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
   --constraint constraints.txt
 
+# Three processes for two cores: a test often waits, for a server, a child or a clock.
+SPREAD := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev serve test test-fast lint types unit coverage test-thin format docs programs clean
 
@@ -45,7 +48,7 @@ serve: $(VENV)/.installed $(BUNDLE)/manifest.json  ## Serve EfficientNet-Lite0 o
 test: lint types unit  ## Lint, types, and every test that needs no GPU
 
 test-fast: lint  ## Lint and the tests that are quick, in a minute or so; one server and one export among them
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 5 --durations-min 3
+	$(BIN)/python -m pytest -m "not slow" $(SPREAD) --durations 5 --durations-min 3
 
 lint: $(VENV)/.installed-dev  ## ruff and the import rules
 	$(BIN)/ruff check .
@@ -56,11 +59,11 @@ types: $(VENV)/.installed-dev  ## mypy, through the links in .typing
 	MYPYPATH=.typing:tests $(BIN)/mypy -p pinnace -p support
 
 unit: $(VENV)/.installed-dev programs  ## pytest
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest $(SPREAD)
 
 coverage: $(VENV)/.installed-dev programs  ## pytest, and which lines it reached, in child processes too
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m coverage run -m pytest $(SPREAD)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
