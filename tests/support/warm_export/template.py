@@ -78,6 +78,9 @@ def _fork() -> int:
 
 def _become(request: Request, events: int, output: int) -> None:
     """Be the process that was asked for: its descriptors, its folder, its program."""
+    import numpy as np
+
+    np.random.seed()  # every fork would draw the same numbers, where no two interpreters do
     os.setsid()
     os.chdir(request["folder"])
     nothing = os.open(os.devnull, os.O_RDONLY)
