@@ -26,7 +26,7 @@ BY_THE_APPLICATION = {"X-Request-ID": "the-application-answers"}
 def full_server(small_server: Any) -> Iterator[Any]:
     """The same, with a batch in work that fills it for some seconds."""
     image = encode((250, 10, 20), (2500, 2500), "JPEG")
-    files = [("images", image)] * 40
+    files = [("images", image)] * 64
     outcome: list[httpx.Response] = []
 
     def ask() -> None:
