@@ -177,7 +177,10 @@ def test_inputs_that_the_model_does_not_take(words: Callable[..., Bundle]) -> No
     assert message == (
         "the model takes no image that a bundle can prepare, so a preprocessing or an input size means "
         "nothing to it\n"
-        "  expected: one input such as float32[batch,3,224,224]\n  got: x=float32[batch,8]"
+        "  expected: one input such as float32[batch,3,224,224]: a batch of images of 1 or 3 channels\n"
+        "  got: x=float32[batch,8]\n"
+        "  help: write the network with such an input; without these options it becomes a bundle for "
+        "`pinnace verify` and `pinnace bench`"
     )
 
 
