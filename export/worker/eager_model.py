@@ -195,7 +195,10 @@ def _keeping_the_batch() -> Iterator[None]:
 
     def squeeze(tensor: torch.Tensor, *dims: Any, **named: Any) -> torch.Tensor:
         if not (dims or named):
-            dims = (tuple(place for place in range(1, tensor.dim()) if tensor.shape[place] == 1),)
+            ones = tuple(place for place in range(1, tensor.dim()) if tensor.shape[place] == 1)
+            if not ones:  # exporters know no squeeze of nothing
+                return tensor
+            dims = (ones,)
         return method(tensor, *dims, **named)  # type: ignore[no-any-return]
 
     tensor_class.squeeze = torch.squeeze = squeeze  # type: ignore[assignment]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -214,10 +215,16 @@ def test_a_model_that_cannot_be_exported(
     )
 
 
-def test_a_network_that_squeezes_its_answer_to_one_image_keeps_its_row(export: Export) -> None:
-    result = export("Squeezing")
+def test_a_network_that_squeezes_its_answer_to_one_image_keeps_its_row(
+    export: Export, tmp_path: Path
+) -> None:
+    result = export("Squeezing", variants=(VariantName("onnx", "fp32"),))
     assert [str(spec) for spec in result.signature.outputs] == ["logits=float32[batch,5]"]
     assert KEPT_ROW in result.notes
+    session = onnxruntime.InferenceSession(tmp_path / "onnx-fp32.onnx", providers=["CPUExecutionProvider"])
+    for count in (1, 3):
+        (answers,) = session.run(None, {"input": np.zeros((count, 3, 16, 16), np.float32)})
+        assert answers.shape == (count, 5)
 
 
 def test_a_first_layer_of_another_number_of_channels_is_said(export: Export) -> None:
