@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import sys
+import tempfile
 import warnings
 from typing import Any
 
@@ -43,14 +44,16 @@ from pinnace.serving.inference.registry import Registry, preflight
 from pinnace.serving.inference.tuned import pass_on, with_profile
 from pinnace.serving.observability.metrics import Metrics
 from pinnace.serving.observability.request_log import RequestLog, configure_logging
+from pinnace.serving.observability.shared_memory import allocate_metrics
 from pinnace.serving.observability.tracing import StageSpans
 from pinnace.serving.routes import Handler
 from pinnace.serving.settings import ServerSettings, load_settings
 from pinnace.serving.workers.connection_balancing import WorkerLoads
 from pinnace.serving.workers.load_shedding import LoadShedder
-from pinnace.serving.workers.parent_watchdog import stop_with_parent
-from pinnace.serving.workers.readiness import Readiness, make_folder, shared_folder
+from pinnace.serving.workers.parent_watchdog import announce_parent, stop_with_parent
+from pinnace.serving.workers.readiness import Readiness
 from pinnace.serving.workers.reload import Reloader
+from pinnace.serving.workers.server_folder import make_folder, shared_folder
 from pinnace.serving.workers.shutdown import GracefulShutdown, ShutdownMiddleware
 
 opt_out()
@@ -66,6 +69,7 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """The application of one worker."""
+        allocate_metrics()
         worker = super().to_asgi(is_main)
         assert isinstance(worker, Starlette)
         worker.add_exception_handler(HTTPException, http_exception_handler(routes))
@@ -76,7 +80,7 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
         worker.user_middleware = arrange(
             worker.user_middleware,
             outermost=[
-                Middleware(ShutdownMiddleware, shutdown=shutdown),
+                Middleware(ShutdownMiddleware, shutdown=shutdown, routes=routes),
                 Middleware(RequestLog, lines=settings.access_log, routes=routes),
             ],
             innermost=_own_middleware(),
@@ -90,7 +94,6 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
             share_connections(folder, layout.workers, _share_cpus_with)
         # Pillow warns of what is odd in a file: a line in the log for each of thousands of tags.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        stop_with_parent(os.getppid())
         return worker
 
 
@@ -181,17 +184,19 @@ def _on_ready(registry: Registry) -> None:
     gc.collect()
     gc.freeze()
     readiness.mark_warm()
+    readiness.keep_moving()
     reloader.reload_if_replaced()
 
 
 settings, profile_sentences = _read_settings()
+stop_with_parent(settings.grace)
 routes = route_table()
 layout = plan(settings)
 readiness = Readiness(layout.workers)
 shutdown = GracefulShutdown(settings.drain, settings.grace)
 app = create_app(routes, settings, open_registry=_open_registry, on_ready=_on_ready, is_ready=_is_ready)
 state = state_of(app)
-watch_workers_closely()
+watch_workers_closely(settings.grace)
 reload_on_sighup()
 
 
@@ -224,7 +229,9 @@ class Pinnace:
             raise StartupError(error) from None
         for sentence in (*profile_sentences, *sentences):
             click.echo(printable(sentence), err=True)
-        make_folder()
+        announce_parent()
+        # BentoML makes one more folder, which a parent that is killed leaves behind as well.
+        tempfile.tempdir = str(make_folder())
 
     async def __is_ready__(self) -> bool:
         return _is_ready()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
 from pinnace.models.errors import UsageError
+from pinnace.serving.workers.server_folder import make_folder
 
 VARIABLE = "BENTOML_HOME"
 
@@ -32,9 +31,7 @@ def ensure_folders() -> None:
     home = Path(os.environ.get(VARIABLE) or Path("~/bentoml").expanduser())
     if _can_be_written(home):
         return
-    folder = tempfile.mkdtemp(prefix="pinnace-bentoml-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ[VARIABLE] = folder
+    os.environ[VARIABLE] = str(make_folder() / "bentoml")
 
 
 def _can_be_written(folder: Path) -> bool:

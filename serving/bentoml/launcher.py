@@ -8,10 +8,8 @@ import importlib.util
 import ipaddress
 import logging
 import os
-import shutil
 import socket
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -27,6 +25,7 @@ from pinnace.serving.inference.registry import bundles_by_name
 from pinnace.serving.inference.tuned import pass_on, with_profile
 from pinnace.serving.observability.request_log import configure_logging
 from pinnace.serving.settings import ServerSettings
+from pinnace.serving.workers.server_folder import make_folder
 
 _POLL_SECONDS = 0.05
 
@@ -91,13 +90,9 @@ def _run(host: str, port: int, grace: int) -> None:
     module, _, attribute = SERVICE.partition(":")
     service = getattr(importlib.import_module(module), attribute)
     # BentoML's default folder is one for all servers of a user, and each empties it when it starts.
-    metrics = tempfile.mkdtemp(prefix="pinnace-metrics-")
-    BentoMLContainer.prometheus_multiproc_dir.set(metrics)
-    try:
-        service.inject_config()
-        serve_http(SERVICE, working_dir=".", host=host, port=port, timeout_graceful_shutdown=grace)
-    finally:
-        shutil.rmtree(metrics, ignore_errors=True)
+    BentoMLContainer.prometheus_multiproc_dir.set(str(make_folder() / "metrics"))
+    service.inject_config()
+    serve_http(SERVICE, working_dir=".", host=host, port=port, timeout_graceful_shutdown=grace)
 
 
 def _address(host: str) -> str:

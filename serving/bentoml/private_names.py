@@ -107,7 +107,7 @@ PRIVATE_NAMES = (
         "bentoml",
         "bentoml._internal.utils.circus",
         "Arbiter.start",
-        "workers are looked after twice a second",
+        "workers are looked after twice a second, and killed when their grace is over",
     ),
     PrivateName(
         "bentoml", "circus.sighandler", "SysHandler.handle_hup", "SIGHUP to the parent reloads the bundles"

@@ -239,3 +239,4 @@ class ReloadedBody(TypedDict):
     version: Version
     previous: Version
     workers: int
+    note: NotRequired[str]

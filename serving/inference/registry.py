@@ -71,14 +71,10 @@ class RegisteredModel:
             except Exception as error:
                 if not isinstance(error, PinnaceError):
                     logger.exception("%s cannot be reloaded", self.name)
-                if executor.metrics is not None:
-                    executor.metrics.reloaded(self.name, ReloadFailed.code)
                 raise self._failed(error) from error
             if fresh is None:
                 return False
             old, self.engine = self.engine, fresh
-            if executor.metrics is not None:
-                executor.metrics.reloaded(self.name, "ok")
             await anyio.to_thread.run_sync(old.retire)
             return True
 

@@ -17,6 +17,7 @@ import psutil  # type: ignore[import-untyped]
 
 from pinnace.models.answer import Timing
 from pinnace.models.errors import PinnaceError
+from pinnace.serving.observability.shared_memory import FOLDER_VARIABLE
 
 STAGES = ("decode", "preprocess", "queue", "infer")
 
@@ -111,7 +112,7 @@ def server_timing(timing: Timing) -> dict[str, str]:
 
 def _forget_the_dead() -> None:
     """A worker that was killed leaves its gauges behind, and its images would be in flight for ever."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    folder = os.environ.get(FOLDER_VARIABLE)
     for path in Path(folder).glob("gauge_live*_*.db") if folder else ():
         pid = path.stem.rpartition("_")[2]
         if pid.isdecimal() and not psutil.pid_exists(int(pid)):

@@ -23,6 +23,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from pinnace.serving.observability.shared_memory import allocate
+
 # A worker that has not moved for so long is not given anything.
 _DEAD_SECONDS = 3.0
 _BEAT_SECONDS = 0.5
@@ -70,7 +72,7 @@ class WorkerLoads:
         size = rows * _COLUMNS * 8
         with (folder / _FILE).open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.truncate(size)
+            allocate(file.fileno(), size)
             self._numbers = memoryview(mmap.mmap(file.fileno(), size)).cast("q")
             pids = self._numbers.tolist()[_PID::_COLUMNS]
             free = (row for row, pid in enumerate(pids) if not pid or not psutil.pid_exists(pid))

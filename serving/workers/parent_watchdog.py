@@ -7,18 +7,37 @@ import signal
 import threading
 import time
 
+VARIABLE = "PINNACE_PARENT"
+
 _SECONDS = 1.0
 
+# What a worker needs beyond its grace to end by itself.
+_ENDING_SECONDS = 2.0
 
-def stop_with_parent(parent: int) -> None:
-    """End this process as SIGTERM does, requests in flight first, once its parent is no longer `parent`.
 
-    BentoML gives every worker a session of its own, so nothing else reaches it when the parent is killed.
+def announce_parent() -> None:
+    """Tell the processes that this one starts that they belong to it."""
+    os.environ[VARIABLE] = str(os.getpid())
+
+
+def stop_with_parent(grace: float) -> None:
+    """End this process once the parent that was announced to it is gone, be it before this is called.
+
+    It ends as SIGTERM ends it, requests in flight first, and is killed if it takes longer than `grace`
+    seconds. BentoML gives every worker a session of its own, so nothing else reaches it when the parent is
+    killed. The parent itself, to which none was announced, watches nothing.
     """
-    threading.Thread(target=_watch, args=(parent,), name="pinnace-parent", daemon=True).start()
+    announced = os.environ.get(VARIABLE, "")
+    if announced.isdecimal() and announced != str(os.getpid()):
+        watch = threading.Thread(
+            target=_watch, args=(int(announced), grace), name="pinnace-parent", daemon=True
+        )
+        watch.start()
 
 
-def _watch(parent: int) -> None:
+def _watch(parent: int, grace: float) -> None:
     while os.getppid() == parent:
         time.sleep(_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(grace + _ENDING_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,37 +1,34 @@
-"""Readiness of the whole server: every worker must have warmed up, whichever answers the probe.
+"""Readiness of the whole server: every worker must have warmed up and live, whichever answers the probe.
 
 The workers share one listening socket, so `/readyz` reaches any of them. Each holds a lock on a file of its
-own, in a folder that the parent made before it started them.
+own, in the folder that they share, and sets the file's time again and again: a worker that is gone has lost
+its lock, and one that is stopped or whose event loop is blocked falls behind.
 """
 
 from __future__ import annotations
 
-import atexit
+import asyncio
 import fcntl
 import os
-import shutil
-import tempfile
+import time
 from pathlib import Path
 
-VARIABLE = "PINNACE_READY_FOLDER"
+from pinnace.serving.workers.server_folder import shared_folder
 
+_BEAT_SECONDS = 0.5
 
-def make_folder() -> None:
-    """Make the folder for the workers of this process; it goes when this process does."""
-    folder = tempfile.mkdtemp(prefix="pinnace-ready-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ[VARIABLE] = folder
-
-
-def shared_folder() -> Path | None:
-    """The folder of the workers, where a parent has made one."""
-    folder = os.environ.get(VARIABLE)
-    return Path(folder) if folder and Path(folder).is_dir() else None
+# A worker that has not moved for so long does not count as living.
+_SILENT_SECONDS = 5.0
 
 
 def warm_workers(folder: Path) -> set[int]:
-    """The process ids of the workers that have warmed up, and live."""
-    return {int(file.name) for file in folder.iterdir() if file.name.isdigit() and _is_locked(file)}
+    """The process ids of the workers that have warmed up, and move."""
+    return {int(file.name) for file in _held(folder) if not _is_silent(file)}
+
+
+def silent_workers(folder: Path) -> set[int]:
+    """The process ids of the workers that have warmed up and are there, but have not moved for seconds."""
+    return {int(file.name) for file in _held(folder) if _is_silent(file)}
 
 
 class Readiness:
@@ -50,21 +47,51 @@ class Readiness:
         if self._folder is not None and self._folder.is_dir():
             self._own = os.open(self._folder / str(os.getpid()), os.O_CREAT | os.O_RDWR, 0o600)
             fcntl.flock(self._own, fcntl.LOCK_EX)
+            self._move()
+
+    def keep_moving(self) -> None:
+        """Show the others, from now on, that the event loop of this worker runs."""
+        if self._own is not None:
+            self._move()
+            asyncio.get_running_loop().call_later(_BEAT_SECONDS, self.keep_moving)
+
+    def _move(self) -> None:
+        assert self._own is not None
+        now = time.monotonic_ns()  # which no change of the clock moves, and which all processes share
+        os.utime(self._own, ns=(now, now))
 
     def all_ready(self) -> bool:
         """Whether every worker has warmed up, and lives."""
         return self._announced and self._warm_workers() >= self._workers
 
     def other_workers(self) -> list[int]:
-        """The process ids of the other workers that have warmed up."""
+        """The process ids of the other workers that have warmed up, and live."""
         if self._folder is None or not self._folder.is_dir():
             return []
         return sorted(warm_workers(self._folder) - {os.getpid()})
 
+    def silent_workers(self) -> list[int]:
+        """The process ids of the other workers that have warmed up, and do not move."""
+        if self._folder is None or not self._folder.is_dir():
+            return []
+        return sorted(silent_workers(self._folder) - {os.getpid()})
+
     def _warm_workers(self) -> int:
         if self._folder is None or not self._folder.is_dir():
             return self._workers
-        return len(warm_workers(self._folder))
+        return len(warm_workers(self._folder) | {os.getpid()})
+
+
+def _held(folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if file.name.isdecimal() and _is_locked(file)]
+
+
+def _is_silent(file: Path) -> bool:
+    try:
+        moved = file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return False
+    return time.monotonic_ns() - moved > _SILENT_SECONDS * 1e9
 
 
 def _is_locked(file: Path) -> bool:

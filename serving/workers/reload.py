@@ -1,8 +1,9 @@
 """Reloads a bundle that was replaced on disk, in every worker.
 
-`POST /models/{name}/reload` reaches one worker, and SIGHUP the parent. That process leaves a file in the
-folder that the workers share (see `readiness`) and sends the others SIGHUP; each of them looks for files that
-it has not seen, reloads, and writes beside the file how it went.
+`POST /models/{name}/reload` reaches one worker, which leaves a file in the folder that the workers share and
+sends the others SIGHUP; each of them looks for files that it has not seen, reloads, and writes beside the
+file how it went. One that is stopped finds the file when it goes on. A worker that gets SIGHUP and finds no
+such file looks after all of its models: the parent has sent it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from pinnace.serving.errors import ReloadFailed
 from pinnace.serving.inference.registry import Registry
-from pinnace.serving.workers.readiness import Readiness, shared_folder, warm_workers
+from pinnace.serving.workers.readiness import Readiness, silent_workers, warm_workers
+from pinnace.serving.workers.server_folder import shared_folder
 
 logger = logging.getLogger("pinnace.serving")
 
@@ -38,12 +41,22 @@ class ReloadResult:
     Attributes:
         version: the version that every worker answers with now.
         previous: the one from before, in the worker that was asked.
-        workers: how many workers there are.
+        workers: how many workers answer with it.
+        silent: the process ids of workers that do not move. They take the version up once they go on.
     """
 
     version: str
     previous: str
     workers: int
+    silent: tuple[int, ...] = ()
+
+    @property
+    def note(self) -> str | None:
+        """A sentence about those that do not move."""
+        if not self.silent:
+            return None
+        pids = ", ".join(map(str, self.silent))
+        return f"{len(self.silent)} of the workers did not answer (process {pids}); the reload waits for them"
 
 
 class Reloader:
@@ -55,6 +68,7 @@ class Reloader:
         self._readiness = readiness
         self._seen: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._left: list[Path] = []  # of the last reload, for a worker that did not move
 
     def install(self) -> None:
         """Reload on SIGHUP, which the parent and the other workers send."""
@@ -62,7 +76,7 @@ class Reloader:
 
     def reload_if_replaced(self) -> None:
         """Reload what was replaced while this worker was loading and could not get the signal."""
-        self._run(None)
+        self._run(None, counts=False)
 
     async def reload_in_all_workers(self, name: str) -> ReloadResult:
         """Reload a model in this worker, then in the others.
@@ -74,23 +88,44 @@ class Reloader:
         """
         model = self._registry.model(name)
         previous = model.version
-        await self._registry.reload(name)
-        others = self._readiness.other_workers()
-        if others:
-            await self._ask(others, name)
-        return ReloadResult(model.version, previous, 1 + len(others))
+        try:
+            changed = await self._registry.reload(name)
+            others = self._readiness.other_workers() + self._readiness.silent_workers()
+            silent = await self._ask(others, name) if others else []
+        except ReloadFailed:
+            self._count(name, ReloadFailed.code)
+            raise
+        if changed:
+            self._count(name, "ok")
+        workers = 1 + len(others) - len(silent)
+        result = ReloadResult(model.version, previous, workers, tuple(silent))
+        if result.note is not None:
+            logger.warning("%s was reloaded to version %s: %s", name, model.version, result.note)
+        return result
 
-    async def _ask(self, others: list[int], name: str) -> None:
+    async def _ask(self, others: list[int], name: str) -> list[int]:
+        """Have the others reload; those that stopped moving meanwhile are what is returned."""
         folder = shared_folder()
         assert folder is not None
-        request = write_request(folder, [name], sender=os.getpid())
         version = self._registry.model(name).version
+        request = folder / f"{secrets.token_hex(8)}{_ASKED}"
         answers = {pid: request.with_suffix(f".{pid}") for pid in others}
+        files = [request, *answers.values()]
+        silent: list[int] = []
+        for path in self._left:
+            path.unlink(missing_ok=True)
         try:
+            _write(request, json.dumps({"sender": os.getpid(), "model": name}))
             signal_workers(others)
-            outcomes = await _outcomes(folder, answers)
+            outcomes, silent = await _outcomes(folder, answers)
+        except OSError as error:
+            raise ReloadFailed(
+                f"{name} was reloaded to version {version}, but the others cannot be told: {error.strerror}",
+                hint=f"make room in {folder}, and ask again",
+            ) from error
         finally:
-            for path in (request, *answers.values()):
+            self._left = files if silent else []
+            for path in () if silent else files:
                 path.unlink(missing_ok=True)
         wrong = [outcome for outcome in outcomes.values() if outcome != version]
         if wrong:
@@ -99,77 +134,84 @@ class Reloader:
                 f"workers: {wrong[0]}",
                 hint="ask again, or restart the server",
             )
+        return silent
+
+    def _count(self, name: str, outcome: str) -> None:
+        metrics = self._registry.executor.metrics
+        if metrics is not None:
+            metrics.reloaded(name, outcome)
 
     def _start(self) -> None:
         folder = shared_folder()
-        if folder is None:
-            self._run(None)
-            return
-        for request in sorted(folder.glob(f"*{_ASKED}")):
-            if request.name not in self._seen:
-                self._seen.add(request.name)
-                self._run(request)
+        asked = {} if folder is None else {path.name: path for path in folder.glob(f"*{_ASKED}")}
+        fresh = sorted(asked.keys() - self._seen)
+        self._seen = set(asked)
+        for name in fresh:
+            self._run(asked[name])
+        if not fresh:
+            # All workers do the same now; one of them counts it.
+            self._run(None, counts=os.getpid() < min(self._readiness.other_workers(), default=sys.maxsize))
 
-    def _run(self, request: Path | None) -> None:
-        task = asyncio.get_running_loop().create_task(self._answer(request))
+    def _run(self, request: Path | None, counts: bool = False) -> None:
+        task = asyncio.get_running_loop().create_task(self._answer(request, counts))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, request: Path | None) -> None:
-        sender, names = None, None
-        if request is not None:
-            try:
-                asked = json.loads(request.read_text())
-            except OSError:
-                return  # the worker that asked has given up
-            sender, names = asked["sender"], asked["models"]
-            if sender == os.getpid():
-                return
-        outcome = ""
-        for name in names if names is not None else [model.name for model in self._registry.models]:
-            try:
-                if await self._registry.reload(name):
-                    version = self._registry.model(name).version
-                    logger.warning("%s was reloaded: version %s answers", name, version)
-                outcome = self._registry.model(name).version
-            except ReloadFailed as error:
-                logger.error("%s", error)
-                outcome = error.message
-        if request is not None and sender is not None:
-            _write(request.with_suffix(f".{os.getpid()}"), outcome)
+    async def _answer(self, request: Path | None, counts: bool) -> None:
+        if request is None:
+            for model in self._registry.models:
+                await self._reload(model.name, counts)
+            return
+        try:
+            asked = json.loads(request.read_text())
+        except OSError:
+            return  # the worker that asked has given up
+        if asked["sender"] != os.getpid():
+            outcome = await self._reload(asked["model"], counts=False)
+            with contextlib.suppress(OSError):  # the one that asked sees that there is no answer
+                _write(request.with_suffix(f".{os.getpid()}"), outcome)
+
+    async def _reload(self, name: str, counts: bool) -> str:
+        """Reload one model, and log it; the version that answers then, or why it is not another."""
+        try:
+            changed = await self._registry.reload(name)
+        except ReloadFailed as error:
+            logger.error("%s", error)
+            if counts:
+                self._count(name, error.code)
+            return error.message
+        version = self._registry.model(name).version
+        if changed:
+            logger.warning("%s was reloaded: version %s answers", name, version)
+            if counts:
+                self._count(name, "ok")
+        return version
 
 
-async def _outcomes(folder: Path, answers: dict[int, Path]) -> dict[int, str]:
-    """What each worker wrote: a version, or why there is none. One that has died meanwhile is left out."""
-    outcomes: dict[int, str] = {}
-    end = time.monotonic() + _PATIENCE_SECONDS
-    while len(outcomes) < len(answers):
-        await asyncio.sleep(_POLL_SECONDS)
-        alive = warm_workers(folder)
-        for pid, path in list(answers.items()):
-            if pid in outcomes:
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                outcomes[pid] = path.read_text()
-                continue
-            if pid not in alive:
-                del answers[pid]  # its successor loads what is on disk
-            elif time.monotonic() > end:
-                outcomes[pid] = f"no answer within {_PATIENCE_SECONDS:g} s"
-    return outcomes
+async def _outcomes(folder: Path, answers: dict[int, Path]) -> tuple[dict[int, str], list[int]]:
+    """What each worker wrote: a version, or why there is none; and which of them have stopped moving.
 
-
-def write_request(folder: Path, models: list[str] | None, sender: int | None) -> Path:
-    """Write a request for the workers to the folder that they share.
-
-    Args:
-        folder: the one that they share.
-        models: names; None for all.
-        sender: the worker that waits for their answers, if one does.
+    One that has died meanwhile is left out: its successor loads what is on disk.
     """
-    path = folder / f"{secrets.token_hex(8)}{_ASKED}"
-    _write(path, json.dumps({"sender": sender, "models": models}))
-    return path
+    outcomes: dict[int, str] = {}
+    silent: list[int] = []
+    waiting = dict(answers)
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while waiting:
+        await asyncio.sleep(_POLL_SECONDS)
+        moving, still = warm_workers(folder), silent_workers(folder)
+        for pid, path in list(waiting.items()):
+            late = time.monotonic() > end
+            if path.exists():
+                outcomes[pid] = path.read_text()
+            elif pid in still:
+                silent.append(pid)
+            elif pid in moving and late:
+                outcomes[pid] = f"no answer within {_PATIENCE_SECONDS:g} s"
+            elif pid in moving:
+                continue
+            del waiting[pid]
+    return outcomes, silent
 
 
 def _write(path: Path, text: str) -> None:

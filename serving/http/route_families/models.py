@@ -38,6 +38,8 @@ async def reload(request: Request) -> Response:
         "previous": done.previous,
         "workers": done.workers,
     }
+    if done.note is not None:
+        body["note"] = done.note
     return JSONResponse(body)
 
 

@@ -25,7 +25,7 @@ from pinnace.serving.inference.layout import Layout, plan
 from pinnace.serving.inference.registry import Registry
 from pinnace.serving.inference.self_check import self_check
 from pinnace.serving.settings import load_settings
-from pinnace.serving.workers import readiness
+from pinnace.serving.workers import readiness, server_folder
 from support.tiny_bundle import encode
 
 
@@ -106,7 +106,7 @@ def test_the_self_check_refuses_other_logits(
 
 
 def test_ready_counts_the_living(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(readiness.VARIABLE, str(tmp_path))
+    monkeypatch.setenv(server_folder.VARIABLE, str(tmp_path))
     first = readiness.Readiness(2)
     assert not first.all_ready()
     first.mark_warm()
@@ -134,7 +134,7 @@ def test_ready_counts_the_living(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_without_a_parent_a_worker_is_ready_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(readiness.VARIABLE, raising=False)
+    monkeypatch.delenv(server_folder.VARIABLE, raising=False)
     alone = readiness.Readiness(2)
     assert not alone.all_ready()
     alone.mark_warm()
