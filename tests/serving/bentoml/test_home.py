@@ -19,9 +19,9 @@ def test_a_home_that_cannot_be_made_goes_to_the_temporary_folder(start_server: A
     server = start_server(workers=1, concurrency=1, drain=0, folder=tmp_path, variables=variables)
     server.wait_until_ready()
     assert httpx.get(f"{server.url}/livez").status_code == 200
-    assert list(tmp_path.glob("pinnace-bentoml-*"))
+    assert list(tmp_path.glob("pinnace-server-*/bentoml"))
     server.stop()
-    assert not list(tmp_path.glob("pinnace-bentoml-*"))
+    assert not list(tmp_path.glob("pinnace-*"))
 
 
 def test_no_temporary_folder_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
