@@ -267,9 +267,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.write(_CONTINUE)
 
     def _may_ask_peer(self) -> bool:
-        if self._peer_is_asked or self.pipeline or self.cycle.response_started:
+        if self._peer_is_asked or self._active.response_started:
             return False
-        return bool(self.cycle.scope["http_version"] == "1.1")
+        return bool(self._active.scope["http_version"] == "1.1")
 
     def part(self) -> None:
         """End a connection on which more may come: close our side, and wait for the client to close its own.
