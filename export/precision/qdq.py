@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # ONNX Runtime gives a softmax a zero point whatever it is asked for, and TensorRT takes none.
 _NEVER_SYMMETRIC = frozenset({"Softmax"})
 
-# No runtime normalises a layer in integers, so steps around it would only cost time and what its input tells.
+# ONNX Runtime has no integer kernel for these, so steps around them are work, and blur what they read.
 _NEVER = frozenset({"LayerNormalization", "InstanceNormalization"})
 
 
