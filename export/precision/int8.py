@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pinnace.export.precision import calibration, gptq, graphs, qdq, race, sensitivity
 from pinnace.export.precision.base import Conversion, ConversionInput, Converted
-from pinnace.export.precision.recipes.base import Network
+from pinnace.export.precision.recipes.base import CalibratedNetwork
 from pinnace.models.errors import CheckFailed
 from pinnace.models.progress import Event, Stage
 
@@ -58,7 +58,9 @@ def convert(material: ConversionInput, path: Path, *, symmetric: bool) -> Conver
         return model
 
     left_out = sensitivity.nodes_to_leave_out(base, quantise, material)
-    model, quantisation = race.run(Network(base, ranges, material, symmetric, integers, left_out), held_out)
+    model, quantisation = race.run(
+        CalibratedNetwork(base, ranges, material, symmetric, integers, left_out), held_out
+    )
     graphs.save(model, path)
     notes = [f"{path.stem} was calibrated with {quantisation.images} images, method {material.method}"]
     if left_out:

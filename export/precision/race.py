@@ -12,7 +12,7 @@ import numpy as np
 from pinnace.export.precision import sensitivity
 from pinnace.export.precision.base import AUTO, ConversionInput, Floats
 from pinnace.export.precision.recipes import all_recipes
-from pinnace.export.precision.recipes.base import Network
+from pinnace.export.precision.recipes.base import CalibratedNetwork
 from pinnace.models.bundle.manifest import Quantisation, RecipeScore
 from pinnace.models.progress import Event, Stage
 
@@ -56,7 +56,7 @@ def hold_out(material: ConversionInput) -> tuple[ConversionInput, Floats | None]
 
 
 def run(
-    network: Network, held_out: Floats | None, clock: Callable[[], float] = time.monotonic
+    network: CalibratedNetwork, held_out: Floats | None, clock: Callable[[], float] = time.monotonic
 ) -> tuple[onnx.ModelProto, Quantisation]:
     """Make the graph with the recipe that was asked for, or with each of them, and keep the best.
 

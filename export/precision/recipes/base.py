@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Network:
+class CalibratedNetwork:
     """What recipes start from.
 
     Attributes:
@@ -53,4 +53,4 @@ class Recipe:
     name: str
     rank: int
     summary: str
-    make: Callable[[Network], onnx.ModelProto | None]
+    make: Callable[[CalibratedNetwork], onnx.ModelProto | None]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from pinnace.export.precision import squared_error
 from pinnace.export.precision.recipes import sequential
-from pinnace.export.precision.recipes.base import Network, Recipe
+from pinnace.export.precision.recipes.base import CalibratedNetwork, Recipe
 
 if TYPE_CHECKING:
     import onnx
 
 
-def make(network: Network) -> onnx.ModelProto:
+def make(network: CalibratedNetwork) -> onnx.ModelProto:
     """See `pinnace.export.precision.squared_error`."""
     ranges = squared_error.clip(network.base, network.ranges, network.material)
     return sequential.make(dataclasses.replace(network, ranges=ranges))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from pinnace.export.precision import calibration
 from pinnace.export.precision.equalise import equalise
 from pinnace.export.precision.recipes import sequential
-from pinnace.export.precision.recipes.base import Network, Recipe
+from pinnace.export.precision.recipes.base import CalibratedNetwork, Recipe
 
 if TYPE_CHECKING:
     import onnx
 
 
-def make(network: Network) -> onnx.ModelProto | None:
+def make(network: CalibratedNetwork) -> onnx.ModelProto | None:
     """See `pinnace.export.precision.equalise`; None where no channels can be scaled."""
     base, groups = equalise(network.base, network.material)
     if not groups:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pinnace.export.precision import sequential
-from pinnace.export.precision.recipes.base import Network, Recipe
+from pinnace.export.precision.recipes.base import CalibratedNetwork, Recipe
 
 if TYPE_CHECKING:
     import onnx
 
 
-def make(network: Network) -> onnx.ModelProto:
+def make(network: CalibratedNetwork) -> onnx.ModelProto:
     """See `pinnace.export.precision.sequential`."""
     return sequential.round_layers(network.base, network.quantised(), network.material)
 

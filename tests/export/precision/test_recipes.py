@@ -26,7 +26,7 @@ from pinnace.export.precision import (
 )
 from pinnace.export.precision.base import ConversionInput
 from pinnace.export.precision.recipes import all_recipes
-from pinnace.export.precision.recipes.base import Network, Recipe
+from pinnace.export.precision.recipes.base import CalibratedNetwork, Recipe
 from pinnace.export.precision.walk import Walk
 from pinnace.models.errors import UsageError
 from support.errors import refusal
@@ -81,12 +81,12 @@ def images(count: int, seed: int = 1) -> np.ndarray:
     return (soft + 0.1 * rng.normal(size=(count, 3, 8, 8))).astype(np.float32)
 
 
-def prepared(*, symmetric: bool = False, fixed_batch: bool = False) -> Network:
+def prepared(*, symmetric: bool = False, fixed_batch: bool = False) -> CalibratedNetwork:
     base = network()
     material = ConversionInput(Path("none"), {}, "x", images(60), fixed_batch=fixed_batch)
     ranges = calibration.ranges_of(base, material)
     integers = gptq.round_weights(base, qdq.quantise(base, ranges, symmetric, ()), material)
-    return Network(base, ranges, material, symmetric, integers)
+    return CalibratedNetwork(base, ranges, material, symmetric, integers)
 
 
 def error(base: onnx.ModelProto, model: onnx.ModelProto) -> float:
