@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from typing import Annotated, Any
@@ -29,6 +28,7 @@ from pinnace.cli.commands import (
 )
 from pinnace.cli.console import out, print_error
 from pinnace.cli.exit_status import INTERNAL_ERROR, INTERRUPTED
+from pinnace.cli.standard_streams import discard_output, prepare_streams
 from pinnace.models.errors import PinnaceError, UsageError
 
 # Newer versions of typer bring their own copy of click, so its errors are reached through typer.
@@ -89,10 +89,7 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        # A file's name may hold characters that this terminal or pipe cannot show.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    prepare_streams()
     sys.exit(run(arguments))
 
 
@@ -112,7 +109,7 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail(error)
     except BrokenPipeError:
         # Whatever read the output has closed it, as `head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 1
     except Exception as error:
         if _debug():

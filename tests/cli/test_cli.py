@@ -265,6 +265,47 @@ def test_the_installed_command_works_and_a_closed_pipe_is_no_noise(bundle):
     process.stderr.close()
 
 
+@pytest.mark.parametrize(
+    ("redirection", "status", "error"),
+    [
+        (">&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        (">/dev/full", 2, "error: standard output cannot be written: no space left on device\n"),
+    ],
+)
+def test_standard_output_may_be_closed_or_full(redirection, status, error):
+    command = Path(sys.executable).with_name("pinnace")
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" targets {redirection}', command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", error)
+
+
+def test_what_is_not_an_image_file_is_a_row_of_its_own(pinnace, bundle, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    os.mkfifo(folder / "a.jpg")
+    with (folder / "b.jpg").open("wb") as file:
+        file.truncate(40 << 30)
+    (folder / "c.jpg").symlink_to("/dev/zero")
+    shutil.copy(CAT, folder / "d.jpg")
+    rows = tmp_path / "rows.jsonl"
+    for more in ((), ("--resume",)):
+        outcome = pinnace("classify", folder, "--bundle", bundle, "-o", rows, *more)
+        assert outcome.status == 1
+        found = [json.loads(line) for line in rows.read_text().splitlines()]
+        assert [row.get("error", {}).get("code") for row in found] == [
+            "undecodable_image",
+            "image_too_large",
+            "undecodable_image",
+            None,
+        ]
+
+
 @pytest.mark.slow
 def test_json_is_the_only_thing_on_standard_output(bundle):
     command = Path(sys.executable).with_name("pinnace")
