@@ -78,6 +78,8 @@ def print_summary(tally: Tally, seconds: float, word: str) -> None:
         counts.append(f"{tally.earlier:,} of them by an earlier run")
     rate = f"{tally.attempted / seconds:,.1f} images/s" if tally.attempted else "nothing to do"
     console.print(f"[bold]{'; '.join(counts)}[/]; {rate}, {seconds:.1f} s")
+    if not tally.labels:
+        return
     width = _bar_width(console)
     table = Table.grid(padding=(0, 2))
     for label, count in tally.labels.most_common(_LABELS):

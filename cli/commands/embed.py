@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -109,14 +109,16 @@ def embed(options: EmbedOptions) -> None:
     from pinnace.cli.classify.images import images_in
     from pinnace.cli.classify.show import show
     from pinnace.cli.classify.write_rows import write_rows
-    from pinnace.cli.embed.rows import rows_for
+    from pinnace.cli.embed.rows import rounded, rows_for
 
     options.check()
     found = images_in(options.images)
     print_ignored(found.ignored)
     with _backend(options) as backend:
         if options.json:
-            all_answered = show(backend, found.images, json=True)
+            answer = backend.answer
+            asked = replace(backend, answer=lambda image: rounded(answer(image), options.dtype.value))
+            all_answered = show(asked, found.images, json=True)
         else:
             rows = rows_for(options.output, options.dtype.value, resume=options.resume)
             try:

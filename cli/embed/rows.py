@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -52,6 +53,11 @@ class VectorLines:
         """Whether a row that was cut off could be this text."""
         start = '{"image": "'
         return text.startswith(start) or start.startswith(text)
+
+
+def rounded(embedding: Embedding, dtype: str) -> Embedding:
+    """The same with numbers that a type can hold."""
+    return replace(embedding, embedding=tuple(map(float, np.asarray(embedding.embedding, dtype))))
 
 
 def rows_for(output: Path | None, dtype: str, *, resume: bool) -> Rows[Embedding]:

@@ -50,7 +50,7 @@ def keep_up(graph: OnnxGraph, request: ExportRequest) -> Upkeep:
     try:
         model = with_opset(graph.model, wanted, graph.weights)
     except OpsetError as error:
-        if request.opset_origin is not None and wanted != LEAST:
+        if request.opset_origin is OpsetOrigin.OPTION or wanted < before:
             raise CheckFailed(
                 f"{request.source} cannot be converted to opset {wanted}: {error}",
                 expected=f"opset {wanted}, as {_asked(request)} says",
