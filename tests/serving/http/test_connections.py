@@ -203,6 +203,7 @@ def trickle(connections: list[socket.socket], more: bytes) -> None:
             connection.send(more)
 
 
+@pytest.mark.slow
 def test_each_that_is_slow_is_closed_at_its_deadline(strict: Any) -> None:
     connections = {}
     for name, (first, _) in TRICKLE.items():
@@ -222,6 +223,7 @@ def test_each_that_is_slow_is_closed_at_its_deadline(strict: Any) -> None:
         one.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["after 404", "after 404, chunks", "in the body", "does not read"])
 def test_twice_as_many_slow_ones_as_there_may_be_shut_nobody_out(strict: Any, name: str) -> None:
     first, more = TRICKLE[name]
