@@ -37,7 +37,7 @@ def tune_on_device(
     words = _words(options)
     if options.images is not None:
         words += ["--images", remote.send_images(ssh, _images(options.images, options))]
-    job = remote.Job(
+    job = remote.RemoteCommand(
         bundle,
         "tune",
         tuple(words),

@@ -71,7 +71,7 @@ def bench(ssh: Ssh, job: Job, notify: Notify, *, progress: bool = False) -> Late
         As `run`.
     """
     where = ssh.address
-    command = remote.Job(job.bundle, "bench", job.arguments, python=job.python)
+    command = remote.RemoteCommand(job.bundle, "bench", job.arguments, python=job.python)
     made, late = remote.run(
         ssh,
         command,

@@ -71,7 +71,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Job:
+class RemoteCommand:
     """A command on a device.
 
     Attributes:
@@ -104,7 +104,7 @@ class Job:
 
 def run(
     ssh: Ssh,
-    job: Job,
+    job: RemoteCommand,
     choose: Choose,
     read: Callable[[dict[str, bytes]], Made],
     notify: Notify,
@@ -147,7 +147,7 @@ def run(
     return _fetch(ssh, job, status, read), found in ("running", "ended")
 
 
-def _state(ssh: Ssh, job: Job) -> str:
+def _state(ssh: Ssh, job: RemoteCommand) -> str:
     """`none`, `running`, `ended`, or `lost` where a run died without a status."""
     script = f"""{_ROOT}
 run="$root/runs/{job.key}"
@@ -164,7 +164,7 @@ rm -rf "$run"
     return ssh.shell(script)[1].decode().strip()
 
 
-def _runtimes(ssh: Ssh, job: Job) -> tuple[str, ...]:
+def _runtimes(ssh: Ssh, job: RemoteCommand) -> tuple[str, ...]:
     """The names of the runtimes that work on the device."""
     status, out = ssh.shell(f"{_ROOT}exec {job.program} doctor --json")
     try:
@@ -228,7 +228,7 @@ def send_images(ssh: Ssh, images: Images) -> str:
     return f"../../images/{digest}"
 
 
-def _start(ssh: Ssh, job: Job, *, progress: bool) -> None:
+def _start(ssh: Ssh, job: RemoteCommand, *, progress: bool) -> None:
     words = shlex.join([*job.arguments, "--progress" if progress else "--no-progress"])
     profile = 'cp "$1/profile.json" profile.json' if "profile.json" in job.results else ":"
     script = f"""{_ROOT}
@@ -252,7 +252,7 @@ exit 1
         raise ServerError(f"the {job.verb} cannot be started on {ssh.address}: status {status}")
 
 
-def _wait(ssh: Ssh, job: Job, notify: Notify, *, progress: bool) -> int:
+def _wait(ssh: Ssh, job: RemoteCommand, notify: Notify, *, progress: bool) -> int:
     """Wait for the end, over as many connections as that takes, and return the exit status of the command."""
     # While something is measured there, the watch costs one `sleep` a second.
     show = "tail -n +1 -f err >&2 & tail=$!" if progress else "tail="
@@ -304,7 +304,7 @@ done
         return int(out.split()[-1])
 
 
-def _stop(ssh: Ssh, job: Job, notify: Notify) -> None:
+def _stop(ssh: Ssh, job: RemoteCommand, notify: Notify) -> None:
     run = f'"$root/runs/{job.key}"'
     script = f"""{_ROOT}
 pid="$(cat {run}/pid)"
@@ -321,7 +321,7 @@ rm -rf {run}
         notify(f"the {job.verb} on {ssh.address} was stopped")
 
 
-def _fetch(ssh: Ssh, job: Job, status: int, read: Callable[[dict[str, bytes]], Made]) -> Made:
+def _fetch(ssh: Ssh, job: RemoteCommand, status: int, read: Callable[[dict[str, bytes]], Made]) -> Made:
     """The files, after which nothing of the run is left there; or the error that the command ended with."""
     run = f'"$root/runs/{job.key}"'
     good = status == 0 or (job.keeps and status == _INTERRUPTED)
