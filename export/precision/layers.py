@@ -26,6 +26,7 @@ class Layer:
         output: the tensor that it makes there, before an activation.
         integers: name of its weights in the quantised graph.
         stored: shape of the weights as they are stored.
+        turned: they are stored with the inputs of the filters as the first dimension.
         weights: shape (groups, filters of a group, inputs of a filter).
         scales: the step of each filter, shape (groups, filters of a group).
         window: height and width of the filters; None for a matrix product.
@@ -37,6 +38,7 @@ class Layer:
     output: str
     integers: str
     stored: tuple[int, ...]
+    turned: bool
     weights: Doubles
     scales: Doubles
     window: tuple[int, int] | None
@@ -90,8 +92,7 @@ class Layer:
     def as_stored(self, steps: Doubles) -> npt.NDArray[np.int8]:
         """Whole steps of the shape of `weights`, as the quantised graph stores them."""
         filters = steps.reshape(-1, steps.shape[2])
-        turned = self.window is None and filters.shape != self.stored
-        return (filters.T if turned else filters.reshape(self.stored)).astype(np.int8)
+        return (filters.T if self.turned else filters.reshape(self.stored)).astype(np.int8)
 
 
 def layers_of(base: onnx.ModelProto, quantised: onnx.ModelProto) -> dict[str, Layer]:
@@ -127,7 +128,7 @@ def layer_of(node: onnx.NodeProto, weights: Doubles, scales: Doubles, integers: 
     """One layer; None for what is not rounded this way."""
     stored = weights.shape
     attributes: dict[str, list[int]] = {a.name: list(a.ints) or [a.i] for a in node.attribute}
-    window = None
+    window, turned = None, False
     if node.op_type == "Conv" and weights.ndim == 4:
         if any(a.name == "auto_pad" and a.s not in (b"", b"NOTSET") for a in node.attribute):
             return None
@@ -138,14 +139,15 @@ def layer_of(node: onnx.NodeProto, weights: Doubles, scales: Doubles, integers: 
     elif node.op_type in ("Gemm", "MatMul") and weights.ndim == 2:
         if attributes.get("transA", [0])[0]:
             return None
-        weights = (weights if attributes.get("transB", [0])[0] else weights.T)[None]
+        turned = not attributes.get("transB", [0])[0]
+        weights = (weights.T if turned else weights)[None]
     else:
         return None
     if scales.size != weights.shape[0] * weights.shape[1]:
         return None
     steps = np.where(scales > 0, scales, 1.0).reshape(weights.shape[:2])
     return Layer(
-        node.name, node.input[0], node.output[0], integers, stored, weights, steps, window, attributes
+        node.name, node.input[0], node.output[0], integers, stored, turned, weights, steps, window, attributes
     )
 
 

@@ -25,6 +25,7 @@ from pinnace.export.precision import (
     squared_error,
 )
 from pinnace.export.precision.base import ConversionInput
+from pinnace.export.precision.layers import layer_of
 from pinnace.export.precision.recipes import all_recipes
 from pinnace.export.precision.recipes.base import CalibratedNetwork, Recipe
 from pinnace.export.precision.walk import Walk
@@ -163,6 +164,15 @@ def test_the_last_layer_answers_as_it_should_in_the_mean() -> None:
     off = np.abs(sensitivity.answers(model, "x", seen).mean(axis=0) - want)
     nearest = np.abs(sensitivity.answers(start.quantised(), "x", seen).mean(axis=0) - want)
     assert off.max() < nearest.max() / 4
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_square_weights_are_stored_as_they_were(turned: bool) -> None:
+    weights = np.arange(16.0).reshape(4, 4)
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], transB=int(not turned))
+    layer = layer_of(node, weights, np.ones(4), "w")
+    assert layer is not None
+    np.testing.assert_array_equal(layer.as_stored(layer.weights), weights)
 
 
 def test_a_range_is_narrowed_where_that_lessens_the_squared_error() -> None:
