@@ -158,9 +158,11 @@ def export_bundle(
         variants = tuple(validator.validate(name, exported.files[name]) for name in chosen)
         told = list(own_labels.notes) if own_labels else _about_labels(exported, names, of_folders)
         if evidence.images is not None:
-            told += count_right(
+            counted = count_right(
                 folder, exported, outputs, names or (), chosen, evidence.images, evidence.max_drop, progress
             )
+            told += counted.notes
+            variants = tuple(replace(v, accuracy=counted.accuracies.get(v.name)) for v in variants)
         proved_by = [
             all_runtimes()[name] for name in sorted({v.parity.runtime for v in variants if v.parity})
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pinnace.models.bundle.manifest import Manifest, Parity, Proof, Variant
+from pinnace.models.bundle.manifest import Accuracy, Manifest, Parity, Proof, Variant
 from pinnace.models.files import size_text
 
 FILE = "README.md"
@@ -28,6 +28,7 @@ def render(document: Manifest, labels: Sequence[str]) -> str:
         "## How exact they are",
         _parities(document.variants),
         _proofs(document.variants),
+        _accuracies(document),
     ]
     if document.notes:
         parts += ["## Notes", "\n".join(f"- {_sentence(note)}" for note in document.notes)]
@@ -126,6 +127,28 @@ def _proofs(variants: Sequence[Variant]) -> str:
         "of the first five",
     )
     return "Against fp32, on photographs:\n\n" + _table(heads, rows)
+
+
+def _accuracies(document: Manifest) -> str:
+    counted = [(v.name, v.accuracy) for v in document.variants if v.accuracy is not None]
+    if not counted:
+        if document.outputs is None or not document.outputs.is_classifier:
+            return ""
+        return "How often the answers are right was not counted: the tables above do not say it."
+    rows = [
+        (f"`{name}`", str(each.images), *map(_with_interval, (each.top1, each.top5), _intervals(each)))
+        for name, each in counted
+    ]
+    heads = ("variant", "labelled images", "top-1", "top-5")
+    return "## How often they are right\n\nWith Wilson's 95 % interval:\n\n" + _table(heads, rows)
+
+
+def _intervals(accuracy: Accuracy) -> tuple[tuple[float, float], tuple[float, float]]:
+    return accuracy.top1_interval, accuracy.top5_interval
+
+
+def _with_interval(share: float, interval: tuple[float, float]) -> str:
+    return f"{share:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -141,7 +141,11 @@ def _chosen(known: Answers, options: OutputOptions) -> tuple[TensorSpec | None, 
         for spec in specs:
             if spec.name == options.output:
                 return _row(spec), ()
-        raise UsageError(f"--output: the model has no output {options.output}", expected=listed)
+        raise UsageError(
+            f"--output: the model has no output {options.output}",
+            expected=listed,
+            hint=f"if that is to be the bundle's folder: -o {options.output}",
+        )
     candidates = [spec for spec in specs if width(spec) is not None]
     if len(specs) == 1 or not candidates:
         if options.scores is not None and not candidates:

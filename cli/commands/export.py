@@ -199,7 +199,7 @@ def export(options: ExportOptions, progress: ProgressOption = None, json: Json =
     from pinnace.models.errors import PinnaceError
     from pinnace.models.loaders.foreign import parse_arguments
 
-    folder, output = _folder_and_output(options)
+    folder, output = folder_and_output(options)
     parse_arguments(options.arg or ())
     target = targets.combine([targets.read(name) for name in options.target or [targets.DEFAULT]])
     if options.batch is not None:
@@ -240,11 +240,11 @@ def export(options: ExportOptions, progress: ProgressOption = None, json: Json =
     print_bundle(bundle, json=json)
 
 
-def _folder_and_output(options: ExportOptions) -> tuple[Path, str | None]:
+def folder_and_output(options: ExportOptions) -> tuple[Path, str | None]:
     """The bundle's folder, and the output that is meant.
 
-    `-o` names the folder and `--output` the output; without `-o`, the first `--output` names the folder, and
-    without both the source's name.
+    `-o` names the folder and `--output` the output. Without `-o`, an `--output` that is plainly a path names
+    the folder, as it does for other commands; else the source does.
     """
     from pinnace.models.errors import UsageError
     from pinnace.models.loaders.paths import default_name, find_source
@@ -252,7 +252,7 @@ def _folder_and_output(options: ExportOptions) -> tuple[Path, str | None]:
     names = list(options.output or ())
     folder = options.folder
     if folder is None:
-        looks = [name for name in names if "/" in name or name.endswith(".bundle")] or names
+        looks = [name for name in names if "/" in name or name.endswith(".bundle") or Path(name).is_dir()]
         if looks:
             names.remove(looks[0])
         folder = Path(looks[0] if looks else default_name(find_source(options.source)))

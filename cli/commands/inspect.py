@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pinnace.cli.options import BundleArgument, Json
-from pinnace.models.bundle.manifest import FEWEST_FOR_SHARES, Parity, Proof, Tolerance, Variant
+from pinnace.models.bundle.manifest import FEWEST_FOR_SHARES, Accuracy, Parity, Proof, Tolerance, Variant
 
 if TYPE_CHECKING:
     from pinnace.models.bundle.bundle import Bundle
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 PARITY_IS_NOT_ACCURACY = (
     "The table says how far each variant lies from the model itself, and not how often the model is right: "
     "pinnace eval {} {} says that"
+)
+
+COUNTED = (
+    "The last column says how often each variant was right on {} labelled images of the export. The others "
+    "say how far it lies from the model itself"
 )
 
 
@@ -50,14 +55,20 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
     ]
     for name, value in rows:
         facts.add_row(f"[bold]{name}[/]", plain(value))
+    counted = [variant.accuracy for variant in manifest.variants if variant.accuracy is not None]
     agreed = "label agreement" if bundle.outputs.several_labels else "top-1 agreement"
     heads = ("variant", "size", "max abs", "max rel", "cosine", agreed, "compared on", "proved in")
-    table = Table(*heads)
+    table = Table(*heads, *(["top-1, right"] if counted else []))
     for variant in manifest.variants:
         measured = shown(variant)
+        right = [_right(variant.accuracy)] if counted else []
         if measured is None:
             table.add_row(
-                plain(variant.name), size_text(variant.bytes), "", "", "", "", "", "[yellow]not proved[/]"
+                plain(variant.name),
+                size_text(variant.bytes),
+                *("", "", "", "", ""),
+                "[yellow]not proved[/]",
+                *right,
             )
             continue
         table.add_row(
@@ -69,13 +80,24 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
             agreement(measured, variant.tolerance),
             compared_on(measured, variant.tolerance),
             plain(measured.runtime),
+            *right,
         )
     out().print(facts, table)
-    if bundle.labels:
+    if counted:
+        out().print(COUNTED.format(counted[0].images), soft_wrap=True)
+    elif bundle.labels:
         given = "--images DIR, with a folder for each class,"
         if bundle.outputs.several_labels:
             given = "--truth FILE.csv, with the labels of each image,"
         out().print(PARITY_IS_NOT_ACCURACY.format(plain(str(bundle.folder)), given), soft_wrap=True)
+
+
+def _right(accuracy: Accuracy | None) -> str:
+    """Top-1, with its 95 % interval."""
+    if accuracy is None:
+        return ""
+    low, high = accuracy.top1_interval
+    return f"{accuracy.top1:.1%} ({low:.0%} to {high:.0%})"
 
 
 def shown(variant: Variant) -> Parity | Proof | None:

@@ -17,6 +17,7 @@ from pinnace.export.request import ExportedFiles
 from pinnace.export.validation import photographs
 from pinnace.export.validation.validator import open_reference, options, save_failing_samples
 from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Accuracy
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.errors import BundleError, CheckFailed, ImageError, MissingDependency, UsageError
 from pinnace.models.image.decode import open_image
@@ -33,25 +34,6 @@ from pinnace.models.variant_name import VariantName
 _Z = 1.959963984540054
 
 Key = TypeVar("Key")
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """How often the right class came first, and among the first five.
-
-    Attributes:
-        images: how many images.
-        top1: share whose most probable class is the right one, 0 to 1.
-        top5: share whose right class is among the five most probable, or among all where there are fewer.
-        top1_interval: Wilson's 95 % interval of `top1`.
-        top5_interval: the same of `top5`.
-    """
-
-    images: int
-    top1: float
-    top5: float
-    top1_interval: tuple[float, float]
-    top5_interval: tuple[float, float]
 
 
 @dataclass

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pinnace.export.image_folder import LabelledImage, order_note, read_image_folder
 from pinnace.export.request import ExportedFiles, ResizeTrial
-from pinnace.export.validation.accuracy import Accuracy, export_accuracy
+from pinnace.export.validation.accuracy import export_accuracy
+from pinnace.models.bundle.manifest import Accuracy
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.errors import UsageError
 from pinnace.models.progress import Progress
@@ -20,6 +22,19 @@ MOST_IMAGES = 1000
 _GUESSING = 0.1
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What was counted.
+
+    Attributes:
+        notes: sentences for the user.
+        accuracies: by the name of the variant; none where the images are not labelled.
+    """
+
+    notes: tuple[str, ...] = ()
+    accuracies: Mapping[str, Accuracy] = field(default_factory=dict)
+
+
 def count_right(
     folder: Path,
     exported: ExportedFiles,
@@ -29,7 +44,7 @@ def count_right(
     images: Path,
     most: float | None,
     progress: Progress,
-) -> list[str]:
+) -> Counted:
     """Count the right answers of an export on the user's images, where they are in a folder for each class.
 
     Args:
@@ -43,9 +58,6 @@ def count_right(
             that are not labelled are no error.
         progress: told before each step.
 
-    Returns:
-        Sentences for the user.
-
     Raises:
         UsageError: `most` is given, and the model is no image classifier, or the tree does not fit it.
         CheckFailed: a variant loses more.
@@ -56,22 +68,20 @@ def count_right(
         if meaning.several_labels:
             raise UsageError("--max-drop is about top-1, and several labels may be true of an image")
     elif not labels or exported.preprocess is None or meaning.several_labels or not _has_folders(images):
-        return []
+        return Counted()
     try:
         found: Sequence[LabelledImage] = read_image_folder(images, labels)
     except UsageError as error:
         if most is not None:
             raise
         got = f" ({error.got})" if error.got else ""
-        return [f"top-1 was not counted on {images}: {error.message}{got}"]
+        return Counted((f"top-1 was not counted on {images}: {error.message}{got}",))
     if most is None:
         found = _some(found)
     accuracies = export_accuracy(folder, exported, meaning, names, found, progress, most)
     order = order_note(images, labels)
-    return [
-        *accuracy_notes(images, accuracies, len(labels), exported.trial),
-        *([order] if order else []),
-    ]
+    notes = accuracy_notes(images, accuracies, len(labels), exported.trial)
+    return Counted((*notes, *([order] if order else [])), accuracies)
 
 
 def _has_folders(images: Path) -> bool:

@@ -214,6 +214,18 @@ def declared_classes(module: torch.nn.Module) -> int | None:
     return declared if isinstance(declared, int) and not isinstance(declared, bool) else None
 
 
+def make_traceable() -> None:
+    """Let `torch.export` follow networks that have torchvision's older `Normalize` in them.
+
+    It looks whether a deviation is zero, which is taken for a decision that depends on the data. The newer
+    kernel, with the same arithmetic, looks at Python's numbers instead. For a process that only exports.
+    """
+    from torchvision.transforms import _functional_tensor
+    from torchvision.transforms.v2 import functional
+
+    _functional_tensor.normalize = functional.normalize_image
+
+
 def flat_module(module: torch.nn.Module) -> torch.nn.Module:
     """A network with the same inputs that gives a tensor or a tuple of tensors, as exported graphs do."""
     import torch

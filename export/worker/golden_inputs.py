@@ -51,9 +51,10 @@ def image_inputs(preprocess: Preprocess, size: tuple[int, int]) -> npt.NDArray[n
 def _noise(rng: np.random.Generator, pictures: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     shape = pictures.shape[1:]
     zeros = np.zeros(shape, pictures.dtype)
-    if pictures.dtype.kind == "u":
-        dark = rng.integers(0, 32, shape, np.uint8)
-        return np.stack([zeros, dark, 255 - dark])
+    if pictures.dtype.kind in "ui":
+        dark = rng.integers(0, 32, shape, np.uint8).astype(np.int16)
+        least = -128 if pictures.dtype.kind == "i" else 0
+        return np.stack([zeros, dark + least, 255 - dark + least]).astype(pictures.dtype)
     normal = np.round(rng.standard_normal(shape) * _STEPS) / _STEPS
     normal *= max(1, round(float(np.asarray(pictures[: len(photographs())], np.float64).std())))
     return np.stack([zeros, normal, 8 * normal]).astype(pictures.dtype)

@@ -5,8 +5,9 @@ The nodes are run, rather than read: exporters write one and the same normalisat
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from pinnace.export.assumptions import Inside, order_of
 from pinnace.export.precision import graphs
 from pinnace.export.worker.onnx_graph import OnnxGraph
+from pinnace.export.worker.quantised_input import Quantisation
 from pinnace.models.bundle.signature import TensorSpec
 
 if TYPE_CHECKING:
@@ -23,7 +25,13 @@ if TYPE_CHECKING:
 _LAYERS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "NhwcConv": 1, "FusedConv": 1}
 _BEGINS = {*_LAYERS, "QuantizeLinear", "DynamicQuantizeLinear", "MatMul", "Gemm"}
 
+# What gives the same numbers in another order.
+_SAME_NUMBERS = ("Transpose", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Pad")
+
 _FIRST_NODES = 16
+
+# What the first layer is given for an image of one colour: from its channels' values to one number a channel.
+Given: TypeAlias = Callable[[Sequence[float]], npt.NDArray[np.float64]]
 
 # Values are told apart by more than float16 blurs them.
 _BLUR = 2e-3
@@ -35,17 +43,23 @@ _LEAST_DEVIATION = 20.0
 
 @dataclass(frozen=True)
 class GraphStart:
-    """How an image enters a graph.
+    """How an image enters a graph, or a network of torch (see `module_start`).
 
     Attributes:
         layout: `NCHW` or `NHWC`.
         channels: how many; None where the graph does not say.
         inside: the normalisation that it does itself; None for none.
+        dtype: of the image, where only what the graph does to it says so; None where the input does.
+        of_torch: it is a network of torch and no ONNX file.
+        quantised: what the integers of its input stand for, where they are quantised.
     """
 
     layout: str
     channels: int | None
     inside: Inside | None = None
+    dtype: str | None = None
+    of_torch: bool = False
+    quantised: Quantisation | None = None
 
 
 def read(graph: OnnxGraph, spec: TensorSpec, size: tuple[int, int] = (64, 64)) -> GraphStart:
@@ -63,13 +77,43 @@ def read(graph: OnnxGraph, spec: TensorSpec, size: tuple[int, int] = (64, 64)) -
     axis = 1 if layout == "NCHW" else 3
     said = spec.shape[axis]
     channels = said if isinstance(said, int) else channels
+    quantised = _quantisation(model, spec.name) if spec.dtype == "int8" else None
     if first is None or channels not in (1, 3):
-        return GraphStart(layout, channels)
+        return GraphStart(layout, channels, quantised=quantised)
     shape = [dim if isinstance(dim, int) else 1 for dim in spec.shape]
     for place, edge in zip((2, 3) if layout == "NCHW" else (1, 2), size, strict=True):
         shape[place] = shape[place] if isinstance(spec.shape[place], int) else edge
     shape[axis] = channels
-    return GraphStart(layout, channels, _inside(graph, spec, first[1], shape, axis))
+    inside = _inside(graph, spec, first[1], shape, axis, quantised)
+    return GraphStart(layout, channels, inside, quantised=quantised)
+
+
+def _quantisation(model: onnx.ModelProto, name: str) -> Quantisation | None:
+    """What the integers of an input stand for, as the first node that computes with them says it."""
+    from onnx import numpy_helper
+
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name == "value":
+                stored[node.output[0]] = attribute.t
+    made = {name}
+    for node in model.graph.node:
+        if not node.input or node.input[0] not in made:
+            continue
+        if node.op_type in ("DequantizeLinear", "QLinearConv"):
+            values = [
+                numpy_helper.to_array(stored[each]) for each in node.input[1:3] if each and each in stored
+            ]
+            if len(values) != len([each for each in node.input[1:3] if each]) or values[0].size != 1:
+                return None
+            return Quantisation(
+                float(values[0].ravel()[0]), int(values[1].ravel()[0]) if len(values) > 1 else 0
+            )
+        if node.op_type not in _SAME_NUMBERS:
+            return None
+        made.update(node.output)
+    return None
 
 
 def _first_layer(model: onnx.ModelProto, name: str) -> tuple[Any, str] | None:
@@ -137,47 +181,81 @@ def _turned(model: onnx.ModelProto) -> bool:
     )
 
 
-def _inside(graph: OnnxGraph, spec: TensorSpec, tensor: str, shape: list[int], axis: int) -> Inside | None:
+def _inside(
+    graph: OnnxGraph,
+    spec: TensorSpec,
+    tensor: str,
+    shape: list[int],
+    axis: int,
+    quantised: Quantisation | None,
+) -> Inside | None:
     """The normalisation between the input and a tensor; None where there is none that is one."""
     if tensor == spec.name:
         return None
     tapped = _until(graph, tensor)
-    channels = shape[axis]
     try:
         session = graphs.session(tapped, optimise=False)
 
-        def run(*levels: float) -> npt.NDArray[np.float64]:
-            """The middle pixel's channels for an image of one colour."""
-            image = np.zeros(shape, spec.dtype)
-            for channel, level in enumerate(levels):
-                image[(slice(None),) * axis + (channel,)] = level
-            value = np.asarray(session.run([tensor], {spec.name: image})[0], np.float64)[0]
-            if value.ndim != 3:
-                raise ValueError("the first layer reads no image")
-            return _middle(value)
+        def given(levels: Sequence[float]) -> npt.NDArray[np.float64]:
+            image = one_colour(shape, axis, levels, spec.dtype)
+            return middle(np.asarray(session.run([tensor], {spec.name: image})[0], np.float64))
 
-        zero = run(*[0.0] * channels)
-        steps = [run(*[1.0 if one == channel else 0.0 for one in range(channels)]) - zero
-                 for channel in range(channels)]  # fmt: skip
-        far = run(*[100.0] * channels) - zero
+        return normalisation_of(given, shape[axis], quantised)
     except Exception:  # ONNX Runtime's errors have classes of their own: then nothing is known of it
         return None
-    every = sum(steps)
+
+
+def one_colour(
+    shape: Sequence[int], axis: int, levels: Sequence[float], dtype: str
+) -> npt.NDArray[np.generic]:
+    """Images of one colour.
+
+    Args:
+        shape: of the images.
+        axis: which of its dimensions is the channels.
+        levels: the value of each channel.
+        dtype: of the images.
+    """
+    image = np.zeros(shape, dtype)
+    for channel, level in enumerate(levels):
+        image[(slice(None),) * axis + (channel,)] = level
+    return image
+
+
+def middle(value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The channels in the middle of the first of some images, whichever dimension they are.
+
+    Raises:
+        ValueError: these are no images.
+    """
+    if value.ndim != 4:
+        raise ValueError("the first layer reads no image")
+    first = value[0] if value.shape[1] <= value.shape[3] else value[0].transpose(2, 0, 1)
+    found: npt.NDArray[np.float64] = first[:, first.shape[1] // 2, first.shape[2] // 2]
+    return found
+
+
+def normalisation_of(given: Given, channels: int, quantised: Quantisation | None = None) -> Inside | None:
+    """The normalisation between an image and the first layer; None where there is none that is one.
+
+    Args:
+        given: what the layer is given for an image of one colour.
+        channels: of the image.
+        quantised: what the image's integers stand for; the normalisation is then of what they stand for.
+    """
+    black = given([0.0] * channels)
+    steps = [given([float(one == channel) for one in range(channels)]) - black for channel in range(channels)]
+    far = given([100.0] * channels) - black
     if not np.isfinite(far).all() or not np.allclose(
-        far, 100 * every, rtol=0.02, atol=_BLUR * max(1.0, float(np.abs(far).max()))
+        far, 100 * sum(steps), rtol=0.02, atol=_BLUR * max(1.0, float(np.abs(far).max()))
     ):
         return None
-    return _as_normalisation(zero, steps)
+    return _as_normalisation(black, steps, quantised)
 
 
-def _middle(value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The channels in the middle of one image, whichever dimension they are."""
-    first = value if value.shape[0] <= value.shape[2] else value.transpose(2, 0, 1)
-    middle: npt.NDArray[np.float64] = first[:, first.shape[1] // 2, first.shape[2] // 2]
-    return middle
-
-
-def _as_normalisation(zero: npt.NDArray[np.float64], steps: list[npt.NDArray[np.float64]]) -> Inside | None:
+def _as_normalisation(
+    zero: npt.NDArray[np.float64], steps: list[npt.NDArray[np.float64]], quantised: Quantisation | None
+) -> Inside | None:
     mean, std, order = [], [], []
     for step in steps:
         reached = np.flatnonzero(np.abs(step) > _BLUR * max(1e-3, float(np.abs(step).max())))
@@ -187,6 +265,9 @@ def _as_normalisation(zero: npt.NDArray[np.float64], steps: list[npt.NDArray[np.
         mean.append(float(-zero[place] / step[place]) + 0.0)
         std.append(float(1 / step[place]))
         order.append(place)
+    if quantised is not None:
+        mean = [quantised.scale * (value - quantised.zero_point) for value in mean]
+        std = [quantised.scale * value for value in std]
     plain = all(abs(value) < _BLUR for value in mean) and all(abs(value - 1) < _BLUR for value in std)
     swaps = len(order) == 3 and order[0] > order[2]
     if plain:

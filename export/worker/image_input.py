@@ -6,15 +6,22 @@ from dataclasses import replace
 from typing import cast, get_args
 
 from pinnace.export import assumptions
+from pinnace.export.assumptions import Inside
 from pinnace.export.preprocessing import Changes
 from pinnace.export.request import ExportRequest
+from pinnace.export.worker import quantised_input
 from pinnace.export.worker.graph_start import GraphStart, layout_of
-from pinnace.models.bundle.signature import TensorSpec
+from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import UsageError
 from pinnace.models.image.preprocess import UNIT, ColorMode, InputDtype, Layout, Preprocess
 from pinnace.models.loaders.base import imagenet_preprocess, resize_to
 
 KERAS = "Keras"
+
+_IMAGE_CHANNELS = (1, 3)
+
+# A mean or a deviation, on a scale of 0..1, that is taken for another.
+_CLOSE = 0.005
 
 
 def takes_an_image(specs: tuple[TensorSpec, ...], start: GraphStart | None) -> bool:
@@ -23,7 +30,7 @@ def takes_an_image(specs: tuple[TensorSpec, ...], start: GraphStart | None) -> b
     if others or len(spec.shape) != 4 or spec.dtype not in get_args(InputDtype):
         return False
     channels = _channels(spec, start)
-    return channels in (1, 3)
+    return channels in _IMAGE_CHANNELS
 
 
 def decide(
@@ -52,20 +59,34 @@ def decide(
         left = request.changes.left
         if request.input_size is not None:
             left = tuple(name for name in left if name != "size")
+    if base is not None and inside is not None and _same(base, inside):
+        base = _pixels(base, inside)
     if base is None:
         base = _customary(spec, start)
-        assumed_for = KERAS if base.layout == "NHWC" else None
+        assumed_for = KERAS if _as_in_keras(spec, start) else None
         if spec is not None and (spec.dtype == "uint8" or (inside is not None and inside.takes is not None)):
             left = tuple(name for name in left if name not in ("mean", "std"))
         if _has_size(spec, start):
             left = tuple("resize" if name == "size" else name for name in left)
-    if spec is not None:
+    quantised = None if start is None else start.quantised
+    notes: list[str] = []
+    if spec is not None and spec.dtype == "int8":
+        left = tuple(name for name in left if name not in ("mean", "std"))
+        if known is None:
+            base, note = quantised_input.customary(base, quantised)
+            notes = [note]
+        base = replace(base, layout=_layout(spec, start))
+    elif spec is not None:
         base = _for_input(base, spec, start)
     preprocess = request.changes.apply(base)
     if request.input_size is not None:
         preprocess = resize_to(preprocess, request.input_size)
-    notes = [assumptions.assumed(preprocess, left, assumed_for)] if left else []
-    return preprocess, (*notes, *assumptions.remarks(request.changes, preprocess, inside))
+    if left:
+        notes.insert(0, assumptions.assumed(preprocess, left, assumed_for))
+    notes += assumptions.remarks(request.changes, preprocess, inside)
+    if spec is not None and spec.dtype == "int8":
+        preprocess = quantised_input.folded(preprocess, quantised)
+    return preprocess, tuple(notes)
 
 
 def size_of(preprocess: Preprocess) -> tuple[int, int]:
@@ -104,15 +125,15 @@ def _has_size(spec: TensorSpec | None, start: GraphStart | None) -> bool:
 def _customary(spec: TensorSpec | None, start: GraphStart | None) -> Preprocess:
     """ImageNet's preprocessing, for the size and the channels that a model is known to take.
 
-    Where the channels come last it is that of Keras: squeezed into the size, and -1..1. A model that
-    normalises its images itself is given their pixels.
+    Where the channels of an ONNX file come last it is that of Keras: squeezed into the size, and -1..1. A
+    model that normalises its images itself is given their pixels.
     """
     preprocess = imagenet_preprocess()
     if spec is None:
         return preprocess
     height, width = _edges(spec, start)
     size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
-    if _layout(spec, start) == "NHWC":
+    if _as_in_keras(spec, start):
         halves = (0.5,) * preprocess.channels
         size = size or size_of(preprocess)
         preprocess = replace(preprocess, layout="NHWC", resize=size, crop=None, mean=halves, std=halves)
@@ -122,14 +143,48 @@ def _customary(spec: TensorSpec | None, start: GraphStart | None) -> Preprocess:
         preprocess = Changes(color="L").apply(preprocess)
     inside = None if start is None else start.inside
     if inside is not None and inside.takes is not None:
-        plain = Changes(
-            scale=1.0 if inside.takes == 255 else UNIT,
-            color=cast("ColorMode | None", inside.color),
-            mean=(0.0,) * preprocess.channels,
-            std=(1.0,) * preprocess.channels,
-        )
-        preprocess = plain.apply(preprocess)
+        return _pixels(preprocess, inside)
     return preprocess
+
+
+def _pixels(preprocess: Preprocess, inside: Inside) -> Preprocess:
+    """The same without a normalisation, because the model has one itself."""
+    plain = Changes(
+        scale=1.0 if inside.takes == 255 else UNIT,
+        color=cast("ColorMode | None", inside.color),
+        mean=(0.0,) * preprocess.channels,
+        std=(1.0,) * preprocess.channels,
+    )
+    return plain.apply(preprocess)
+
+
+def _same(preprocess: Preprocess, inside: Inside) -> bool:
+    """Whether the model does itself what a preprocessing does: then the two are one and the same."""
+    if inside.takes is None or preprocess.scale != UNIT or len(inside.mean) != preprocess.channels:
+        return False
+    ours = (*preprocess.mean, *preprocess.std)
+    return any(ours) and all(
+        abs(one - other / inside.takes) <= _CLOSE
+        for one, other in zip(ours, (*inside.mean, *inside.std), strict=True)
+    )
+
+
+def _as_in_keras(spec: TensorSpec | None, start: GraphStart | None) -> bool:
+    return spec is not None and _layout(spec, start) == "NHWC" and not (start is not None and start.of_torch)
+
+
+def has_image_channels(start: GraphStart) -> bool:
+    """Whether what enters has one or three channels."""
+    return start.channels in _IMAGE_CHANNELS
+
+
+def spec_of(start: GraphStart | None) -> TensorSpec | None:
+    """The input of a network that does not say it itself; None where it is not seen to take an image."""
+    if start is None or not has_image_channels(start):
+        return None
+    edges = ("height", "width")
+    dims = (start.channels, *edges) if start.layout == "NCHW" else (*edges, start.channels)
+    return TensorSpec("input", start.dtype or "float32", (BATCH, *dims))
 
 
 def _for_input(base: Preprocess, spec: TensorSpec, start: GraphStart | None) -> Preprocess:

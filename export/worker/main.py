@@ -20,10 +20,11 @@ import numpy as np
 from pinnace.export.formats import format_of
 from pinnace.export.formats.base import Graph, Written
 from pinnace.export.request import EVENT, FILES, REFERENCE, REQUEST, ExportedFiles, ExportRequest
-from pinnace.export.worker import eager_model, float32_noise
+from pinnace.export.worker import eager_model, float32_noise, module_start
 from pinnace.export.worker.float32_noise import Exactness
 from pinnace.export.worker.golden_outputs import ModelFunction
 from pinnace.export.worker.graph_end import graph_ends
+from pinnace.export.worker.graph_start import GraphStart
 from pinnace.export.worker.inspect_model import InspectedModel, ModelInspection, inspect_model
 from pinnace.export.worker.onnx_source import OnnxSource
 from pinnace.export.worker.resize_trials import trial
@@ -31,7 +32,7 @@ from pinnace.models.bundle import golden
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
 from pinnace.models.loaders import load
-from pinnace.models.loaders.base import LoadedModel, OnnxFile
+from pinnace.models.loaders.base import LoadedModel, OnnxFile, imagenet_preprocess
 from pinnace.models.packages import installed_versions
 from pinnace.models.photographs import photographs
 from pinnace.models.progress import Event, Progress, Stage
@@ -81,9 +82,11 @@ def _export_module(
             loaded.exported,
             assumed_for=loaded.assumed_for,
             keep_rows=keep_rows,
+            start=None if request.inputs else _start(loaded, request),
         ),
         request,
     )
+    eager_model.make_traceable()
     exactness = Exactness((), inspection)
     if not loaded.exported:
         exactness = float32_noise.measure(network, run, inspection, request.fp32_bound)
@@ -128,6 +131,18 @@ def _export_module(
         float32_noise=exactness.noise,
         trial=tried,
     )
+
+
+def _start(loaded: LoadedModel, request: ExportRequest) -> GraphStart | None:
+    """How an image enters a network, where that can be seen."""
+    base = request.changes.apply(loaded.preprocess or imagenet_preprocess())
+    size = request.input_size or base.crop or base.resize
+    start = module_start.read(loaded.module, loaded.inputs, size if isinstance(size, tuple) else (224, 224))
+    if start is None or loaded.preprocess is None or start.inside is None or start.inside.takes is not None:
+        return start
+    # What comes with the network is known, and what it does to that, as Inception of torchvision does
+    # (`transform_input`), is its own affair.
+    return replace(start, inside=None)
 
 
 def _example(inspection: ModelInspection) -> Arrays:

@@ -157,6 +157,25 @@ class Quantisation:
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """How often the right class came first, and among the first five, on labelled images.
+
+    Attributes:
+        images: how many images.
+        top1: share whose most probable class is the right one, 0 to 1.
+        top5: share whose right class is among the five most probable, or among all where there are fewer.
+        top1_interval: Wilson's 95 % interval of `top1`.
+        top5_interval: the same of `top5`.
+    """
+
+    images: _Count
+    top1: _Share
+    top5: _Share
+    top1_interval: tuple[_Share, _Share]
+    top5_interval: tuple[_Share, _Share]
+
+
+@dataclass(frozen=True)
 class EngineInfo:
     """What a TensorRT engine is tied to; it runs nowhere else.
 
@@ -209,6 +228,8 @@ class Variant:
         weights: of an ONNX file that cannot hold its weights, the file beside it that has them; its hash
             stands in `Manifest.files`.
         quantisation: of an int8 variant, how it was made.
+        accuracy: how often it was right on the labelled images of the export (`--images`); None where there
+            were none, and then nothing here says how often it is right.
     """
 
     name: str
@@ -225,6 +246,7 @@ class Variant:
     exporter: str | None = None
     weights: str | None = None
     quantisation: Quantisation | None = None
+    accuracy: Accuracy | None = None
 
     @property
     def all_files(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ __all__ = ["Centre", "ColorMode", "InputDtype", "Interpolation", "Layout", "Prep
 ColorMode = Literal["RGB", "BGR", "L"]
 Layout = Literal["NCHW", "NHWC"]
 Centre = Literal["round", "floor"]
-InputDtype = Literal["float32", "float16", "float64", "uint8"]
+InputDtype = Literal["float32", "float16", "float64", "uint8", "int8"]
 
 Array = npt.NDArray[np.generic]
 
@@ -54,7 +54,8 @@ class Preprocess:
         scale: what a pixel is multiplied by; 1/255 makes 0..1, 1 leaves 0..255. Below 1 it is a division by
             1 / scale, so that 1/255 and 1/127.5 are those of `x / 255` and `x / 127.5` to the bit.
         layout: the order of the result's dimensions: `NCHW` has the channels first, `NHWC` last.
-        dtype: of the result; `uint8` is the pixels as they are, which no scale, mean or std changes.
+        dtype: of the result; `uint8` is the pixels as they are, which no scale, mean or std changes, and
+            `int8` the result rounded to whole numbers of -128..127.
         centre: where a crop begins if as many pixels are left over on both sides but one: `round` is
             torchvision's, `floor` that of transformers, which leaves the odd one at the end.
 
@@ -179,6 +180,8 @@ class Preprocess:
     def _laid_out(self, planes: npt.NDArray[np.float32]) -> Array:
         """Float32 (channels, height, width) in the layout and dtype of the model; itself where it is so."""
         turned = planes.transpose(1, 2, 0) if self.layout == "NHWC" else planes
+        if self.dtype == "int8":
+            turned = np.clip(np.rint(turned), -128, 127)
         return np.ascontiguousarray(turned, dtype=self.dtype)
 
     def apply(self, image: Image.Image) -> Array:

@@ -11,6 +11,7 @@ from pinnace.models.errors import UsageError
 from pinnace.models.loaders.architecture import build_architecture
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.loaders.facts import TIMM, Facts
+from pinnace.models.loaders.fastai_weights import load_fastai, recognise_fastai
 from pinnace.models.loaders.fitting import fit_weights
 from pinnace.models.loaders.recognise import Match, recognise
 
@@ -21,11 +22,14 @@ _NO_NETWORK = "say what builds the network: --arch package.module:factory or --a
 def propose(request: LoadRequest, state: Mapping[str, Any], facts: Facts, path: Path) -> LoadedModel:
     """Build and fill the network of torchvision or timm that the weights fit.
 
-    Where several fit, torchvision's is taken, or the first if all answer the same, as a DeiT and a ViT do.
+    Weights of a fastai Learner have a network of their own. Where several fit, torchvision's is taken, or the
+    first if all answer the same, as a DeiT and a ViT do.
 
     Raises:
         UsageError: none fits, several do that answer differently, or the last layer is the user's own.
     """
+    if (learner := recognise_fastai(state)) is not None:
+        return load_fastai(request, state, learner, path)
     matches = _by_name(recognise(state), facts)
     if not matches:
         raise UsageError(f"{request.source} holds weights, not a network", hint=_hint(facts))

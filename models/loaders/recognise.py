@@ -126,6 +126,15 @@ def _matches(shapes: Shapes) -> list[Match]:
     return found
 
 
+def bodies_of(shapes: Shapes) -> list[str]:
+    """The networks whose weights without those of the last layer have these names and shapes."""
+    shapes = counted(shapes)
+    bodies: dict[str, str] = {}
+    for known in _table():
+        bodies.setdefault(known.head, body_of(shapes, known.head))
+    return [known.arch for known in _table() if known.body == bodies[known.head]]
+
+
 def _rows(shapes: Shapes, head: str) -> int | None:
     return next((shape[0] for name, shape in shapes.items() if name.startswith(f"{head}.") and shape), None)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.testing import CliRunner
 
+from pinnace.cli.commands.export import ExportOptions, folder_and_output
 from pinnace.cli.options import Json, command
 
 SEEN: list[object] = []
@@ -44,3 +46,16 @@ def test_fields_are_filled_from_the_command_line() -> None:
 def test_what_a_field_requires_is_required() -> None:
     assert run() == 2
     assert run("soup", "-m", "long") == 2
+
+
+def test_an_output_of_export_is_a_head_unless_it_is_a_path(tmp_path: Path) -> None:
+    def parts(*names: str, folder: Path | None = None) -> tuple[str, str | None]:
+        found, output = folder_and_output(ExportOptions("file:net.onnx", folder=folder, output=list(names)))
+        return str(found), output
+
+    # What a message asks for is done whether the folder was named or not.
+    assert parts("colour") == ("net.bundle", "colour")
+    assert parts("colour", folder=Path("x")) == ("x", "colour")
+    assert parts("out.bundle") == ("out.bundle", None)
+    assert parts("./out", "colour") == ("out", "colour")
+    assert parts(str(tmp_path)) == (str(tmp_path), None)

@@ -477,3 +477,54 @@ def test_class_names_and_preprocessing_in_the_metadata_are_taken(
     assert (bundle.preprocess.resize, bundle.preprocess.crop) == (EDGE, (EDGE, EDGE))
     assert (bundle.preprocess.mean, bundle.preprocess.std) == ((0.0,) * 3, (1.0,) * 3)
     assert "4 class names were found in the file (names)" in bundle.manifest.notes
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "made"),
+    [
+        (1 / 255, -128, lambda x: x / f(255)),
+        (1 / 127.5, -1, lambda x: x / f(127.5) - 1),
+        (1.0, -128, lambda x: x),
+        (0.018658, -14, lambda x: (x / f(255) - IMAGENET[0]) / IMAGENET[1]),
+    ],
+    ids=["0..1", "-1..1", "0..255", "ImageNet"],
+)
+def test_an_input_of_int8_is_an_image(
+    plain: Path, tmp_path: Path, export: Export, scale: float, zero_point: int,
+    made: Callable[[np.ndarray], np.ndarray],
+) -> None:  # fmt: skip
+    """As tf2onnx writes TensorFlow Lite's quantised models: int8, channels last, then DequantizeLinear."""
+    nodes: list[tuple[Any, ...]] = [
+        ("DequantizeLinear", ["data", "s", "z"], ["a"], {}),
+        ("Transpose", ["a"], ["x"], {"perm": [0, 3, 1, 2]}),
+    ]
+    constants = {"s": f(scale), "z": np.int8(zero_point)}
+    with_start(plain, tmp_path / "n.onnx", nodes, constants, TensorProto.INT8, [1, EDGE, EDGE, 3])
+    bundle = export(tmp_path / "n.onnx", changes=SQUEEZED)
+    assert str(bundle.manifest.signature.inputs[0]) == f"data=int8[1,{EDGE},{EDGE},3]"
+    (note,) = [note for note in bundle.manifest.notes if note.startswith("the input is int8 with scale")]
+    assert f"zero point {zero_point}" in note
+
+    def quantised_by_hand(x: np.ndarray) -> np.ndarray:
+        return np.clip(np.rint(made(x) / f(scale)) + zero_point, -128, 127).astype(np.int8)
+
+    session = onnxruntime.InferenceSession(str(tmp_path / "n.onnx"))
+    with Classifier(bundle) as classifier:
+        for photograph in PHOTOGRAPHS:
+            fed = quantised_by_hand(pixels(photograph))[None]
+            given = classifier.prepare(open_image(photograph))
+            # Halves may be rounded to the other side.
+            assert np.abs(given.astype(int) - fed).max() <= 1
+            assert (given != fed).mean() < 1e-3
+            np.testing.assert_allclose(
+                classifier.infer(given), session.run(None, {"data": given})[0], rtol=1e-4, atol=1e-4
+            )
+    assert passed(verify_bundle(bundle))
+
+
+def test_an_input_of_int8_whose_numbers_nobody_explains(plain: Path, tmp_path: Path, export: Export) -> None:
+    nodes: list[tuple[Any, ...]] = [("Cast", ["data"], ["x"], {"to": TensorProto.FLOAT})]
+    with_start(plain, tmp_path / "n.onnx", nodes, {}, TensorProto.INT8, ["b", 3, EDGE, EDGE])
+    bundle = export(tmp_path / "n.onnx", changes=SQUEEZED)
+    assert any("a pixel of 0..255 is given as pixel - 128" in note for note in bundle.manifest.notes)
+    assert_answers_like(bundle, tmp_path / "n.onnx", lambda x: (x - 128).astype(np.int8).transpose(CHW))

@@ -224,7 +224,8 @@ def test_an_option_decides(answers: Answers, options: OutputOptions, outputs: Ou
         (
             known(LOGITS),
             OutputOptions(output="w"),
-            "--output: the model has no output w\n  expected: y=float32[batch,4]",
+            "--output: the model has no output w\n  expected: y=float32[batch,4]\n"
+            "  help: if that is to be the bundle's folder: -o w",
         ),
         (
             known(RNG.normal(size=(10, 5, 6))),

@@ -16,10 +16,12 @@ from pinnace.export import targets
 from pinnace.export.exporter import Evidence, export_bundle
 from pinnace.export.preprocessing import Changes, parse_changes
 from pinnace.export.request import ExportRequest, ResizeTrial
-from pinnace.export.validation.accuracy import Accuracy, wilson
+from pinnace.export.validation.accuracy import wilson
 from pinnace.export.validation.labelled import accuracy_notes
 from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.manifest import Accuracy
 from pinnace.models.variant_name import VariantName
+from support.command_line import CommandLine
 
 pytestmark = pytest.mark.slow
 
@@ -103,7 +105,7 @@ def about(bundle: Bundle, words: str) -> list[str]:
 
 
 def test_a_wrong_size_is_told_and_the_options_that_it_ends_in_do_it_right(
-    project: Path, export: Callable[..., Bundle]
+    project: Path, export: Callable[..., Bundle], pinnace: CommandLine
 ) -> None:
     bundle = export(changes=parse_changes(**PLAIN))
     assert bundle.preprocess.crop == (224, 224)
@@ -118,6 +120,16 @@ def test_a_wrong_size_is_told_and_the_options_that_it_ends_in_do_it_right(
     again = export(changes=parse_changes(**PLAIN | options))
     (counted,) = about(again, "top-1 on 36 images in")
     assert float(counted.partition("onnx-fp32 ")[2].partition("%")[0]) > 90
+    (variant,) = again.manifest.variants
+    assert variant.accuracy is not None
+    assert (variant.accuracy.images, f"{variant.accuracy.top1:.1%}" in counted) == (36, True)
+    assert Bundle.open(again.folder).manifest.variants[0].accuracy == variant.accuracy
+    assert "## How often they are right" in (again.folder / "README.md").read_text()
+    shown = " ".join(pinnace("inspect", again.folder).out.split())
+    assert "how often each variant was right on 36 labelled images" in shown
+    assert "top-1, right" in shown
+    (row,) = pinnace("inspect", again.folder, "--json").json["variants"]
+    assert row["accuracy"]["top1"] == variant.accuracy.top1
     assert not about(again, "another preprocessing") + about(again, "guessing")
 
 

@@ -206,3 +206,67 @@ def test_the_table_is_that_of_the_installed_versions(arch: str) -> None:
         network = torchvision.models.get_model(name) if kind == "torchvision" else timm.create_model(name)
     assert arch in [match.arch for match in recognise(network.state_dict())]
     assert len(row.split(" ")) == 4
+
+
+class MaxAndMean(nn.Module):
+    """fastai's pooling: the largest values first."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([nn.AdaptiveMaxPool2d(1)(x), nn.AdaptiveAvgPool2d(1)(x)], 1)
+
+
+def learner(body: nn.Module, features: int, classes: int, *, pool: bool = True) -> nn.Module:
+    """The network of fastai's `vision_learner`: a body, and the head that `create_head` makes."""
+    head = [
+        *([MaxAndMean(), nn.Flatten()] if pool else []),
+        *(nn.BatchNorm1d(features), nn.Dropout(0.25), nn.Linear(features, 512, bias=False), nn.ReLU()),
+        *(nn.BatchNorm1d(512), nn.Dropout(0.5), nn.Linear(512, classes, bias=False)),
+    ]
+    network = nn.Sequential(body, nn.Sequential(*head))
+    for layer in network[1]:
+        if isinstance(layer, nn.BatchNorm1d):
+            nn.init.normal_(layer.running_mean)
+    return network
+
+
+class TimmBody(nn.Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.model = timm.create_model(name, num_classes=0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model.forward_features(x)
+
+
+@pytest.mark.parametrize("form", ["with optimiser", "bare"])
+def test_what_fastais_learner_saves(tmp_path: Path, form: str) -> None:
+    body = nn.Sequential(*list(torchvision.models.resnet18().children())[:-2])
+    trained = learner(body, 1024, 6)
+    state = trained.state_dict()
+    loaded = load_saved({"model": state, "opt": {"state": []}} if form != "bare" else state, tmp_path)
+    assert_same(loaded.module, trained)
+    note = (
+        "the names and shapes of the weights are those of a fastai Learner: the body of "
+        "torchvision:resnet18, and fastai's head with 6 classes; --arch says otherwise"
+    )
+    assert note in loaded.notes
+    assert loaded.assumed_for == "fastai"
+
+
+def test_other_bodies_of_fastais_learner(tmp_path: Path) -> None:
+    dense = learner(nn.Sequential(*list(torchvision.models.densenet121().children())[:-1]), 2048, 3)
+    assert_same(load_saved(dense.state_dict(), tmp_path).module, dense)
+    of_timm = learner(
+        TimmBody("test_efficientnet"), 2 * timm.create_model("test_efficientnet").num_features, 3
+    )
+    assert_same(load_saved(of_timm.state_dict(), tmp_path).module, of_timm)
+
+
+def test_a_body_of_fastais_that_nobody_knows_is_one_command(tmp_path: Path) -> None:
+    trained = learner(nn.Sequential(nn.Conv2d(3, 8, 3)), 16, 5)
+    assert refusal(UsageError, lambda: load_saved(trained.state_dict(), tmp_path)) == (
+        f"file:{tmp_path}/net.pth holds weights of a fastai Learner with 5 classes, whose network is not "
+        "known by its names\n"
+        "  help: in fastai, learn.export('model.pkl') writes the network with it; then: pinnace export "
+        f"file:{tmp_path}/model.pkl --trust"
+    )
