@@ -110,12 +110,7 @@ def _body(found: FastaiNetwork, channels: int) -> torch.nn.Module:
     assert found.arch is not None
     name = found.arch.partition(":")[2]
     if found.children == _OF_TIMM:
-        import timm
-
-        body = torch.nn.Module()
-        body.model = timm.create_model(name, num_classes=0, in_chans=channels)
-        body.forward = body.model.forward_features
-        return body
+        return _timm_body(name, channels)
     import torchvision
 
     network = torchvision.models.get_model(name, weights=None)
@@ -133,6 +128,23 @@ def _body(found: FastaiNetwork, channels: int) -> torch.nn.Module:
         )
         setattr(body.get_submodule(parent), last, mine)
     return body
+
+
+def _timm_body(name: str, channels: int) -> torch.nn.Module:
+    import timm
+    import torch
+
+    network: Any = timm.create_model(name, num_classes=0, in_chans=channels)
+
+    class Body(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = network
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.model.forward_features(x)
+
+    return Body()
 
 
 def _head(state: Mapping[str, Any]) -> torch.nn.Module:
