@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 # Where the network proper begins.
+_GROUPS = {"convolution": 8, "_convolution": 8, "conv2d": 6}  # where among the arguments they are
 _CONVOLUTIONS = ("convolution", "_convolution", "conv2d", "mkldnn_convolution")
 _PRODUCTS = ("linear", "addmm", "mm", "matmul", "bmm")
 _BEGINS = (*_CONVOLUTIONS, *_PRODUCTS, "to_mkldnn", "quantize_per_tensor", "quantize_per_channel")
@@ -86,7 +87,7 @@ def read(
         reached = _first_layer(module, form, [0.0] * form.channels)
         if reached is None or not reached.fits:
             # What the network does before may be why it does not fit, but the first way is the customary one.
-            other = other or (reached and reached.channels)
+            other = other or (None if reached is None else reached.channels)
             continue
         if spec is None and _tells_bytes_apart(module, form):
             form = _Form(form.shape, form.layout, form.channels, "uint8")
@@ -140,7 +141,7 @@ def _first_layer(module: torch.nn.Module, form: _Form, levels: Sequence[float]) 
     found: list[_Reached] = []
     made = _Made(image)
 
-    class Watch(TorchDispatchMode):
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
         ) -> Any:
@@ -149,7 +150,8 @@ def _first_layer(module: torch.nn.Module, form: _Form, levels: Sequence[float]) 
             place = next((index for index, tensor in enumerate(tensors) if made.has(tensor)), None)
             if name in _BEGINS and place is not None:
                 weights = next((other for other in tensors[place + 1 :]), None)
-                groups = args[8] if name == "convolution" else args[6] if name == "conv2d" else 1
+                place_of_groups = _GROUPS.get(name, len(args))
+                groups = args[place_of_groups] if place_of_groups < len(args) else 1
                 found.append(_reached(name, tensors[place], weights, groups))
                 raise _ReachedError
             result = func(*args, **(kwargs or {}))
@@ -158,7 +160,8 @@ def _first_layer(module: torch.nn.Module, form: _Form, levels: Sequence[float]) 
             return result
 
     # What a fused part of TorchScript does is not dispatched.
-    with torch.no_grad(), torch.jit.optimized_execution(False), contextlib.suppress(Exception), Watch():  # type: ignore[no-untyped-call]
+    unfused = torch.jit.optimized_execution(False)  # type: ignore[attr-defined,no-untyped-call]
+    with torch.no_grad(), unfused, contextlib.suppress(Exception), Watch():
         module(image)
     return found[0] if found else None
 
