@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
+import time
+from collections.abc import Callable
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -212,6 +214,28 @@ def declared_classes(module: torch.nn.Module) -> int | None:
     """How many classes a network says that it has, 0 for a network of timm without its head; or None."""
     declared = getattr(module, "num_classes", None)
     return declared if isinstance(declared, int) and not isinstance(declared, bool) else None
+
+
+def told(run: ModelFunction, tell: Callable[[str], None], every: float = 2.0) -> ModelFunction:
+    """The same function, which says how often it has answered.
+
+    Args:
+        run: gives a model's outputs for inputs.
+        tell: is given that in words.
+        every: seconds between two times, so that a quick model says nothing.
+    """
+    count, last = 0, time.monotonic()
+
+    def answer(feeds: Arrays) -> Arrays:
+        nonlocal count, last
+        answers = run(feeds)
+        count += 1
+        if time.monotonic() - last >= every:
+            last = time.monotonic()
+            tell(f"{count} {'answer' if count == 1 else 'answers'} so far")
+        return answers
+
+    return answer
 
 
 def make_traceable() -> None:

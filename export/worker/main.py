@@ -64,7 +64,10 @@ def _export_module(
 
     progress(Event(Stage.RUN_MODEL))
     hint = "check --input" if request.inputs else "give it another --input-size or --preprocess"
-    run = eager_model.model_function(loaded.module, hint=hint)
+    run = eager_model.told(
+        eager_model.model_function(loaded.module, hint=hint),
+        lambda words: progress(Event(Stage.RUN_MODEL, detail=words)),
+    )
     network = loaded.module
 
     def keep_rows(feeds: Arrays) -> ModelFunction | None:

@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 
 from pinnace.export.request import ExportRequest
 from pinnace.export.worker import image_input
+from pinnace.export.worker.eager_model import told
 from pinnace.export.worker.graph_start import GraphStart
 from pinnace.export.worker.inspect_model import InspectedModel, inspect_model
 from pinnace.export.worker.module_start import read
@@ -156,3 +157,12 @@ def test_a_network_for_other_channels_is_refused_with_the_option_that_feeds_it()
         "  help: say the size, and it is fed tensors and no images: "
         "--input image=float32[batch,4,HEIGHT,WIDTH]"
     )
+
+
+def test_a_slow_model_says_how_often_it_has_answered() -> None:
+    words: list[str] = []
+    run = told(lambda feeds: feeds, words.append, every=0)
+    assert run({}) == run({}) == {}
+    assert words == ["1 answer so far", "2 answers so far"]
+    told(lambda feeds: feeds, words.append, every=3600)({})
+    assert len(words) == 2
