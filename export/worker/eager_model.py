@@ -6,8 +6,7 @@ import contextlib
 import dataclasses
 import re
 import time
-from collections.abc import Callable
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
