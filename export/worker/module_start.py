@@ -160,8 +160,9 @@ def _first_layer(module: torch.nn.Module, form: _Form, levels: Sequence[float]) 
             return result
 
     # What a fused part of TorchScript does is not dispatched.
-    unfused = torch.jit.optimized_execution(False)  # type: ignore[attr-defined,no-untyped-call]
-    with torch.no_grad(), unfused, contextlib.suppress(Exception), Watch():
+    unfused = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
+    watch = Watch()  # type: ignore[no-untyped-call]
+    with torch.no_grad(), unfused, contextlib.suppress(Exception), watch:
         module(image)
     return found[0] if found else None
 
