@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pinnace.export.assumptions import Inside, order_of
 from pinnace.export.precision import graphs
 from pinnace.export.worker.onnx_graph import OnnxGraph
-from pinnace.export.worker.quantised_input import Quantisation
+from pinnace.export.worker.quantised_input import InputQuantisation
 from pinnace.models.bundle.signature import TensorSpec
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class GraphStart:
     inside: Inside | None = None
     dtype: str | None = None
     of_torch: bool = False
-    quantised: Quantisation | None = None
+    quantised: InputQuantisation | None = None
 
 
 def read(graph: OnnxGraph, spec: TensorSpec, size: tuple[int, int] = (64, 64)) -> GraphStart:
@@ -88,7 +88,7 @@ def read(graph: OnnxGraph, spec: TensorSpec, size: tuple[int, int] = (64, 64)) -
     return GraphStart(layout, channels, inside, quantised=quantised)
 
 
-def _quantisation(model: onnx.ModelProto, name: str) -> Quantisation | None:
+def _quantisation(model: onnx.ModelProto, name: str) -> InputQuantisation | None:
     """What the integers of an input stand for, as the first node that computes with them says it."""
     from onnx import numpy_helper
 
@@ -107,7 +107,7 @@ def _quantisation(model: onnx.ModelProto, name: str) -> Quantisation | None:
             ]
             if len(values) != len([each for each in node.input[1:3] if each]) or values[0].size != 1:
                 return None
-            return Quantisation(
+            return InputQuantisation(
                 float(values[0].ravel()[0]), int(values[1].ravel()[0]) if len(values) > 1 else 0
             )
         if node.op_type not in _SAME_NUMBERS:
@@ -187,7 +187,7 @@ def _inside(
     tensor: str,
     shape: list[int],
     axis: int,
-    quantised: Quantisation | None,
+    quantised: InputQuantisation | None,
 ) -> Inside | None:
     """The normalisation between the input and a tensor; None where there is none that is one."""
     if tensor == spec.name:
@@ -235,7 +235,9 @@ def middle(value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return found
 
 
-def normalisation_of(given: Given, channels: int, quantised: Quantisation | None = None) -> Inside | None:
+def normalisation_of(
+    given: Given, channels: int, quantised: InputQuantisation | None = None
+) -> Inside | None:
     """The normalisation between an image and the first layer; None where there is none that is one.
 
     Args:
@@ -254,7 +256,7 @@ def normalisation_of(given: Given, channels: int, quantised: Quantisation | None
 
 
 def _as_normalisation(
-    zero: npt.NDArray[np.float64], steps: list[npt.NDArray[np.float64]], quantised: Quantisation | None
+    zero: npt.NDArray[np.float64], steps: list[npt.NDArray[np.float64]], quantised: InputQuantisation | None
 ) -> Inside | None:
     mean, std, order = [], [], []
     for step in steps:

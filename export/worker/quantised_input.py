@@ -17,7 +17,7 @@ _IMAGENET_LOW, _IMAGENET_HIGH = (-2.2, -1.7), (2.2, 2.7)
 
 
 @dataclass(frozen=True)
-class Quantisation:
+class InputQuantisation:
     """What an integer q stands for: `scale * (q - zero_point)`."""
 
     scale: float
@@ -37,7 +37,7 @@ class Quantisation:
         return f"scale {self.scale:.6g} and zero point {self.zero_point}"
 
 
-def customary(base: Preprocess, quantised: Quantisation | None) -> tuple[Preprocess, str]:
+def customary(base: Preprocess, quantised: InputQuantisation | None) -> tuple[Preprocess, str]:
     """The normalisation that an input's range shows, before it is quantised; and a sentence about it.
 
     Args:
@@ -73,7 +73,7 @@ def customary(base: Preprocess, quantised: Quantisation | None) -> tuple[Preproc
     )
 
 
-def folded(preprocess: Preprocess, quantised: Quantisation | None) -> Preprocess:
+def folded(preprocess: Preprocess, quantised: InputQuantisation | None) -> Preprocess:
     """The same with the quantisation in mean and std, so that rounding its result gives the integers."""
     if quantised is None:
         return replace(preprocess, dtype="int8")

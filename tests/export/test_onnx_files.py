@@ -483,7 +483,7 @@ def test_class_names_and_preprocessing_in_the_metadata_are_taken(
     ("scale", "zero_point", "made"),
     [
         (1 / 255, -128, lambda x: x / f(255)),
-        (1 / 127.5, -1, lambda x: x / f(127.5) - 1),
+        (1 / 128, 0, lambda x: x / f(127.5) - 1),
         (1.0, -128, lambda x: x),
         (0.018658, -14, lambda x: (x / f(255) - IMAGENET[0]) / IMAGENET[1]),
     ],
