@@ -173,14 +173,9 @@ def _as_in_keras(spec: TensorSpec | None, start: GraphStart | None) -> bool:
     return spec is not None and _layout(spec, start) == "NHWC" and not (start is not None and start.of_torch)
 
 
-def has_image_channels(start: GraphStart) -> bool:
-    """Whether what enters has one or three channels."""
-    return start.channels in _IMAGE_CHANNELS
-
-
 def spec_of(start: GraphStart | None) -> TensorSpec | None:
     """The input of a network that does not say it itself; None where it is not seen to take an image."""
-    if start is None or not has_image_channels(start):
+    if start is None or start.channels not in _IMAGE_CHANNELS:
         return None
     edges = ("height", "width")
     dims = (start.channels, *edges) if start.layout == "NCHW" else (*edges, start.channels)

@@ -88,13 +88,6 @@ def inspect_model(model: InspectedModel, request: ExportRequest) -> ModelInspect
             expected=", ".join(map(str, model.inputs)),
         )
     specs = request.inputs or model.inputs
-    if specs is None and model.start is not None and not image_input.has_image_channels(model.start):
-        count = model.start.channels
-        raise UsageError(
-            f"the first layer of the network takes {count} channels, and an image has 1 or 3",
-            hint="say the size, and it is fed tensors and no images: --input "
-            f"image=float32[batch,{count},HEIGHT,WIDTH]",
-        )
     changed = request.changes != Changes() or request.input_size is not None
     if specs is None or (not request.inputs and image_input.takes_an_image(specs, model.start)):
         inspection = _inspect_image_model(model, request, specs)
@@ -119,6 +112,8 @@ def _inspect_image_model(
     known = image_input.spec_of(model.start) if specs is None else specs[0]
     preprocess, said = image_input.decide(model.preprocess, model.assumed_for, request, known, model.start)
     notes = list(said)
+    if specs is None and model.start is not None and model.start.channels != preprocess.channels:
+        known = None  # it is asked with what was said, and its own error says what it takes
     size = image_input.size_of(preprocess)
     shape = preprocess.arranged(*size)
     spec = known or TensorSpec("input", "float32", (BATCH, *shape))

@@ -37,11 +37,10 @@ Array = npt.NDArray[np.generic]
 
 @dataclass(frozen=True)
 class _Reached:
-    """The first layer: what it was given, whether its weights fit that, and the channels of a convolution."""
+    """The first layer: what it was given, and whether its weights are made for that many channels."""
 
     given: Array
     fits: bool
-    channels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,23 +75,20 @@ def read(
         size: height and width of an image, where the network does not say them.
 
     Returns:
-        None where that cannot be seen. Channels that no image has are those of the first layer.
+        None where that cannot be seen.
     """
     if specs is not None and (len(specs) != 1 or len(specs[0].shape) != 4):
         return None
     spec = None if specs is None else specs[0]
     dtype = "float32" if spec is None else spec.dtype
-    other: int | None = None
     for form in _forms(spec, size, dtype):
         reached = _first_layer(module, form, [0.0] * form.channels)
         if reached is None or not reached.fits:
-            # What the network does before may be why it does not fit, but the first way is the customary one.
-            other = other or (None if reached is None else reached.channels)
             continue
         if spec is None and _tells_bytes_apart(module, form):
             form = _Form(form.shape, form.layout, form.channels, "uint8")
         return _start(module, form)
-    return None if other in (None, 1, 3) else GraphStart("NCHW", other, of_torch=True)
+    return None
 
 
 def _forms(spec: TensorSpec | None, size: tuple[int, int], dtype: str) -> Iterator[_Form]:
@@ -172,8 +168,7 @@ def _reached(name: str, given: torch.Tensor, weights: torch.Tensor | None, group
     if weights is None:
         return _Reached(array, fits=True)
     if name in _CONVOLUTIONS:
-        channels = weights.shape[1] * groups
-        return _Reached(array, given.ndim == 4 and given.shape[1] == channels, channels)
+        return _Reached(array, given.ndim == 4 and given.shape[1] == weights.shape[1] * groups)
     rows = weights.shape[-1] if name == "linear" else weights.shape[-2]
     return _Reached(array, given.shape[-1] == rows)
 

@@ -14,12 +14,9 @@ from pinnace.export.request import ExportRequest
 from pinnace.export.worker import image_input
 from pinnace.export.worker.eager_model import told
 from pinnace.export.worker.graph_start import GraphStart
-from pinnace.export.worker.inspect_model import InspectedModel, inspect_model
 from pinnace.export.worker.module_start import read
 from pinnace.models.bundle.signature import BATCH, TensorSpec
-from pinnace.models.errors import UsageError
 from pinnace.models.loaders.base import imagenet_preprocess
-from support.errors import refusal
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = (24, 16)
@@ -124,7 +121,7 @@ def test_a_network_that_makes_floats_of_bytes_is_given_bytes(make: Callable[[], 
 
 
 def test_nothing_is_said_of_what_cannot_be_seen() -> None:
-    assert read(network(channels=4), None, SIZE) == GraphStart("NCHW", 4, of_torch=True)
+    assert read(network(channels=4), None, SIZE) is None
     assert read(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(7, 2)), None, SIZE) is None
     assert read(network(), (TensorSpec("x", "float32", (BATCH, 8)),), SIZE) is None
     # A network that knows another layer after all is not stopped at what it makes of its own weights.
@@ -147,16 +144,6 @@ def test_what_the_file_says_and_the_network_does_is_done_once() -> None:
     preprocess, (note,) = image_input.decide(other, None, request, image_input.spec_of(start), start)
     assert preprocess.mean == other.mean
     assert note.endswith("normalised before it as well: --scale 1/255 --mean 0,0,0 --std 1,1,1")
-
-
-def test_a_network_for_other_channels_is_refused_with_the_option_that_feeds_it() -> None:
-    four = network(channels=4)
-    model = InspectedModel(lambda feeds: feeds, start=read(four, None, SIZE))
-    assert refusal(UsageError, inspect_model, model, ExportRequest("file:net.pt", (), 18)) == (
-        "the first layer of the network takes 4 channels, and an image has 1 or 3\n"
-        "  help: say the size, and it is fed tensors and no images: "
-        "--input image=float32[batch,4,HEIGHT,WIDTH]"
-    )
 
 
 def test_a_slow_model_says_how_often_it_has_answered() -> None:
