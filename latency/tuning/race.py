@@ -149,9 +149,9 @@ def race(
             raise
         interrupted = True
     if not _in(runners):
-        reasons = dict.fromkeys(str(runner.reason) for runner in runners)
+        reasons = sorted({str(runner.reason): None for runner in runners}, key=NOT_RUN.__eq__)
         raise CheckFailed(
-            "no configuration is left in the race: " + "; ".join(list(reasons)[:3]),
+            "no configuration is left in the race: " + "; ".join(reasons[:3]),
             hint="allow a higher --max-p99 or a larger --max-drop",
         )
     order = sorted(runners, key=lambda r: (r.reason is None, r.score(rules.objective)), reverse=True)

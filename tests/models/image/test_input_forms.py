@@ -104,7 +104,7 @@ def test_a_crop_that_reaches_past_the_image_is_black_in_every_order() -> None:
         ({"scale": -1.0}, "scale is not a positive number"),
         ({"scale": float("nan")}, "scale is not a positive number"),
         ({"layout": "HWCN"}, "layout is unknown"),
-        ({"dtype": "int8"}, "dtype is unknown"),
+        ({"dtype": "int16"}, "dtype is unknown"),
         ({"color": "GBR"}, "color is unknown"),
     ],
 )

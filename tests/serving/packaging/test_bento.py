@@ -100,8 +100,9 @@ def test_the_runtime_of_a_profile_is_required(bento: Bento) -> None:
         "onnx-fp32 in openvino, 1 process, 1 thread, batch 2",
     )
     wanted = (bento.folder / "env" / "python" / "requirements.txt").read_text()
-    assert wanted.count("openvino") == 1
-    assert "openvino" not in "\n".join(requirements("cpu"))
+    # Whatever the machine: the flavour itself has it on some of them only.
+    [wherever] = [line for line in wanted.splitlines() if line.startswith("openvino") and ";" not in line]
+    assert wherever not in requirements("cpu")
 
 
 def test_the_image_has_the_wheel_before_it_is_installed(bento: Bento) -> None:
