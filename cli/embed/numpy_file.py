@@ -74,8 +74,7 @@ class NumpyRows:
         """Begin the files, or continue them."""
         array = GrowingArray(self.output, self.dtype, resume=self.resume)
         try:
-            for name in array.names:
-                each(Finished(name, (), array.made_by))
+            array.report(each)
             yield array
         finally:
             array.close()
@@ -114,10 +113,11 @@ class GrowingArray:
                 self._read()
             stack.pop_all()
 
-    @property
-    def made_by(self) -> tuple[str, str] | None:
-        """Model and variant of the rows that are there."""
-        return None if self.maker is None else (self.maker.model, self.maker.variant)
+    def report(self, each: Each) -> None:
+        """Call `each` for every row that was there when the files were opened."""
+        made_by = None if self.maker is None else (self.maker.model, self.maker.variant)
+        for name in self.names:
+            each(Finished(name, (), made_by))
 
     def write(self, image: str, outcome: Embedding | PinnaceError) -> None:
         """Append a vector; an image that cannot be read has none.

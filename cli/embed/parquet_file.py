@@ -69,8 +69,7 @@ class ParquetRows:
             )
         array = GrowingArray(growing, self.dtype, resume=self.resume)
         try:
-            for name in array.names:
-                each(Finished(name, (), array.made_by))
+            array.report(each)
             yield array
         finally:
             array.close()
