@@ -9,7 +9,7 @@ import bentoml.serving
 from bentoml._internal.utils import circus
 from circus.sighandler import SysHandler  # type: ignore[import-untyped]
 
-from pinnace.serving.workers.readiness import silent_workers, warm_workers
+from pinnace.serving.workers.readiness import warm_workers
 from pinnace.serving.workers.reload import signal_workers
 from pinnace.serving.workers.server_folder import shared_folder
 
@@ -50,6 +50,6 @@ def reload_on_sighup() -> None:
     def handle_hup(self: object) -> None:
         folder = shared_folder()
         if folder is not None:
-            signal_workers(sorted(warm_workers(folder) | silent_workers(folder)))
+            signal_workers(sorted(warm_workers(folder)))
 
     SysHandler.handle_hup = handle_hup

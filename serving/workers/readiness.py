@@ -21,14 +21,13 @@ _BEAT_SECONDS = 0.5
 _SILENT_SECONDS = 5.0
 
 
-def warm_workers(folder: Path) -> set[int]:
-    """The process ids of the workers that have warmed up, and move."""
-    return {int(file.name) for file in _held(folder) if not _is_silent(file)}
-
-
-def silent_workers(folder: Path) -> set[int]:
-    """The process ids of the workers that have warmed up and are there, but have not moved for seconds."""
-    return {int(file.name) for file in _held(folder) if _is_silent(file)}
+def warm_workers(folder: Path) -> dict[int, bool]:
+    """The process ids of the workers that have warmed up and are there, and whether they move."""
+    return {
+        int(file.name): not _is_silent(file)
+        for file in folder.iterdir()
+        if file.name.isdecimal() and _is_locked(file)
+    }
 
 
 class Readiness:
@@ -64,26 +63,18 @@ class Readiness:
         """Whether every worker has warmed up, and lives."""
         return self._announced and self._warm_workers() >= self._workers
 
-    def other_workers(self) -> list[int]:
-        """The process ids of the other workers that have warmed up, and live."""
+    def other_workers(self) -> dict[int, bool]:
+        """The process ids of the other workers that have warmed up, and whether they move."""
         if self._folder is None or not self._folder.is_dir():
-            return []
-        return sorted(warm_workers(self._folder) - {os.getpid()})
-
-    def silent_workers(self) -> list[int]:
-        """The process ids of the other workers that have warmed up, and do not move."""
-        if self._folder is None or not self._folder.is_dir():
-            return []
-        return sorted(silent_workers(self._folder) - {os.getpid()})
+            return {}
+        found = warm_workers(self._folder)
+        found.pop(os.getpid(), None)
+        return found
 
     def _warm_workers(self) -> int:
         if self._folder is None or not self._folder.is_dir():
             return self._workers
-        return len(warm_workers(self._folder) | {os.getpid()})
-
-
-def _held(folder: Path) -> list[Path]:
-    return [file for file in folder.iterdir() if file.name.isdecimal() and _is_locked(file)]
+        return 1 + sum(self.other_workers().values())
 
 
 def _is_silent(file: Path) -> bool:

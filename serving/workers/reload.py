@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pinnace.serving.errors import ReloadFailed
 from pinnace.serving.inference.registry import Registry
-from pinnace.serving.workers.readiness import Readiness, silent_workers, warm_workers
+from pinnace.serving.workers.readiness import Readiness, warm_workers
 from pinnace.serving.workers.server_folder import shared_folder
 
 logger = logging.getLogger("pinnace.serving")
@@ -90,7 +90,7 @@ class Reloader:
         previous = model.version
         try:
             changed = await self._registry.reload(name)
-            others = self._readiness.other_workers() + self._readiness.silent_workers()
+            others = sorted(self._readiness.other_workers())
             silent = await self._ask(others, name) if others else []
         except ReloadFailed:
             self._count(name, ReloadFailed.code)
@@ -150,7 +150,8 @@ class Reloader:
             self._run(asked[name])
         if not fresh:
             # All workers do the same now; one of them counts it.
-            self._run(None, counts=os.getpid() < min(self._readiness.other_workers(), default=sys.maxsize))
+            moving = (pid for pid, moves in self._readiness.other_workers().items() if moves)
+            self._run(None, counts=os.getpid() < min(moving, default=sys.maxsize))
 
     def _run(self, request: Path | None, counts: bool = False) -> None:
         task = asyncio.get_running_loop().create_task(self._answer(request, counts))
@@ -199,16 +200,16 @@ async def _outcomes(folder: Path, answers: dict[int, Path]) -> tuple[dict[int, s
     end = time.monotonic() + _PATIENCE_SECONDS
     while waiting:
         await asyncio.sleep(_POLL_SECONDS)
-        moving, still = warm_workers(folder), silent_workers(folder)
+        moves = warm_workers(folder)
         for pid, path in list(waiting.items()):
             late = time.monotonic() > end
             if path.exists():
                 outcomes[pid] = path.read_text()
-            elif pid in still:
+            elif pid in moves and not moves[pid]:
                 silent.append(pid)
-            elif pid in moving and late:
+            elif pid in moves and late:
                 outcomes[pid] = f"no answer within {_PATIENCE_SECONDS:g} s"
-            elif pid in moving:
+            elif pid in moves:
                 continue
             del waiting[pid]
     return outcomes, silent
