@@ -12,11 +12,11 @@ import httpx
 from typing_extensions import Self
 
 from pinnace.clients.client import CONNECTIONS
-from pinnace.clients.concurrency import check_concurrency
 from pinnace.clients.encoding import ImageSource
 from pinnace.clients.responses import Body, ServedModel
 from pinnace.clients.sansio import SansIoClient, Sleep, Step, Steps
 from pinnace.models.answer import Answer, Embedding
+from pinnace.models.concurrency import check_concurrency
 from pinnace.models.errors import PinnaceError
 
 T = TypeVar("T")

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import httpx
 from typing_extensions import Self
 
-from pinnace.clients.concurrency import map_in_order
 from pinnace.clients.encoding import ImageSource
 from pinnace.clients.responses import Body, ServedModel
 from pinnace.clients.sansio import SansIoClient, Sleep, Step, Steps
 from pinnace.models.answer import Answer, Embedding
+from pinnace.models.concurrency import map_in_order
 from pinnace.models.errors import PinnaceError
 
 T = TypeVar("T")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from pinnace.models.errors import ImageError, UsageError
+from pinnace.models.concurrency import map_in_order
+from pinnace.models.cpus import available_cpus
+from pinnace.models.errors import ImageError, PinnaceError, UsageError
 from pinnace.models.image.decode import SUFFIXES, open_image
 from pinnace.models.image.find import find_images
 from pinnace.models.image.preprocess import Preprocess
@@ -75,13 +78,20 @@ def prepare(files: Sequence[Path], preprocess: Preprocess, progress: Progress = 
         UsageError: none can be read.
     """
     inputs, read, problems = [], [], []
-    for number, path in enumerate(files, 1):
-        progress(Event(Stage.PREPARE_IMAGES, done=number, total=len(files)))
-        try:
-            inputs.append(preprocess.apply(open_image(path)))
-            read.append(path)
-        except ImageError as error:
-            problems.append(f"{path} was skipped: {error.message}")
+
+    def ready(path: Path) -> npt.NDArray[np.generic]:
+        return preprocess.apply(open_image(path))
+
+    with closing(map_in_order(ready, files, available_cpus(), join_timeout=None)) as results:
+        for number, (path, outcome) in enumerate(results, 1):
+            progress(Event(Stage.PREPARE_IMAGES, done=number, total=len(files)))
+            if isinstance(outcome, ImageError):
+                problems.append(f"{path} was skipped: {outcome.message}")
+            elif isinstance(outcome, PinnaceError):
+                raise outcome
+            else:
+                inputs.append(outcome)
+                read.append(path)
     if not inputs:
         raise UsageError("none of the images can be read", got=problems[0] if problems else "no files")
     return PreparedImages(np.stack(inputs), tuple(read), tuple(problems))

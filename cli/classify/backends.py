@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from pinnace.cli.classify.job import Backend
+from pinnace.cli.classify.job import AHEAD, Backend
 from pinnace.cli.console import print_note
 from pinnace.models.answer import Answer
 
+if TYPE_CHECKING:
+    from pinnace.cli.bulk.model_spec import ModelSpec
+
 # Seconds. A server may be silent for long, and Ctrl-C should still end the command soon.
 JOIN_TIMEOUT = 1.0
+
+# With fewer images than this for each process, threads are done before processes have started.
+_WORTH_A_PROCESS = 200
 
 
 @contextmanager
@@ -42,33 +50,37 @@ def server_backend(
 
 
 @contextmanager
-def bundle_backend(
-    folder: Path,
-    top_k: int | None,
-    *,
-    variant: str | None,
-    runtime: str | None,
-    use_profile: bool,
-    threads: int,
-    concurrency: int,
-    threshold: float | None = None,
-) -> Iterator[Backend[Answer]]:
-    """A bundle, loaded once for all threads.
+def bundle_backend(spec: ModelSpec, *, use_profile: bool, images: int) -> Iterator[Backend[Any]]:
+    """A bundle: loaded once for all threads, or in each of several processes where there are many images.
+
+    Args:
+        spec: what to open; its options say how many images at once.
+        use_profile: whether what `pinnace tune` found is used.
+        images: how many there are.
 
     Raises:
-        PinnaceError: it cannot be opened, or `top_k` is out of range; see `Classifier`.
+        PinnaceError: it cannot be opened; see `ModelSpec`.
     """
+    from pinnace.cli.bulk.batches import answer_in_batches
+    from pinnace.cli.bulk.processes import map_in_processes
     from pinnace.models.bundle.bundle import Bundle
-    from pinnace.models.classifier import Classifier
-    from pinnace.models.runtimes.base import RuntimeOptions
     from pinnace.models.selection import select
 
-    bundle = Bundle.open(folder)
-    chosen = select(bundle, variant, runtime, use_profile=use_profile)
-    options = RuntimeOptions(threads=threads, device=chosen.device, concurrency=concurrency)
+    chosen = select(Bundle.open(spec.folder), spec.variant, spec.runtime, use_profile=use_profile)
     if chosen.note is not None:
         print_note(chosen.note)
-    with Classifier(bundle, chosen.variant, chosen.runtime, options, threshold) as classifier:
-        classifier.check_top_k(top_k)
+    options = replace(spec.options, device=chosen.device)
+    spec = replace(spec, variant=chosen.variant, runtime=chosen.runtime, options=options)
+    at_once = options.concurrency
+    if at_once > 1 and images >= _WORTH_A_PROCESS * at_once and spec.device == "cpu":
+        spec.check()
+        alone = replace(spec, options=replace(options, concurrency=1))
+        many = partial(map_in_processes, alone.asker, processes=at_once, ahead=AHEAD)
+        yield Backend(lambda image: alone.asker()(image), at_once, many=many)
+        return
+    with spec.open() as model:
+        in_batches = None
+        if model.runtime.device != "cpu" and images > 1:
+            in_batches = partial(answer_in_batches, model, threads=at_once, top_k=spec.top_k)
         # Without a timeout: a native library must not be left at work while the process ends.
-        yield Backend(lambda image: classifier.classify(image, top_k), concurrency)
+        yield Backend(spec.of(model), at_once if model.runtime.concurrent else 1, many=in_batches)

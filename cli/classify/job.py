@@ -6,18 +6,20 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from pinnace.cli.classify.row_formats import Finished, Result
-from pinnace.clients.concurrency import map_in_order
 from pinnace.clients.errors import NoAnswer, Refused
 from pinnace.models.answer import Answer, Embedding
+from pinnace.models.concurrency import map_in_order
 from pinnace.models.errors import ImageError, PinnaceError, UsageError
 
 R = TypeVar("R")
 
+Outcomes: TypeAlias = "Generator[tuple[str, R | PinnaceError], None, None]"
+
 # A slow image must not hold up the others; names and answers are small.
-_AHEAD = 1024
+AHEAD = 1024
 
 # When so many in a row fail, each tried several times, the server is down.
 _MOST_UNANSWERED_IN_A_ROW = 20
@@ -31,11 +33,13 @@ class Backend(Generic[Result]):
         answer: the answer to the image of a path; safe to call from several threads.
         concurrency: how many calls at once are worth while.
         join_timeout: seconds to wait for calls in flight when the work ends early, or None for no limit.
+        many: each image with its answer or its error, in order; in threads that call `answer` by default.
     """
 
     answer: Callable[[str], Result]
     concurrency: int = 1
     join_timeout: float | None = None
+    many: Callable[[Iterable[str]], Outcomes[Result]] | None = None
 
 
 @dataclass
@@ -121,7 +125,7 @@ def answer_each(
         PinnaceError: what is wrong with more than one image: no such model, no server, twenty images in a row
             without an answer.
     """
-    with closing(outcomes_of(backend.answer, images, backend.concurrency, backend.join_timeout)) as outcomes:
+    with closing(outcomes_of(backend, images)) as outcomes:
         for image, outcome in outcomes:
             tally.attempted += 1
             if not isinstance(outcome, PinnaceError):
@@ -140,22 +144,24 @@ def answer_each(
             advance()
 
 
-def outcomes_of(
-    answer: Callable[[str], R], images: Iterable[str], concurrency: int, join_timeout: float | None
-) -> Generator[tuple[str, R | PinnaceError], None, None]:
+def outcomes_of(backend: Backend[Result], images: Iterable[str]) -> Outcomes[Result]:
     """Ask for every image, several at once, and yield each with its answer or its error, in order.
 
     Args:
-        answer: the answer to the image of a path; safe to call from several threads.
+        backend: what answers.
         images: paths.
-        concurrency: calls at once.
-        join_timeout: as for `Backend`.
 
     Raises:
         PinnaceError: as `answer_each`.
     """
     unanswered_in_a_row = 0
-    outcomes = map_in_order(answer, images, concurrency, ahead=_AHEAD, join_timeout=join_timeout)
+    outcomes = (
+        map_in_order(
+            backend.answer, images, backend.concurrency, ahead=AHEAD, join_timeout=backend.join_timeout
+        )
+        if backend.many is None
+        else backend.many(images)
+    )
     with closing(outcomes):
         for image, outcome in outcomes:
             if not isinstance(outcome, PinnaceError):

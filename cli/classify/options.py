@@ -158,15 +158,17 @@ class ClassifyOptions:
             return self.threshold is not None
         return Bundle.open(self.bundle).outputs.several_labels
 
-    def backend(self) -> AbstractContextManager[Backend[Answer]]:
-        """What answers: the server, or the bundle in this process.
+    def backend(self, images: int) -> AbstractContextManager[Backend[Answer]]:
+        """What answers for so many images: the server, or the bundle on this machine.
 
         Raises:
             UsageError: the URL is not one, or the key cannot be sent.
             PinnaceError: the bundle cannot be opened; see `Classifier`.
         """
+        from pinnace.cli.bulk.model_spec import ModelSpec
         from pinnace.cli.classify.backends import bundle_backend, server_backend
         from pinnace.models.cpus import available_cpus
+        from pinnace.models.runtimes.base import RuntimeOptions
 
         if self.url is not None:
             retries, retries_when_full = RETRIES_OF_MANY if self.writes_rows else _RETRIES_OF_FEW
@@ -182,14 +184,14 @@ class ClassifyOptions:
             )
         assert self.bundle is not None
         threads = self.threads or (1 if self.writes_rows else available_cpus())
-        at_once = self.concurrency or max(1, available_cpus() // threads)
-        return bundle_backend(
+        at_once = (self.concurrency or max(1, available_cpus() // threads)) if self.writes_rows else 1
+        spec = ModelSpec(
             self.bundle,
+            "classify",
             self.top_k,
-            variant=self.variant,
-            runtime=self.runtime,
-            use_profile=not self.no_profile,
-            threads=threads,
-            concurrency=at_once if self.writes_rows else 1,
-            threshold=self.threshold,
+            self.variant,
+            self.runtime,
+            RuntimeOptions(threads=threads, concurrency=at_once),
+            self.threshold,
         )
+        return bundle_backend(spec, use_profile=not self.no_profile, images=images if self.writes_rows else 1)

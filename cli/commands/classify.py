@@ -24,7 +24,7 @@ def classify(options: ClassifyOptions) -> None:
     options.check()
     format = options.row_format()
     found = images_in(options.images)
-    with options.backend() as backend:
+    with options.backend(len(found.images)) as backend:
         if format is None:
             all_answered = show(backend, found.images, json=options.json)
         else:

@@ -114,7 +114,7 @@ def embed(options: EmbedOptions) -> None:
     options.check()
     found = images_in(options.images)
     print_ignored(found.ignored)
-    with _backend(options) as backend:
+    with _backend(options, len(found.images)) as backend:
         if options.json:
             answer = backend.answer
             asked = replace(backend, answer=lambda image: rounded(answer(image), options.dtype.value))
@@ -132,8 +132,8 @@ def embed(options: EmbedOptions) -> None:
 
 
 @contextmanager
-def _backend(options: EmbedOptions) -> Iterator[Backend[Embedding]]:
-    """What answers: a server with one client for all threads, or a bundle, loaded once for all of them."""
+def _backend(options: EmbedOptions, images: int) -> Iterator[Backend[Embedding]]:
+    """What answers: a server with one client for all threads, or a bundle on this machine."""
     from pinnace.cli.classify.backends import JOIN_TIMEOUT
     from pinnace.cli.classify.job import Backend
     from pinnace.models.cpus import available_cpus
@@ -148,19 +148,21 @@ def _backend(options: EmbedOptions) -> Iterator[Backend[Embedding]]:
             concurrency = options.concurrency or SERVER_CONCURRENCY
             yield Backend(lambda image: client.embed(image, model=options.model), concurrency, JOIN_TIMEOUT)
         return
-    from pinnace.cli.console import print_note
-    from pinnace.models.bundle.bundle import Bundle
-    from pinnace.models.embedder import Embedder
+    from pinnace.cli.bulk.model_spec import ModelSpec
+    from pinnace.cli.classify.backends import bundle_backend
     from pinnace.models.runtimes.base import RuntimeOptions
-    from pinnace.models.selection import select
 
     assert options.bundle is not None
     threads = options.threads or 1
     concurrency = options.concurrency or max(1, available_cpus() // threads)
-    bundle = Bundle.open(options.bundle)
-    chosen = select(bundle, options.variant, options.runtime, use_profile=not options.no_profile)
-    if chosen.note is not None:
-        print_note(chosen.note)
-    runtime = RuntimeOptions(threads=threads, device=chosen.device, concurrency=concurrency)
-    with Embedder(bundle, chosen.variant, chosen.runtime, runtime) as embedder:
-        yield Backend(embedder.embed, concurrency if embedder.runtime.concurrent else 1)
+    spec = ModelSpec(
+        options.bundle,
+        "embed",
+        variant=options.variant,
+        runtime=options.runtime,
+        options=RuntimeOptions(threads=threads, concurrency=concurrency),
+    )
+    with bundle_backend(
+        spec, use_profile=not options.no_profile, images=1 if options.json else images
+    ) as backend:
+        yield backend

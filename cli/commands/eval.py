@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinnace.cli.options import BundleArgument, Json, NoProfileOption, ProgressOption, ThreadsOption
+from pinnace.cli.options import BundleArgument, Json, NoProfileOption, ProgressOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,10 @@ def eval(
         typer.Option(help="Only in this runtime; repeatable.", show_default="all that work here"),
     ] = None,
     no_profile: NoProfileOption = False,
-    threads: ThreadsOption = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPU threads of one call; the other CPUs have calls too.", show_default="1"),
+    ] = None,
     progress: ProgressOption = None,
     json: Json = False,
 ) -> None:
@@ -68,9 +71,9 @@ def eval(
 
     from pinnace.cli.console import bars, err, out, plain, print_json, print_note
     from pinnace.export.validation.accuracy import evaluate_bundle
+    from pinnace.export.validation.photographs import bulk_options
     from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.errors import UsageError
-    from pinnace.models.runtimes.base import RuntimeOptions
     from pinnace.models.selection import answering, select
     from pinnace.models.uses import require
 
@@ -80,7 +83,7 @@ def eval(
         print_note(tuned.note)
     chosen = None if tuned.profile is None else tuned.profile.configuration
     also = () if chosen is None else ((chosen.variant, chosen.runtime),)
-    runtime_options = RuntimeOptions() if threads is None else RuntimeOptions(threads=threads)
+    runtime_options = bulk_options(threads or 1)
     if truth is not None:
         _eval_labels(
             opened,

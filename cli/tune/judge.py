@@ -12,6 +12,7 @@ import numpy as np
 
 from pinnace.export.image_folder import read_image_folder
 from pinnace.export.validation.accuracy import scores_of_images, wilson
+from pinnace.export.validation.photographs import bulk_options
 from pinnace.latency.tuning.judgement import Judgement
 from pinnace.latency.tuning.space import Pair
 from pinnace.models.bundle.bundle import Bundle
@@ -19,7 +20,7 @@ from pinnace.models.errors import PinnaceError, UsageError
 from pinnace.models.image.find import find_images
 from pinnace.models.progress import Progress
 from pinnace.models.runtimes import all_runtimes
-from pinnace.models.runtimes.base import Runtime, RuntimeOptions
+from pinnace.models.runtimes.base import Runtime
 from pinnace.models.selection import open_variant
 
 _Z = 1.959963984540054  # two-sided 95 % of the normal distribution
@@ -82,7 +83,7 @@ class ImageJudge:
     def _open(self, stack: contextlib.ExitStack, pairs: Sequence[Pair]) -> dict[Pair, Runtime]:
         opened: dict[Pair, Runtime] = {}
         for pair in pairs:
-            variant, options = self._bundle.variant(pair.variant), RuntimeOptions(device=pair.device)
+            variant, options = self._bundle.variant(pair.variant), bulk_options(device=pair.device)
             try:
                 one = open_variant(self._bundle, variant, pair.runtime, options)
             except PinnaceError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,16 @@ from pinnace.export.validation.validator import open_reference, options, save_fa
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Accuracy
 from pinnace.models.bundle.outputs import Outputs
-from pinnace.models.errors import BundleError, CheckFailed, ImageError, MissingDependency, UsageError
+from pinnace.models.concurrency import map_in_order
+from pinnace.models.cpus import available_cpus
+from pinnace.models.errors import (
+    BundleError,
+    CheckFailed,
+    ImageError,
+    MissingDependency,
+    PinnaceError,
+    UsageError,
+)
 from pinnace.models.image.decode import open_image
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.predictions import DEFAULT_TOP_K, batch_scores
@@ -129,6 +139,8 @@ def scores_of_images(
 ) -> Iterator[tuple[list[int], dict[Key, npt.NDArray[np.float64]]]]:
     """A few images at a time: which of the files, and their scores in every runtime.
 
+    Several threads decode and run, as far as the threads of the runtimes leave CPUs for them.
+
     Args:
         runtimes: open runtimes of a classifier with one input, by a name of the caller's.
         files: the images.
@@ -140,23 +152,38 @@ def scores_of_images(
     Raises:
         UsageError: none of the images can be read.
     """
-    assert meaning.name is not None
-    for start in range(0, len(files), photographs.BATCH):
-        inputs, chosen = [], []
+    turns = {name: threading.Lock() for name, runtime in runtimes.items() if not runtime.concurrent}
+
+    def work(start: int) -> tuple[list[int], dict[Key, npt.NDArray[np.float64]], list[str]]:
+        inputs, chosen, skipped = [], [], []
         for index, file in enumerate(files[start : start + photographs.BATCH], start):
             try:
                 inputs.append(preprocess.apply(open_image(file)))
                 chosen.append(index)
             except ImageError as error:
-                problems.append(f"{file} was skipped: {error.message}")
-        if inputs:
-            batch = np.stack(inputs)
-            answers = {
-                name: photographs.run(runtime, {runtime.signature.inputs[0].name: batch})[meaning.name]
-                for name, runtime in runtimes.items()
-            }
-            yield chosen, {name: batch_scores(values, meaning) for name, values in answers.items()}
-        progress(Event(Stage.EVALUATE, done=min(start + photographs.BATCH, len(files)), total=len(files)))
+                skipped.append(f"{file} was skipped: {error.message}")
+        if not inputs:
+            return [], {}, skipped
+        batch = np.stack(inputs)
+        scores = {}
+        for name, runtime in runtimes.items():
+            with turns.get(name, contextlib.nullcontext()):
+                answers = photographs.run(runtime, {runtime.signature.inputs[0].name: batch})
+            assert meaning.name is not None
+            scores[name] = batch_scores(answers[meaning.name], meaning)
+        return chosen, scores, skipped
+
+    at_once = max(1, available_cpus() // min((runtime.threads for runtime in runtimes.values()), default=1))
+    starts = range(0, len(files), photographs.BATCH)
+    with contextlib.closing(map_in_order(work, starts, at_once, join_timeout=None)) as results:
+        for start, found in results:
+            if isinstance(found, PinnaceError):
+                raise found
+            chosen, scores, skipped = found
+            problems += skipped
+            if chosen:
+                yield chosen, scores
+            progress(Event(Stage.EVALUATE, done=min(start + photographs.BATCH, len(files)), total=len(files)))
     if len(problems) == len(files):
         raise UsageError("none of the images can be read", got=problems[0] if problems else "no images")
 
@@ -301,7 +328,7 @@ def export_accuracy(
     """
     assert exported.preprocess is not None
     with contextlib.ExitStack() as stack:
-        fp32 = stack.enter_context(open_reference(folder, exported))
+        fp32 = stack.enter_context(open_reference(folder, exported, photographs.bulk_options()))
         runtimes: dict[str, Runtime] = {fp32.path.stem: fp32}
         for name in names:
             path = folder / exported.files[name]
@@ -309,7 +336,9 @@ def export_accuracy(
                 if str(name) in runtimes or runtime_class.opt_in or runtime_class.unavailable_reason():
                     continue
                 with contextlib.suppress(BundleError):
-                    opened = runtime_class(path, exported.signature, options(name))
+                    opened = runtime_class(
+                        path, exported.signature, photographs.bulk_options(device=options(name).device)
+                    )
                     runtimes[str(name)] = stack.enter_context(opened)
         result = evaluate(runtimes, images, exported.preprocess, meaning, progress)
         for variant, accuracy in result.accuracies.items():

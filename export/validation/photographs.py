@@ -12,7 +12,9 @@ from pinnace.export.validation import parity
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.manifest import FEWEST_FOR_SHARES, Golden, Proof, Tolerance
 from pinnace.models.bundle.outputs import Outputs
+from pinnace.models.cpus import available_cpus
 from pinnace.models.predictions import DEFAULT_TOP_K
+from pinnace.models.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -50,6 +52,12 @@ def run(runtime: Runtime, inputs: Arrays) -> golden.Arrays:
                 results[name] = np.empty((count, *rows.shape[1:]), rows.dtype)
             results[name][chosen] = rows
     return results
+
+
+def bulk_options(threads: int = 1, device: str | None = None) -> RuntimeOptions:
+    """How a runtime is opened for many photographs: a call on each CPU, or on so many of them."""
+    at_once = max(1, available_cpus() // threads)
+    return RuntimeOptions(threads=threads, device=device, concurrency=at_once, batch=BATCH)
 
 
 def pick(arrays: Arrays, samples: Sequence[int]) -> dict[str, npt.NDArray[np.generic]]:

@@ -234,10 +234,10 @@ def reference_photographs(
     )
 
 
-def open_reference(folder: Path, exported: ExportedFiles) -> Runtime:
+def open_reference(folder: Path, exported: ExportedFiles, opened: RuntimeOptions | None = None) -> Runtime:
     """The fp32 file in the first runtime of this machine that loads it; `onnx-fp32` where there is one.
 
-    Of a source that is a file of another precision already, it is that file.
+    Of a source that is a file of another precision already, it is that file. `opened` says how it is to run.
 
     Raises:
         MissingDependency: there is none.
@@ -248,5 +248,7 @@ def open_reference(folder: Path, exported: ExportedFiles) -> Runtime:
             if runtime_class.opt_in or runtime_class.unavailable_reason() is not None:
                 continue
             with contextlib.suppress(BundleError):
-                return runtime_class(folder / exported.files[name], exported.signature, RuntimeOptions())
+                return runtime_class(
+                    folder / exported.files[name], exported.signature, opened or RuntimeOptions()
+                )
     raise MissingDependency("no fp32 variant can be run here", hint="pip install 'pinnace[cpu]'")

@@ -39,7 +39,7 @@ def test_the_clients_need_httpx_and_pydantic_alone(stub: Stub) -> None:
         [sys.executable, "-c", ALONE, stub.url], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    needed = ["pinnace.models.answer", "pinnace.models.errors", "pinnace.models.printable"]
+    needed = [f"pinnace.models.{name}" for name in ("answer", "concurrency", "errors", "printable")]
     assert done.stdout == f"{needed}\n"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pinnace.clients.concurrency import map_in_order
+from pinnace.models.concurrency import map_in_order
 from pinnace.models.errors import ImageError, UsageError
 
 
