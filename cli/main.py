@@ -22,6 +22,7 @@ from pinnace.cli.commands import (
     package,
     report,
     serve,
+    sign,
     targets,
     tune,
     verify,
@@ -52,6 +53,7 @@ app.command()(bench.bench)
 app.command()(tune.tune)
 app.command()(compare.compare)
 app.command()(report.report)
+app.command()(sign.sign)
 app.command()(serve.serve)
 app.command()(package.package)
 app.command()(classify.classify)

@@ -200,7 +200,7 @@ def export_bundle(
         document = replace(document, files=_hashes(folder, set(exported.files.values())))
         (folder / manifest.FILE_NAME).write_bytes(document.to_json())
     log.unlink(missing_ok=True)
-    return Bundle.open(out)
+    return Bundle.open(out, check_signature=False)
 
 
 def _prepared(

@@ -46,7 +46,7 @@ from pinnace.serving.observability.request_log import RequestLog, configure_logg
 from pinnace.serving.observability.shared_memory import allocate_metrics
 from pinnace.serving.observability.tracing import StageSpans
 from pinnace.serving.routes import Handler
-from pinnace.serving.settings import ServerSettings, load_settings
+from pinnace.serving.settings import ServerSettings, load_settings, require_signatures
 from pinnace.serving.workers.connection_balancing import WorkerLoads
 from pinnace.serving.workers.load_shedding import LoadShedder
 from pinnace.serving.workers.parent_watchdog import announce_parent, stop_with_parent
@@ -130,6 +130,7 @@ def _read_settings() -> tuple[ServerSettings, list[str]]:
     except PinnaceError as error:
         raise StartupError(error) from None
     # BentoML stands in the folder of the project, or of the bento, while it imports this module; not later.
+    require_signatures(settings)
     settings = settings.model_copy(update={"bundle": tuple(path.absolute() for path in settings.bundle)})
     try:
         tuned, sentences = with_profile(settings)

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from pinnace.models.bundle.signing import TRUSTED_KEY
 from pinnace.models.errors import UsageError
 from pinnace.models.toml import read_toml
 
@@ -48,6 +49,8 @@ class ServerSettings(BaseSettings):
 
     Attributes:
         bundle: the bundles to serve, separated by `:`; the first answers where a request names no model.
+        trusted_key: a file with one or several Ed25519 public keys; where it is set, only bundles that one of
+            them has signed are served.
         variant: which variant of each bundle, such as `onnx-fp32`; by default the first that runs here.
         runtime: which runtime, such as `onnxruntime`; by default the preferred one that works here.
         profile: use what `pinnace tune` found best for the bundle on this machine, where there is one bundle,
@@ -89,6 +92,7 @@ class ServerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
     bundle: Paths = (Path("efficientnet_lite0.bundle"),)
+    trusted_key: Path | None = None
     variant: str | None = None
     runtime: str | None = None
     profile: bool = True
@@ -132,6 +136,12 @@ class ServerSettings(BaseSettings):
             **{environment_variable(name): str(value) for name, value in values.items()},
             CONFIG: os.devnull,
         }
+
+
+def require_signatures(settings: ServerSettings) -> None:
+    """Have this process, and those that it starts, open only bundles that the trusted key has signed."""
+    if settings.trusted_key is not None:
+        os.environ[TRUSTED_KEY] = str(settings.trusted_key.absolute())
 
 
 def environment_variable(name: str) -> str:
@@ -221,6 +231,8 @@ def _read_config(config: Path | None) -> tuple[Path | None, dict[str, object]]:
     bundles = [data["bundle"]] if isinstance(data.get("bundle"), str) else data.get("bundle")
     if isinstance(bundles, list) and all(isinstance(bundle, str) for bundle in bundles):
         data["bundle"] = [path.absolute().parent / bundle for bundle in bundles]
+    if isinstance(data.get("trusted_key"), str):
+        data["trusted_key"] = path.absolute().parent / str(data["trusted_key"])
     return path, data
 
 

@@ -48,16 +48,24 @@ def package(
             "--triton", help="Write a model repository for Triton instead, with one variant of each bundle."
         ),
     ] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Sign the bundles in it with this Ed25519 private key.", metavar="FILE", show_default=False
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make a bento: a folder with the models, Pinnace and their requirements, for `bentoml serve`."""
     opened = [Bundle.open(folder) for folder in bundle]
+    if triton and key is not None:
+        raise UsageError("--key signs bundles, and a model repository has none")
     if triton:
         _package_for_triton(opened, output, variant or [], device, json)
         return
     from pinnace.serving.packaging.bento import build_bento
 
-    made = build_bento(*opened, folder=output, variants=tuple(variant or ()), device=device.value)
+    made = build_bento(*opened, folder=output, variants=tuple(variant or ()), device=device.value, key=key)
     if json:
         print_json(made)
         return

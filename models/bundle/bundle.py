@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from pinnace.models.bundle import golden, manifest
+from pinnace.models.bundle import golden, manifest, signing
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.manifest import Manifest, Variant
 from pinnace.models.bundle.outputs import Outputs, of_an_older_bundle
@@ -34,15 +34,25 @@ class Bundle:
     version: str = ""
 
     @classmethod
-    def open(cls, folder: Path | str) -> Bundle:
-        """Read a bundle's manifest; no other file is touched.
+    def open(cls, folder: Path | str, *, check_signature: bool = True) -> Bundle:
+        """Read a bundle's manifest; no other file is touched, unless signatures are asked for.
+
+        Args:
+            folder: where it stands.
+            check_signature: where `$PINNACE_TRUSTED_KEY` is set, read every file and take only what that key
+                has signed; False for what this process has written itself.
 
         Raises:
             BundleError: it is no bundle, has no variants, or names files outside its folder, or files that
                 have no hash or two.
+            CheckFailed: it is not as the trusted key has signed it.
+            UsageError: the trusted key cannot be read.
+            MissingDependency: signatures cannot be checked here.
         """
         path = Path(folder)
         data = manifest.read_bytes(path)
+        if check_signature:
+            signing.check_if_required(path, data)
         version = hashlib.sha256(data).hexdigest()[:_VERSION_DIGITS]
         bundle = cls(path, manifest.parse(data, path / manifest.FILE_NAME), version)
         if not bundle.manifest.variants:

