@@ -97,8 +97,9 @@ def build_bento(
         for bundle, (name, inside) in zip(bundles, chosen.items(), strict=True):
             copy_bundle(bundle, context / name, inside)
         copied = [Bundle.open(context / name, check_signature=False) for name in chosen]
-        for one in copied if key is not None else ():
-            signing.sign(one.folder, one.name, key)
+        if key is not None:
+            for one in copied:
+                signing.sign(one.folder, one.name, key)
         tuned = [each.configuration for one in copied for _, each in profile.of_bundle(one)]
         packages = requirements(device, [each.runtime for each in tuned])
         settings = f"bundle = {json.dumps(list(chosen))}\ndevice = {json.dumps(device)}\n"
