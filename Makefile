@@ -15,7 +15,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-v
 SPREAD := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve test test-fast lint types unit coverage test-thin format docs programs clean
+.PHONY: help install install-dev serve test test-fast lint types unit coverage test-thin format docs locks programs clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -90,6 +90,16 @@ format: $(VENV)/.installed-dev  ## Let ruff mend what it can
 docs: $(VENV)/.installed-dev  ## Write the generated parts of docs/ again
 	@for script in $(filter-out %_picture.py,$(wildcard docs/make_*.py)); do \
 	  echo "$(BIN)/python $$script"; $(BIN)/python $$script || exit 1; \
+	done
+
+# What the package of each flavour installs, with hashes, for all platforms; asks the index.
+lock = uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \
+  --constraint constraints.txt pyproject.toml --extra serve --extra sign
+locks:  ## Write serving/packaging/locked/ again, with the versions of constraints.txt; needs uv
+	@for pair in cpu:cpu gpu:cuda; do \
+	  file=serving/packaging/locked/$${pair#*:}.txt; \
+	  { echo "# What a bento or image for $${pair#*:} installs: written by \`make locks\`, with the versions of constraints.txt."; \
+	    $(lock) --extra $${pair%:*}; } > $$file.new && mv $$file.new $$file || exit 1; \
 	done
 
 # A server of OpenSSH is installed by CI only: Debian's package starts one on port 22.

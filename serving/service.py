@@ -27,7 +27,7 @@ from pinnace.serving.bentoml.connections import share_connections, use_bounded_p
 from pinnace.serving.bentoml.http_protocol import BoundedProtocol
 from pinnace.serving.bentoml.middleware import arrange
 from pinnace.serving.bentoml.parent import reload_on_sighup, watch_workers_closely
-from pinnace.serving.bentoml.route_metrics import RouteMetrics
+from pinnace.serving.bentoml.route_metrics import RouteMetrics, metrics_folder
 from pinnace.serving.bentoml.startup import StartupError
 from pinnace.serving.bentoml.tracing import tracer_provider
 from pinnace.serving.http.app import create_app
@@ -42,6 +42,7 @@ from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry, preflight
 from pinnace.serving.inference.tuned import pass_on, with_profile
 from pinnace.serving.observability.metrics import Metrics
+from pinnace.serving.observability.metrics_port import serve_metrics
 from pinnace.serving.observability.request_log import RequestLog, configure_logging
 from pinnace.serving.observability.shared_memory import allocate_metrics
 from pinnace.serving.observability.tracing import StageSpans
@@ -102,8 +103,9 @@ def _own_middleware() -> list[Middleware]:
         # Outside the API key: a browser asks before it sends one, and must be able to read a refusal.
         origins = [origin.strip() for origin in settings.cors_origins.split(",")]
         found.append(Middleware(CrossOrigin, origins=origins, routes=routes))
-    if settings.api_key is not None:
-        found.append(Middleware(ApiKeyMiddleware, key=settings.api_key.get_secret_value(), routes=routes))
+    keys = settings.accepted_keys()
+    if keys:
+        found.append(Middleware(ApiKeyMiddleware, keys=keys, routes=routes))
     found.append(Middleware(FastPath, owner=app, posts=_fast_endpoints()))
     return found
 
@@ -158,7 +160,7 @@ def _count_refusals_with(metrics: RouteMetrics) -> None:
 
 def _shed_load(registry: Registry) -> None:
     """Refuse early what would be refused, where only the metrics count it: no log, key or trace."""
-    observed = settings.access_log or settings.api_key is not None or settings.cors_origins
+    observed = settings.access_log or settings.accepted_keys() or settings.cors_origins
     if not observed and state.spans is None and state.count_request is not None:
         BoundedProtocol.shedder = LoadShedder(
             registry.admission,
@@ -167,6 +169,13 @@ def _shed_load(registry: Registry) -> None:
             state.count_request,
             BoundedProtocol.has_idle_peer,
         )
+
+
+def _serve_metrics() -> None:
+    if settings.metrics_port is not None:
+        # Where the host is not set, BentoML listens on every interface.
+        host = settings.host if "host" in settings.model_fields_set else "0.0.0.0"
+        serve_metrics(host, settings.metrics_port, metrics_folder())
 
 
 def _take_no_connections() -> None:
@@ -225,6 +234,10 @@ class Pinnace:
         """Run once, in the parent: say what is wrong before a worker dies of it again and again."""
         try:
             sentences = preflight(settings, layout)
+        except PinnaceError as error:
+            raise StartupError(error) from None
+        try:
+            _serve_metrics()
         except PinnaceError as error:
             raise StartupError(error) from None
         for sentence in (*profile_sentences, *sentences):

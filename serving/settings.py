@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -58,6 +59,7 @@ class ServerSettings(BaseSettings):
         device: `cpu` or `cuda`; by default the one that the runtime prefers.
         host: the address to listen on.
         port: the port to listen on.
+        metrics_port: a port on which the metrics are answered without the API key, and nothing else is.
         workers: server processes; `auto` is one for every CPU, and one on a GPU.
         concurrency: images in work at once in each process; `auto` is its share of the CPUs, and more while
             others leave theirs.
@@ -83,6 +85,8 @@ class ServerSettings(BaseSettings):
         write_timeout: seconds for the client to take an answer.
         idle_timeout: seconds for which a connection stays open between two requests.
         api_key: what a request must bring, if anything.
+        api_keys: more such keys, separated by commas or in lines: one for each client, or a new one while the
+            old one still holds.
         cors_origins: origins whose pages may call the server, separated by commas, or `*`; none by default.
         drain: seconds for which a server that is told to stop still takes new requests.
         grace: seconds that requests in flight have to finish once the server is told to stop.
@@ -99,6 +103,7 @@ class ServerSettings(BaseSettings):
     device: Literal["cpu", "cuda"] | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 3000
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     workers: Count | Auto = "auto"
     concurrency: Count | Auto = "auto"
     threads: Count = 1
@@ -120,17 +125,26 @@ class ServerSettings(BaseSettings):
     write_timeout: Seconds = 30.0
     idle_timeout: Seconds = 5.0
     api_key: SecretStr | None = None
+    api_keys: SecretStr | None = None
     cors_origins: str = ""
     drain: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     grace: Count = 30
     access_log: bool = False
 
+    def accepted_keys(self) -> tuple[str, ...]:
+        """The keys of which a request must bring one; none where it needs none."""
+        found = [] if self.api_key is None else [self.api_key.get_secret_value()]
+        several = "" if self.api_keys is None else self.api_keys.get_secret_value()
+        return tuple(found + [key.strip() for key in re.split(r"[,\r\n]", several) if key.strip()])
+
     def environment(self) -> dict[str, str]:
         """The settings as the environment variables that give the same settings in another process."""
         values = self.model_dump(mode="json", exclude_none=True)
         values["bundle"] = _join(self.bundle)
-        if self.api_key is not None:  # written out as asterisks otherwise
-            values["api_key"] = self.api_key.get_secret_value()
+        for name in ("api_key", "api_keys"):  # written out as asterisks otherwise
+            secret: SecretStr | None = getattr(self, name)
+            if secret is not None:
+                values[name] = secret.get_secret_value()
         # A worker that is started later must not see what the file says by then.
         return {
             **{environment_variable(name): str(value) for name, value in values.items()},

@@ -48,6 +48,20 @@ def package(
             "--triton", help="Write a model repository for Triton instead, with one variant of each bundle."
         ),
     ] = False,
+    kserve: Annotated[
+        bool,
+        typer.Option(
+            "--kserve",
+            help="Write a runtime and services for KServe instead, with the bundles and the image's recipe.",
+        ),
+    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="The bento's name, or with --kserve the model's and its service's.",
+            show_default="the model's",
+        ),
+    ] = None,
     key: Annotated[
         Path | None,
         typer.Option(
@@ -58,14 +72,19 @@ def package(
 ) -> None:
     """Make a bento: a folder with the models, Pinnace and their requirements, for `bentoml serve`."""
     opened = [Bundle.open(folder) for folder in bundle]
-    if triton and key is not None:
-        raise UsageError("--key signs bundles, and a model repository has none")
+    if triton and (kserve or key is not None or name is not None):
+        raise UsageError("--kserve, --name and --key have no meaning with --triton")
     if triton:
         _package_for_triton(opened, output, variant or [], device, json)
         return
+    if kserve:
+        _package_for_kserve(opened, output, tuple(variant or ()), device, name, key, json)
+        return
     from pinnace.serving.packaging.bento import build_bento
 
-    made = build_bento(*opened, folder=output, variants=tuple(variant or ()), device=device.value, key=key)
+    made = build_bento(
+        *opened, folder=output, variants=tuple(variant or ()), device=device.value, key=key, name=name
+    )
     if json:
         print_json(made)
         return
@@ -97,3 +116,27 @@ def _package_for_triton(
     console.print(f"variants    {', '.join(made.variants)}")
     console.print(f"size        {size_text(made.bytes)}")
     console.print(f"serve       tritonserver --model-repository {plain(str(made.folder))}", soft_wrap=True)
+
+
+def _package_for_kserve(
+    bundles: list[Bundle],
+    output: Path,
+    variants: tuple[str, ...],
+    device: Device,
+    name: str | None,
+    key: Path | None,
+    json: bool,
+) -> None:
+    from pinnace.serving.packaging.kserve import build_kserve
+
+    made = build_kserve(*bundles, folder=output, variants=variants, device=device.value, name=name, key=key)
+    if json:
+        print_json(made)
+        return
+    console = out()
+    console.print(f"folder    {plain(str(made.folder))}", soft_wrap=True)
+    console.print(f"models    {', '.join(made.models)}")
+    console.print(f"device    {made.device}")
+    console.print(f"variants  {', '.join(made.variants)}")
+    console.print(f"size      {size_text(made.bytes)}")
+    console.print(f"apply     kubectl apply -f {plain(str(made.folder))}", soft_wrap=True)

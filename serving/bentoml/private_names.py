@@ -49,6 +49,12 @@ PRIVATE_NAMES = (
     PrivateName(
         "bentoml",
         "bentoml._internal.configuration.containers",
+        "BentoMLContainer.prometheus_multiproc_dir.get",
+        "PINNACE_METRICS_PORT answers what the workers write there",
+    ),
+    PrivateName(
+        "bentoml",
+        "bentoml._internal.configuration.containers",
         "BentoMLContainer.tracing.exporter_type.get",
         "BentoML's own configuration of traces is honoured",
     ),

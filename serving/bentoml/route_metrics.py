@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from bentoml._internal.context import server_context
@@ -16,6 +17,13 @@ from pinnace.serving.routes import RouteTable
 
 _PATH = "pinnace.path"
 _PAUSES = (0.01, 0.1)
+
+
+def metrics_folder() -> Path:
+    """Where the workers write their metrics, as the parent knows it."""
+    from bentoml._internal.configuration.containers import BentoMLContainer
+
+    return Path(BentoMLContainer.prometheus_multiproc_dir.get())
 
 
 class _CachedSeries:

@@ -1,8 +1,9 @@
-"""Who may ask: an API key, where one is set. What answers without it says nothing of the traffic."""
+"""Who may ask: who brings an API key, where one is set. What is open says nothing of the traffic."""
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,11 +15,11 @@ from pinnace.serving.routes import RouteTable
 class ApiKeyMiddleware:
     """Middleware that answers 401 to a request without the key, before its body is read."""
 
-    def __init__(self, app: ASGIApp, key: str, routes: RouteTable) -> None:
-        """Pass requests with `key` on to `app`, and those for paths that are open in `routes`."""
+    def __init__(self, app: ASGIApp, keys: Sequence[str], routes: RouteTable) -> None:
+        """Pass requests with one of `keys` on to `app`, and those for paths that are open in `routes`."""
         self._app = app
         self._routes = routes
-        self._key = key.encode()
+        self._keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, or pass the request on."""
@@ -40,4 +41,6 @@ class ApiKeyMiddleware:
         given = [token.strip()] if kind.lower() == "bearer" else []
         given += headers.getlist("x-api-key")
         # Header values arrive as Latin-1; whatever bytes the key has, they are compared as they were sent.
-        return any(hmac.compare_digest(one.encode("latin-1"), self._key) for one in given)
+        # All are compared, whichever is the right one.
+        right = [hmac.compare_digest(one.encode("latin-1"), key) for one in given for key in self._keys]
+        return any(right)

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import requires
 from pathlib import Path
-from typing import Literal
 
 from pinnace.models import profile
 from pinnace.models.bundle import signing
@@ -23,17 +22,12 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import FILE_NAME, Variant
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
 from pinnace.models.files import new_folder, size_of
-from pinnace.models.runtimes import all_runtimes
 from pinnace.serving.bentoml.private_names import SERVICE
+from pinnace.serving.packaging.locks import EXTRAS, Device, pinned_requirements, runtime_extras
 from pinnace.serving.packaging.wheel import write_wheel
 from pinnace.serving.settings import CONFIG_FILE, PREFIX
 
 MARKER = "bento.yaml"
-
-Device = Literal["cpu", "cuda"]
-
-# The extras of Pinnace that each flavour needs: BentoML's requirements cannot name those of a local wheel.
-_EXTRAS: dict[Device, tuple[str, ...]] = {"cpu": ("cpu", "serve"), "cuda": ("gpu", "serve")}
 
 
 @dataclass(frozen=True)
@@ -63,6 +57,7 @@ def build_bento(
     variants: tuple[str, ...] = (),
     device: Device = "cpu",
     key: Path | None = None,
+    name: str | None = None,
 ) -> Bento:
     """Write a bento of bundles; nothing is downloaded.
 
@@ -84,9 +79,11 @@ def build_bento(
         raise MissingDependency(
             "packaging needs bentoml, which is not installed", hint="pip install 'pinnace[serve]'"
         )
-    chosen = {name: choose_variants(bundle, variants) for name, bundle in _by_folder(bundles).items()}
+    chosen = {place: choose_variants(bundle, variants) for place, bundle in _by_folder(bundles).items()}
     names = tuple(dict.fromkeys(variant.name for inside in chosen.values() for variant in inside))
-    title = safe_name(bundles[0].name)
+    title = safe_name(name or bundles[0].name)
+    if name is not None and title != name:
+        raise UsageError(f"BentoML cannot take the name {name}", expected=f"such as {title}", got=name)
     with (
         new_folder(folder, marker=MARKER) as out,
         tempfile.TemporaryDirectory(prefix="pinnace-bento-") as work,
@@ -94,14 +91,16 @@ def build_bento(
         context = Path(work) / "context"
         (context / "wheels").mkdir(parents=True)
         wheel = write_wheel(context / "wheels")
-        for bundle, (name, inside) in zip(bundles, chosen.items(), strict=True):
-            copy_bundle(bundle, context / name, inside)
-        copied = [Bundle.open(context / name, check_signature=False) for name in chosen]
+        for bundle, (place, inside) in zip(bundles, chosen.items(), strict=True):
+            copy_bundle(bundle, context / place, inside)
+        copied = [Bundle.open(context / place, check_signature=False) for place in chosen]
         if key is not None:
             for one in copied:
                 signing.sign(one.folder, one.name, key)
         tuned = [each.configuration for one in copied for _, each in profile.of_bundle(one)]
-        packages = requirements(device, [each.runtime for each in tuned])
+        runtimes = [each.runtime for each in tuned]
+        packages = requirements(device, runtimes)
+        more = [line for line in packages if line not in requirements(device)]
         settings = f"bundle = {json.dumps(list(chosen))}\ndevice = {json.dumps(device)}\n"
         (context / CONFIG_FILE).write_text(settings, encoding="utf-8")
         bentofile = {
@@ -109,7 +108,7 @@ def build_bento(
             "name": title,
             "description": f"Classifies images: {', '.join(b.name for b in bundles)} ({', '.join(names)}).",
             "labels": {"project": "pinnace", "device": device},
-            "include": ["wheels/*.whl", *(f"{name}/**" for name in chosen), CONFIG_FILE],
+            "include": ["wheels/*.whl", *(f"{place}/**" for place in chosen), CONFIG_FILE],
             "python": {
                 "packages": [f"./wheels/{wheel.name}", *packages],
                 "lock_packages": False,  # locking asks the index
@@ -119,6 +118,9 @@ def build_bento(
         (context / "bentofile.yaml").write_text(json.dumps(bentofile, indent=2), encoding="utf-8")
         built = _run_bentoml(context, Path(work) / "home")
         shutil.copytree(built, out, dirs_exist_ok=True)
+        # BentoML writes the ranges that it was told.
+        pinned = pinned_requirements(device, wheel, more, place="wheels/")
+        (out / "env" / "python" / "requirements.txt").write_text(pinned, encoding="utf-8")
         tag = f"{built.parent.name}:{built.name}"
     size = size_of(folder)
     return Bento(folder.absolute(), tag, device, names, size, tuple(map(str, tuned)))
@@ -185,10 +187,7 @@ def requirements(device: Device, runtimes: Sequence[str] = ()) -> list[str]:
         device: the flavour.
         runtimes: those that profiles name, whose extras are needed as well.
     """
-    lines = [all_runtimes()[name].install_line for name in runtimes if name in all_runtimes()]
-    # That of ONNX Runtime is in the flavour already: as `cpu` or as `gpu`.
-    named = {name for line in lines for name in re.findall(r"pinnace\[(\w+)\]", line)} - {"cpu", "gpu"}
-    extras = {*_EXTRAS[device], *named}
+    extras = {*EXTRAS[device], *runtime_extras(runtimes)}
     found = []
     for line in requires("pinnace") or []:
         requirement, _, marker = line.partition(";")

@@ -19,7 +19,8 @@ from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import UsageError
 from pinnace.models.files import new_folder, size_of
 from pinnace.models.uses import output_spec
-from pinnace.serving.packaging.bento import Device, safe_name
+from pinnace.serving.packaging.bento import safe_name
+from pinnace.serving.packaging.locks import Device
 
 MARKER = ".pinnace"  # Triton looks at the folders only
 CONFIG = "config.pbtxt"

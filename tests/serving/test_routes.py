@@ -121,7 +121,7 @@ def test_it_is_served_with_its_own_form_of_errors(app: Starlette) -> None:
 
 
 def test_it_needs_the_key_or_is_open(app: Starlette, routes: RouteTable) -> None:
-    locked = ApiKeyMiddleware(app, "secret", routes)
+    locked = ApiKeyMiddleware(app, ["secret"], routes)
     assert ask(locked, "GET", "/toy/ping").status_code == 200
     refused = ask(locked, "POST", "/toy/a/echo", content="hello")
     assert (refused.status_code, list(refused.json())) == (401, ["toy"])

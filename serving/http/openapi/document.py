@@ -59,7 +59,7 @@ def describe(routes: RouteTable, settings: ServerSettings, registry: Registry | 
         "paths": paths,
         "components": {"schemas": component_schemas(answers, requests), "responses": RESPONSES},
     }
-    if settings.api_key is not None:
+    if settings.accepted_keys():
         document["components"]["securitySchemes"] = _KEYS
         document["security"] = [{name: []} for name in _KEYS]
     return Document(document)

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from support.ports import free_port
 from support.tiny_bundle import encode
 
 KEY = "päss wörd"
@@ -15,9 +16,15 @@ ORIGIN = "https://example.com"
 
 
 @pytest.fixture(scope="module")
-def locked(start_server: Any) -> Iterator[httpx.Client]:
+def metrics_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def locked(start_server: Any, metrics_port: int) -> Iterator[httpx.Client]:
+    settings = {"api_key": KEY, "api_keys": "second, third\n", "metrics_port": metrics_port}
     server = start_server(
-        workers=1, concurrency=1, drain=0, api_key=KEY, cors_origins=f"{ORIGIN}, https://b.org"
+        workers=1, concurrency=1, drain=0, cors_origins=f"{ORIGIN}, https://b.org", **settings
     )
     server.wait_until_ready()
     with httpx.Client(base_url=server.url, timeout=20) as client:
@@ -114,3 +121,22 @@ def test_by_default_no_page_of_another_origin_may(client: httpx.Client) -> None:
     response = client.options("/classify", headers=headers)
     assert response.status_code == 405
     assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+def test_each_of_several_keys_opens(locked: httpx.Client) -> None:
+    for key, status in [("second", 200), ("third", 200), ("second, third", 401), ("", 401), ("\n", 401)]:
+        assert locked.get("/models", headers={"X-API-Key": key.strip()}).status_code == status
+
+
+def test_the_port_of_the_metrics_needs_no_key_and_has_nothing_else(
+    locked: httpx.Client, metrics_port: int
+) -> None:
+    image = encode((250, 10, 20))
+    assert locked.post("/classify", content=image, headers={"X-API-Key": "second"}).status_code == 200
+    with httpx.Client(base_url=f"http://127.0.0.1:{metrics_port}", timeout=20) as scraper:
+        there = scraper.get("/metrics").text
+        inside = locked.get("/metrics", headers={"X-API-Key": "second"}).text
+        counted = [line for line in inside.splitlines() if line.startswith("pinnace_images_total")]
+        assert counted
+        assert set(counted) <= set(there.splitlines())
+        assert scraper.post("/classify", content=image).status_code == 405
