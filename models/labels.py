@@ -221,7 +221,7 @@ def _data(text: str, path: Path) -> Any:
 
 def _yaml(text: str, path: Path) -> Any:
     try:
-        import yaml  # type: ignore[import-untyped]
+        import yaml
     except ModuleNotFoundError:
         raise MissingDependency(
             "reading labels from YAML needs the package pyyaml, which is not installed",

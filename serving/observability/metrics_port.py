@@ -49,5 +49,6 @@ class _Workers:
 
         if not self._folder.is_dir():  # before the first worker
             return []
-        metrics: Iterable[Any] = MultiProcessCollector(CollectorRegistry(), str(self._folder)).collect()
+        collector: Any = MultiProcessCollector
+        metrics: Iterable[Any] = collector(CollectorRegistry(), str(self._folder)).collect()
         return metrics
