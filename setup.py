@@ -1,7 +1,8 @@
 """Builds the compiled resize where it is asked for: `PINNACE_EXTENSION=1 pip install .`; `make install` asks.
 
-Without it the package is pure Python, one wheel for every machine, with the same answers. A compiler that is
-missing or fails is no error.
+Where the headers of libjpeg-turbo are, it decodes the window of a JPEG too, with the library that Pillow
+brings. Without it the package is pure Python, one wheel for every machine, with the same answers. A compiler
+that is missing or fails is no error.
 """
 
 import os
@@ -10,8 +11,9 @@ from setuptools import Extension, setup
 
 WINDOW = Extension(
     "pinnace.models.image._window",
-    ["models/image/_window.c"],
-    extra_compile_args=["-O3", "-ffp-contract=off"],
+    ["models/image/_window.c", "models/image/_jpeg.c"],
+    depends=["models/image/_jpeg.h"],
+    extra_compile_args=["-O3", "-ffp-contract=off", "-fvisibility=hidden"],
     py_limited_api=True,
     optional=True,
 )

@@ -94,7 +94,7 @@ class ImageModel:
             ImageError: the source cannot be read as an image.
         """
         started = time.perf_counter()
-        image = open_image(source)
+        image = open_image(source, whole=not self.preprocess.takes_window)
         decoded = time.perf_counter()
         batch = self.prepare(image)
         prepared = time.perf_counter()

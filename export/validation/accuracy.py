@@ -158,7 +158,7 @@ def scores_of_images(
         inputs, chosen, skipped = [], [], []
         for index, file in enumerate(files[start : start + photographs.BATCH], start):
             try:
-                inputs.append(preprocess.apply(open_image(file)))
+                inputs.append(preprocess.apply(open_image(file, whole=False)))
                 chosen.append(index)
             except ImageError as error:
                 skipped.append(f"{file} was skipped: {error.message}")

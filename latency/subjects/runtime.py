@@ -91,7 +91,8 @@ class RuntimeSubject:
         started = decoded = prepared = time.perf_counter()
         if self._images:
             preprocess = self._bundle.preprocess
-            images = [open_image(self._images[index]) for index in indices]
+            whole = not preprocess.takes_window
+            images = [open_image(self._images[index], whole=whole) for index in indices]
             decoded = time.perf_counter()
             feeds: Arrays = {self._name: np.stack([preprocess.apply(image) for image in images])}
             prepared = time.perf_counter()

@@ -71,7 +71,7 @@ class Pipelines:
 
     def _call(self, model: AnsweringModel, batch: int, first: int) -> None:
         chosen = [self._images[(first + step) % len(self._images)] for step in range(batch)]
-        inputs = np.concatenate([model.prepare(open_image(image)) for image in chosen])
+        inputs = np.concatenate([model.prepare(open_image(image, whole=False)) for image in chosen])
         for values in model.infer(inputs):
             if isinstance(model, Classifier):
                 model.predictions(values, None)

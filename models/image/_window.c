@@ -1,8 +1,8 @@
 /* A window of an RGB image resized as Pillow does it, to the bit: the arithmetic of its Resample.c.
  *
- * Only what the window needs is computed, four channels at a time. `resample.py` has the same in Python, and is
- * what runs where this module was not built. Build without contraction of a*b+c (-ffp-contract=off): Pillow's
- * weights are rounded after each operation. */
+ * Only what the window needs is computed, four channels at a time, of an image of Pillow's or of a JPEG, which is decoded
+ * no further than that (`_jpeg.c`). `resample.py` has the same in Python, and is what runs where this module was not
+ * built. Build without contraction of a*b+c (-ffp-contract=off): Pillow's weights are rounded after each operation. */
 
 #define Py_LIMITED_API 0x030A0000
 #define PY_SSIZE_T_CLEAN
@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "_jpeg.h"
 
 #define PRECISION_BITS (32 - 8 - 2)
 #define HALF (1 << (PRECISION_BITS - 1))
@@ -315,34 +317,83 @@ static void look_up(const uint8_t *pixels, size_t count, const float *table, flo
     }
 }
 
-static int compute(const uint8_t *source, Axis *rows, Axis *columns, int cubic, int vertical_first,
-                   const float *table, void *result) {
-    int good = fill(rows, cubic) && fill(columns, cubic);
-    uint8_t *between = NULL, *pixels = NULL;
+/* What a window is made of: a whole image of Pillow's, or a JPEG and its EXIF orientation, 1 to 8. */
+typedef struct {
+    const uint8_t *pixels;
+    const uint8_t *jpeg;
+    size_t jpeg_bytes;
+    int orientation;
+} Source;
+
+/* The pixels of a box of a JPEG, turned upright: `stride` bytes a row, `*first` the first of them, `*owned` to be freed.
+ * The box and `width` x `height` are those of the upright image. As `jpeg_decode`. */
+static int decode_upright(const Source *source, int width, int height, Box box, uint8_t **owned, const uint8_t **first,
+                          size_t *stride) {
+    /* Pixel (x, y) of the upright image is (x, y) of the file, with x and y swapped, then counted from the other edge. */
+    int o = source->orientation, swapped = o >= 5, from_right = o == 2 || o == 3 || o == 7 || o == 8,
+        from_bottom = o == 3 || o == 4 || o == 6 || o == 7;
+    Box inner = swapped ? (Box){box.top, box.left, box.bottom, box.right} : box;
+    int in_width = swapped ? height : width, in_height = swapped ? width : height;
+    if (from_right) inner = (Box){in_width - inner.right, inner.top, in_width - inner.left, inner.bottom};
+    if (from_bottom) inner = (Box){inner.left, in_height - inner.bottom, inner.right, in_height - inner.top};
+    size_t before;
+    int made = jpeg_decode(source->jpeg, source->jpeg_bytes, in_width, in_height, inner, owned, stride, &before);
+    if (made != 1) return made;
+    *first = *owned + before;
+    if (o == 1) return 1;
+    size_t columns = box.right - box.left, rows = box.bottom - box.top;
+    ptrdiff_t right = from_right ? -4 : 4, below = from_bottom ? -(ptrdiff_t)*stride : (ptrdiff_t)*stride;
+    const uint8_t *corner = *first + (from_right ? 4 * (size_t)(inner.right - inner.left - 1) : 0) +
+                            (from_bottom ? *stride * (inner.bottom - inner.top - 1) : 0);
+    uint8_t *upright = malloc(4 * columns * rows);
+    for (size_t y = 0; upright && y < rows; y++) {
+        const uint8_t *pixel = corner + (ptrdiff_t)y * (swapped ? right : below);
+        for (size_t x = 0; x < columns; x++, pixel += swapped ? below : right)
+            memcpy(upright + 4 * (y * columns + x), pixel, 4);
+    }
+    free(*owned);
+    *first = *owned = upright;
+    *stride = 4 * columns;
+    return upright ? 1 : -1;
+}
+
+/* 1: it is in `result`. 0: the JPEG is not one for this. -1: no memory. */
+static int compute(const Source *source, Axis *rows, Axis *columns, int cubic, int vertical_first, const float *table,
+                   void *result) {
+    int good = fill(rows, cubic) && fill(columns, cubic) ? 1 : -1;
+    uint8_t *between = NULL, *pixels = NULL, *decoded = NULL;
     int32_t *sums = NULL;
-    if (good) {
+    if (good == 1) {
         size_t stride = 4 * (size_t)columns->in_size, height = rows->length, width = columns->length;
         int top = rows->first[0], bottom = rows->first[height - 1] + rows->count[height - 1];
         int left = columns->first[0], right = columns->first[width - 1] + columns->count[width - 1];
         size_t middle = vertical_first ? height * (right - left) : (bottom - top) * width;
         int bytes = 4 * (vertical_first ? right - left : (int)width);
-        const uint8_t *corner = source + top * stride + 4 * (size_t)left;
-        between = malloc(4 * middle);
-        pixels = malloc(4 * height * width);
-        sums = malloc(bytes * sizeof(int32_t));
-        good = between && pixels && sums;
-        if (good && vertical_first) {
+        const uint8_t *corner = NULL;
+        if (source->pixels)
+            corner = source->pixels + top * stride + 4 * (size_t)left;
+        else
+            good = decode_upright(source, columns->in_size, rows->in_size, (Box){left, top, right, bottom}, &decoded,
+                                  &corner, &stride);
+        if (good == 1) {
+            between = malloc(4 * middle);
+            pixels = malloc(4 * height * width);
+            sums = malloc(bytes * sizeof(int32_t));
+            if (!between || !pixels || !sums) good = -1;
+        }
+        if (good == 1 && vertical_first) {
             all_down(corner, stride, bytes, rows, top, sums, between);
             all_across(between, bytes, (int)height, columns, left, pixels);
-        } else if (good) {
+        } else if (good == 1) {
             all_across(corner, stride, bottom - top, columns, left, between);
             all_down(between, bytes, bytes, rows, top, sums, pixels);
         }
-        if (good && table)
+        if (good == 1 && table)
             look_up(pixels, height * width, table, result);
-        else if (good)
+        else if (good == 1)
             without_fourth(pixels, height * width, result);
     }
+    free(decoded);
     free(between);
     free(pixels);
     free(sums);
@@ -356,44 +407,85 @@ static int within(const Axis *axis) {
            axis->start <= axis->out_size - axis->length;
 }
 
+typedef struct {
+    Axis rows, columns;
+    int cubic, vertical_first;
+    const char *table;
+    Py_ssize_t table_bytes;
+} Arguments;
+
+#define SIZES "(ii)(ii)(iiii)pp|y#"
+#define PLACES(a)                                                                                                      \
+    &(a).rows.in_size, &(a).columns.in_size, &(a).rows.out_size, &(a).columns.out_size, &(a).rows.start,               \
+        &(a).columns.start, &(a).rows.length, &(a).columns.length, &(a).cubic, &(a).vertical_first, &(a).table,        \
+        &(a).table_bytes
+
+static PyObject *made_of(const Source *source, Arguments *given) {
+    Py_ssize_t each = 3 * (given->table ? sizeof(float) : 1);
+    PyObject *result = PyByteArray_FromStringAndSize(NULL, each * given->rows.length * given->columns.length);
+    if (result == NULL) return NULL;
+    void *out = PyByteArray_AsString(result);
+    int good;
+    Py_BEGIN_ALLOW_THREADS
+    good = compute(source, &given->rows, &given->columns, given->cubic, given->vertical_first,
+                   (const float *)given->table, out);
+    Py_END_ALLOW_THREADS
+    if (good == 1) return result;
+    Py_DECREF(result);
+    if (good == 0) Py_RETURN_NONE;
+    return PyErr_NoMemory();
+}
+
+static int is_sound(const Arguments *given) {
+    if (given->table && given->table_bytes != 3 * 256 * sizeof(float)) {
+        PyErr_SetString(PyExc_ValueError, "a table has 3 x 256 numbers");
+        return 0;
+    }
+    if (!within(&given->rows) || !within(&given->columns)) {
+        PyErr_SetString(PyExc_ValueError, "no RGB image of this size, or no window of it");
+        return 0;
+    }
+    return 1;
+}
+
 static PyObject *resize(PyObject *self, PyObject *arguments) {
     (void)self;
     PyObject *capsule;
-    const char *table = NULL;
-    Py_ssize_t table_bytes = 0;
-    Axis rows = {0}, columns = {0};
-    int cubic, vertical_first;
-    if (!PyArg_ParseTuple(arguments, "O(ii)(ii)(iiii)pp|y#", &capsule, &rows.in_size, &columns.in_size,
-                          &rows.out_size, &columns.out_size, &rows.start, &columns.start, &rows.length,
-                          &columns.length, &cubic, &vertical_first, &table, &table_bytes))
-        return NULL;
-    if (table && table_bytes != 3 * 256 * sizeof(float)) {
-        PyErr_SetString(PyExc_ValueError, "a table has 3 x 256 numbers");
-        return NULL;
-    }
+    Arguments given = {0};
+    if (!PyArg_ParseTuple(arguments, "O" SIZES, &capsule, PLACES(given)) || !is_sound(&given)) return NULL;
     struct ArrowArray *array = PyCapsule_GetPointer(capsule, "arrow_array");
     if (array == NULL) return NULL;
-    if (!within(&rows) || !within(&columns) || array->n_children != 1 || array->offset ||
-        array->children[0]->offset || array->children[0]->n_buffers != 2 ||
-        array->length != (int64_t)rows.in_size * columns.in_size ||
+    if (array->n_children != 1 || array->offset || array->children[0]->offset || array->children[0]->n_buffers != 2 ||
+        array->length != (int64_t)given.rows.in_size * given.columns.in_size ||
         array->children[0]->length != 4 * array->length) {
         PyErr_SetString(PyExc_ValueError, "no RGB image of this size, or no window of it");
         return NULL;
     }
-    Py_ssize_t each = 3 * (table ? sizeof(float) : 1);
-    PyObject *result = PyByteArray_FromStringAndSize(NULL, each * rows.length * columns.length);
-    if (result == NULL) return NULL;
-    const uint8_t *source = array->children[0]->buffers[1];
-    void *out = PyByteArray_AsString(result);
-    int good;
-    Py_BEGIN_ALLOW_THREADS
-    good = compute(source, &rows, &columns, cubic, vertical_first, (const float *)table, out);
-    Py_END_ALLOW_THREADS
-    if (!good) {
-        Py_DECREF(result);
-        return PyErr_NoMemory();
+    Source source = {.pixels = array->children[0]->buffers[1]};
+    return made_of(&source, &given);
+}
+
+static PyObject *resize_jpeg(PyObject *self, PyObject *arguments) {
+    (void)self;
+    Arguments given = {0};
+    const char *jpeg;
+    Py_ssize_t bytes;
+    int orientation;
+    if (!PyArg_ParseTuple(arguments, "y#i" SIZES, &jpeg, &bytes, &orientation, PLACES(given)) || !is_sound(&given))
+        return NULL;
+    if (orientation < 1 || orientation > 8) {
+        PyErr_SetString(PyExc_ValueError, "an orientation is 1 to 8");
+        return NULL;
     }
-    return result;
+    Source source = {.jpeg = (const uint8_t *)jpeg, .jpeg_bytes = bytes, .orientation = orientation};
+    return made_of(&source, &given);
+}
+
+static PyObject *bind(PyObject *self, PyObject *arguments) {
+    (void)self;
+    const char *path;
+    if (!PyArg_ParseTuple(arguments, "s", &path)) return NULL;
+    return PyBool_FromLong(jpeg_bind(path));
 }
 
 static PyMethodDef methods[] = {
@@ -402,13 +494,21 @@ static PyMethodDef methods[] = {
      "Sizes are (height, width), the window is (top, left, height, width) of the resized image. The result has\n"
      "uint8 of shape (height, width, 3). With a table of float32, shape (3, 256), it has what stands there for\n"
      "each value: float32 of shape (3, height, width)."},
+    {"resize_jpeg", resize_jpeg, METH_VARARGS,
+     "resize_jpeg(bytes, orientation, in_size, out_size, window, bicubic, vertical_first, table=...)\n"
+     "-> bytearray | None\n\n"
+     "As `resize`, of the file of a JPEG turned upright from its EXIF orientation, 1 to 8; `in_size` is the upright\n"
+     "one. None where Pillow has to decode it: it is damaged, of another size, or of a kind that is rare."},
+    {"bind", bind, METH_VARARGS,
+     "bind(path) -> bool\n\n"
+     "Whether `resize_jpeg` can be called from now on: by the libjpeg-turbo that a loaded library is linked with."},
     {NULL, NULL, 0, NULL},
 };
 
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_window", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
 /* What `resample.py` asks for: a module that was built before `resize` took its arguments as now has another. */
-#define REVISION 2
+#define REVISION 3
 
 PyMODINIT_FUNC PyInit__window(void) {
     PyObject *made = PyModule_Create(&module);

@@ -12,3 +12,15 @@ def resize(
     table: bytes = ...,
     /,
 ) -> bytearray: ...
+def resize_jpeg(
+    jpeg: bytes,
+    orientation: int,
+    in_size: tuple[int, int],
+    out_size: tuple[int, int],
+    window: tuple[int, int, int, int],
+    bicubic: bool,
+    vertical_first: bool,
+    table: bytes = ...,
+    /,
+) -> bytearray | None: ...
+def bind(path: str, /) -> bool: ...

@@ -23,6 +23,7 @@ from pinnace.models.image.decode_limits import (
     check_work,
     decoding_bytes,
 )
+from pinnace.models.image.jpeg import is_undecoded
 from pinnace.models.image.read import read_image_file
 
 ImageSource: TypeAlias = "bytes | str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]"
@@ -43,6 +44,7 @@ def open_image(
     max_pixels: int = 100_000_000,
     formats: tuple[str, ...] = FORMATS,
     reserve: Callable[[int], object] | None = None,
+    whole: bool = True,
 ) -> Image.Image:
     """Open an image and load all its pixels; of a GIF, TIFF or animation the first frame.
 
@@ -55,6 +57,8 @@ def open_image(
         max_pixels: the most pixels, width times height, that are accepted.
         formats: Pillow's names of the types that are accepted.
         reserve: called with the bytes of memory that decoding an image file takes, before it does; may raise.
+        whole: False leaves a JPEG undecoded where the compiled module may decode the window of it that is
+            asked for; damage to it is an `ImageError` then.
 
     Raises:
         ImageError: the bytes are of an accepted type but damaged, or empty, or the file cannot be read.
@@ -67,10 +71,10 @@ def open_image(
     if isinstance(source, np.ndarray):
         return _checked_and_loaded(_from_array(source), max_pixels)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _decode(MeteredBytes(source), max_pixels, formats, reserve)
+        return _decode(MeteredBytes(source), max_pixels, formats, reserve, whole)
     if isinstance(source, str | os.PathLike):
         data = MeteredBytes(read_image_file(Path(source)))
-        return _decode(data, max_pixels, formats, reserve)
+        return _decode(data, max_pixels, formats, reserve, whole)
     raise UsageError(
         "an image is given as bytes, a path, a Pillow image or a uint8 array", got=type(source).__name__
     )
@@ -132,6 +136,7 @@ def _decode(
     max_pixels: int,
     formats: tuple[str, ...],
     reserve: Callable[[int], object] | None,
+    whole: bool,
 ) -> Image.Image:
     """Open and load without `Image.open`, which warns about large images before their size can be checked."""
     prefix = stream.read(_PREFIX_BYTES)
@@ -153,7 +158,8 @@ def _decode(
     check_work(image)
     if reserve is not None:
         reserve(decoding_bytes(image))
-    load_pixels(image)
+    if whole or not is_undecoded(image):
+        load_pixels(image)
     return image
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pinnace.models.errors import ImageTooLarge, UsageError
-from pinnace.models.image import pixels
+from pinnace.models.image import jpeg, pixels
 from pinnace.models.image.decode import load_pixels
 from pinnace.models.image.filters import Interpolation
 from pinnace.models.image.resample import Window, resize_and_look_up, resize_window
@@ -125,6 +125,11 @@ class Preprocess:
         """
         return self._cropped(self._upright(image))
 
+    @property
+    def takes_window(self) -> bool:
+        """Whether `apply` may make do with a part of an image, and with a JPEG that is not decoded."""
+        return self.crop is not None and self.channels == 3 and self.dtype != "uint8"
+
     def _upright(self, image: Image.Image) -> Image.Image:
         load_pixels(image)
         orientation = pixels.orientation(image) if self.exif else 1
@@ -187,18 +192,43 @@ class Preprocess:
     def apply(self, image: Image.Image) -> Array:
         """The model's input for one image: `dtype`, contiguous, dimensions as `arranged` says.
 
+        Of a JPEG that `open_image` left undecoded, no more is decoded than the crop needs, where that is
+        compiled; the result is the same to the bit.
+
         Raises:
             ImageError: as `crop_uint8`.
         """
+        if jpeg.is_undecoded(image) and (made := self._undecoded(image)) is not None:
+            return made
         image = self._upright(image)
         size = self._resized(image.height, image.width)
-        if self.crop is not None and self.channels == 3 and self.dtype != "uint8":
-            window, _ = _kept(size, self.crop, self.centre)
-            if (window.height, window.width) == self.crop:
-                made = resize_and_look_up(image, size, window, self.interpolation, self._table)
-                if made is not None:
-                    return self._laid_out(made[::-1] if self.color == "BGR" else made)
+        if (window := self._full_window(size)) is not None:
+            made = resize_and_look_up(image, size, window, self.interpolation, self._table)
+            if made is not None:
+                return self._coloured(made)
         return self.normalise(self._cropped(image))
+
+    def _undecoded(self, image: Image.Image) -> Array | None:
+        """The result for a JPEG that is not decoded; None where it has to be."""
+        orientation = pixels.orientation(image) if self.exif else 1
+        width, height = image.size if orientation < 5 else image.size[::-1]
+        size = self._resized(height, width)
+        if (window := self._full_window(size)) is None:
+            return None
+        made = jpeg.look_up(
+            image, orientation, (height, width), size, window, self.interpolation, self._table
+        )
+        return None if made is None else self._coloured(made)
+
+    def _full_window(self, size: tuple[int, int]) -> Window | None:
+        """What the crop keeps of an image of `size`; None where it is padded, or a table is no help."""
+        if self.crop is None or not self.takes_window:
+            return None
+        window, _ = _kept(size, self.crop, self.centre)
+        return window if (window.height, window.width) == self.crop else None
+
+    def _coloured(self, planes: npt.NDArray[np.float32]) -> Array:
+        return self._laid_out(planes[::-1] if self.color == "BGR" else planes)
 
     @functools.cached_property
     def _table(self) -> bytes:

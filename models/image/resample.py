@@ -27,7 +27,7 @@ from PIL import Image
 
 from pinnace.models.image.filters import FILTERS, Floats, Interpolation
 
-_REVISION = 2
+_REVISION = 3
 
 try:
     from pinnace.models.image import _window
@@ -38,6 +38,9 @@ else:
         _window = None  # type: ignore[assignment]
 
 Pixels = npt.NDArray[np.uint8]
+
+COMPILED = ("bilinear", "bicubic")
+"""The filters that the compiled module has."""
 
 _PILLOW_CHOOSES_ORDER = int(PIL.__version__.split(".")[0]) >= 13
 _PRECISION_BITS = 32 - 8 - 2
@@ -110,10 +113,9 @@ def _made(
 
     It reads the image's own memory, which Pillow lends (since 11.2) where it is in one piece.
     """
-    if _window is None or image.mode != "RGB" or interpolation not in ("bilinear", "bicubic"):
+    if _window is None or image.mode != "RGB" or interpolation not in COMPILED:
         return None
-    # As many pixels as an edge of the source is long, times one of the window, are held between the passes.
-    if max(image.size) * max(window.height, window.width) > _MOST_COMPILED_PIXELS:
+    if not compiled_holds((image.height, image.width), window):
         return None
     try:
         _, array = image.__arrow_c_array__()
@@ -125,9 +127,17 @@ def _made(
         size,
         window,
         interpolation == "bicubic",
-        _vertical_first(image, size),
+        vertical_first((image.height, image.width), size),
         *table,
     )
+
+
+def compiled_holds(in_size: tuple[int, int], window: Window) -> bool:
+    """Whether the compiled module is for so large an image (height, width).
+
+    As many pixels as an edge of it is long, times one of the window, are held between the passes.
+    """
+    return max(in_size) * max(window.height, window.width) <= _MOST_COMPILED_PIXELS
 
 
 def _whole_is_small(
@@ -135,16 +145,17 @@ def _whole_is_small(
 ) -> bool:
     """Whether what Pillow allocates for the whole result is in proportion to the source and the window."""
     height, width = size
-    between = image.width * height if _vertical_first(image, size) else width * image.height
+    rows_first = vertical_first((image.height, image.width), size)
+    between = image.width * height if rows_first else width * image.height
     support = FILTERS[interpolation][1] if interpolation in FILTERS else 0.0
     weights = 2 * support * (max(image.height, height) + max(image.width, width))
     pixels = between + width * height + weights * _PIXELS_PER_WEIGHT
     return pixels <= image.width * image.height + 8 * window.height * window.width + _FREE_PIXELS
 
 
-def _vertical_first(image: Image.Image, size: tuple[int, int]) -> bool:
+def vertical_first(in_size: tuple[int, int], size: tuple[int, int]) -> bool:
     """The order of the passes: `ImagingResampleInner` of `Resample.c` since Pillow 13."""
-    rows_less, columns_less = image.height - size[0], image.width - size[1]
+    rows_less, columns_less = in_size[0] - size[0], in_size[1] - size[1]
     return _PILLOW_CHOOSES_ORDER and rows_less > 0 and rows_less > 2 * columns_less
 
 
@@ -217,14 +228,14 @@ def _filtered_window(
     rows = _Axis(image.height, size[0], window.top, window.height, interpolation)
     columns = _Axis(image.width, size[1], window.left, window.width, interpolation)
     top, bottom = rows.extent()
-    vertical_first = _vertical_first(image, size)
+    rows_first = vertical_first((image.height, image.width), size)
     result = np.empty((window.height, window.width, len(image.getbands())), np.uint8)
-    step = max(1, _BLOCK_PIXELS // (window.height if vertical_first else bottom - top))
+    step = max(1, _BLOCK_PIXELS // (window.height if rows_first else bottom - top))
     for start in range(0, window.width, step):
         block = columns._replace(start=window.left + start, length=min(step, window.width - start))
         left, right = block.extent()
         pixels = _crop(image, Window(top, left, bottom - top, right - left))
-        if vertical_first:
+        if rows_first:
             pixels = _pass(_pass(pixels, 0, rows, top), 1, block, left)
         else:
             pixels = _pass(_pass(pixels, 1, block, left), 0, rows, top)

@@ -307,7 +307,8 @@ class InferenceEngine:
         else:
             data = _decode_base64(item) if isinstance(item, str) else item
             with self._executor.admission.decoding() as reserve:
-                image = open_image(data, max_pixels=self._settings.max_pixels, reserve=reserve)
+                whole = not self.model.preprocess.takes_window
+                image = open_image(data, max_pixels=self._settings.max_pixels, reserve=reserve, whole=whole)
                 decoded = time.perf_counter()
                 batch = self.model.prepare(image)
                 del image

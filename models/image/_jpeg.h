@@ -1,0 +1,23 @@
+/* The part of a JPEG that a window needs, decoded to RGBX by the libjpeg-turbo that Pillow has loaded. */
+
+#ifndef PINNACE_JPEG_H
+#define PINNACE_JPEG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    int left, top, right, bottom;
+} Box;
+
+/* Look the functions of libjpeg-turbo up among what the shared library at `path` is linked with; it must be loaded.
+ * 1 if they are all there, and have the ABI that this was built for; 0 if not. */
+int jpeg_bind(const char *path);
+
+/* Decode `box`, which lies inside a picture of `width` x `height`. 1: `*pixels` is to be freed; the first pixel of the
+ * box is `*before` bytes into it, and the next row `*stride` bytes further. 0: this is not for that file, which may be
+ * damaged, and nothing is to be freed. -1: no memory. May be called by several threads, after `jpeg_bind`. */
+int jpeg_decode(const uint8_t *data, size_t size, int width, int height, Box box, uint8_t **pixels, size_t *stride,
+                size_t *before);
+
+#endif
