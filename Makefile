@@ -15,7 +15,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-v
 SPREAD := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve test test-fast lint types unit coverage test-thin format docs locks programs clean
+.PHONY: help install install-dev serve test test-fast lint types unit coverage test-thin format docs locks programs \
+  headers clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,7 +35,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 install-dev: $(VENV)/.installed-dev  ## The same, and what the tests, linters and documents need
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-dev: $(VENV)/.installed | headers
 	PINNACE_EXTENSION=1 $(PIP_INSTALL) --editable '.[$(EXTRAS),dev]'
 	touch $@
 
@@ -119,6 +120,20 @@ programs:  ## Chromium, Node.js, curl and ssh for the tests, from Debian's packa
 	    exit 0; \
 	fi; \
 	echo "missing:$$missing; what needs them is not tested (on Debian: apt-get install$$missing)" >&2
+
+# A C compiler that is missing is told by what it would have made.
+headers:  ## Headers of libjpeg-turbo for the compiled module, from Debian's package where they are missing
+	@command -v cc >/dev/null || exit 0; \
+	found() { printf '#include <stdio.h>\n#include <jpeglib.h>\n' | cc -E - >/dev/null 2>&1; }; \
+	found && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing libjpeg-dev" >&2; \
+	  apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends libjpeg-dev >/dev/null && \
+	    exit 0; \
+	fi; \
+	echo "missing: libjpeg-dev; JPEGs are decoded whole, and the decoder of windows is not tested" \
+	  "(on Debian: apt-get install libjpeg-dev)" >&2
 
 clean:  ## Remove what was built, but not .venv
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

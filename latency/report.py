@@ -50,8 +50,8 @@ class Stages:
     """Median milliseconds of the parts of one query; None where a part does not exist or cannot be timed.
 
     Attributes:
-        decode: from encoded bytes to pixels.
-        preprocess: from pixels to the model's input.
+        decode: from encoded bytes to pixels; of a JPEG whose window alone is decoded, reading its header.
+        preprocess: from there to the model's input.
         compute: the network, with the transfers to and from a GPU.
     """
 

@@ -28,8 +28,8 @@ class Timing:
     """Where the time of one answer went, in milliseconds.
 
     Attributes:
-        decode: from bytes to pixels.
-        preprocess: resize, crop, normalise.
+        decode: from bytes to pixels; of a JPEG whose window alone is decoded, reading its header.
+        preprocess: resize, crop, normalise; and decoding such a window.
         queue: waiting for the model.
         infer: executing the model.
         total: from the first byte at hand to the answer.

@@ -48,7 +48,7 @@ int jpeg_decode(const uint8_t *data, size_t size, int width, int height, Box box
 
 #define ROWS 8
 
-static struct {
+typedef struct {
     struct jpeg_error_mgr *(*std_error)(struct jpeg_error_mgr *);
     void (*create)(j_decompress_ptr, int, size_t);
     int (*read_header)(j_decompress_ptr, boolean);
@@ -60,7 +60,9 @@ static struct {
     boolean (*several_scans)(j_decompress_ptr);
     void (*destroy)(j_decompress_ptr);
     int bound;
-} library;
+} Library;
+
+static Library library;
 
 typedef struct {
     struct jpeg_decompress_struct info;
@@ -126,17 +128,21 @@ static void work_on_nothing(Job *job, void *given) { (void)job, (void)given; }
 int jpeg_bind(const char *path) {
     void *handle = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
     if (!handle) return 0;
-#define FIND(member, name) (*(void **)&library.member = dlsym(handle, name))
+    Library before = library, found;
+#define FIND(member, name) (*(void **)&found.member = dlsym(handle, name))
     int good = FIND(std_error, "jpeg_std_error") && FIND(create, "jpeg_CreateDecompress") &&
                FIND(read_header, "jpeg_read_header") && FIND(start, "jpeg_start_decompress") &&
                FIND(crop, "jpeg_crop_scanline") && FIND(skip, "jpeg_skip_scanlines") &&
                FIND(read, "jpeg_read_scanlines") && FIND(finish, "jpeg_finish_decompress") &&
                FIND(several_scans, "jpeg_has_multiple_scans") && FIND(destroy, "jpeg_destroy_decompress");
-    Job *job = good ? calloc(1, sizeof(Job)) : NULL;
-    good = job && in_job(job, work_on_nothing, NULL) == 1;
+    if (!good) return 0;
+    Job *job = calloc(1, sizeof(Job));
+    library = found;
+    library.bound = job && in_job(job, work_on_nothing, NULL) == 1;
     free(job);
-    library.bound = good;
-    return good;
+    if (library.bound) return 1;
+    library = before;
+    return 0;
 }
 
 /* Three components, of which the first has at least as many samples as the others, in one of the usual ways. */

@@ -15,7 +15,7 @@ from pinnace.models.image.decode_limits import MeteredBytes
 from pinnace.models.image.filters import Interpolation
 from pinnace.models.image.resample import Window
 
-_BOUND = resample._window is not None and resample._window.bind(_imaging.__file__)
+AVAILABLE = resample._window is not None and resample._window.bind(_imaging.__file__)
 """Whether the module was built with libjpeg-turbo's headers, and finds the library that Pillow uses."""
 
 
@@ -26,7 +26,7 @@ def is_undecoded(image: Image.Image) -> bool:
         and image.mode == "RGB"
         and isinstance(getattr(image, "fp", None), MeteredBytes)
         and getattr(image, "tile", None) == [("jpeg", (0, 0, *image.size), 0, ("RGB", ""))]
-        and _BOUND
+        and AVAILABLE
     )
 
 
@@ -50,12 +50,15 @@ def look_up(
     Returns:
         float32, shape (3, window.height, window.width); None where Pillow has to decode the file.
     """
-    if resample._window is None or in_size == size or interpolation not in resample.COMPILED:
+    file = getattr(image, "fp", None)
+    if resample._window is None or not isinstance(file, MeteredBytes):
+        return None
+    if in_size == size or interpolation not in resample.COMPILED:
         return None
     if not resample.compiled_holds(in_size, window):
         return None
     made = resample._window.resize_jpeg(
-        image.fp.getvalue(),
+        file.getvalue(),
         orientation,
         in_size,
         size,

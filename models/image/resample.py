@@ -30,7 +30,7 @@ from pinnace.models.image.filters import FILTERS, Floats, Interpolation
 _REVISION = 3
 
 try:
-    from pinnace.models.image import _window
+    from pinnace.models.image import _window as _window
 except ImportError:  # not built: what it does is done below
     _window = None  # type: ignore[assignment]
 else:
