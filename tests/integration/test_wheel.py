@@ -31,7 +31,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
             REPOSITORY / room,
             folder / room,
             # The compiled module and its source are left out of the wheel for every machine.
-            ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "js", "*.c", "*.so"),
+            ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "js", "*.c", "*.h", "*.so"),
         )
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / file, folder)
