@@ -508,7 +508,7 @@ static PyMethodDef methods[] = {
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_window", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
 /* What `resample.py` asks for: a module that was built before `resize` took its arguments as now has another. */
-#define REVISION 3
+#define REVISION 2
 
 PyMODINIT_FUNC PyInit__window(void) {
     PyObject *made = PyModule_Create(&module);

@@ -15,7 +15,7 @@ from pinnace.models.image.decode_limits import MeteredBytes
 from pinnace.models.image.filters import Interpolation
 from pinnace.models.image.resample import Window
 
-AVAILABLE = resample._window is not None and resample._window.bind(_imaging.__file__)
+AVAILABLE: bool = hasattr(resample._window, "bind") and resample._window.bind(_imaging.__file__)
 """Whether the module was built with libjpeg-turbo's headers, and finds the library that Pillow uses."""
 
 
