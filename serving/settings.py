@@ -65,6 +65,7 @@ class ServerSettings(BaseSettings):
             others leave theirs.
         threads: CPU threads for one image: more make one image faster and all of them slower.
         max_batch: images that the model gets at once, of those that wait; `auto` is 1 on a CPU, 16 on a GPU.
+            With a number, as many images at least are in work at once in each process.
         max_body_bytes: the largest request body, and the largest image of a batch; refused while it is read.
         max_batch_bytes: the largest body of a batch.
         max_batch_images: the most images in a batch.

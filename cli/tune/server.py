@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pinnace.models.errors import CheckFailed
 from pinnace.models.profile import Configuration
+from pinnace.serving.workers.parent_watchdog import VARIABLE as PARENT
 
 _READY_S = 180.0
 _STOP_S = 40.0
@@ -45,6 +46,7 @@ def serving(bundle: Path, configuration: Configuration) -> Iterator[str]:
         "PINNACE_CONFIG": os.devnull,
         "PINNACE_MAX_BATCH": str(configuration.batch),
         "PINNACE_DRAIN": "0",
+        PARENT: str(os.getpid()),
     }
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)

@@ -11,18 +11,13 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pinnace.export.precision import calibration, gptq, graphs, qdq, race, sensitivity
 from pinnace.export.precision.base import Conversion, ConversionInput, Converted
 from pinnace.export.precision.recipes.base import CalibratedNetwork
 from pinnace.models.errors import CheckFailed
 from pinnace.models.progress import Event, Stage
-
-if TYPE_CHECKING:
-    import onnx
 
 
 def convert(material: ConversionInput, path: Path, *, symmetric: bool) -> Converted:
@@ -51,13 +46,9 @@ def convert(material: ConversionInput, path: Path, *, symmetric: bool) -> Conver
     if not any(node.op_type == "QuantizeLinear" for node in everything.graph.node):
         raise CheckFailed("the network has no node that can be quantised to int8")
     integers = gptq.round_weights(base, everything, material)
-
-    def quantise(left_out: Collection[str]) -> onnx.ModelProto:
-        model = qdq.quantise(base, ranges, symmetric, left_out)
-        gptq.put(model, integers)
-        return model
-
-    left_out = sensitivity.nodes_to_leave_out(base, quantise, material)
+    gptq.put(everything, integers)
+    again = qdq.Requantiser(base, ranges, symmetric, everything)
+    left_out = sensitivity.nodes_to_leave_out(base, again, material)
     model, quantisation = race.run(
         CalibratedNetwork(base, ranges, material, symmetric, integers, left_out), held_out
     )

@@ -19,6 +19,9 @@ _NEVER_SYMMETRIC = frozenset({"Softmax"})
 # ONNX Runtime has no integer kernel for these, so steps around them are work, and blur what they read.
 _NEVER = frozenset({"LayerNormalization", "InstanceNormalization"})
 
+# Operators with a weight, and where they have one a bias, behind their input.
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
 
 def prepare(source: Path, target: Path) -> None:
     """Fold constants and infer shapes, as quantisation needs it.
@@ -63,6 +66,54 @@ def quantise(
     model: onnx.ModelProto = quantizer.model.model
     _leave_outputs(model)
     return model
+
+
+class Requantiser:
+    """Quantises a network again with other nodes left in fp32.
+
+    Nearly all of the time of `quantise` goes into the steps of each filter, one after the other. They are the
+    same whichever nodes are left out, so they are taken from a graph that is there already.
+    """
+
+    def __init__(
+        self, base: onnx.ModelProto, found: Any, symmetric: bool, everything: onnx.ModelProto
+    ) -> None:
+        """Take a network whose nodes are all quantised once.
+
+        Args:
+            base: the prepared fp32 graph, as for `quantise`.
+            found: the ranges.
+            symmetric: activations have zero point 0.
+            everything: what `quantise` makes of these with no node left out. Its integers may have been
+                replaced since.
+        """
+        import onnx
+        from onnx import helper
+
+        self._found, self._symmetric = found, symmetric
+        tensors = {tensor.name: tensor for tensor in base.graph.initializer}
+        filters = {
+            name
+            for node in base.graph.node
+            if node.op_type in WEIGHTED
+            for name in node.input[1:3]
+            if name in tensors and tensors[name].data_type == onnx.TensorProto.FLOAT
+        }
+        self._numbers = tensors | {tensor.name: tensor for tensor in everything.graph.initializer}
+        self._thin = onnx.ModelProto()
+        self._thin.CopyFrom(base)
+        for tensor in self._thin.graph.initializer:
+            if tensor.name in filters:
+                ones = [1] * len(tensor.dims)
+                tensor.CopyFrom(helper.make_tensor(tensor.name, tensor.data_type, ones, [0.0]))
+
+    def __call__(self, left_out: Collection[str]) -> onnx.ModelProto:
+        """The QDQ graph with some nodes left in fp32."""
+        model = quantise(self._thin, self._found, self._symmetric, left_out)
+        for tensor in model.graph.initializer:
+            if tensor.name in self._numbers:
+                tensor.CopyFrom(self._numbers[tensor.name])
+        return model
 
 
 def _leave_outputs(model: onnx.ModelProto) -> None:

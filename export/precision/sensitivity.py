@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pinnace.export.precision import graphs
+from pinnace.export.precision import graphs, qdq
 from pinnace.export.precision.base import ConversionInput, Floats
 from pinnace.models.progress import Event, Stage
 
@@ -30,7 +30,6 @@ MOST_WORK = 0.05
 GOOD_ENOUGH = 0.02**2
 SMALLEST_GAIN = 0.1
 
-_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _UNWEIGHTED = frozenset(
     {"Add", "Mul", "AveragePool", "GlobalAveragePool", "ReduceMean", "LayerNormalization"}
 )
@@ -90,7 +89,7 @@ def multiplications(base: onnx.ModelProto) -> dict[str, int]:
     work = {}
     for node in base.graph.node:
         outputs = math.prod(shapes.get(node.output[0], [1]))
-        if node.op_type in _WEIGHTED and len(node.input) > 1:
+        if node.op_type in qdq.WEIGHTED and len(node.input) > 1:
             weight = shapes.get(node.input[1], [1])
             # A row of outputs (a channel of a convolution) is made with every weight but that one axis.
             last = node.op_type == "MatMul" or (node.op_type == "Gemm" and not _transposed(node))

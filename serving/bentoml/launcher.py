@@ -25,6 +25,7 @@ from pinnace.serving.inference.registry import bundles_by_name
 from pinnace.serving.inference.tuned import pass_on, with_profile
 from pinnace.serving.observability.request_log import configure_logging
 from pinnace.serving.settings import ServerSettings, require_signatures
+from pinnace.serving.workers.parent_watchdog import stop_with_parent
 from pinnace.serving.workers.server_folder import make_folder
 
 _POLL_SECONDS = 0.05
@@ -46,6 +47,8 @@ def launch(settings: ServerSettings) -> None:
                 f"serving needs {module}, which is not installed", hint="pip install 'pinnace[serve]'"
             )
     require_signatures(settings)
+    # `pinnace tune` announces itself to the servers that it starts: one that is killed leaves none behind.
+    stop_with_parent(settings.grace)
     bundles = tuple(bundle.absolute() for bundle in settings.bundle)
     settings = settings.model_copy(update={"host": _address(settings.host), "bundle": bundles})
     _check_port(settings.host, settings.port)

@@ -37,7 +37,7 @@ from pinnace.serving.inference.executor import Executor
 from pinnace.serving.inference.inputs import Batch, Upload
 from pinnace.serving.inference.layout import Layout
 from pinnace.serving.inference.self_check import self_check
-from pinnace.serving.inference.tuned import still_tuned
+from pinnace.serving.inference.tuned import untuned
 from pinnace.serving.observability.metrics import ModelMetrics
 from pinnace.serving.settings import ServerSettings
 
@@ -65,7 +65,12 @@ class InferenceResult:
 
 
 class InferenceEngine:
-    """Answers for images off the event loop, with one version of one model."""
+    """Answers for images off the event loop, with one version of one model.
+
+    Attributes:
+        model: the model.
+        note: a sentence for the log of the server, or None.
+    """
 
     def __init__(self, model: AnsweringModel, settings: ServerSettings, executor: Executor) -> None:
         """Take over a model; `retire` closes it.
@@ -76,6 +81,7 @@ class InferenceEngine:
             executor: where images are worked on.
         """
         self.model = model
+        self.note = untuned(settings, model.bundle)
         self._executor = executor
         self._settings = settings
         self._metrics: ModelMetrics | None = None
@@ -358,7 +364,7 @@ def _checked_model(bundle: Bundle, settings: ServerSettings, layout: Layout) -> 
     A runtime that does not load it or does not give them is passed over for the next, unless it was named.
     """
     options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
-    named = (settings.variant, settings.runtime) if still_tuned(settings, bundle) else (None, None)
+    named = (settings.variant, settings.runtime) if untuned(settings, bundle) is None else (None, None)
     variant = variant_for(bundle, *named, settings.device)
     readers = working_readers(bundle, variant, named[1], settings.device)
     problems: list[PinnaceError] = []

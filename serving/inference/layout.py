@@ -37,7 +37,7 @@ def plan(settings: ServerSettings, cpus: int | None = None) -> Layout:
     """The layout for these settings on this machine.
 
     Args:
-        settings: `workers`, `concurrency`, `threads` and `device` count.
+        settings: `workers`, `concurrency`, `threads`, `device` and `max_batch` count.
         cpus: CPUs to share out; by default those that this process may use.
     """
     cpus = available_cpus() if cpus is None else cpus
@@ -52,5 +52,7 @@ def plan(settings: ServerSettings, cpus: int | None = None) -> Layout:
         workers = slots
     if settings.concurrency != "auto":
         return Layout(workers, settings.concurrency, settings.threads, settings.concurrency)
-    share = max(1, slots // workers)
+    # A batch has the images that are in work at once, so there must be as many as it may have.
+    batch = 1 if settings.max_batch == "auto" else settings.max_batch
+    share = max(1, slots // workers, batch)
     return Layout(workers, max(min(_THREADS_OF_A_WORKER, slots), share), settings.threads, share)

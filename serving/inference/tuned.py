@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
 from pinnace.models import profile as profiles
@@ -16,8 +15,6 @@ _OWN_CHOICE = ("variant", "runtime")
 _TUNED_SETTINGS = ("variant", "runtime", "device", "workers", "threads", "max_batch", "profile")
 # Tells the workers, which get these settings by the environment, that they come from a profile.
 _FROM_PROFILE = f"{PREFIX}TUNED"
-
-logger = logging.getLogger("pinnace.serving")
 
 
 def with_profile(settings: ServerSettings) -> tuple[ServerSettings, list[str]]:
@@ -70,22 +67,17 @@ def pass_on(tuned: ServerSettings, before: ServerSettings) -> None:
     os.environ[_FROM_PROFILE] = "1" if tuned.variant is not None else ""
 
 
-def still_tuned(settings: ServerSettings, bundle: Bundle) -> bool:
-    """Whether a bundle that was put in the place of another has what the profile named; a log line if not.
+def untuned(settings: ServerSettings, bundle: Bundle) -> str | None:
+    """A sentence where a bundle that was put in the place of another lacks what the profile named, or None.
 
-    True where variant and runtime do not come from a profile.
+    None also where variant and runtime do not come from a profile.
     """
     if not os.environ.get(_FROM_PROFILE) or settings.variant is None:
-        return True
+        return None
     formats = [each.format for each in bundle.manifest.variants if each.name == settings.variant]
     if formats and readers_for(formats[0], settings.runtime):
-        return True
-    logger.warning(
-        "%s goes on without its profile: version %s has no %s in %s; renew it with: pinnace tune %s",
-        bundle.name,
-        bundle.version,
-        settings.variant,
-        settings.runtime,
-        bundle.folder,
+        return None
+    return (
+        f"{bundle.name} goes on without its profile: version {bundle.version} has no {settings.variant} in "
+        f"{settings.runtime}; renew it with: pinnace tune {bundle.folder}"
     )
-    return False

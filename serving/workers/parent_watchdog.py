@@ -1,4 +1,7 @@
-"""Stops a worker whose parent is gone, because nothing would stop or replace it any more."""
+"""Stops a worker whose parent is gone, because nothing would stop or replace it any more.
+
+A server that `pinnace tune` starts is stopped likewise when that is gone.
+"""
 
 from __future__ import annotations
 

@@ -97,6 +97,7 @@ class Reloader:
             raise
         if changed:
             self._count(name, "ok")
+            self._log_note(name)
         workers = 1 + len(others) - len(silent)
         result = ReloadResult(model.version, previous, workers, tuple(silent))
         if result.note is not None:
@@ -140,6 +141,12 @@ class Reloader:
         metrics = self._registry.executor.metrics
         if metrics is not None:
             metrics.reloaded(name, outcome)
+
+    def _log_note(self, name: str) -> None:
+        """Log what there is to say of a new version; one worker does, for all say the same."""
+        note = self._registry.model(name).engine.note
+        if note is not None:
+            logger.warning("%s", note)
 
     def _start(self) -> None:
         folder = shared_folder()
@@ -186,6 +193,7 @@ class Reloader:
             logger.warning("%s was reloaded: version %s answers", name, version)
             if counts:
                 self._count(name, "ok")
+                self._log_note(name)
         return version
 
 

@@ -31,7 +31,12 @@ def logits_of(colour: tuple[int, int, int]) -> np.ndarray:
 
 
 def build_bundle(
-    folder: Path, *, weights: np.ndarray = WEIGHTS, name: str = "tiny", created: str = "2026-01-01T00:00:00Z"
+    folder: Path,
+    *,
+    weights: np.ndarray = WEIGHTS,
+    name: str = "tiny",
+    variant: str = "onnx-fp32",
+    created: str = "2026-01-01T00:00:00Z",
 ) -> Path:
     """A bundle of a global average and one matrix; `weights` other than ours break its golden data."""
     folder.mkdir(parents=True)
@@ -53,8 +58,8 @@ def build_bundle(
     golden.write(
         folder / golden.FILE, {"input": inputs}, {"logits": inputs.mean(axis=(2, 3)) @ WEIGHTS.T + BIAS}
     )
-    variant = Variant(
-        "onnx-fp32",
+    only = Variant(
+        variant,
         "onnx",
         "fp32",
         "model.onnx",
@@ -80,7 +85,7 @@ def build_bundle(
             (TensorSpec("input", "float32", ("batch", 3, SIZE, SIZE)),),
             (TensorSpec("logits", "float32", ("batch", len(LABELS))),),
         ),
-        variants=(variant,),
+        variants=(only,),
         golden=Golden(golden.FILE, 2),
         files={name: _sha256(folder / name) for name in ("labels.txt", golden.FILE)},
         tools={},

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -109,6 +112,35 @@ def test_ctrl_c_keeps_what_is_known(bundle: Path, tmp_path: Path) -> None:
     assert found["rounds"] >= 1
     assert (bundle / "profile.json").exists()
     assert "pinnace serve" in out
+
+
+CONFIRM = """
+import sys, time
+from pathlib import Path
+from pinnace.cli.tune.server import serving
+from pinnace.models.profile import Configuration
+with serving(Path(sys.argv[1]), Configuration("onnx-fp32", "onnxruntime")) as url:
+    print(url, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_server_of_a_finalist_ends_with_a_tune_that_is_killed(bundle: Path) -> None:
+    command = [sys.executable, "-c", CONFIRM, str(bundle)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        family = []
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("http://127.0.0.1:")
+            family = psutil.Process(process.pid).children(recursive=True)
+            assert len(family) >= 2  # the server and its worker
+            process.kill()
+            assert psutil.wait_procs(family, timeout=20)[1] == []
+        finally:
+            process.kill()
+            for each in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
 
 
 @pytest.mark.parametrize(

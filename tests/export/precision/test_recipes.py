@@ -111,6 +111,23 @@ def test_no_recipe_changes_a_node_and_equal_channels_come_closest(symmetric: boo
     assert errors["equalised"] < min(errors["gptq"], error(start.base, nearest)) / 2  # made for it
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_to_quantise_again_gives_what_quantising_gives(symmetric: bool) -> None:
+    start = prepared(symmetric=symmetric)
+    everything = qdq.quantise(start.base, start.ranges, symmetric, ())
+    again = qdq.Requantiser(start.base, start.ranges, symmetric, everything)
+    names = [node.name for node in start.base.graph.node]
+    for left_out in ([], names[:2], names[2:5], names[-2:]):
+        graph = qdq.quantise(start.base, start.ranges, symmetric, left_out)
+        assert again(left_out).SerializeToString(deterministic=True) == graph.SerializeToString(
+            deterministic=True
+        )
+    gptq.put(everything, start.integers)
+    other = qdq.Requantiser(start.base, start.ranges, symmetric, everything)(names[-2:])
+    gptq.put(graph, start.integers)
+    assert other == graph
+
+
 def test_a_layer_makes_up_for_what_goes_wrong_before_it() -> None:
     start = prepared()
     spoilt = start.quantised()

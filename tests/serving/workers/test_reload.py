@@ -58,7 +58,10 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 @pytest.fixture(scope="module")
 def server(start_server: Any, shelf: Shelf) -> Iterator[Any]:
     command = [*PINNACE, "serve", str(shelf.folder)]
-    server = start_server(command, workers=2, concurrency=1, drain=0, api_key=KEY["X-API-Key"])
+    settings = {"workers": 2, "concurrency": 1, "drain": 0, "api_key": KEY["X-API-Key"]}
+    # As a profile would have it.
+    settings |= {"tuned": 1, "variant": "onnx-fp32", "runtime": "onnxruntime"}
+    server = start_server(command, **settings)
     server.wait_until_ready()
     yield server
     server.stop()
@@ -189,6 +192,18 @@ def test_what_is_no_bundle_and_another_model_are_refused(server: Any, shelf: She
     assert response.json()["error"]["message"].endswith("the bundle has another model")
     assert versions(server) == {version}
     assert reload(server, "other").status_code == 404
+    shelf.put()
+    assert reload(server).status_code == 200
+
+
+def test_of_two_workers_one_says_that_the_profile_has_no_variant_any_more(server: Any, shelf: Shelf) -> None:
+    for ask in (lambda: reload(server), lambda: os.kill(server.process.pid, signal.SIGHUP)):
+        version = shelf.put(variant="onnx-other")
+        ask()
+        wait_for(lambda version=version: versions(server) == {version})
+        assert (
+            server.log.count(f"without its profile: version {version} has no onnx-fp32 in onnxruntime") == 1
+        )
     shelf.put()
     assert reload(server).status_code == 200
 
