@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("families"))
     parser.add_argument("--only", nargs="+", help="these networks")
     parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--recipe", default="auto", help="of int8, as for `pinnace export --int8-recipe`")
     parser.add_argument("--export-only", action="store_true", help="measure nothing yet")
     chosen = parser.parse_args()
     chosen.work.mkdir(parents=True, exist_ok=True)
@@ -65,7 +66,7 @@ def main() -> None:
         row = chosen.work / f"{name}.json"
         folder = chosen.work / f"{name}.bundle"
         if not folder.is_dir():
-            export(name, folder, chosen.calibrate, chosen.work)
+            export(name, folder, chosen.calibrate, chosen.work, chosen.recipe)
         if not chosen.export_only and not row.is_file() and folder.is_dir():
             row.write_text(json.dumps(measure(Bundle.open(folder), chosen.evaluate, chosen.rounds)))
     show(
@@ -77,7 +78,7 @@ def main() -> None:
     )
 
 
-def export(name: str, folder: Path, calibrate: Path, work: Path) -> None:
+def export(name: str, folder: Path, calibrate: Path, work: Path, recipe: str) -> None:
     """Export by command line; what it says goes to standard error."""
     source = [name]
     if name != PRETRAINED:
@@ -88,6 +89,7 @@ def export(name: str, folder: Path, calibrate: Path, work: Path) -> None:
         source += [word for key, value in RANDOM[name].items() for word in ("--arg", f"{key}={value}")]
     command = [sys.executable, "-m", "pinnace.cli.main", "export", *source, "-o", str(folder)]
     command += ["--format", "onnx", "--precision", "fp32,int8", "--calibrate", str(calibrate)]
+    command += ["--int8-recipe", recipe]
     subprocess.run(command, check=False, stdout=sys.stderr)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,8 +105,10 @@ class Requantiser:
         self._thin.CopyFrom(base)
         for tensor in self._thin.graph.initializer:
             if tensor.name in filters:
-                ones = [1] * len(tensor.dims)
-                tensor.CopyFrom(helper.make_tensor(tensor.name, tensor.data_type, ones, [0.0]))
+                # Of one channel there would be no axis.
+                shape = [min(dim, 2) for dim in tensor.dims]
+                zeros = [0.0] * math.prod(shape)
+                tensor.CopyFrom(helper.make_tensor(tensor.name, tensor.data_type, shape, zeros))
 
     def __call__(self, left_out: Collection[str]) -> onnx.ModelProto:
         """The QDQ graph with some nodes left in fp32."""
