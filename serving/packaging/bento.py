@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import requires
+from importlib.metadata import requires, version
 from pathlib import Path
 
 from pinnace.models import profile
@@ -21,9 +21,11 @@ from pinnace.models.bundle import signing
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import FILE_NAME, Variant
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
-from pinnace.models.files import new_folder, size_of
+from pinnace.models.files import new_folder, sha256, size_of
 from pinnace.serving.bentoml.private_names import SERVICE
-from pinnace.serving.packaging.locks import EXTRAS, Device, pinned_requirements, runtime_extras
+from pinnace.serving.packaging.locks import EXTRAS, Device, pinned_requirements, read_lock, runtime_extras
+from pinnace.serving.packaging.sbom import FILE_NAME as SBOM
+from pinnace.serving.packaging.sbom import bill_of_materials
 from pinnace.serving.packaging.wheel import write_wheel
 from pinnace.serving.settings import CONFIG_FILE, PREFIX
 
@@ -121,6 +123,9 @@ def build_bento(
         # BentoML writes the ranges that it was told.
         pinned = pinned_requirements(device, wheel, more, place="wheels/")
         (out / "env" / "python" / "requirements.txt").write_text(pinned, encoding="utf-8")
+        pinnace = (version("pinnace"), sha256(wheel))
+        bill = bill_of_materials(title, pinnace, read_lock(device), copied)
+        (out / SBOM).write_text(bill, encoding="utf-8")
         tag = f"{built.parent.name}:{built.name}"
     size = size_of(folder)
     return Bento(folder.absolute(), tag, device, names, size, tuple(map(str, tuned)))

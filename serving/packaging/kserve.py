@@ -17,9 +17,11 @@ from pinnace.models.bundle import signing
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import FILE_NAME
 from pinnace.models.errors import UsageError
-from pinnace.models.files import new_folder, size_of
+from pinnace.models.files import new_folder, sha256, size_of
 from pinnace.serving.packaging.bento import choose_variants, copy_bundle
-from pinnace.serving.packaging.locks import Device, pinned_requirements
+from pinnace.serving.packaging.locks import Device, pinned_requirements, read_lock
+from pinnace.serving.packaging.sbom import FILE_NAME as SBOM
+from pinnace.serving.packaging.sbom import bill_of_materials
 from pinnace.serving.packaging.wheel import write_wheel
 
 RUNTIME_FILE = "cluster-serving-runtime.yaml"
@@ -80,18 +82,22 @@ def build_kserve(
         gpu = '\n          nvidia.com/gpu: "1"' if device == "cuda" else ""
         (out / RUNTIME_FILE).write_text(_filled("cluster-serving-runtime.yaml", **words, gpu=gpu))
         services = []
+        copied = []
         for service, bundle, inside in zip(names, bundles, chosen, strict=True):
             place = out / f"{service}.bundle"
             copy_bundle(bundle, place, inside)
             _rename(place, service)
             if key is not None:
                 signing.sign(place, service, key)
+            copied.append(Bundle.open(place, check_signature=False))
             services.append(_filled("inference-service.yaml", **words, name=service, folder=place.name))
         (out / SERVICES_FILE).write_text("---\n".join(services))
         image = out / "image"
         (image / "wheels").mkdir(parents=True)
         wheel = write_wheel(image / "wheels")
         (image / "requirements.txt").write_text(pinned_requirements(device, wheel, place="wheels/"))
+        pinnace = (words["version"], sha256(wheel))
+        (out / SBOM).write_text(bill_of_materials(runtime, pinnace, read_lock(device), copied))
         (image / "Dockerfile").write_text(_filled("Dockerfile", **words))
     held = tuple(dict.fromkeys(variant.name for inside in chosen for variant in inside))
     return KServePackage(folder.absolute(), tuple(names), device, held, size_of(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from pinnace.cli.main import run
 from pinnace.models import profile
@@ -20,6 +23,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import CheckFailed, UsageError
 from pinnace.models.profile import Configuration, Profile, ProfileFigures, this_machine
 from pinnace.serving.packaging.bento import Bento, build_bento, requirements, safe_name
+from pinnace.serving.packaging.locks import read_lock
 from pinnace.serving.packaging.wheel import ROOMS, write_wheel
 from pinnace.serving.settings import load_settings
 from support.tiny_bundle import build_bundle, encode
@@ -104,6 +108,17 @@ def test_the_runtime_of_a_profile_is_required(bento: Bento) -> None:
     [wherever] = [line for line in wanted.splitlines() if line.startswith("openvino==")]
     assert ";" not in wherever
     assert any(line.startswith("openvino") and ";" in line for line in requirements("cpu"))
+
+
+def test_the_bill_of_materials_is_valid_and_has_everything(bento: Bento) -> None:
+    text = (bento.folder / "sbom.cdx.json").read_text(encoding="utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text.replace('"purl"', '"curl"')) is not None
+    components = {(one["name"], one["version"]): one for one in json.loads(text)["components"]}
+    assert {(pin.name, pin.version) for pin in read_lock("cpu")} <= set(components)
+    inside = Bundle.open(bento.folder / "src" / "tiny.bundle")
+    [file] = components["tiny", inside.version]["components"]
+    assert file["hashes"] == [{"alg": "SHA-256", "content": inside.variant().sha256}]
 
 
 def test_the_image_has_the_wheel_before_it_is_installed(bento: Bento) -> None:
