@@ -7,6 +7,7 @@ errors have, what `GET /` lists and what the OpenAPI document describes.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -89,12 +90,12 @@ class Route:
     operation: Callable[[ServerFacts], Json | None] | None = None
     bodies: tuple[type, ...] = ()
 
-    @property
+    @functools.cached_property
     def template(self) -> str:
         """The path as OpenAPI writes it."""
         return re.sub(r"{(\w+):\w+}", r"{\1}", self.path)
 
-    @property
+    @functools.cached_property
     def label(self) -> str:
         """What a request is counted and logged as."""
         return self.counted_as or self.template

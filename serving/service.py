@@ -25,7 +25,7 @@ from pinnace.models.printable import printable
 from pinnace.serving.bentoml.analytics import opt_out
 from pinnace.serving.bentoml.connections import share_connections, use_bounded_protocol
 from pinnace.serving.bentoml.http_protocol import BoundedProtocol
-from pinnace.serving.bentoml.middleware import arrange
+from pinnace.serving.bentoml.middleware import Outside, arrange
 from pinnace.serving.bentoml.parent import reload_on_sighup, watch_workers_closely
 from pinnace.serving.bentoml.route_metrics import RouteMetrics, metrics_folder
 from pinnace.serving.bentoml.startup import StartupError
@@ -77,7 +77,7 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
         provider = tracer_provider()
         if provider is not None:
             state.spans = StageSpans(provider)
-        worker.user_middleware = arrange(
+        middleware = arrange(
             worker.user_middleware,
             outermost=[
                 Middleware(ShutdownMiddleware, shutdown=shutdown, routes=routes),
@@ -94,7 +94,8 @@ class PinnaceService(bentoml.Service[Any]):  # type: ignore[misc]
             share_connections(folder, layout.workers, _share_cpus_with)
         # Pillow warns of what is odd in a file: a line in the log for each of thousands of tags.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        return worker
+        worker.user_middleware = []
+        return Outside(worker, middleware)
 
 
 def _own_middleware() -> list[Middleware]:

@@ -7,7 +7,7 @@ import json
 import select
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, cast
 
 import httptools
@@ -24,7 +24,12 @@ from pinnace.serving.bentoml.request_head import (
 from pinnace.serving.errors import MalformedRequest, Overloaded, SlowRequest
 from pinnace.serving.settings import ServerSettings
 from pinnace.serving.workers.connection_balancing import ConnectionBalancer
-from pinnace.serving.workers.connection_watch import ConnectionWatch, Phase, WatchedConnection
+from pinnace.serving.workers.connection_watch import (
+    WATCH_PEER,
+    ConnectionWatch,
+    Phase,
+    WatchedConnection,
+)
 from pinnace.serving.workers.load_shedding import LoadShedder
 
 # How many requests may wait on one connection for the answer to the one before them.
@@ -64,6 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _keep_alive: bool | None = None  # what holds once a body has come that was asked for with `Expect`
     _silent_since: float | None = None  # since the client has shut down its side
     _peer_is_asked = False
+    _when_gone: Callable[[], None] | None = None
 
     @classmethod
     def has_idle_peer(cls) -> bool:
@@ -180,6 +186,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Let the application answer, unless the load shedder refuses the request here."""
         self._active = cycle
+        cycle.scope[WATCH_PEER] = self._watch_peer
         refusal = self.shedder(cycle.scope) if self.shedder is not None else None
         if refusal is None:
             super()._start_asgi_task(cycle, app)
@@ -316,6 +323,16 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._active is not None and not self._active.response_complete:
             self._active.disconnected = True
             self._active.message_event.set()
+            if self._when_gone is not None:
+                self._when_gone()
+
+    def _watch_peer(self, call: Callable[[], None] | None) -> None:
+        """Call once the client of the request that is answered is gone; forget to, for None."""
+        self._when_gone = call
+        if call is not None:
+            self.flow.resume_reading()  # else nobody notices that it goes
+            if self._active.disconnected:
+                call()
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase

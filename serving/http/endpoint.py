@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-import anyio
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -26,8 +26,9 @@ from pinnace.serving.errors import (
 from pinnace.serving.http.bodies import TimingBody
 from pinnace.serving.http.request_body import body_was_read
 from pinnace.serving.http.state import server_state
-from pinnace.serving.observability.request_log import add_log_fields
+from pinnace.serving.observability.request_log import FACTS, add_log_fields
 from pinnace.serving.routes import Handler, RouteTable
+from pinnace.serving.workers.connection_watch import WATCH_PEER, WatchPeer
 
 logger = logging.getLogger("pinnace.serving")
 
@@ -84,40 +85,81 @@ async def receive_within(reading: Awaitable[T], seconds: float) -> T:
     Raises:
         SlowRequest: it does not.
     """
+    stop = _Interruption()
+    timer = stop.after(seconds, lambda: SlowRequest(f"the request did not arrive within {seconds:g} s"))
     try:
-        with anyio.fail_after(seconds):
-            return await reading
-    except TimeoutError:
-        raise SlowRequest(f"the request did not arrive within {seconds:g} s") from None
+        return await reading
+    except asyncio.CancelledError:
+        raise stop.error() from None
+    finally:
+        timer.cancel()
 
 
-async def wait_for_answer(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
+async def wait_for_answer(request: Request, work: Awaitable[T], seconds: float) -> T:
     """Await the work, and cancel it once it is late or the client has gone away.
 
     Raises:
         LateAnswer: it is not ready in time.
         ClientDisconnect: the client has gone away.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(disconnected(request))
+    stop = _Interruption()
+    timer = stop.after(seconds, lambda: _late(seconds))
+    forget = _call_when_gone(request, lambda: stop(ClientDisconnect()))
     try:
-        done, _ = await asyncio.wait((task, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if task in done:
-            return task.result()
-        if gone in done:
-            raise ClientDisconnect()
-        raise LateAnswer(
-            f"the answer was not ready within {seconds:g} s", hint="try again when the server is less busy"
-        )
+        return await work
+    except asyncio.CancelledError:
+        raise stop.error() from None
     finally:
-        task.cancel()
-        gone.cancel()
+        timer.cancel()
+        forget()
 
 
-async def disconnected(request: Request) -> None:
-    """Wait until the client of a request that has been read has gone away."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _Interruption:
+    """Ends what the task that makes it waits for, with an error. A task for each wait would cost far more."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._error: Exception | None = None
+
+    def __call__(self, error: Exception) -> None:
+        """Cancel what the task waits for; the first error counts."""
+        if self._error is None and self._task is not None:
+            self._error = error
+            self._task.cancel()
+
+    def after(self, seconds: float, error: Callable[[], Exception]) -> asyncio.TimerHandle:
+        """Do so later."""
+        return self._loop.call_later(seconds, lambda: self(error()))
+
+    def error(self) -> BaseException:
+        """What the task raises now that it was cancelled, by this or by another."""
+        if self._error is None:
+            return asyncio.CancelledError()
+        if sys.version_info >= (3, 11) and self._task is not None:
+            self._task.uncancel()
+        return self._error
+
+
+def _late(seconds: float) -> LateAnswer:
+    return LateAnswer(
+        f"the answer was not ready within {seconds:g} s", hint="try again when the server is less busy"
+    )
+
+
+def _call_when_gone(request: Request, call: Callable[[], None]) -> Callable[[], None]:
+    """Call once the client of a request that has been read has gone away, until what is returned is called."""
+    watch: WatchPeer | None = request.scope.get(WATCH_PEER)
+    if watch is not None:
+        watch(call)
+        return lambda: watch(None)
+
+    async def wait() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        call()
+
+    return asyncio.ensure_future(wait()).cancel
 
 
 async def refusal(request: Request, error: PinnaceError) -> Response:
@@ -136,7 +178,8 @@ async def refusal(request: Request, error: PinnaceError) -> Response:
 
 def record_timing(request: Request, timing: Timing, names: dict[str, str]) -> None:
     """Write the times of an image, and the names of what answered, to the access log and the trace."""
-    add_log_fields(request.scope, **names, timing_ms=rounded(timing))
+    if FACTS in request.scope:
+        add_log_fields(request.scope, **names, timing_ms=rounded(timing))
     spans = server_state(request).spans
     if spans is not None:
         trace_id = spans.write(timing, **names)

@@ -33,6 +33,8 @@ def is_asked(request: Request) -> bool:
     Raises:
         UsageError: another form is asked for, or a function without the form.
     """
+    if not request.scope["query_string"]:
+        return False
     wanted = request.query_params.get(FORMAT)
     if wanted not in (None, HF):
         raise UsageError(

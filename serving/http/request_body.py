@@ -72,6 +72,9 @@ class _Asked:
     threshold: float | None = None
 
 
+_NOTHING = _Asked()
+
+
 async def read_upload(request: Request, limits: BodyLimits) -> Upload:
     """Read the body of a request for one image, by its content type.
 
@@ -84,7 +87,7 @@ async def read_upload(request: Request, limits: BodyLimits) -> Upload:
         starlette.requests.ClientDisconnect: the client went away.
     """
     kind = content_type(request)
-    asked = _asked(request.query_params, limits, _Asked())
+    asked = _asked(request.query_params, limits, _Asked()) if request.scope["query_string"] else _NOTHING
     # What the sender calls an image says little (`image/jpg`, a PNG named .jpg): the bytes decide.
     if kind in ("", RAW) or kind.startswith("image/"):
         return Upload(await read_body(request, limits), asked.top_k, asked.threshold)

@@ -8,7 +8,8 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 from pinnace.models.tracebacks import release_frames
@@ -80,7 +81,10 @@ class Executor:
             max_decoded_bytes=settings.max_decoded_bytes,
             on_change=metrics.in_flight if metrics is not None else None,
         )
-        self._pool = ThreadPoolExecutor(layout.concurrency, "pinnace-infer", initializer=_lower_priority)
+        # One token for each item of the scheduler; None ends a thread. A pool would make a second future.
+        self._tokens: SimpleQueue[object] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._starting = threading.Lock()
         self.scheduler: Scheduler[WaitingCall] = Scheduler(layout.share, layout.workers)
 
     def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -90,19 +94,35 @@ class Executor:
         future.add_done_callback(lambda _: self.admission.leave())
         work = functools.partial(work, *args, **kwargs)
         self.scheduler.put(WaitingCall(future, work, self.admission.keep_reserved()))
-        self._pool.submit(self._next)
+        if not self._threads:
+            self._start_threads()
+        self._tokens.put(True)
         return future
 
-    def _next(self) -> None:
-        with self.scheduler.turn() as item:
-            if item is not None:
-                item.run()
+    def _start_threads(self) -> None:
+        with self._starting:
+            for number in range(self.layout.concurrency - len(self._threads)):
+                name = f"pinnace-infer_{number}"
+                thread = threading.Thread(target=self._work, name=name, daemon=True)
+                thread.start()
+                self._threads.append(thread)
+
+    def _work(self) -> None:
+        _lower_priority()
+        while self._tokens.get() is not None:
+            with self.scheduler.turn() as item:
+                if item is not None:
+                    item.run()
+                del item  # what it holds is free before the next one comes
 
     def close(self) -> None:
         """Finish the images in work, and cancel those that wait."""
         for job in self.scheduler.close():
             job.future.cancel()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for _ in self._threads:
+            self._tokens.put(None)
+        for thread in self._threads:
+            thread.join()
 
 
 def _lower_priority() -> None:

@@ -106,8 +106,10 @@ class ModelMetrics:
 
 def server_timing(timing: Timing) -> dict[str, str]:
     """The header `Server-Timing`, which browsers show among a request's times (https://w3c.github.io/server-timing)."""
-    stages = (*STAGES, "total")
-    return {"Server-Timing": ", ".join(f"{stage};dur={getattr(timing, stage):.3f}" for stage in stages)}
+    return {
+        "Server-Timing": f"decode;dur={timing.decode:.3f}, preprocess;dur={timing.preprocess:.3f}, "
+        f"queue;dur={timing.queue:.3f}, infer;dur={timing.infer:.3f}, total;dur={timing.total:.3f}"
+    }
 
 
 def _forget_the_dead() -> None:

@@ -8,6 +8,7 @@ import random
 import re
 import sys
 import time
+from collections.abc import Awaitable
 from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import Any
@@ -50,18 +51,20 @@ class RequestLog:
             return
         name = _clean(scope) or new_request_id()
         _id.set(name)
-        facts = scope[FACTS] = {}
+        facts: dict[str, Any] = {}
+        if self._lines:
+            scope[FACTS] = facts
         status, size = 0, 0
         started = time.perf_counter()
 
-        async def named(message: Message) -> None:
+        def named(message: Message) -> Awaitable[None]:  # one coroutine less for each message
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (_HEADER, name.encode())]
             elif message["type"] == "http.response.body":
                 size += len(message.get("body", b""))
-            await send(message)
+            return send(message)
 
         try:
             await self._app(scope, receive, named)
@@ -78,8 +81,9 @@ def new_request_id() -> str:
 
 
 def add_log_fields(scope: Scope, **facts: Any) -> None:
-    """Add fields to the log line of a request."""
-    scope.get(FACTS, {}).update(facts)
+    """Add fields to the log line of a request, if it has one."""
+    if FACTS in scope:
+        scope[FACTS].update(facts)
 
 
 def _clean(scope: Scope) -> str:

@@ -50,6 +50,7 @@ def allocate_metrics() -> None:
     folder = os.environ.get(FOLDER_VARIABLE)
     if not folder:
         return
+    _ask_once_for_the_process()
     try:
         _allocate_metrics(Path(folder))
     except OSError as error:
@@ -63,6 +64,14 @@ def allocate_metrics() -> None:
             error.strerror,
             os.getpid(),
         )
+
+
+def _ask_once_for_the_process() -> None:
+    """A worker does not fork: that need not be looked for with a call of the system for every number."""
+    from prometheus_client import values
+
+    process = os.getpid()
+    values.ValueClass = values.MultiProcessValue(lambda: process)  # type: ignore[no-untyped-call]
 
 
 def _allocate_metrics(folder: Path) -> None:

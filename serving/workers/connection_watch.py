@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Set
+from collections.abc import Callable, Set
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from pinnace.serving.settings import ServerSettings
 
 logger = logging.getLogger("pinnace.serving")
+
+# In the scope of a request: what calls once its client is gone, or forgets to, given None.
+WATCH_PEER = "pinnace.watch_peer"
+WatchPeer: TypeAlias = Callable[["Callable[[], None] | None"], None]
 
 # A client that is told to go has so long to read why, while what it still sends is thrown away.
 _LINGER_SECONDS = 10.0

@@ -142,17 +142,22 @@ def test_it_is_logged_or_silent(
 
 
 def test_it_is_counted_under_its_route(app: Starlette, routes: RouteTable) -> None:
-    counted: list[str] = []
     metrics = RouteMetrics(app, routes, lambda made: None, namespace="toy", skip_paths=[])
-
-    async def count(scope: Scope, receive: Receive, send: Send) -> None:
-        counted.append(scope["path"])
-        await app({**scope, "path": scope.get("pinnace.path", scope["path"])}, receive, send)
-
-    metrics._metrics = count  # type: ignore[assignment]
-    for path in ("/toy/ping", "/toy/a/b/echo", "/toy/none", "/none"):
-        ask(metrics, "POST", path, content="hello")
-    assert counted == ["/toy/ping", "/toy/{name}/echo", "other", "other"]
+    asked = [("GET", "/toy/ping"), ("POST", "/toy/a/b/echo"), ("POST", "/toy/none"), ("POST", "/none")]
+    for method, path in asked:
+        ask(metrics, method, path, content="hello")
+    (total,) = metrics._metrics.metrics_request_total.collect()
+    counted = {
+        (sample.labels["endpoint"], sample.labels["http_response_code"]): sample.value
+        for sample in total.samples
+        if sample.name.endswith("_total")
+    }
+    assert counted == {("/toy/ping", "200"): 1, ("/toy/{name}/echo", "200"): 1, ("other", "404"): 2}
+    (seconds,) = metrics._metrics.metrics_request_duration.collect()
+    assert sum(sample.value for sample in seconds.samples if sample.name.endswith("_count")) == 4
+    (in_progress,) = metrics._metrics.metrics_request_in_progress.collect()
+    assert {sample.labels["endpoint"] for sample in in_progress.samples} == {path for path, _ in counted}
+    assert not any(sample.value for sample in in_progress.samples)
 
 
 def test_it_is_described_with_its_bodies(routes: RouteTable) -> None:

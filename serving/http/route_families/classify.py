@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
+from json.encoder import encode_basestring as _quoted
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -51,8 +55,9 @@ async def classify(request: Request) -> Response:
         upload = await receive_within(read(request, limits), settings.upload_timeout)
         answer = await wait_for_answer(request, model.classify(upload), settings.timeout)
     record_answer(request, answer)
-    body = hugging_face.scores_body(answer) if read is not read_upload else answer_body(answer)
-    return JSONResponse(body, headers=server_timing(answer.timing_ms))
+    if read is not read_upload:
+        return JSONResponse(hugging_face.scores_body(answer), headers=server_timing(answer.timing_ms))
+    return Response(answer_json(answer), media_type=JSON, headers=server_timing(answer.timing_ms))
 
 
 async def classify_batch(request: Request) -> Response:
@@ -91,8 +96,35 @@ def requested_model(request: Request) -> RegisteredModel:
 
 def record_answer(request: Request, answer: Answer) -> None:
     """Write an answer's times to the log and the trace."""
-    names = {name: getattr(answer, name) for name in ("model", "version", "variant", "runtime")}
+    names = {
+        "model": answer.model,
+        "version": answer.version,
+        "variant": answer.variant,
+        "runtime": answer.runtime,
+    }
     record_timing(request, answer.timing_ms, names)
+
+
+def answer_json(answer: Answer) -> str:
+    """What `answer_body` gives, as JSON text, written in half of the time.
+
+    Raises:
+        ValueError: a probability is not a number.
+    """
+    if answer.threshold is not None or not math.isfinite(sum(p.probability for p in answer.predictions)):
+        return json.dumps(answer_body(answer), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    predictions = ",".join(
+        f'{{"label":{_quoted(p.label)},"index":{p.index},"probability":{p.probability!r}}}'
+        for p in answer.predictions
+    )
+    timing = answer.timing_ms
+    return (
+        f'{{"model":{_quoted(answer.model)},"version":{_quoted(answer.version)},'
+        f'"variant":{_quoted(answer.variant)},"runtime":{_quoted(answer.runtime)},'
+        f'"predictions":[{predictions}],'
+        f'"timing_ms":{{"decode":{timing.decode:.3f},"preprocess":{timing.preprocess:.3f},'
+        f'"queue":{timing.queue:.3f},"infer":{timing.infer:.3f},"total":{timing.total:.3f}}}}}'
+    )
 
 
 def answer_body(answer: Answer) -> AnswerBody:
