@@ -29,7 +29,6 @@ import psutil
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tests")]
 from load import Target, closed_loop, request_bytes, run, statuses
-from support.tiny_bundle import build_bundle, encode
 
 from pinnace.latency.device.cpu import read_cpu
 from pinnace.latency.device.sysfs import Sysfs
@@ -38,6 +37,7 @@ from pinnace.models.classifier import Classifier
 from pinnace.models.cpus import available_cpus
 from pinnace.models.runtimes.base import RuntimeOptions
 from serving import cpu_seconds, stop, wait_until_ready
+from support.tiny_bundle import build_bundle, encode
 
 BARE = """
 import sys, uvicorn
@@ -71,7 +71,9 @@ def start(name: str, bundle: Path, port: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env={**os.environ}, stderr=subprocess.DEVNULL)
 
 
-def milliseconds_served(server: psutil.Process, port: int, request: bytes, clients: int, seconds: float) -> float:
+def milliseconds_served(
+    server: psutil.Process, port: int, request: bytes, clients: int, seconds: float
+) -> float:
     """CPU time of all processes of a server, a request."""
     family = [server, *server.children(recursive=True)]
 

@@ -71,7 +71,8 @@ class Route:
         open: whether it is answered without the API key.
         logged: whether a request has a line in the access log.
         counted_as: the route in metrics and logs; by default the path.
-        fast: whether it is answered past the routers, and refused by the protocol while the server is full.
+        fast: whether it is answered past the routers; a POST is refused by the protocol while the server is
+            full.
         listed: what `GET /` says of it; None where it is not listed.
         operation: describes it as an OpenAPI operation; None where it is left out of the document, and it
             gives None where no model answers it.
@@ -184,12 +185,12 @@ class RouteTable:
         """What makes the body of an error of a path."""
         return next((family.error_form for family in self.families if family.owns(path)), plain_form)
 
-    def fast_routes(self) -> dict[str, Handler]:
-        """The handlers of the paths whose POST is answered past the routers."""
+    def fast_routes(self, method: str = "POST") -> dict[str, Handler]:
+        """The handlers of the paths of which a method is answered past the routers."""
         return {
             route.path: route.handler
             for route in self.routes
-            if route.fast and route.method == "POST" and route.handler is not None
+            if route.fast and route.method == method and route.handler is not None
         }
 
     def listing(self) -> dict[str, str]:

@@ -107,12 +107,12 @@ def _own_middleware() -> list[Middleware]:
     keys = settings.accepted_keys()
     if keys:
         found.append(Middleware(ApiKeyMiddleware, keys=keys, routes=routes))
-    found.append(Middleware(FastPath, owner=app, posts=_fast_endpoints()))
+    found.append(Middleware(FastPath, owner=app, posts=_fast("POST"), gets=_fast("GET")))
     return found
 
 
-def _fast_endpoints() -> dict[str, Handler]:
-    return {path: endpoint(handler) for path, handler in routes.fast_routes().items()}
+def _fast(method: str) -> dict[str, Handler]:
+    return {path: endpoint(handler) for path, handler in routes.fast_routes(method).items()}
 
 
 def _log_to_stderr() -> None:

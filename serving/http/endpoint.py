@@ -159,7 +159,12 @@ def _call_when_gone(request: Request, call: Callable[[], None]) -> Callable[[], 
             pass
         call()
 
-    return asyncio.ensure_future(wait()).cancel
+    waiting = asyncio.ensure_future(wait())
+
+    def forget() -> None:
+        waiting.cancel()
+
+    return forget
 
 
 async def refusal(request: Request, error: PinnaceError) -> Response:

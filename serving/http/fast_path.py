@@ -19,23 +19,30 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class FastPath:
     """Middleware that answers some paths itself; all middleware outside it still runs for them."""
 
-    def __init__(self, app: ASGIApp, owner: Starlette, posts: Mapping[str, Endpoint]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        owner: Starlette,
+        posts: Mapping[str, Endpoint],
+        gets: Mapping[str, Endpoint] | None = None,
+    ) -> None:
         """Hand everything else on to `app`.
 
         Args:
             app: what answers all other requests, and every other method.
             owner: the application that the endpoints belong to, which they know as `request.app`.
             posts: the endpoint of each path. It raises nothing that is to become an answer.
+            gets: the same for GET and HEAD.
         """
         self._app = app
         self._owner = owner
-        self._posts = posts
+        self._endpoints = {"POST": posts, "GET": gets or {}, "HEAD": gets or {}}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a POST to one of the paths; pass everything else on."""
+        """Answer one of the paths; pass everything else on."""
         endpoint = None
-        if scope["type"] == "http" and scope["method"] == "POST":
-            endpoint = self._posts.get(scope["path"])
+        if scope["type"] == "http" and scope["method"] in self._endpoints:
+            endpoint = self._endpoints[scope["method"]].get(scope["path"])
         if endpoint is None:
             await self._app(scope, receive, send)
             return

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from starlette.applications import Starlette
 from starlette.requests import Request
 
+from pinnace.serving.http.openapi.document import ServedDocument
 from pinnace.serving.inference.registry import Registry
 from pinnace.serving.observability.tracing import StageSpans
 from pinnace.serving.routes import RouteTable
@@ -25,6 +26,7 @@ class ServerState:
         is_ready: whether all workers have warmed up, and this one is not stopping.
         spans: where the times of an image are traced to, if they are.
         registry: the models.
+        document: the OpenAPI document.
         reloader: reloads them in all workers.
         count_request: counts one by path, status and seconds that was answered before the middleware.
     """
@@ -36,6 +38,10 @@ class ServerState:
     registry: Registry | None = None
     reloader: Reloader | None = None
     count_request: Callable[[str, int, float], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Make what depends on the other fields."""
+        self.document = ServedDocument(self.routes, self.settings)
 
     @property
     def models(self) -> Registry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
 
 from pydantic import BaseModel
@@ -25,6 +26,24 @@ class Document(dict[str, object]):
     def asdict(self) -> Json:
         """The document as JSON data."""
         return dict(self)
+
+
+class ServedDocument:
+    """The document of a server as JSON, made once for all that it depends on."""
+
+    def __init__(self, routes: RouteTable, settings: ServerSettings) -> None:
+        """Describe `routes`, with the limits of the settings."""
+        self._routes = routes
+        self._settings = settings
+        self._made: tuple[ServerFacts, bytes] | None = None
+
+    def json(self, registry: Registry | None) -> bytes:
+        """The document; it is made anew after a reload that has changed a model."""
+        facts = _facts(self._settings, registry)
+        if self._made is None or self._made[0] != facts:
+            document = describe(self._routes, self._settings, registry)
+            self._made = facts, json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        return self._made[1]
 
 
 def describe(routes: RouteTable, settings: ServerSettings, registry: Registry | None) -> Document:

@@ -1,4 +1,4 @@
-"""The OpenAPI document: to be read at `/docs`, and for programs at `/docs.json`, which BentoML answers."""
+"""The OpenAPI document: to be read at `/docs`, and for programs at `/docs.json`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from starlette.responses import Response
 from pinnace.serving.http.openapi.operations import text
 from pinnace.serving.http.openapi.responses import ANYWHERE, failures, success
 from pinnace.serving.http.openapi.tags import OPERATIONS
+from pinnace.serving.http.request_body import JSON
+from pinnace.serving.http.state import server_state
 from pinnace.serving.http.static import PAGE_FILES
 from pinnace.serving.routes import Json, Route, RouteFamily, ServerFacts
 
@@ -15,6 +17,12 @@ from pinnace.serving.routes import Json, Route, RouteFamily, ServerFacts
 async def docs(request: Request) -> Response:
     """`GET /docs`: the OpenAPI document, to be read."""
     return await PAGE_FILES.docs(request.scope)
+
+
+async def docs_json(request: Request) -> Response:
+    """`GET /docs.json`: the OpenAPI document, for programs; BentoML would make it anew for each request."""
+    state = server_state(request)
+    return Response(state.document.json(state.registry), media_type=JSON)
 
 
 def describe_docs(facts: ServerFacts) -> Json:
@@ -41,7 +49,7 @@ FAMILY = RouteFamily(
             listed="the OpenAPI description, to be read; for programs, GET /docs.json",
             operation=describe_docs,
         ),
-        Route("/docs.json", operation=describe_docs_json),
+        Route("/docs.json", handler=docs_json, fast=True, operation=describe_docs_json),
         Route("/schema.json"),
     ),
 )

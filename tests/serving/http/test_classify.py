@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,6 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
+from pinnace.models.answer import Answer, Prediction, Timing
+from pinnace.serving.http.route_families.classify import answer_body, answer_json
 from support.tiny_bundle import encode, logits_of
 
 LABELS = ["reddish", "greenish", "bluish", "bright", "dark"]
@@ -106,3 +110,20 @@ def test_32_at_once_get_each_their_own_answer(
         for (label, _), response in zip(jobs, answers, strict=True):
             assert response.status_code == 200
             assert response.json()["predictions"][0]["label"] == label
+
+
+@pytest.mark.parametrize("threshold", [None, 0.5])
+def test_the_text_of_an_answer_is_its_body_as_json(threshold: float | None) -> None:
+    above = None if threshold is None else True
+    names = ('a "quoted" \\ name', "ligne\n\u2028 d\u00e9coup\u00e9e", "猫")
+    predictions = tuple(Prediction(name, index, (index + 1) / 7, above) for index, name in enumerate(names))
+    timing = Timing(0.8123456, 3.0, 1e-7, 11_234.56789, 16.0005)
+    answer = Answer(names[0], "onnx-fp32", "onnxruntime", predictions, timing, "5b0ab5b9d35c", threshold)
+    assert json.loads(answer_json(answer)) == answer_body(answer)
+    assert list(json.loads(answer_json(answer))) == list(answer_body(answer))
+
+
+def test_what_is_not_a_number_is_never_written() -> None:
+    answer = Answer("m", "v", "r", (Prediction("a", 0, math.nan),), Timing(0, 0, 0, 0, 0))
+    with pytest.raises(ValueError, match="JSON compliant"):
+        answer_json(answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -12,12 +13,15 @@ from typing import Any
 import httpx
 import pytest
 
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.serving.errors import UnknownModel
 from pinnace.serving.http.app import create_app
-from pinnace.serving.http.openapi.document import describe
+from pinnace.serving.http.openapi.document import Document, ServedDocument, describe
 from pinnace.serving.http.route_families import route_table
+from pinnace.serving.inference.layout import plan
+from pinnace.serving.inference.registry import Registry
 from pinnace.serving.settings import load_settings
-from support.tiny_bundle import encode
+from support.tiny_bundle import build_bundle, encode
 
 pytestmark = pytest.mark.slow
 
@@ -61,8 +65,41 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
     # What a classifier does not do is left out where only classifiers are served.
     embedding = {("/embed", "POST"), ("/models/{name}/embed", "POST"), ("/v1/embeddings", "POST")}
     assert routes - described == embedding
-    bentoml = {(path, "GET") for path in ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json")}
+    bentoml = {(path, "GET") for path in ("/livez", "/readyz", "/healthz", "/metrics")}
     assert described - routes == bentoml
+
+
+def test_the_document_is_made_once_for_the_models_that_are_served(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def counted(*args: Any) -> Document:
+        made.append(args)
+        return describe(*args)
+
+    monkeypatch.setattr("pinnace.serving.http.openapi.document.describe", counted)
+    settings = load_settings(bundle=(bundle,))
+    served = ServedDocument(route_table(), settings)
+    registry = Registry.open(settings, plan(settings))
+    try:
+        first = served.json(registry)
+        assert served.json(registry) is first
+        assert json.loads(first) == describe(route_table(), settings, registry)
+        other = build_bundle(tmp_path / "tiny.bundle", created="2026-01-02T00:00:00Z")
+        registry.model().engine.model.bundle = Bundle.open(other)  # as after a reload
+        served.json(registry)
+        served.json(registry)
+    finally:
+        registry.close()
+    assert len(made) == 2
+
+
+def test_a_server_answers_head_without_a_body(client: httpx.Client) -> None:
+    whole, head = client.get("/docs.json"), client.head("/docs.json")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"] == str(len(whole.content))
+    assert head.headers["content-type"] == whole.headers["content-type"] == "application/json"
 
 
 def _routes(app: Any) -> list[tuple[str, set[str]]]:
