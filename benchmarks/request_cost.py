@@ -26,8 +26,8 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from load import Target, closed_loop, request_bytes, run, statuses
 
 from pinnace.latency.device.cpu import read_cpu

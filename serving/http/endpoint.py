@@ -148,7 +148,7 @@ def _late(seconds: float) -> LateAnswer:
 
 
 def _call_when_gone(request: Request, call: Callable[[], None]) -> Callable[[], None]:
-    """Call once the client of a request that has been read has gone away, until what is returned is called."""
+    """Call once the client of a request that was read has gone away, until what is returned is called."""
     watch: WatchPeer | None = request.scope.get(WATCH_PEER)
     if watch is not None:
         watch(call)
