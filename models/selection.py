@@ -199,7 +199,11 @@ def _readers(bundle: Bundle, variant: Variant, runtime: str | None) -> list[type
     """What reads a variant, whether or not it works here, the preferred one first."""
     order = bundle.manifest.runtimes
     readers = sorted(
-        readers_for(variant.format, runtime),
+        (
+            reader
+            for reader in readers_for(variant.format, runtime)
+            if runtime is not None or reader.name not in variant.unproved_in
+        ),
         key=lambda reader: order.index(reader.name) if reader.name in order else len(order),
     )
     for reader in list(readers):

@@ -39,7 +39,8 @@ class Validator:
         tolerance: by precision.
         photographs: the golden ones and the user's, with what fp32 answers; None for a model of no images.
         progress: told before each step.
-        notes: sentences about runtimes that cannot load a variant that others can.
+        notes: sentences about runtimes that cannot load a variant that others can, or that answer otherwise
+            to a file that was given as it is.
     """
 
     folder: Path
@@ -53,13 +54,16 @@ class Validator:
     def validate(self, name: VariantName, file: str) -> Variant:
         """Run a variant in every runtime of this machine that reads it and need not be asked for by name.
 
+        Of a file that was given, and becomes a variant as it is, there is no other form to take: where one
+        runtime proves it, others that answer otherwise are left out of it.
+
         Args:
             name: the variant's.
             file: its file in the folder.
 
         Raises:
             CheckFailed: it is further from the eager model, or on photographs from fp32, than its precision
-                may be.
+                may be, in one runtime; of a file that was given, in all of them.
             MissingDependency: no runtime here reads it.
         """
         path = self.folder / file
@@ -80,6 +84,7 @@ class Validator:
             quantisation=self.exported.quantisations.get(name),
         )
         refused: dict[str, BundleError] = {}
+        answers_otherwise: dict[str, CheckFailed] = {}
         for runtime_class in runtimes_for(name.format):
             if runtime_class.opt_in or runtime_class.unavailable_reason() is not None:
                 continue
@@ -93,6 +98,15 @@ class Validator:
                         )
             except BundleError as error:
                 refused[runtime_class.name] = error
+            except CheckFailed as error:
+                if not self._is_given_file(name):
+                    raise
+                answers_otherwise[runtime_class.name] = error
+        if answers_otherwise:
+            if variant.parity is None:
+                # The last one's samples are those that were kept.
+                raise list(answers_otherwise.values())[-1]
+            variant = self._left_out(variant, answers_otherwise)
         if variant.parity is None and refused:
             first = next(iter(refused.values()))
             raise CheckFailed(f"{first.message}; no bundle was written", hint=first.hint) from first
@@ -108,6 +122,25 @@ class Validator:
                 hint=" or ".join(hints) or None,
             )
         return variant
+
+    def _is_given_file(self, name: VariantName) -> bool:
+        """Whether a variant is an ONNX file that was given, as it is."""
+        given = self.exported.exported and name.format == REFERENCE.format and not self.exported.exporters
+        return given and (name == REFERENCE or REFERENCE not in self.exported.files)
+
+    def _left_out(self, variant: Variant, answers_otherwise: dict[str, CheckFailed]) -> Variant:
+        """The variant with the runtimes in which it is not to run, because they answer otherwise."""
+        assert variant.parity is not None
+        (self.folder / FAILING).unlink(missing_ok=True)
+        reasons = {
+            name: f"expected {error.expected}, got {error.got}" for name, error in answers_otherwise.items()
+        }
+        self.notes.extend(
+            f"{name} does not answer to {variant.name} like {self._original} ({reason}), so it is left out, "
+            f"and {variant.parity.runtime} answers"
+            for name, reason in reasons.items()
+        )
+        return replace(variant, unproved_in=reasons)
 
     def _golden(self, name: VariantName, variant: Variant, runtime: Runtime) -> Parity:
         stored = stored_golden(self.exported)
@@ -167,6 +200,12 @@ class Validator:
                 one_by_one=is_fixed(self.exported),
             )
             return None if found is None else f"the first node that differs from {REFERENCE} is {found}"
+        if self._is_given_file(name) and precision_of(name) != "fp32":
+            return (
+                f"the file computes in {precision_of(name)} already, and its answers depend on how a runtime "
+                f"rounds: give the float32 file that it was made from, and {precision_of(name)} is made of "
+                f"that with --precision {precision_of(name)}"
+            )
         warned = self.exported.warnings.get(name, ())
         if not warned:
             return None

@@ -141,7 +141,8 @@ def _verify_variant(
         try:
             reader.check_variant(bundle, variant)
         except BundleError as error:
-            yield Verdict(variant, reader.name, None, None, str(error))
+            reason = "; ".join(line.strip() for line in str(error).splitlines())
+            yield Verdict(variant, reader.name, None, None, reason)
             continue
         progress(Event(Stage.COMPARE, variant.name, reader.name))
         try:

@@ -230,6 +230,8 @@ class Variant:
         quantisation: of an int8 variant, how it was made.
         accuracy: how often it was right on the labelled images of the export (`--images`); None where there
             were none, and then nothing here says how often it is right.
+        unproved_in: the names of runtimes that answer otherwise than the others where it was made, each with
+            what they were off; nothing runs the variant in them.
     """
 
     name: str
@@ -247,6 +249,7 @@ class Variant:
     weights: str | None = None
     quantisation: Quantisation | None = None
     accuracy: Accuracy | None = None
+    unproved_in: dict[str, str] = field(default_factory=dict)
 
     @property
     def all_files(self) -> tuple[str, ...]:

@@ -116,13 +116,19 @@ class Runtime(abc.ABC):
         """The command that mends what `unavailable_reason` says, or None where no command does."""
         return cls.install_line
 
-    @classmethod  # noqa: B027 -- most have nothing to refuse
+    @classmethod
     def check_variant(cls, bundle: Bundle, variant: Variant) -> None:
-        """Refuse a variant that was made for another machine, before its file is read.
+        """Refuse a variant that was made for another machine or runtime, before its file is read.
 
         Raises:
-            BundleError: the variant cannot run here; the hint is the command that makes one that can.
+            BundleError: the variant cannot run here; the hint is the command that makes one that can, or
+                leaves this runtime out.
         """
+        if (reason := variant.unproved_in.get(cls.name)) is not None:
+            raise BundleError(
+                f"{variant.name} does not answer in {cls.name} as it should, as the export found ({reason})",
+                hint=f"another runtime answers where --runtime {cls.name} is left out",
+            )
 
     @classmethod
     def tolerance(cls, variant: Variant) -> Tolerance:

@@ -30,9 +30,10 @@ from pinnace.export.request import ExportRequest, OpsetOrigin
 from pinnace.export.validation.verify import passed, verify_bundle
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
-from pinnace.models.errors import CheckFailed, UsageError
+from pinnace.models.errors import BundleError, CheckFailed, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.runtimes import all_runtimes
+from pinnace.models.selection import open_bundle, working_readers
 from pinnace.models.variant_name import VariantName
 from support.command_line import CommandLine
 from support.errors import error_of, refusal
@@ -407,6 +408,40 @@ def test_a_file_of_half_precision(plain: Path, tmp_path: Path, export: Export) -
     (variant,) = bundle.manifest.variants
     assert (variant.name, bundle.preprocess.dtype) == ("onnx-fp16", "float16")
     assert passed(verify_bundle(bundle))
+
+
+def test_a_runtime_that_answers_otherwise_is_left_out(plain: Path, tmp_path: Path, export: Export) -> None:
+    """Values that are 0 in float16 on the way: ONNX Runtime rounds after each node, OpenVINO at the end."""
+    if all_runtimes()["openvino"].unavailable_reason() is not None:
+        pytest.skip("openvino is not installed")
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = convert_float_to_float16(onnx.load(plain), keep_io_types=False)
+    model.graph.node[-1].output[0] = "small0"
+    for step, factor in enumerate((1e-4, 1e-3, 1e3, 1e4)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(factor, np.float16), f"factor{step}"))
+        output = "y" if step == 3 else f"small{step + 1}"
+        model.graph.node.append(helper.make_node("Mul", [f"small{step}", f"factor{step}"], [output]))
+    onnx.save(model, tmp_path / "half.onnx")
+    bundle = export(tmp_path / "half.onnx", changes=SQUEEZED)
+    (variant,) = bundle.manifest.variants
+    assert variant.unproved_in.keys() == {"openvino"}
+    reason = variant.unproved_in["openvino"]
+    assert reason.startswith("expected at most 0.02 of the outputs' range, got ")
+    assert (
+        f"openvino does not answer to onnx-fp16 like the file that was given ({reason}), so it is left out, "
+        "and onnxruntime answers"
+    ) in bundle.manifest.notes
+    assert {file.name for file in bundle.folder.iterdir()}.isdisjoint({"failing.npz"})
+    assert [reader.name for reader in working_readers(bundle, variant)] == ["onnxruntime"]
+    with Classifier(bundle) as classifier:
+        assert classifier.runtime.name == "onnxruntime"
+    verdicts = {verdict.runtime: verdict.passed for verdict in verify_bundle(bundle)}
+    assert verdicts == {"onnxruntime": True, "openvino": None}
+    assert refusal(BundleError, open_bundle, bundle, None, "openvino") == (
+        f"onnx-fp16 does not answer in openvino as it should, as the export found ({reason})\n"
+        "  help: another runtime answers where --runtime openvino is left out"
+    )
 
 
 def test_a_head_of_zeros_proves_nothing_and_that_is_said(
