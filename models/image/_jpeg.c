@@ -28,9 +28,8 @@ int jpeg_bind(const char *path) {
     return 0;
 }
 
-int jpeg_decode(const uint8_t *data, size_t size, int width, int height, Box box, uint8_t **pixels, size_t *stride,
-                size_t *before) {
-    (void)data, (void)size, (void)width, (void)height, (void)box, (void)pixels, (void)stride, (void)before;
+int jpeg_decode(const uint8_t *data, size_t size, int width, int height, Box box, Sink sink, void *to) {
+    (void)data, (void)size, (void)width, (void)height, (void)box, (void)sink, (void)to;
     return 0;
 }
 
@@ -46,7 +45,7 @@ int jpeg_decode(const uint8_t *data, size_t size, int width, int height, Box box
 /* A file of several scans is decoded whole, which is lost if it turns out to be damaged at its end. */
 #define MOST_PIXELS_IN_SCANS (1 << 22)
 
-#define ROWS 8
+#define ROWS 16
 
 typedef struct {
     struct jpeg_error_mgr *(*std_error)(struct jpeg_error_mgr *);
@@ -69,7 +68,7 @@ typedef struct {
     struct jpeg_source_mgr source;
     struct jpeg_error_mgr errors;
     jmp_buf out;
-    uint8_t *pixels;
+    uint8_t *rows;
     int no_memory;
 } Job;
 
@@ -114,7 +113,6 @@ static void create(Job *job) {
 static int in_job(Job *job, void (*work)(Job *, void *), void *given) {
     if (setjmp(job->out)) {
         library.destroy(&job->info);
-        free(job->pixels);
         return job->no_memory ? -1 : 0;
     }
     create(job);
@@ -167,9 +165,11 @@ static int is_complete(j_decompress_ptr info) {
 
 typedef struct {
     const uint8_t *data;
-    size_t size, stride, before;
+    size_t size;
     JDIMENSION width, height;
     Box box;
+    Sink sink;
+    void *to;
 } Wanted;
 
 static void decode(Job *job, void *given) {
@@ -195,41 +195,37 @@ static void decode(Job *job, void *given) {
     JDIMENSION x = left > MARGIN ? left - MARGIN : 0;
     JDIMENSION width = (right + MARGIN < wanted->width ? right + MARGIN : wanted->width) - x;
     library.crop(info, &x, &width);
-    wanted->stride = 4 * (size_t)width;
-    wanted->before = 4 * (size_t)(left - x);
-    job->pixels = malloc(wanted->stride * (bottom - top + 1)); /* the last row is for those below the box */
-    if (!job->pixels) {
+    size_t stride = 4 * (size_t)width;
+    job->rows = malloc(ROWS * stride);
+    if (!job->rows) {
         job->no_memory = 1;
         leave((j_common_ptr)info);
     }
+    JSAMPROW rows[ROWS];
+    for (int i = 0; i < ROWS; i++) rows[i] = job->rows + i * stride;
     if (top) library.skip(info, top);
     while (info->output_scanline < bottom) {
-        JSAMPROW rows[ROWS];
-        JDIMENSION count = bottom - info->output_scanline < ROWS ? bottom - info->output_scanline : ROWS;
-        for (JDIMENSION i = 0; i < count; i++)
-            rows[i] = job->pixels + wanted->stride * (info->output_scanline - top + i);
-        if (!library.read(info, rows, count)) leave((j_common_ptr)info);
+        JDIMENSION first = info->output_scanline - top, left_over = bottom - info->output_scanline;
+        JDIMENSION count = library.read(info, rows, left_over < ROWS ? left_over : ROWS);
+        if (!count) leave((j_common_ptr)info);
+        wanted->sink(wanted->to, job->rows + 4 * (size_t)(left - x), stride, (int)first, (int)count);
     }
     /* The rest is read, but for its pixels: it may be damaged, or not there. To skip the last row would leave it out. */
     while (!several_scans && info->output_scanline < wanted->height) {
-        JSAMPROW row = job->pixels + wanted->stride * (bottom - top);
         JDIMENSION below = wanted->height - info->output_scanline - 1;
         if (below && !library.skip(info, below)) leave((j_common_ptr)info);
-        if (!library.read(info, &row, 1)) leave((j_common_ptr)info);
+        if (!library.read(info, rows, 1)) leave((j_common_ptr)info);
     }
     if (!several_scans) library.finish(info);
 }
 
-int jpeg_decode(const uint8_t *data, size_t size, int width, int height, Box box, uint8_t **pixels, size_t *stride,
-                size_t *before) {
+int jpeg_decode(const uint8_t *data, size_t size, int width, int height, Box box, Sink sink, void *to) {
     if (!library.bound) return 0;
-    Wanted wanted = {.data = data, .size = size, .width = width, .height = height, .box = box};
+    Wanted wanted = {data, size, width, height, box, sink, to};
     Job *job = calloc(1, sizeof(Job));
     if (!job) return -1;
     int good = in_job(job, decode, &wanted);
-    *pixels = good == 1 ? job->pixels : NULL;
-    *stride = wanted.stride;
-    *before = wanted.before;
+    free(job->rows);
     free(job);
     return good;
 }

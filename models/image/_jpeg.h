@@ -14,10 +14,12 @@ typedef struct {
  * 1 if they are all there, and have the ABI that this was built for; 0 if not. */
 int jpeg_bind(const char *path);
 
-/* Decode `box`, which lies inside a picture of `width` x `height`. 1: `*pixels` is to be freed; the first pixel of the
- * box is `*before` bytes into it, and the next row `*stride` bytes further. 0: this is not for that file, which may be
- * damaged, and nothing is to be freed. -1: no memory. May be called by several threads, after `jpeg_bind`. */
-int jpeg_decode(const uint8_t *data, size_t size, int width, int height, Box box, uint8_t **pixels, size_t *stride,
-                size_t *before);
+/* Is given `count` rows of a box, from its row `first` on, which lie `stride` bytes apart. */
+typedef void (*Sink)(void *to, const uint8_t *rows, size_t stride, int first, int count);
+
+/* Decode `box`, which lies inside a picture of `width` x `height`, some rows at a time. 1: `sink` was given all of them.
+ * 0: this is not for that file, which may be damaged; `sink` may have been given some. -1: no memory. May be called by
+ * several threads, after `jpeg_bind`. */
+int jpeg_decode(const uint8_t *data, size_t size, int width, int height, Box box, Sink sink, void *to);
 
 #endif

@@ -253,29 +253,47 @@ static int *in_fours(const Axis *axis, int end, Axis *wide, int32_t **pairs) {
 }
 #endif
 
-static void all_across(const uint8_t *source, size_t stride, int rows, const Axis *axis, int offset,
-                       uint8_t *out) {
-    size_t width = 4 * (size_t)axis->length;
+/* The pass across, of rows whose first pixel is `offset`, ready for some of them at a time. */
+typedef struct {
+    const Axis *axis;
+    int offset, *first; /* NULL: one pixel at a time */
+    Axis wide;
+    int32_t *pairs;
+    uint8_t *out;
+} Across;
+
+static Across across_of(const Axis *axis, int offset, uint8_t *out) {
+    Across made = {.axis = axis, .offset = offset, .out = out};
 #ifdef HAS_AVX2
     int last = axis->length - 1, end = axis->first[last] + axis->count[last]; /* a row may have no more */
-    if (axis->in_size != axis->out_size && in_four(axis->taps) <= end - offset && __builtin_cpu_supports("avx2")) {
-        Axis wide;
-        int32_t *pairs;
-        int *first = in_fours(axis, end, &wide, &pairs);
-        if (first) {
-            for (int y = 0; y < rows; y++)
-                across_avx2(source + y * stride, out + y * width, &wide, first, pairs, offset);
-            free(first);
-            free(pairs);
-            return;
-        }
-    }
+    if (axis->in_size != axis->out_size && in_four(axis->taps) <= end - offset && __builtin_cpu_supports("avx2"))
+        made.first = in_fours(axis, end, &made.wide, &made.pairs);
 #endif
-    for (int y = 0; y < rows; y++) {
+    return made;
+}
+
+static void drop_across(Across *made) {
+    if (!made->first) return;
+    free(made->first);
+    free(made->pairs);
+}
+
+/* `count` rows, of which the first becomes row `first` of the result: a `Sink`. */
+static void some_across(void *to, const uint8_t *source, size_t stride, int first, int count) {
+    const Across *made = to;
+    const Axis *axis = made->axis;
+    size_t width = 4 * (size_t)axis->length;
+    for (int y = 0; y < count; y++) {
+        const uint8_t *row = source + y * stride;
+        uint8_t *out = made->out + (size_t)(first + y) * width;
         if (axis->in_size == axis->out_size)
-            memcpy(out + y * width, source + y * stride + 4 * (size_t)(axis->start - offset), width);
+            memcpy(out, row + 4 * (size_t)(axis->start - made->offset), width);
+#ifdef HAS_AVX2
+        else if (made->first)
+            across_avx2(row, out, &made->wide, made->first, made->pairs, made->offset);
+#endif
         else
-            across(source + y * stride, out + y * width, axis, offset);
+            across(row, out, axis, made->offset);
     }
 }
 
@@ -325,10 +343,29 @@ typedef struct {
     int orientation;
 } Source;
 
-/* The pixels of a box of a JPEG, turned upright: `stride` bytes a row, `*first` the first of them, `*owned` to be freed.
- * The box and `width` x `height` are those of the upright image. As `jpeg_decode`. */
-static int decode_upright(const Source *source, int width, int height, Box box, uint8_t **owned, const uint8_t **first,
-                          size_t *stride) {
+/* Where the rows of a box of a JPEG go, to lie upright: `first` is the place of its first pixel, and `right` and `below`
+ * are how many bytes further those beside and below it lie. */
+typedef struct {
+    uint8_t *first;
+    ptrdiff_t right, below;
+    int columns;
+} Upright;
+
+static void lay_upright(void *to, const uint8_t *rows, size_t stride, int first, int count) {
+    const Upright *upright = to;
+    for (int y = 0; y < count; y++) {
+        uint8_t *out = upright->first + (first + y) * upright->below;
+        if (upright->right == 4)
+            memcpy(out, rows + y * stride, 4 * (size_t)upright->columns);
+        else
+            for (int x = 0; x < upright->columns; x++, out += upright->right)
+                memcpy(out, rows + y * stride + 4 * (size_t)x, 4);
+    }
+}
+
+/* The pixels of a box, turned upright, into `pixels`, as `jpeg_decode`. The box and `width` x `height` are those of the
+ * upright image. */
+static int decode_upright(const Source *source, int width, int height, Box box, uint8_t *pixels) {
     /* Pixel (x, y) of the upright image is (x, y) of the file, with x and y swapped, then counted from the other edge. */
     int o = source->orientation, swapped = o >= 5, from_right = o == 2 || o == 3 || o == 7 || o == 8,
         from_bottom = o == 3 || o == 4 || o == 6 || o == 7;
@@ -336,25 +373,18 @@ static int decode_upright(const Source *source, int width, int height, Box box, 
     int in_width = swapped ? height : width, in_height = swapped ? width : height;
     if (from_right) inner = (Box){in_width - inner.right, inner.top, in_width - inner.left, inner.bottom};
     if (from_bottom) inner = (Box){inner.left, in_height - inner.bottom, inner.right, in_height - inner.top};
-    size_t before;
-    int made = jpeg_decode(source->jpeg, source->jpeg_bytes, in_width, in_height, inner, owned, stride, &before);
-    if (made != 1) return made;
-    *first = *owned + before;
-    if (o == 1) return 1;
-    size_t columns = box.right - box.left, rows = box.bottom - box.top;
-    ptrdiff_t right = from_right ? -4 : 4, below = from_bottom ? -(ptrdiff_t)*stride : (ptrdiff_t)*stride;
-    const uint8_t *corner = *first + (from_right ? 4 * (size_t)(inner.right - inner.left - 1) : 0) +
-                            (from_bottom ? *stride * (inner.bottom - inner.top - 1) : 0);
-    uint8_t *upright = malloc(4 * columns * rows);
-    for (size_t y = 0; upright && y < rows; y++) {
-        const uint8_t *pixel = corner + (ptrdiff_t)y * (swapped ? right : below);
-        for (size_t x = 0; x < columns; x++, pixel += swapped ? below : right)
-            memcpy(upright + 4 * (y * columns + x), pixel, 4);
+    int columns = inner.right - inner.left, rows = inner.bottom - inner.top;
+    ptrdiff_t row = 4 * (ptrdiff_t)(box.right - box.left);
+    Upright upright = {pixels, swapped ? row : 4, swapped ? 4 : row, columns};
+    if (from_right) {
+        upright.first += upright.right * (columns - 1);
+        upright.right = -upright.right;
     }
-    free(*owned);
-    *first = *owned = upright;
-    *stride = 4 * columns;
-    return upright ? 1 : -1;
+    if (from_bottom) {
+        upright.first += upright.below * (rows - 1);
+        upright.below = -upright.below;
+    }
+    return jpeg_decode(source->jpeg, source->jpeg_bytes, in_width, in_height, inner, lay_upright, &upright);
 }
 
 /* 1: it is in `result`. 0: the JPEG is not one for this. -1: no memory. */
@@ -363,36 +393,43 @@ static int compute(const Source *source, Axis *rows, Axis *columns, int cubic, i
     int good = fill(rows, cubic) && fill(columns, cubic) ? 1 : -1;
     uint8_t *between = NULL, *pixels = NULL, *decoded = NULL;
     int32_t *sums = NULL;
+    Across pass = {0};
     if (good == 1) {
         size_t stride = 4 * (size_t)columns->in_size, height = rows->length, width = columns->length;
         int top = rows->first[0], bottom = rows->first[height - 1] + rows->count[height - 1];
         int left = columns->first[0], right = columns->first[width - 1] + columns->count[width - 1];
         size_t middle = vertical_first ? height * (right - left) : (bottom - top) * width;
         int bytes = 4 * (vertical_first ? right - left : (int)width);
-        const uint8_t *corner = NULL;
-        if (source->pixels)
-            corner = source->pixels + top * stride + 4 * (size_t)left;
-        else
-            good = decode_upright(source, columns->in_size, rows->in_size, (Box){left, top, right, bottom}, &decoded,
-                                  &corner, &stride);
-        if (good == 1) {
-            between = malloc(4 * middle);
-            pixels = malloc(4 * height * width);
-            sums = malloc(bytes * sizeof(int32_t));
-            if (!between || !pixels || !sums) good = -1;
+        Box box = {left, top, right, bottom};
+        const uint8_t *corner = source->pixels ? source->pixels + top * stride + 4 * (size_t)left : NULL;
+        int as_it_comes = !corner && !vertical_first && source->orientation == 1;
+        between = malloc(4 * middle);
+        pixels = malloc(4 * height * width);
+        sums = malloc(bytes * sizeof(int32_t));
+        if (!between || !pixels || !sums) good = -1;
+        if (good == 1 && !corner && !as_it_comes) {
+            stride = 4 * (size_t)(right - left);
+            corner = decoded = malloc(stride * (bottom - top));
+            good = decoded ? decode_upright(source, columns->in_size, rows->in_size, box, decoded) : -1;
         }
+        if (good == 1) pass = across_of(columns, left, vertical_first ? pixels : between);
         if (good == 1 && vertical_first) {
             all_down(corner, stride, bytes, rows, top, sums, between);
-            all_across(between, bytes, (int)height, columns, left, pixels);
+            some_across(&pass, between, bytes, 0, (int)height);
         } else if (good == 1) {
-            all_across(corner, stride, bottom - top, columns, left, between);
-            all_down(between, bytes, bytes, rows, top, sums, pixels);
+            if (as_it_comes)
+                good = jpeg_decode(source->jpeg, source->jpeg_bytes, columns->in_size, rows->in_size, box, some_across,
+                                   &pass);
+            else
+                some_across(&pass, corner, stride, 0, bottom - top);
+            if (good == 1) all_down(between, bytes, bytes, rows, top, sums, pixels);
         }
         if (good == 1 && table)
             look_up(pixels, height * width, table, result);
         else if (good == 1)
             without_fourth(pixels, height * width, result);
     }
+    drop_across(&pass);
     free(decoded);
     free(between);
     free(pixels);
