@@ -40,6 +40,7 @@ from pinnace.serving.http.route_families import route_table
 from pinnace.serving.http.state import state_of
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry, preflight
+from pinnace.serving.inference.shadow_process import start_shadow
 from pinnace.serving.inference.tuned import pass_on, with_profile
 from pinnace.serving.observability.metrics import Metrics
 from pinnace.serving.observability.metrics_port import serve_metrics
@@ -134,7 +135,10 @@ def _read_settings() -> tuple[ServerSettings, list[str]]:
         raise StartupError(error) from None
     # BentoML stands in the folder of the project, or of the bento, while it imports this module; not later.
     require_signatures(settings)
-    settings = settings.model_copy(update={"bundle": tuple(path.absolute() for path in settings.bundle)})
+    places: dict[str, object] = {"bundle": tuple(path.absolute() for path in settings.bundle)}
+    if settings.shadow is not None:
+        places["shadow"] = settings.shadow.absolute()
+    settings = settings.model_copy(update=places)
     try:
         tuned, sentences = with_profile(settings)
     except PinnaceError:
@@ -245,7 +249,13 @@ class Pinnace:
             click.echo(printable(sentence), err=True)
         announce_parent()
         # BentoML makes one more folder, which a parent that is killed leaves behind as well.
-        tempfile.tempdir = str(make_folder())
+        folder = make_folder()
+        tempfile.tempdir = str(folder)
+        if settings.shadow is not None:
+            try:
+                click.echo(printable(start_shadow(settings, folder)), err=True)
+            except PinnaceError as error:
+                raise StartupError(error) from None
 
     async def __is_ready__(self) -> bool:
         return _is_ready()

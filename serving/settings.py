@@ -52,6 +52,9 @@ class ServerSettings(BaseSettings):
         bundle: the bundles to serve, separated by `:`; the first answers where a request names no model.
         trusted_key: a file with one or several Ed25519 public keys; where it is set, only bundles that one of
             them has signed are served.
+        shadow: a second bundle, which is asked about a share of the images after they are answered; metrics
+            count where it disagrees.
+        shadow_share: of the images, the share that the shadow is asked about.
         variant: which variant of each bundle, such as `onnx-fp32`; by default the first that runs here.
         runtime: which runtime, such as `onnxruntime`; by default the preferred one that works here.
         profile: use what `pinnace tune` found best for the bundle on this machine, where there is one bundle,
@@ -98,6 +101,8 @@ class ServerSettings(BaseSettings):
 
     bundle: Paths = (Path("efficientnet_lite0.bundle"),)
     trusted_key: Path | None = None
+    shadow: Path | None = None
+    shadow_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     variant: str | None = None
     runtime: str | None = None
     profile: bool = True
@@ -246,8 +251,9 @@ def _read_config(config: Path | None) -> tuple[Path | None, dict[str, object]]:
     bundles = [data["bundle"]] if isinstance(data.get("bundle"), str) else data.get("bundle")
     if isinstance(bundles, list) and all(isinstance(bundle, str) for bundle in bundles):
         data["bundle"] = [path.absolute().parent / bundle for bundle in bundles]
-    if isinstance(data.get("trusted_key"), str):
-        data["trusted_key"] = path.absolute().parent / str(data["trusted_key"])
+    for name in ("trusted_key", "shadow"):
+        if isinstance(data.get(name), str):
+            data[name] = path.absolute().parent / str(data[name])
     return path, data
 
 

@@ -54,6 +54,18 @@ def serve(
             show_default="each bundle's",
         ),
     ] = None,
+    shadow: Annotated[
+        Path | None,
+        typer.Option(
+            help="A second bundle, asked about a share of the images after they are answered; metrics count "
+            "where it disagrees.",
+            metavar="BUNDLE",
+            show_default=False,
+        ),
+    ] = None,
+    shadow_share: Annotated[
+        float | None, typer.Option(help="The share that it is asked about.", max=1, show_default="0.1")
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -87,6 +99,8 @@ def serve(
         "profile": False if no_profile else None,
         "device": device,
         "threshold": threshold,
+        "shadow": shadow,
+        "shadow_share": shadow_share,
     }
     if print_settings:
         _print_settings(resolve_settings(config, **options), json)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import anyio.to_thread
+import numpy as np
 
 from pinnace.models.answer import Answer, Embedding
 from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, PinnaceError, UsageError
 from pinnace.models.open_model import AnsweringModel
 from pinnace.serving.errors import ReloadFailed, UnknownModel
@@ -18,6 +21,7 @@ from pinnace.serving.inference.engine import InferenceEngine, InferenceResult, I
 from pinnace.serving.inference.executor import Executor
 from pinnace.serving.inference.inputs import Batch, Upload
 from pinnace.serving.inference.layout import Layout
+from pinnace.serving.inference.shadow import Shadow
 from pinnace.serving.observability.metrics import Metrics
 from pinnace.serving.settings import ServerSettings
 
@@ -32,6 +36,7 @@ class RegisteredModel:
         self.name = name
         self.folder = folder
         self.engine = engine
+        self.shadow: Shadow | None = None
         self._lock = anyio.Lock()
 
     @property
@@ -41,20 +46,36 @@ class RegisteredModel:
 
     async def classify(self, upload: Upload) -> Answer:
         """As `InferenceEngine.classify`; a reload cannot come between reading `engine` and calling it."""
-        return await self.engine.classify(upload)
+        answer = await self.engine.classify(upload)
+        if self.shadow is not None and upload.function is None:  # else the scores are of another kind
+            self.shadow.offer(upload.image, lambda: answer)
+        return answer
 
     async def classify_batch(self, batch: Batch) -> list[Answer | PinnaceError]:
         """As `InferenceEngine.classify_batch`; one version answers for all images."""
-        return await self.engine.classify_batch(batch)
+        answers = await self.engine.classify_batch(batch)
+        if self.shadow is not None:
+            for image, answer in zip(batch.images, answers, strict=True):
+                if not isinstance(image, PinnaceError) and not isinstance(answer, PinnaceError):
+                    self.shadow.offer(image, functools.partial(_same, answer))
+        return answers
 
     async def embed(self, image: bytes | str) -> Embedding:
         """As `InferenceEngine.embed`."""
-        return await self.engine.embed(image)
+        embedding = await self.engine.embed(image)
+        if self.shadow is not None:
+            self.shadow.offer(image, lambda: embedding)
+        return embedding
 
     async def infer(self, items: Sequence[Item]) -> tuple[AnsweringModel, list[InferenceResult]]:
         """As `InferenceEngine.infer`, with what answered."""
         engine = self.engine
-        return engine.model, await engine.infer(items)
+        rows = await engine.infer(items)
+        if self.shadow is not None:
+            for item, row in zip(items, rows, strict=True):
+                if not isinstance(item, np.ndarray):  # a tensor is preprocessed for this model
+                    self.shadow.offer(item, functools.partial(_answer, engine.model, row))
+        return engine.model, rows
 
     async def reload(self, settings: ServerSettings, executor: Executor) -> bool:
         """Answer with what stands on disk, once it has passed the checks that it would have to pass at start.
@@ -134,6 +155,8 @@ class Registry:
                 model.engine.retire()
             executor.close()
             raise
+        if settings.shadow is not None and metrics is not None:
+            models[0].shadow = Shadow(settings.shadow_share, metrics)
         return cls(models, settings, executor)
 
     @property
@@ -174,7 +197,20 @@ class Registry:
         """Finish the images in work, cancel those that wait, and free the models."""
         self.executor.close()
         for model in self._models.values():
+            if model.shadow is not None:
+                model.shadow.close()
             model.engine.retire()
+
+
+def _same(answer: Answer) -> Answer:
+    return answer
+
+
+def _answer(model: AnsweringModel, row: InferenceResult) -> Answer | Embedding:
+    """What `classify` or `embed` would have answered for the same image."""
+    if isinstance(model, Classifier):
+        return model.answer(model.predictions(row.logits, 1), row.timing_ms)
+    return model.answer(row.logits, row.timing_ms)
 
 
 def _check_threshold(settings: ServerSettings, models: Sequence[RegisteredModel]) -> None:

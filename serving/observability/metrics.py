@@ -28,6 +28,9 @@ BUCKETS = (
     *(1.0, 2.0, 5.0, 10.0, 30.0),
 )
 
+# Of probabilities, or 1 less a cosine: from what rounding does to another answer altogether.
+DISTANCES = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+
 _MODEL = ("model", "variant", "runtime")
 
 
@@ -48,10 +51,18 @@ class Metrics:
             "pinnace_image_seconds", "Time from the image at hand to its answer", _MODEL, buckets=BUCKETS
         )
         self._reloads = Counter("pinnace_reloads", "Bundles taken up, or refused", ["model", "outcome"])
+        compared = ["model", "version", "shadow"]
+        self._shadowed = Counter(
+            "pinnace_shadow", "Images for the shadow, by how they ended", [*compared, "outcome"]
+        )
+        self._shadow_distance = Histogram(
+            "pinnace_shadow_distance", "Distance of the shadow's answer", compared, buckets=DISTANCES
+        )
         live: Any = {"multiprocess_mode": "livesum"}
         self._in_flight = Gauge("pinnace_images_in_flight", "Images that wait or are in work", **live)
         self._queued = Gauge("pinnace_images_queued", "Images that wait", **live)
         self._slots = Gauge("pinnace_slots", "Images that can be in work at once", **live)
+        self._shadow_bytes = Gauge("pinnace_shadow_bytes", "Bytes that wait for the shadow", **live)
         self._concurrency = 0
 
     def start(self, slots: int) -> None:
@@ -68,6 +79,18 @@ class Metrics:
     def reloaded(self, model: str, outcome: str) -> None:
         """A bundle was taken up (`ok`) or not (the code of the error)."""
         self._reloads.labels(model, outcome).inc()
+
+    def shadowed(self, model: str, version: str, shadow: str, outcome: str) -> None:
+        """An image was compared by the shadow of this version, could not be, or was dropped."""
+        self._shadowed.labels(model, version, shadow, outcome).inc()
+
+    def shadow_distance(self, model: str, version: str, shadow: str, distance: float) -> None:
+        """How far the shadow's answer was from the one that was given."""
+        self._shadow_distance.labels(model, version, shadow).observe(distance)
+
+    def shadow_bytes(self, count: int) -> None:
+        """So many bytes of images wait for the shadow in this worker now."""
+        self._shadow_bytes.set(count)
 
     def for_model(self, model: str, variant: str, runtime: str) -> ModelMetrics:
         """The metrics of one model."""
