@@ -4,13 +4,12 @@
 
 Both servers run from the beginning and have their turns in rounds, first one and then the other, so that
 whatever else the machine does falls on both. Open loop at a fixed rate. The percentiles of all rounds together
-are shown, with a bootstrap interval (rounds drawn again) of the ratio of the 99th; and what the shadow did.
+are shown, with a bootstrap interval (rounds drawn again) of their ratio; and what the shadow did.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import os
 import re
@@ -27,7 +26,7 @@ from pinnace.latency.device.sysfs import Sysfs
 from pinnace.models.cpus import available_cpus
 
 sys.path.insert(0, str(Path(__file__).parent))
-from load import Target, request_bytes
+from load import Target, open_loop, request_bytes, run, statuses
 
 from serving import stop, wait_until_ready
 
@@ -42,25 +41,12 @@ def start(
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
-async def ask(port: int, request: bytes, rate: float, seconds: float) -> list[float]:
+def ask(port: int, request: bytes, rate: float, seconds: float) -> list[float]:
     """Milliseconds of each answer, from when its request was due."""
-    target = Target("127.0.0.1", port, timeout=30)
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
-    tasks = []
-    for number in range(int(rate * seconds)):
-        due = begun + number / rate
-        await asyncio.sleep(max(0.0, due - loop.time()))
-        tasks.append(loop.create_task(timed(target, request, due)))
-    return await asyncio.gather(*tasks)
-
-
-async def timed(target: Target, request: bytes, due: float) -> float:
-    """Milliseconds of one answer."""
-    reply = await target.send(request)
-    if reply.status != 200:
-        sys.exit(f"the server answered {reply.status}")
-    return 1000 * (asyncio.get_running_loop().time() - due)
+    replies = run(open_loop(Target("127.0.0.1", port, timeout=30), lambda: request, rate, seconds))
+    if statuses(replies).keys() != {200}:
+        sys.exit(f"the server answered {statuses(replies)}")
+    return [1000 * reply.seconds for reply in replies]
 
 
 def shadowed(port: int) -> dict[str, int]:
@@ -102,7 +88,7 @@ def main() -> None:
             wait_until_ready(server, ports[kind], request)
         for number in range(arguments.rounds):
             for kind in list(kinds) if number % 2 else reversed(kinds):
-                times[kind].append(asyncio.run(ask(ports[kind], request, arguments.rate, arguments.seconds)))
+                times[kind].append(ask(ports[kind], request, arguments.rate, arguments.seconds))
         told = shadowed(ports["with a shadow"])
     print(f"{available_cpus()} CPUs, {read_cpu(Sysfs()).model}; {arguments.rate:g} requests a second")
     print("| server | p50 ms | p90 ms | p99 ms | requests |\n|---|---|---|---|---|")
