@@ -3,7 +3,7 @@
     python benchmarks/shadow.py efficientnet_lite0.bundle photo.jpg --shadow other.bundle --share 0.1
 
 Both servers run from the beginning and have their turns in rounds, first one and then the other, so that
-whatever else the machine does falls on both. Open loop at a fixed rate. The percentiles of all rounds together
+whatever else the machine does falls on both. Open loop at a fixed rate. Percentiles of all rounds together
 are shown, with a bootstrap interval (rounds drawn again) of their ratio; and what the shadow did.
 """
 
