@@ -11,6 +11,7 @@ import logging
 import sys
 import tempfile
 import warnings
+from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -47,6 +48,7 @@ from pinnace.serving.observability.metrics_port import serve_metrics
 from pinnace.serving.observability.request_log import RequestLog, configure_logging
 from pinnace.serving.observability.shared_memory import allocate_metrics
 from pinnace.serving.observability.tracing import StageSpans
+from pinnace.serving.packaging.wheel import ROOMS
 from pinnace.serving.routes import Handler
 from pinnace.serving.settings import ServerSettings, load_settings, require_signatures
 from pinnace.serving.workers.connection_balancing import WorkerLoads
@@ -220,14 +222,22 @@ def _http_config() -> dict[str, Any]:
     return {name: value for name, value in given.items() if name in settings.model_fields_set}
 
 
+def _installed_from() -> list[str]:
+    """What a bento installs Pinnace from: BentoML's Dockerfile would copy it only after that.
+
+    In a bento of `pinnace package` that is a wheel, in one of a checkout the checkout itself.
+    """
+    checkout = ["pyproject.toml", "setup.py", "README.md", "LICENSE", *ROOMS]
+    return checkout if all(Path(name).exists() for name in checkout) else ["wheels"]
+
+
 @bentoml.asgi_app(app, path="/")
 @bentoml.service(
     name="pinnace",
     service_class=PinnaceService,
     workers=layout.workers,
     http=_http_config(),
-    # Where packages are not locked, BentoML's Dockerfile forgets the wheel that it installs.
-    image=Image().build_include("wheels"),
+    image=Image().build_include(*_installed_from()),
     logging={"access": {"enabled": False}},  # ours: pinnace.serving.observability.request_log
 )
 class Pinnace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from pinnace.serving.packaging.bento import Bento, build_bento, requirements, sa
 from pinnace.serving.packaging.locks import read_lock
 from pinnace.serving.packaging.wheel import ROOMS, write_wheel
 from pinnace.serving.settings import load_settings
+from support.server import clean_environment
 from support.tiny_bundle import build_bundle, encode
 
 pytestmark = pytest.mark.slow
@@ -194,3 +196,43 @@ def test_what_stands_in_the_way_is_left_alone(
 )
 def test_the_name_is_one_that_bentoml_takes(name: str, safe: str) -> None:
     assert safe_name(name) == safe
+
+
+def test_bentoml_build_in_a_checkout_needs_nothing_else(tmp_path: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", *ROOMS, "*.toml", "setup.py", "README.md", "LICENSE", "bentofile.yaml"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    checkout = tmp_path / "checkout"
+    for name in filter(None, listed.split("\0")):
+        if (REPOSITORY / name).exists():
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, checkout / name, follow_symlinks=False)
+    env = clean_environment(tmp_path / "bentoml")
+    built = subprocess.run(
+        [sys.executable, "-m", "bentoml", "build"],
+        cwd=checkout,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    (bento,) = [path.parent for path in (tmp_path / "bentoml").glob("bentos/*/*/bento.yaml")]
+    wanted = (bento / "env" / "python" / "requirements.txt").read_text().splitlines()
+    names = {re.split("[>=;]", line)[0] for line in wanted}
+    assert names == {".", *(re.split("[>=;]", line)[0] for line in requirements("cpu"))} - {
+        "cryptography"
+    }  # for those who sign
+    with zipfile.ZipFile(write_wheel(tmp_path)) as wheel:
+        needed = {name.removeprefix("pinnace/") for name in wheel.namelist() if name.startswith("pinnace/")}
+    needed = {name for name in needed if not name.endswith(".so")}
+    assert {
+        name for name in needed | {"pyproject.toml", "setup.py"} if not (bento / "src" / name).exists()
+    } == set()
+    lines = (bento / "env" / "docker" / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    (installed,) = [number for number, line in enumerate(lines) if "pip install -r" in line]
+    copied = "\n".join(lines[:installed])
+    assert all(f"./src/{name} ./src/{name}" in copied for name in ("pyproject.toml", *ROOMS))
