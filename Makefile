@@ -70,7 +70,7 @@ coverage: $(VENV)/.installed-dev programs  ## pytest, and which lines it reached
 
 # Where there is no torch: a Mac, a board.
 THIN_TESTS := $(addprefix tests/, \
-  clients/test_concurrency.py clients/test_encoding.py clients/test_imports.py clients/test_sansio.py \
+  models/test_concurrency.py clients/test_encoding.py clients/test_imports.py clients/test_sansio.py \
   integration/test_imports.py integration/test_without_linux.py latency/test_thin.py \
   models/image/test_decode.py models/image/test_decode_limits.py models/image/test_resample.py \
   serving/test_settings.py)

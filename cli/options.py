@@ -16,9 +16,35 @@ BundleArgument = Annotated[
     Path, typer.Argument(help="A bundle's folder.", metavar="BUNDLE", show_default=False)
 ]
 ImagesArgument = Annotated[
-    list[Path],
+    list[str],
     typer.Argument(
         help="Image files, and folders to search for images.", metavar="IMAGE|DIR...", show_default=False
+    ),
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        help="Work on a Ray cluster: `local` for one of this machine alone, `auto` for the one that is here, "
+        "or its ADDRESS. IMAGE may then be a list of paths (.txt, .csv, .parquet), a pattern or a URI, and "
+        "--output is a folder or a URI.",
+        metavar="local|auto|ADDRESS",
+        show_default=False,
+    ),
+]
+ColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        help="With --ray, the column of a list that has the paths.",
+        show_default="path, image, file, uri or url",
+    ),
+]
+ShardSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="With --ray, images that make one file of answers.",
+        show_default="a 256th of all, 32 to 2,048",
     ),
 ]
 ModelOption = Annotated[
@@ -105,6 +131,39 @@ def check_who_answers(
         )
     if model is not None and url is None:
         raise UsageError("--model selects one of a server's models, so it needs --url")
+
+
+def check_ray(
+    ray: str | None, for_ray: Iterable[object], bundle: Path | None, output: str | None, *, json: bool
+) -> None:
+    """Refuse options that do not fit `--ray`, or need it.
+
+    Args:
+        ray: what is given as `--ray`.
+        for_ray: what is given as `--column` and `--shard-size`.
+        bundle: what is given as `--bundle`.
+        output: what is given as `--output`.
+        json: whether `--json` is given.
+
+    Raises:
+        UsageError: they do not.
+    """
+    from pinnace.models.errors import UsageError
+
+    if ray is None:
+        if any(option is not None for option in for_ray):
+            raise UsageError("--column and --shard-size apply to --ray", hint="--ray local for this machine")
+        if output is not None and "://" in output:
+            raise UsageError(f"{output} is a store, which needs --ray", hint="--ray local for this machine")
+        return
+    if bundle is None or output is None or json:
+        raise UsageError("--ray needs --bundle BUNDLE and --output FOLDER, and writes no --json")
+    if ray.startswith("ray://"):
+        raise UsageError(
+            f"{ray} is the address of a Ray Client, through which no data set can be worked off",
+            expected="local, auto, or HOST:PORT",
+            hint="run the command on a machine of the cluster, or with `ray job submit`",
+        )
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

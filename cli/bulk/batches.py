@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ from pinnace.models.classifier import Classifier
 from pinnace.models.concurrency import map_in_order
 from pinnace.models.embedder import Embedder
 from pinnace.models.errors import PinnaceError
-from pinnace.models.image.decode import open_image
+from pinnace.models.image.decode import ImageSource, open_image
 
 # So many images run at once, as far as the model takes them.
 _MOST = 32
@@ -32,6 +32,7 @@ def answer_in_batches(
     threads: int,
     *,
     top_k: int | None = None,
+    read: Callable[[str], ImageSource] = str,
 ) -> Generator[tuple[str, Answer | Embedding | PinnaceError], None, None]:
     """Answer for each image, in order; while a batch runs, the next images are decoded.
 
@@ -42,12 +43,13 @@ def answer_in_batches(
         images: paths.
         threads: that decode.
         top_k: how many classes.
+        read: what is opened for a path.
     """
     batch = _batch_of(model)
 
     def prepare(image: str) -> Prepared:
         started = time.perf_counter()
-        decoded = open_image(image)
+        decoded = open_image(read(image))
         between = time.perf_counter()
         prepared = model.prepare(decoded)[0]
         times = 1000 * (between - started), 1000 * (time.perf_counter() - between)

@@ -114,10 +114,10 @@ class Bar:
     console: Console
     progress: Progress | None = None
 
-    def advance(self) -> None:
-        """One image is done."""
+    def advance(self, images: int = 1) -> None:
+        """So many images are done."""
         if self.progress is not None:
-            self.progress.advance(self.progress.task_ids[0])
+            self.progress.advance(self.progress.task_ids[0], images)
 
 
 @contextmanager

@@ -12,13 +12,17 @@ import typer
 
 from pinnace.cli.options import (
     ApiKeyOption,
+    ColumnOption,
     ImagesArgument,
     Json,
     ModelOption,
     NoProfileOption,
     ProgressOption,
+    RayOption,
     RuntimeOption,
+    ShardSizeOption,
     VariantOption,
+    check_ray,
     check_who_answers,
 )
 
@@ -41,6 +45,7 @@ class RowFormatName(str, Enum):
 
     jsonl = "jsonl"
     csv = "csv"
+    parquet = "parquet"
 
 
 @dataclass(frozen=True)
@@ -73,15 +78,15 @@ class ClassifyOptions:
         ),
     ] = None
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--output", "-o", help="Write rows to this file, .jsonl or .csv.", show_default=False),
     ] = None
     format: Annotated[
         RowFormatName | None,
         typer.Option(
             help="The format of the rows.",
-            metavar="jsonl|csv",
-            show_default="the suffix of --output; else jsonl",
+            metavar="jsonl|csv|parquet",
+            show_default="the suffix of --output, else jsonl; parquet with --ray",
         ),
     ] = None
     resume: Annotated[
@@ -104,14 +109,22 @@ class ClassifyOptions:
             min=1, help="CPU threads of one call.", show_default="the CPUs at hand; 1 where rows are written"
         ),
     ] = None
+    ray: RayOption = None
+    column: ColumnOption = None
+    shard_size: ShardSizeOption = None
     progress: ProgressOption = None
     json: Json = False
+
+    @property
+    def output_file(self) -> Path | None:
+        """The file of the rows, where there is one."""
+        return None if self.output is None else Path(self.output)
 
     @property
     def writes_rows(self) -> bool:
         """Whether each image becomes a row, rather than bars or a JSON list."""
         asked = self.output is not None or self.format is not None
-        return not self.json and (asked or any(path.is_dir() for path in self.images))
+        return not self.json and (asked or any(Path(path).is_dir() for path in self.images))
 
     def check(self) -> None:
         """Refuse options that exclude one another.
@@ -122,6 +135,12 @@ class ClassifyOptions:
         from pinnace.models.errors import UsageError
 
         check_who_answers(self.bundle, self.url, self.model, (self.variant, self.runtime, self.threads))
+        check_ray(self.ray, (self.column, self.shard_size), self.bundle, self.output, json=self.json)
+        if (self.format is RowFormatName.csv) if self.ray else (self.format is RowFormatName.parquet):
+            raise UsageError(
+                "with --ray the answers are written as parquet or jsonl, without it as jsonl or csv",
+                got=self.format,
+            )
         if self.json and (self.output or self.format):
             raise UsageError("--json prints one list; --output and --format write rows", hint="leave one out")
         if self.resume and self.output is None:
@@ -139,7 +158,8 @@ class ClassifyOptions:
 
         if not self.writes_rows:
             return None
-        suffix = self.output.suffix.lower() if self.output is not None else JsonLines.suffixes[0]
+        output = self.output_file
+        suffix = output.suffix.lower() if output is not None else JsonLines.suffixes[0]
         if self.format is RowFormatName.csv or (self.format is None and suffix in Csv.suffixes):
             return Csv(self.top_k or DEFAULT_TOP_K, several_labels=self._several_labels())
         if self.format is RowFormatName.jsonl or suffix in JsonLines.suffixes:

@@ -15,20 +15,25 @@ from pinnace.cli.classify.options import RETRIES_OF_MANY, SERVER_CONCURRENCY
 from pinnace.cli.exit_status import INTERRUPTED
 from pinnace.cli.options import (
     ApiKeyOption,
+    ColumnOption,
     ImagesArgument,
     Json,
     ModelOption,
     NoProfileOption,
     ProgressOption,
+    RayOption,
     RuntimeOption,
+    ShardSizeOption,
     ThreadsOption,
     VariantOption,
+    check_ray,
     check_who_answers,
     command,
 )
 
 if TYPE_CHECKING:
     from pinnace.cli.classify.job import Backend
+    from pinnace.cli.cluster.run import ClusterRun
     from pinnace.models.answer import Embedding
 
 
@@ -55,7 +60,7 @@ class EmbedOptions:
     api_key: ApiKeyOption = None
     model: ModelOption = None
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output",
             "-o",
@@ -81,6 +86,9 @@ class EmbedOptions:
     runtime: RuntimeOption = None
     no_profile: NoProfileOption = False
     threads: ThreadsOption = None
+    ray: RayOption = None
+    column: ColumnOption = None
+    shard_size: ShardSizeOption = None
     progress: ProgressOption = None
     json: Json = False
 
@@ -93,6 +101,7 @@ class EmbedOptions:
         from pinnace.models.errors import UsageError
 
         check_who_answers(self.bundle, self.url, self.model, (self.variant, self.runtime, self.threads))
+        check_ray(self.ray, (self.column, self.shard_size), self.bundle, self.output, json=self.json)
         if self.json and self.output is not None:
             raise UsageError("--json prints one list; --output writes a file", hint="leave one out")
         if self.resume and self.output is None:
@@ -112,7 +121,13 @@ def embed(options: EmbedOptions) -> None:
     from pinnace.cli.embed.rows import rounded, rows_for
 
     options.check()
-    found = images_in(options.images)
+    if options.ray is not None:
+        try:
+            all_answered = _cluster_run(options).work()
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(0 if all_answered else 1)
+    found = images_in(list(map(Path, options.images)))
     print_ignored(found.ignored)
     with _backend(options, len(found.images)) as backend:
         if options.json:
@@ -120,7 +135,8 @@ def embed(options: EmbedOptions) -> None:
             asked = replace(backend, answer=lambda image: rounded(answer(image), options.dtype.value))
             all_answered = show(asked, found.images, json=True)
         else:
-            rows = rows_for(options.output, options.dtype.value, resume=options.resume)
+            output = None if options.output is None else Path(options.output)
+            rows = rows_for(output, options.dtype.value, resume=options.resume)
             try:
                 all_answered = write_rows(
                     backend, found.images, rows, word="embedded", progress=options.progress
@@ -166,3 +182,31 @@ def _backend(options: EmbedOptions, images: int) -> Iterator[Backend[Embedding]]
         spec, use_profile=not options.no_profile, images=1 if options.json else images
     ) as backend:
         yield backend
+
+
+def _cluster_run(options: EmbedOptions) -> ClusterRun:
+    """The same on a Ray cluster, as float32 in Parquet."""
+    from pinnace.cli.bulk.model_spec import ModelSpec
+    from pinnace.cli.cluster.run import ClusterRun
+    from pinnace.models.runtimes.base import RuntimeOptions
+
+    assert options.bundle is not None
+    assert options.output is not None
+    assert options.ray is not None
+    threads = RuntimeOptions(threads=options.threads or 1)
+    spec = ModelSpec(
+        options.bundle, "embed", variant=options.variant, runtime=options.runtime, options=threads
+    )
+    return ClusterRun(
+        options.images,
+        options.column,
+        options.output,
+        options.ray,
+        spec,
+        not options.no_profile,
+        "parquet",
+        options.shard_size,
+        options.concurrency,
+        options.progress,
+        "embedded",
+    )

@@ -1,0 +1,159 @@
+"""Files on a local disk or in a store such as S3, named by a path or a URI, through `pyarrow.fs`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import re
+import uuid
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from pinnace.models.errors import UsageError
+
+_URI = re.compile(r"([a-z][a-z0-9+.-]+)://")
+
+
+def is_uri(name: str) -> bool:
+    """Whether a name is a URI such as `s3://bucket/photos`, and not a local path."""
+    return _URI.match(name) is not None
+
+
+def absolute(name: str) -> str:
+    """A local path as every process of this machine understands it; a URI as it is, `file://` as the path."""
+    if name.startswith("file://"):
+        name = name.removeprefix("file://")
+    return name if is_uri(name) else os.path.abspath(name)  # noqa: PTH100 -- links stay
+
+
+def join(folder: str, name: str) -> str:
+    """A name below a folder."""
+    return posixpath.join(folder, name)
+
+
+def open_store(name: str) -> tuple[Any, str]:
+    """The `pyarrow.fs.FileSystem` of a path or URI, and the path in it.
+
+    Raises:
+        UsageError: nothing here knows such a URI, or the store refuses.
+    """
+    match = _URI.match(name)
+    if match is None:
+        return _file_system("file", ""), name
+    scheme, rest = match[1], name[match.end() :]
+    return _file_system(scheme, rest.partition("/")[0]), rest.rstrip("/")
+
+
+@lru_cache(maxsize=64)
+def _file_system(scheme: str, authority: str) -> Any:
+    from pyarrow import ArrowException, fs
+
+    if scheme == "file":
+        return fs.LocalFileSystem()
+    query = ""
+    own = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if scheme == "s3" and own:
+        # So a bucket is part of the path; from the variable alone, pyarrow makes it a part of the host name.
+        protocol, _, host = own.rstrip("/").rpartition("://")
+        query = "?" + urlencode({"endpoint_override": host, "scheme": protocol or "https"})
+    try:
+        return fs.FileSystem.from_uri(f"{scheme}://{authority}{query}")[0]
+    except (ArrowException, ValueError, OSError) as error:
+        refused = error
+    try:
+        import fsspec
+
+        return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme)))
+    except (ImportError, ValueError):
+        raise UsageError(
+            f"{scheme}://{authority} cannot be opened: {str(refused).splitlines()[0]}",
+            hint="name a store that pyarrow knows, such as s3:// or gs://, or install its package for fsspec",
+        ) from None
+
+
+def kind_of(name: str) -> str:
+    """`file`, `folder` or `nothing`.
+
+    Raises:
+        UsageError: the store cannot be asked.
+    """
+    store, path = open_store(name)
+    try:
+        kind = store.get_file_info(path).type.name
+    except OSError as error:
+        raise not_reached(name, error) from None
+    return {"File": "file", "Directory": "folder"}.get(kind, "nothing")
+
+
+def read(name: str) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        OSError: as the store has it.
+    """
+    store, path = open_store(name)
+    with store.open_input_stream(path) as stream:
+        data: bytes = stream.read()
+    return data
+
+
+def write(folder: str, name: str, data: bytes) -> None:
+    """Write a file below a folder: under a temporary name first, then moved into place.
+
+    Raises:
+        OSError: as the store has it.
+    """
+    store, path = open_store(folder)
+    temporary = posixpath.join(path, "_tmp", f"{posixpath.basename(name)}.{uuid.uuid4().hex}")
+    place = posixpath.join(path, name)
+    store.create_dir(posixpath.dirname(temporary), recursive=True)
+    store.create_dir(posixpath.dirname(place), recursive=True)
+    try:
+        with store.open_output_stream(temporary) as stream:
+            stream.write(data)
+        store.move(temporary, place)
+    except BaseException:
+        with contextlib.suppress(OSError):  # what went wrong before is what is to be known
+            store.delete_file(temporary)
+        raise
+
+
+def remove(name: str) -> None:
+    """Remove a folder with all that is in it, if it is there."""
+    store, path = open_store(name)
+    if kind_of(name) == "folder":
+        store.delete_dir(path)
+
+
+def names_in(folder: str) -> list[str]:
+    """The names of the files in a folder; none where it is missing."""
+    from pyarrow import fs
+
+    store, path = open_store(folder)
+    found = store.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return [info.base_name for info in found if info.is_file]
+
+
+def not_reached(name: str, error: OSError) -> UsageError:
+    """A store that does not answer, or says no."""
+    return UsageError(f"{name} cannot be reached: {_said(error)}")
+
+
+def not_written(name: str, error: OSError) -> UsageError:
+    """A place that takes no files."""
+    return UsageError(
+        f"{name} cannot be written: {_said(error)}",
+        hint="what is there is whole; run the same command again to continue it",
+    )
+
+
+def _said(error: OSError) -> str:
+    return (os.strerror(error.errno) if error.errno else str(error).splitlines()[0]).rstrip(".")
+
+
+def local_folder(name: str) -> Path | None:
+    """The local folder of a name, or None for a store."""
+    return None if is_uri(name) else Path(name)

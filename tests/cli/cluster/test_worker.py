@@ -1,0 +1,235 @@
+"""Lists, shards and parts without a cluster: what an actor does, in this process."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from moto.server import ThreadedMotoServer
+from PIL import Image
+from pyarrow import fs
+
+from pinnace.cli.bulk.model_spec import ModelSpec
+from pinnace.cli.cluster import storage
+from pinnace.cli.cluster.inputs import paths_of
+from pinnace.cli.cluster.job import Job, begin, measure, read_shard, shard_size_for, taken
+from pinnace.cli.cluster.worker import ShardTask, ShardWorker, pack
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.classifier import Classifier
+from pinnace.models.errors import UsageError
+from support.errors import error_of
+from support.ports import free_port
+from support.tiny_bundle import build_bundle
+
+IMAGES = 11
+BROKEN = 5
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_bundle(tmp_path_factory.mktemp("cluster") / "tiny.bundle")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven small pictures, one of which is none."""
+    folder = tmp_path_factory.mktemp("cluster") / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for number in range(IMAGES):
+        path = folder / ("sub" if number % 2 else "") / f"{number:02}.png"
+        if number == BROKEN:
+            path.write_text("no image")
+        else:
+            Image.new("RGB", (9, 9), (20 * number, 250 - 20 * number, 90)).save(path)
+    (folder / "notes.txt").write_text("no image either")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bucket(photos: Path) -> str:
+    """An S3 server on loopback with the pictures in a bucket."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "anybody")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        storage._file_system.cache_clear()
+        store = fs.S3FileSystem(endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True)
+        store.create_dir("bucket")
+        fs.copy_files(str(photos), "bucket/photos", fs.LocalFileSystem(), store)
+        yield "s3://bucket"
+        storage._file_system.cache_clear()
+    server.stop()
+
+
+def job_for(tiny: Path, inputs: list[str], output: str, format: str = "parquet", size: int = 4) -> ShardTask:
+    bundle = Bundle.open(tiny)
+    job = Job(
+        *(measure(lambda: paths_of(inputs))[0], size, measure(lambda: paths_of(inputs))[1]),
+        "classify",
+        "tiny",
+        bundle.version,
+        "onnx-fp32",
+        format,
+        2,
+        None,
+    )
+    begin(output, job, lambda: paths_of(inputs))
+    return ShardTask(output, job, ModelSpec(tiny, "classify", 2, "onnx-fp32"))
+
+
+def work(task: ShardTask, tiny: Path, shards: list[int] | None = None) -> list[dict]:
+    worker = ShardWorker(task, pack(tiny, "onnx-fp32"))
+    told = worker({"shard": range(task.job.shards) if shards is None else shards})
+    return [json.loads(text) for batch in told for text in batch["report"]]
+
+
+def rows_of(output: str) -> list[dict]:
+    names = sorted(name for name in storage.names_in(output) if name.startswith("part-"))
+    found: list[dict] = []
+    for name in names:
+        data = storage.read(storage.join(output, name))
+        if name.endswith(".jsonl"):
+            found += map(json.loads, data.decode().splitlines())
+        else:
+            found += pyarrow.parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
+    return found
+
+
+def test_every_image_has_its_row_as_the_classifier_answers(tiny: Path, photos: Path, tmp_path: Path) -> None:
+    task = job_for(tiny, [str(photos)], str(tmp_path / "out"))
+    reports = work(task, tiny)
+    assert [report["shard"] for report in reports] == [0, 1, 2]
+    assert sum(report["failed"] for report in reports) == 1
+    rows = rows_of(task.output)
+    assert [row["path"] for row in rows] == list(paths_of([str(photos)]))
+    with Classifier(Bundle.open(tiny)) as classifier:
+        for row in rows:
+            if row["path"].endswith(f"{BROKEN:02}.png"):
+                assert row["error_code"] == "unsupported_image_type"
+                assert row["error"] == "the bytes are not of an accepted image type"
+                assert row["predictions"] is None
+                continue
+            expected = classifier.classify(row["path"], 2)
+            assert row["error"] is None
+            assert [one["label"] for one in row["predictions"]] == [p.label for p in expected.predictions]
+            assert [one["probability"] for one in row["predictions"]] == pytest.approx(
+                [p.probability for p in expected.predictions], rel=1e-6
+            )
+            assert (row["model"], row["variant"], row["version"]) == ("tiny", "onnx-fp32", expected.version)
+    assert sorted(storage.names_in(task.output)) == ["_job.json", *(task.job.part(n) for n in range(3))]
+
+
+@pytest.mark.parametrize("format", ["parquet", "jsonl"])
+def test_a_part_that_is_there_is_not_done_again(
+    tiny: Path, photos: Path, tmp_path: Path, format: str
+) -> None:
+    task = job_for(tiny, [str(photos)], str(tmp_path / "out"), format)
+    first = work(task, tiny)
+    part = tmp_path / "out" / task.job.part(1)
+    before = part.stat().st_mtime_ns
+    (tmp_path / "out" / task.job.part(2)).unlink()
+    again = work(task, tiny)
+    assert part.stat().st_mtime_ns == before
+    assert [report["earlier"] for report in again] == [True, True, False]
+    assert [(r["labels"], r["failed"]) for r in again] == [(r["labels"], r["failed"]) for r in first]
+    assert len(rows_of(task.output)) == IMAGES
+
+
+def test_a_store_is_read_and_written(bucket: str, tiny: Path, photos: Path, tmp_path: Path) -> None:
+    local = job_for(tiny, [str(photos)], str(tmp_path / "out"))
+    work(local, tiny)
+    remote = job_for(tiny, [f"{bucket}/photos"], f"{bucket}/answers")
+    reports = work(remote, tiny)
+    assert sum(report["failed"] for report in reports) == 1
+    found, expected = rows_of(remote.output), rows_of(local.output)
+    prefix = (f"{bucket}/photos/", f"{photos}/")
+    for rows, start in zip((found, expected), prefix, strict=True):
+        for row in rows:
+            row["path"] = row["path"].removeprefix(start)
+    assert sorted(found, key=str) == sorted(expected, key=str)
+    assert work(remote, tiny)[0]["earlier"]
+    assert list(paths_of([f"{bucket}/photos/*/0[13].png"])) == [
+        f"{bucket}/photos/sub/01.png",
+        f"{bucket}/photos/sub/03.png",
+    ]
+    missing = job_for(tiny, [f"{bucket}/photos/none.png"], f"{bucket}/other")
+    assert work(missing, tiny)[0]["failed"] == 1
+    assert rows_of(missing.output)[0]["error"] == f"there is no file {bucket}/photos/none.png"
+
+
+def test_lists_give_the_paths_that_the_folder_gives(photos: Path, tmp_path: Path) -> None:
+    paths = list(paths_of([str(photos)]))
+    (tmp_path / "list.txt").write_text("\n".join(paths) + "\n\n")
+    (tmp_path / "list.csv").write_text("id,path\n" + "".join(f"{n},{path}\n" for n, path in enumerate(paths)))
+    table = pyarrow.table({"place": paths, "id": range(len(paths))})
+    pyarrow.parquet.write_table(table, tmp_path / "list.parquet")
+    assert list(paths_of([str(tmp_path / "list.txt")])) == paths
+    assert list(paths_of([str(tmp_path / "list.csv")])) == paths
+    assert list(paths_of([str(tmp_path / "list.parquet")], "place")) == paths
+    assert sorted(paths_of([str(photos / "**" / "*.png")])) == sorted(paths)
+    (photos.parent / "near.txt").write_text("photos/00.png\n")
+    assert list(paths_of([str(photos.parent / "near.txt")])) == [str(photos / "00.png")]
+    refused = error_of(UsageError, lambda: list(paths_of([str(tmp_path / "list.parquet")])))
+    assert refused.message == f"which column of {tmp_path / 'list.parquet'} has the paths is not clear"
+    refused = error_of(UsageError, lambda: list(paths_of([str(tmp_path / "list.csv")], "id2")))
+    assert refused.message == f"{tmp_path / 'list.csv'} has no column id2"
+
+
+def test_another_list_another_question_and_another_run_are_refused(
+    tiny: Path, photos: Path, tmp_path: Path
+) -> None:
+    output = str(tmp_path / "out")
+    task = job_for(tiny, [str(photos)], output)
+    assert begin(output, task.job, lambda: paths_of([str(photos)]))
+    refused = error_of(UsageError, lambda: job_for(tiny, [str(photos / "sub")], output))
+    assert refused.message == f"{output} has answers to another list of images"
+    assert refused.got == "5 images"
+    refused = error_of(UsageError, lambda: job_for(tiny, [str(photos)], output, "jsonl"))
+    assert refused.message == f"{output} was begun with another format"
+    assert (refused.expected, refused.got) == ("parquet", "jsonl")
+    refused = error_of(UsageError, lambda: job_for(tiny, [str(photos)], str(photos)))
+    assert refused.message.endswith("has files that no run on a cluster wrote, so nothing was written there")
+    with taken(output), pytest.raises(UsageError, match="another run is writing"), taken(output):
+        pass
+
+
+def test_shards_depend_on_the_list_and_their_size_alone(tiny: Path, tmp_path: Path) -> None:
+    paths = [f"/photos/{number}.jpg" for number in range(3010)]
+    (tmp_path / "list.txt").write_text("\n".join(paths))
+    task = job_for(tiny, [str(tmp_path / "list.txt")], str(tmp_path / "out"), size=3)
+    assert task.job.shards == 1004
+    assert len(list((tmp_path / "out" / "_list").iterdir())) == 2
+    assert [path for shard in range(1004) for path in read_shard(task.output, shard)] == paths
+    assert [task.job.images_of(shard) for shard in (0, 1003)] == [3, 1]
+    assert [shard_size_for(count) for count in (1, 10**5, 10**9)] == [32, 390, 2048]
+
+
+def test_what_is_wrong_with_more_than_an_image_is_told(
+    tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = job_for(tiny, [str(photos)], str(tmp_path / "out"))
+    other = build_bundle(tmp_path / "other.bundle", name="other")
+    worker = ShardWorker(task, pack(other, "onnx-fp32"))
+    (told,) = worker({"shard": [0]})
+    assert "the bundle has changed on its way to a worker" in told["report"][0]
+    changed = shutil.copytree(tiny, tmp_path / "changed.bundle")
+    data = pack(changed, "onnx-fp32").replace(b"reddish", b"rEddish")
+    (told,) = ShardWorker(task, data)({"shard": [0]})
+    assert "labels.txt has changed since it was exported" in told["report"][0]
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(storage, "write", full)
+    problem = work(task, tiny, [0])[0]["problem"]
+    assert problem["message"] == f"{task.output} cannot be written: No space left on device"
