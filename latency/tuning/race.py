@@ -136,11 +136,16 @@ def race(
     runners = [Runner(each) for each in configurations]
     draw = random.Random(rules.seed)
     began, turn, interrupted = clock(), 0, False
+    # How much longer a round takes than its configurations work.
+    slowness = 0.0
     try:
         while (left := _in(runners)) and (turn == 0 or len(left) > 1):
-            if turn and clock() - began >= rules.budget_s:
+            work, start = len(left) * _slice(len(left)), clock()
+            if turn and start - began + slowness * work >= rules.budget_s:
                 break
             _one_round(left, measurer, rules, watch, clock, turn, began, draw)
+            # The first round also opens everything.
+            slowness = (clock() - start) / work if turn else 1.0
             turn += 1
             _judge(runners, rules, measurer)
             _halve(runners, rules, measurer, clock() - began, turn)
@@ -163,6 +168,11 @@ def _in(runners: Sequence[Runner]) -> list[Runner]:
     return [runner for runner in runners if runner.reason is None]
 
 
+def _slice(left: int) -> float:
+    """Seconds for each configuration in a round of so many."""
+    return min(_LONGEST_S, max(_SHORTEST_S, _ROUND_S / left))
+
+
 def _one_round(
     left: list[Runner],
     measurer: Measurer,
@@ -173,7 +183,7 @@ def _one_round(
     began: float,
     draw: random.Random,
 ) -> None:
-    slice_s = min(_LONGEST_S, max(_SHORTEST_S, _ROUND_S / len(left)))
+    slice_s = _slice(len(left))
     leader = max(left, key=lambda r: r.score(rules.objective)).configuration if turn else None
     finished: dict[int, Trial] = {}
     order = list(left)

@@ -119,8 +119,9 @@ def test_equals_end_the_race_and_the_budget_ends_it_too() -> None:
     assert result.seconds < 60
     assert "as good as the leader within 2%" in str(result.runners[1].reason)
     noisy = Invented(dict.fromkeys(speeds_of(1, 10), 100.0), noise=0.5)
-    result = run(noisy, Rules(budget_s=20))
-    assert result.seconds < 30
+    result = run(noisy, Rules(budget_s=21))
+    # No round is begun that would end behind it; a call that is under way is not cut off.
+    assert result.seconds < 21.5
     assert any("budget ran short" in str(r.reason) for r in result.runners) or len(result.finalists) > 1
 
 
