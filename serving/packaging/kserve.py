@@ -97,7 +97,7 @@ def build_kserve(
         wheel = write_wheel(image / "wheels")
         (image / "requirements.txt").write_text(pinned_requirements(device, wheel, place="wheels/"))
         pinnace = (words["version"], sha256(wheel))
-        (out / SBOM).write_text(bill_of_materials(runtime, pinnace, read_lock(device), copied))
+        (image / SBOM).write_text(bill_of_materials(runtime, pinnace, read_lock(device), copied))
         (image / "Dockerfile").write_text(_filled("Dockerfile", **words))
     held = tuple(dict.fromkeys(variant.name for inside in chosen for variant in inside))
     return KServePackage(folder.absolute(), tuple(names), device, held, size_of(folder))

@@ -83,6 +83,11 @@ def served(
 
 def test_every_object_is_valid(package: Path) -> None:
     known = schemas()
+    # `kubectl apply -f FOLDER` reads each of these, and nothing below.
+    assert {path.name for path in package.iterdir() if path.suffix in (".json", ".yaml", ".yml")} == {
+        "cluster-serving-runtime.yaml",
+        "inference-services.yaml",
+    }
     for one in (one for path in sorted(package.glob("*.yaml")) for one in read(path)):
         validator = jsonschema.Draft202012Validator(known[f"{one['apiVersion']} {one['kind']}"])
         validator.validate(one)
