@@ -40,7 +40,7 @@ from pinnace.serving.http.openapi.document import describe
 from pinnace.serving.http.route_families import route_table
 from pinnace.serving.http.state import state_of
 from pinnace.serving.inference.layout import plan
-from pinnace.serving.inference.registry import Registry, preflight
+from pinnace.serving.inference.registry import Registry, answering_sentences, preflight
 from pinnace.serving.inference.shadow_process import start_shadow
 from pinnace.serving.inference.tuned import pass_on, with_profile
 from pinnace.serving.observability.metrics import Metrics
@@ -58,6 +58,9 @@ from pinnace.serving.workers.readiness import Readiness
 from pinnace.serving.workers.reload import Reloader
 from pinnace.serving.workers.server_folder import make_folder, shared_folder
 from pinnace.serving.workers.shutdown import GracefulShutdown, ShutdownMiddleware
+from pinnace.serving.workers.start_report import reporter
+
+logger = logging.getLogger("pinnace.serving")
 
 opt_out()
 
@@ -154,7 +157,13 @@ def _is_ready() -> bool:
 
 
 def _open_registry() -> Registry:
-    return Registry.open(settings, layout, Metrics())
+    try:
+        return Registry.open(settings, layout, Metrics())
+    except Exception as error:
+        if not isinstance(error, PinnaceError):
+            logger.exception("the models cannot be loaded")
+        reporter.failed(error)
+        raise
 
 
 def _share_cpus_with(loads: WorkerLoads) -> None:
@@ -202,6 +211,7 @@ def _on_ready(registry: Registry) -> None:
     readiness.mark_warm()
     readiness.keep_moving()
     reloader.reload_if_replaced()
+    reporter.ready(answering_sentences(settings, registry))
 
 
 settings, profile_sentences = _read_settings()

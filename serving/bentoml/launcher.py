@@ -1,34 +1,34 @@
-"""The launcher of `pinnace serve`: checks settings, port and bundles, then runs BentoML's server."""
+"""The launcher of `pinnace serve`: checks settings, port and bundles, then runs BentoML's workers."""
 
 from __future__ import annotations
 
-import http.client
-import importlib
+import functools
 import importlib.util
 import ipaddress
 import logging
 import os
 import socket
 import sys
-import threading
-import time
 from pathlib import Path
 
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import MissingDependency, UsageError
 from pinnace.models.printable import printable
 from pinnace.serving.bentoml.home import ensure_folders
-from pinnace.serving.bentoml.private_names import SERVICE
 from pinnace.serving.bentoml.startup import StartupError
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import bundles_by_name
 from pinnace.serving.inference.tuned import pass_on, with_profile
 from pinnace.serving.observability.request_log import configure_logging
+from pinnace.serving.observability.shared_memory import FOLDER_VARIABLE
 from pinnace.serving.settings import ServerSettings, require_signatures
-from pinnace.serving.workers.parent_watchdog import stop_with_parent
+from pinnace.serving.workers.parent_watchdog import announce_parent, stop_with_parent
+from pinnace.serving.workers.readiness import warm_workers
+from pinnace.serving.workers.reload import signal_workers
 from pinnace.serving.workers.server_folder import make_folder
+from pinnace.serving.workers.supervisor import Supervisor
 
-_POLL_SECONDS = 0.05
+_BACKLOG = 2048
 
 
 def launch(settings: ServerSettings) -> None:
@@ -51,7 +51,7 @@ def launch(settings: ServerSettings) -> None:
     stop_with_parent(settings.grace)
     bundles = tuple(bundle.absolute() for bundle in settings.bundle)
     settings = settings.model_copy(update={"host": _address(settings.host), "bundle": bundles})
-    _check_port(settings.host, settings.port)
+    listener = _bind(settings.host, settings.port)
     names = list(bundles_by_name(settings.bundle))
     tuned, sentences = with_profile(settings)
     for sentence in sentences:
@@ -68,11 +68,8 @@ def launch(settings: ServerSettings) -> None:
         f"({layout.workers} x {layout.share} images at once): "
         f"curl -F image=@cat.jpg {url}/{_verb(settings.bundle[0])}"
     )
-    threading.Thread(
-        target=_announce, args=(settings.host, settings.port, printable(line)), daemon=True
-    ).start()
     try:
-        _run(settings.host, settings.port, settings.grace)
+        _run(settings, listener, layout.workers, line)
     except StartupError as error:
         raise error.cause from None
 
@@ -83,20 +80,28 @@ def _verb(folder: Path) -> str:
     return "embed" if outputs is not None and outputs.meaning == "embedding" else "classify"
 
 
-def _run(host: str, port: int, grace: int) -> None:
+def _run(settings: ServerSettings, listener: socket.socket, workers: int, line: str) -> None:
     # The parent's own messages; the workers set up theirs.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s: %(message)s")
     configure_logging(logging.getLogger().handlers, lines=False)
-    from _bentoml_impl.server import serve_http  # type: ignore[import-untyped]
-    from bentoml._internal.configuration.containers import BentoMLContainer
+    folder = make_folder()
+    metrics = folder / "metrics"
+    metrics.mkdir(exist_ok=True)
+    os.environ[FOLDER_VARIABLE] = str(metrics)
+    announce_parent()
+    from pinnace.serving.bentoml.worker import preload, run_worker
 
-    # Imported by its import string, as BentoML does it again in every worker.
-    module, _, attribute = SERVICE.partition(":")
-    service = getattr(importlib.import_module(module), attribute)
-    # BentoML's default folder is one for all servers of a user, and each empties it when it starts.
-    BentoMLContainer.prometheus_multiproc_dir.set(str(make_folder() / "metrics"))
-    service.inject_config()
-    serve_http(SERVICE, working_dir=".", host=host, port=port, timeout_graceful_shutdown=grace)
+    preload()
+
+    def on_ready(sentences: tuple[str, ...]) -> None:
+        for sentence in (*sentences, line):
+            print(printable(sentence), file=sys.stderr, flush=True)
+
+    def on_reload() -> None:
+        signal_workers(sorted(warm_workers(folder)))
+
+    work = functools.partial(run_worker, listener, settings.grace)
+    Supervisor(work, workers, settings.grace, on_ready=on_ready, on_reload=on_reload).run()
 
 
 def _address(host: str) -> str:
@@ -113,37 +118,23 @@ def _address(host: str) -> str:
         ) from None
 
 
-def _check_port(host: str, port: int) -> None:
+def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UsageError(
-                f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0).lower()}",
-                hint="choose another with --port, or stop what listens there",
-            ) from None
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0).lower()}",
+            hint="choose another with --port, or stop what listens there",
+        ) from None
+    return listener
 
 
 def _url(host: str, port: int) -> str:
     anywhere = {"0.0.0.0": "localhost", "::": "localhost", "127.0.0.1": "localhost"}
     name = anywhere.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{name}:{port}"
-
-
-def _announce(host: str, port: int, line: str) -> None:
-    """Print a line on stderr once the server is ready."""
-    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    while True:
-        connection = http.client.HTTPConnection(address, port, timeout=5)
-        try:
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == 200:
-                print(line, file=sys.stderr, flush=True)
-                return
-        except (OSError, http.client.HTTPException):
-            pass
-        finally:
-            connection.close()
-        time.sleep(_POLL_SECONDS)

@@ -242,22 +242,27 @@ def bundles_by_name(folders: tuple[Path, ...]) -> dict[str, Path]:
     return named
 
 
+def answering_sentences(settings: ServerSettings, registry: Registry) -> list[str]:
+    """A sentence on what answers for each bundle, where the runtime was neither named nor tuned."""
+    if settings.runtime is not None:
+        return []
+    return [
+        f"{model.bundle.name} answers with {model.variant.name} in {model.runtime.name}"
+        for model in registry.answering
+    ]
+
+
 def preflight(settings: ServerSettings, layout: Layout) -> list[str]:
     """Open the models and close them again, so that an error is reported once, before any worker starts.
 
     Returns:
-        A sentence on what answers for each bundle whose runtime was neither named nor tuned.
+        As `answering_sentences`.
 
     Raises:
         PinnaceError: as `Registry.open`.
     """
     registry = Registry.open(settings, layout)
     try:
-        if settings.runtime is not None:
-            return []
-        return [
-            f"{model.bundle.name} answers with {model.variant.name} in {model.runtime.name}"
-            for model in registry.answering
-        ]
+        return answering_sentences(settings, registry)
     finally:
         registry.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import re
 import sys
@@ -26,6 +27,7 @@ _LONGEST_ID = 128
 
 # Ids are names and not secrets, and a call of the system for each would cost more than all else here.
 _random = random.Random()
+os.register_at_fork(after_in_child=_random.seed)  # or all workers would give the same ids
 
 _NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9._:/+=@-]")
 _LONGEST_PATH = 500

@@ -12,6 +12,8 @@ import time
 
 VARIABLE = "PINNACE_PARENT"
 
+_THREAD = "pinnace-parent"
+
 _SECONDS = 1.0
 
 # What a worker needs beyond its grace to end by itself.
@@ -28,14 +30,15 @@ def stop_with_parent(grace: float) -> None:
 
     It ends as SIGTERM ends it, requests in flight first, and is killed if it takes longer than `grace`
     seconds. BentoML gives every worker a session of its own, so nothing else reaches it when the parent is
-    killed. The parent itself, to which none was announced, watches nothing.
+    killed. The parent itself, to which none was announced, watches nothing. A second call does nothing.
     """
     announced = os.environ.get(VARIABLE, "")
-    if announced.isdecimal() and announced != str(os.getpid()):
-        watch = threading.Thread(
-            target=_watch, args=(int(announced), grace), name="pinnace-parent", daemon=True
-        )
-        watch.start()
+    if announced.isdecimal() and announced != str(os.getpid()) and not _is_watched():
+        threading.Thread(target=_watch, args=(int(announced), grace), name=_THREAD, daemon=True).start()
+
+
+def _is_watched() -> bool:
+    return any(thread.name == _THREAD for thread in threading.enumerate())
 
 
 def _watch(parent: int, grace: float) -> None:

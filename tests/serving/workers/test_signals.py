@@ -57,9 +57,12 @@ def reloads(server: Any) -> dict[str, float]:
 
 
 def test_a_stopped_worker_is_seen_passed_over_and_killed_when_the_grace_is_over(
-    start_server: Any, served: Path
+    start_server: Any, served: Path, tmp_path: Path
 ) -> None:
-    server = start_server([*PINNACE, "serve", str(served)], workers=2, concurrency=1, drain=0, grace=2)
+    files = tmp_path / "temporary"
+    files.mkdir()
+    settings = {"workers": 2, "concurrency": 1, "drain": 0, "grace": 2}
+    server = start_server([*PINNACE, "serve", str(served)], folder=files, **settings)
     server.wait_until_ready()
 
     def versions() -> set[str]:
@@ -71,7 +74,7 @@ def test_a_stopped_worker_is_seen_passed_over_and_killed_when_the_grace_is_over(
         os.kill(server.process.pid, signal.SIGHUP)
     wait_for(lambda: versions() == {first})
     assert reloads(server) == {"ok": 1}
-    folder = Path(psutil.Process(workers_of(server)[0].pid).environ()[VARIABLE])
+    [folder] = files.glob("pinnace-server-*")
     assert not list(folder.glob("*.asked"))
 
     stopped = workers_of(server)[0]

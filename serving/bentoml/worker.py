@@ -1,0 +1,46 @@
+"""A worker of `pinnace serve`: BentoML's own, in a process that the supervisor has forked or started."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+from multiprocessing.connection import Connection
+
+from pinnace.serving.bentoml.private_names import SERVICE
+from pinnace.serving.workers.parent_watchdog import stop_with_parent
+from pinnace.serving.workers.start_report import reporter
+
+# What a worker imports when it starts and when it answers first, beyond the service: those that are forked
+# find it in memory.
+_PRELOADED = (
+    "_bentoml_impl.server.app",
+    "_bentoml_impl.worker.service",
+    "bentoml._internal.server.http.instruments",
+)
+
+
+def preload() -> None:
+    """Import what every worker needs, before they are forked."""
+    for module in (SERVICE.partition(":")[0], *_PRELOADED):
+        importlib.import_module(module)
+
+
+def run_worker(listener: socket.socket, grace: int, number: int, connection: Connection) -> None:
+    """Serve on a socket until SIGTERM.
+
+    Args:
+        listener: where connections come in.
+        grace: seconds that requests in flight have to finish.
+        number: which worker this is, from 1.
+        connection: where the parent is told that it is ready, or cannot be.
+    """
+    stop_with_parent(grace)
+    reporter.connect(connection)
+    from _bentoml_impl.worker.service import main  # type: ignore[import-untyped]
+
+    options = {"fd": listener.detach(), "worker-id": number, "timeout-graceful-shutdown": grace}
+    main(
+        [SERVICE, *(f"--{name}={value}" for name, value in options.items())],
+        prog_name="pinnace",
+        standalone_mode=False,
+    )
