@@ -120,8 +120,12 @@ def main() -> None:
         PEERS[name].environment(arguments.cache / name)
     rounds = [{name: measure(name, arguments, body) for name in names} for _ in range(arguments.rounds + 1)]
     first, warm = rounds[0], rounds[1:] or rounds
-    print(f"{available_cpus()} CPUs, {read_cpu(Sysfs()).model}; medians of {len(warm)} starts, page cache warm")
-    print("| server | first 200, s | smallest | largest | very first | CPU, s | PSS, MB | RSS, MB | PSS each |")
+    print(
+        f"{available_cpus()} CPUs, {read_cpu(Sysfs()).model}; medians of {len(warm)} starts, page cache warm"
+    )
+    print(
+        "| server | first 200, s | smallest | largest | very first | CPU, s | PSS, MB | RSS, MB | PSS each |"
+    )
     print("|---" * 9 + "|")
     for name in names:
         found = [each[name] for each in warm]

@@ -33,6 +33,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.cpus import available_cpus, saturates
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
+from pinnace.models.runtimes.openvino import Requests
 
 WARM_UPS = 6
 RESAMPLES = 2000
@@ -101,8 +102,9 @@ def one_model(base: Any) -> Any:
     """All streams of OpenVINO in one compiled model."""
 
     class Changed(base):  # type: ignore[misc]
-        def _streams(self) -> list[int]:
-            return [self._options.concurrency]
+        def _made(self, shapes: Any) -> Any:
+            calls = self._options.concurrency
+            return Requests(lambda _: self._compiled(shapes, calls), 1)
 
     return Changed
 
@@ -111,8 +113,8 @@ def any_shape(base: Any) -> Any:
     """OpenVINO compiled for any batch."""
 
     class Changed(base):  # type: ignore[misc]
-        def _compiled(self, shapes: Any) -> Any:
-            return super()._compiled(None)
+        def _made(self, shapes: Any) -> Any:
+            return super()._made(None)
 
     return Changed
 

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from pinnace.cli.commands import (
-    bench,
-    build,
-    classify,
-    compare,
-    doctor,
-    embed,
-    eval,
-    export,
-    inspect,
-    models,
-    package,
-    report,
-    serve,
-    sign,
-    targets,
-    tune,
-    verify,
-)
 from pinnace.cli.console import out, print_error
 from pinnace.cli.exit_status import INTERNAL_ERROR, INTERRUPTED
 from pinnace.cli.standard_streams import discard_output, prepare_streams
@@ -36,32 +19,40 @@ from pinnace.models.errors import PinnaceError, UsageError
 _WRONG_USAGE: Any = typer.BadParameter.__mro__[2]
 
 
-app = typer.Typer(
-    name="pinnace",
-    help="Carry a trained image model from its checkpoint to the place where it answers.",
-    no_args_is_help=False,
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+# In the order of `pinnace --help`. Each is a function of its module in `pinnace.cli.commands`.
+COMMANDS = (
+    *("export", "build", "verify", "eval", "bench", "tune", "compare", "report", "sign"),
+    *("serve", "package", "classify", "embed", "inspect", "models", "targets", "doctor"),
 )
-app.command(cls=export.ExportCommand)(export.export)
-app.command()(build.build)
-app.command()(verify.verify)
-app.command()(eval.eval)
-app.command()(bench.bench)
-app.command()(tune.tune)
-app.command()(compare.compare)
-app.command()(report.report)
-app.command()(sign.sign)
-app.command()(serve.serve)
-app.command()(package.package)
-app.command()(classify.classify)
-app.command()(embed.embed)
-app.command()(inspect.inspect)
-app.command()(models.models)
-app.command()(targets.targets)
-app.command()(doctor.doctor)
+
+
+def command_line(commands: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The command line with these commands: what each imports takes longer than what most of them do."""
+    app = typer.Typer(
+        name="pinnace",
+        help="Carry a trained image model from its checkpoint to the place where it answers.",
+        no_args_is_help=False,
+        invoke_without_command=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for command in commands:
+        module = importlib.import_module(f"pinnace.cli.commands.{command}")
+        app.command(cls=getattr(module, "COMMAND_CLASS", None))(getattr(module, command))
+    return app
+
+
+def _needed(arguments: Sequence[str]) -> Iterable[str]:
+    """The command that is named, where one is; all of them for the help and for a name that is none."""
+    for argument in arguments:
+        if argument in COMMANDS:
+            return [argument]
+        if argument != "--debug":
+            break
+    return COMMANDS
+
 
 _GETTING_STARTED = """Pinnace carries a trained image model from its checkpoint to the place where it answers.
 
@@ -73,7 +64,6 @@ To get started:
 pinnace --help lists all commands."""
 
 
-@app.callback()
 def _root(
     context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
@@ -98,6 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     try:
+        app = command_line(_needed(sys.argv[1:] if arguments is None else arguments))
         status = app(arguments, prog_name="pinnace", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0

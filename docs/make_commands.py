@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 from typer.models import ArgumentInfo, OptionInfo
 
-from pinnace.cli.main import app
+from pinnace.cli.main import command_line
 
 FILE = Path(__file__).with_name("commands.md")
 
@@ -85,6 +85,7 @@ class Parameter:
 
 def render() -> str:
     """The page as Markdown."""
+    app = command_line()
     assert app.registered_callback is not None
     root = app.registered_callback.callback
     assert root is not None

@@ -186,6 +186,9 @@ class ExportCommand(TyperCommand):
         super().format_help(ctx, formatter)
 
 
+COMMAND_CLASS = ExportCommand
+
+
 @command
 def export(options: ExportOptions, progress: ProgressOption = None, json: Json = False) -> None:
     """Load a model, write its variants, and prove each of them against the eager model."""

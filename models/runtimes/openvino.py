@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -17,8 +18,65 @@ from pinnace.models.cpus import has_avx512, saturates
 from pinnace.models.errors import BundleError, error_lines
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
 
-# A request runs one call at a time, and is handed from call to call; the one that was used last is warm.
-Requests: TypeAlias = "queue.LifoQueue[Any]"
+Shapes: TypeAlias = "dict[str, tuple[int, ...]] | None"
+
+logger = logging.getLogger("pinnace.models")
+
+
+class Requests:
+    """Requests for inputs of some shapes. Each runs one call at a time, and is handed from call to call.
+
+    At first there is one. The others, which take as much memory and time again, are made when a second call
+    comes while the first is in work; until they are there, it waits for that one.
+
+    Attributes:
+        free: those that have nothing to do; the one that was used last, which is warm, is taken first.
+        growth: the thread that makes the others, once it is needed.
+    """
+
+    def __init__(self, compile: Callable[[int], list[Any]], calls: int) -> None:
+        """Make the first.
+
+        Args:
+            compile: makes requests for so many calls at once.
+            calls: how many there are to be in the end.
+        """
+        self.free: queue.LifoQueue[Any] = queue.LifoQueue()
+        self.growth: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._compile = compile
+        self._missing = calls - 1
+        self._put(1)
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[Any]:
+        """A request, for one call."""
+        try:
+            request = self.free.get_nowait()
+        except queue.Empty:
+            self._grow()
+            request = self.free.get()
+        try:
+            yield request
+        finally:
+            self.free.put(request)
+
+    def _grow(self) -> None:
+        with self._lock:
+            missing, self._missing = self._missing, 0
+            if missing:
+                self.growth = threading.Thread(target=self._try_to_put, args=(missing,), name="openvino")
+                self.growth.start()
+
+    def _try_to_put(self, calls: int) -> None:
+        try:
+            self._put(calls)
+        except BundleError as error:
+            logger.warning("one call at a time, for no more fit: %s", error.message)
+
+    def _put(self, calls: int) -> None:
+        for request in self._compile(calls):
+            self.free.put(request)
 
 
 def import_openvino() -> ModuleType:
@@ -57,33 +115,29 @@ class OpenVino(Runtime):
         with self._loading():
             self._model = self._core.read_model(str(path))
         # Where every shape is known, a call is faster by a twentieth, in bf16 by a tenth.
-        self._shapes: dict[str, tuple[int, ...]] | None = None
+        self._shapes: Shapes = None
         if all(isinstance(dim, int) or dim == BATCH for spec in signature.inputs for dim in spec.shape):
             self._shapes = {spec.name: spec.with_batch(options.batch) for spec in signature.inputs}
         self._of_other_shapes: Requests | None = None
-        self._requests = self._compiled(self._shapes)
+        self._requests: Requests | None = self._made(self._shapes)
 
-    def _compiled(self, shapes: dict[str, tuple[int, ...]] | None) -> Requests:
-        """Requests for inputs of these shapes; for any, where there are none."""
-        requests: Requests = queue.LifoQueue()
+    def _made(self, shapes: Shapes) -> Requests:
+        """Requests for inputs of these shapes; for any, where there are none.
+
+        Several streams of one compiled model take turns even where calls come one by one, and find their
+        memory cold: so a call that is alone has a stream to itself.
+        """
+        return Requests(lambda calls: self._compiled(shapes, calls), self._options.concurrency)
+
+    def _compiled(self, shapes: Shapes, calls: int) -> list[Any]:
         with self._loading():
             model = self._model.clone()
             if shapes is not None:
                 model.reshape({name: list(shape) for name, shape in shapes.items()})
-            for calls in self._streams():
-                compiled = self._core.compile_model(model, "CPU", self._compile_settings(calls))
-                for _ in range(calls):
-                    requests.put(compiled.create_infer_request())
+            compiled = self._core.compile_model(model, "CPU", self._compile_settings(calls))
+            requests = [compiled.create_infer_request() for _ in range(calls)]
         self.provider = "CPU " + str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
         return requests
-
-    def _streams(self) -> list[int]:
-        """The streams of each compiled model; the last one's are taken first.
-
-        Several streams take turns even where calls come one by one, and find their memory cold: so a call
-        that is alone has a stream to itself.
-        """
-        return [calls for calls in (self._options.concurrency - 1, 1) if calls]
 
     def _compile_settings(self, calls: int) -> dict[str, Any]:
         """How so many calls at once are to run; docs/runtime-settings.md has what each setting brings."""
@@ -133,31 +187,30 @@ def run(feeds):
 """
 
     def _run(self, feeds: Feeds) -> Outputs:
-        requests = self._for(feeds)
-        request = requests.get()
-        try:
+        with self._for(feeds).taken() as request:
             for name, array in feeds.items():
                 # It lends its memory to what may write as well, though it does not.
                 array = array if array.flags.writeable else array.copy()
                 request.set_tensor(name, self._tensor(array, shared_memory=True))
             request.infer(share_outputs=True)
             return {name: request.get_tensor(name).data.copy() for name in self.signature.output_names}
-        finally:
-            requests.put(request)
 
     def _for(self, feeds: Feeds) -> Requests:
+        assert self._requests is not None
         shapes = self._shapes
         if shapes is None or all(feeds[name].shape == shape for name, shape in shapes.items()):
             return self._requests
         with self._lock:
             if self._of_other_shapes is None:
-                self._of_other_shapes = self._compiled(None)
+                self._of_other_shapes = self._made(None)
             return self._of_other_shapes
 
     def close(self) -> None:
         """Drop the requests, and with them the compiled models."""
-        self._requests = queue.LifoQueue()
-        self._of_other_shapes = None
+        for requests in (self._requests, self._of_other_shapes):
+            if requests is not None and requests.growth is not None:
+                requests.growth.join()
+        self._requests = self._of_other_shapes = None
         self._model = None
 
 

@@ -39,12 +39,14 @@ class PrivateName:
 
 
 PRIVATE_NAMES = (
-    PrivateName("bentoml", "_bentoml_impl.server", "serve_http", "the launcher starts the server with it"),
+    PrivateName(
+        "bentoml", "_bentoml_impl.worker.service", "main", "a worker of `pinnace serve` is BentoML's own"
+    ),
     PrivateName(
         "bentoml",
-        "bentoml._internal.configuration.containers",
-        "BentoMLContainer.prometheus_multiproc_dir.set",
-        "each server has a folder of its own for metrics",
+        "bentoml._internal.log",
+        "SERVER_LOGGING_CONFIG",
+        "a worker that is forked keeps the loggers that its parent has made",
     ),
     PrivateName(
         "bentoml",
@@ -64,7 +66,6 @@ PRIVATE_NAMES = (
         "BentoMLContainer.tracer_provider.get",
         "BentoML's own configuration of traces is honoured",
     ),
-    PrivateName("bentoml", "bentoml", "Service.inject_config", "the launcher applies the service's settings"),
     PrivateName("bentoml", "bentoml", "Service.to_asgi", "the middleware of a worker is put together there"),
     PrivateName("bentoml", "bentoml", "Service.openapi_spec", "/docs.json is our description"),
     PrivateName(

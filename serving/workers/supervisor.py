@@ -3,7 +3,7 @@
 The parent imports what the workers need, once, and they are forked from it: they begin with those modules in
 memory, which all of them share until one writes to it. The parent has no threads, opens no model and loads no
 runtime, so that nothing is copied halfway. Where a fork is not safe, as on macOS, whose own libraries
-start threads, a worker is a new interpreter. `docs/adr/0008-forked-workers.md` has the measurements.
+start threads, a worker is a new interpreter. `docs/adr/0009-forked-workers.md` has the measurements.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
@@ -85,7 +86,8 @@ class Supervisor:
         self._grace = grace
         self._on_ready = on_ready
         self._on_reload = on_reload
-        self._context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self._context: ForkContext | SpawnContext
+        self._context = get_context("fork") if sys.platform == "linux" else get_context("spawn")
         self._workers: dict[int, Worker] = {}
         self._due: dict[int, float] = {}  # numbers of workers to start, and when
         self._sentences: tuple[str, ...] | None = None

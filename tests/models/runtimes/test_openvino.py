@@ -56,8 +56,19 @@ def opened(bundle: Bundle, runtime: str, **options: int) -> Runtime:
 
 def compiled(runtime: Runtime, which: str = "_requests"):
     """The compiled models of its requests, the one that is taken first before the others."""
-    requests = list(getattr(runtime, which).queue)
+    requests = list(getattr(runtime, which).free.queue)
     return [request.get_compiled_model() for request in reversed(requests)]
+
+
+def keep_busy(runtime: Runtime) -> None:
+    """See to it that all of its requests are made, as they are once a second call comes."""
+    assert isinstance(runtime, OpenVino)
+    requests = runtime._requests
+    assert requests is not None
+    with requests.taken(), requests.taken():
+        pass
+    assert requests.growth is not None
+    requests.growth.join()
 
 
 def test_no_statistics_are_sent_and_nothing_is_written_at_home(exported: Bundle, tmp_path: Path) -> None:
@@ -103,9 +114,13 @@ def test_threads_streams_and_precision_are_what_was_asked_for(
     exported: Bundle, threads: int, concurrency: int, streams: list[int]
 ) -> None:
     with opened(exported, "openvino", threads=threads, concurrency=concurrency) as runtime:
+        assert [model.get_property("NUM_STREAMS") for model in compiled(runtime)] == [1]
+        if concurrency > 1:
+            keep_busy(runtime)
         models = compiled(runtime)
-        assert [model.get_property("NUM_STREAMS") for model in models] == streams
-        for model, calls in zip(models, streams, strict=True):
+        found = [model.get_property("NUM_STREAMS") for model in models]
+        assert sorted(found) == sorted(streams)
+        for model, calls in zip(models, found, strict=True):
             assert model.get_property("INFERENCE_NUM_THREADS") == threads * calls
             assert model.get_property("ENABLE_CPU_PINNING") is False
         assert runtime.provider == "CPU f32"
@@ -137,16 +152,42 @@ def test_calls_from_several_threads_answer_as_one_after_the_other(exported: Bund
 def test_two_calls_are_in_work_at_once_and_no_third(exported: Bundle) -> None:
     with opened(exported, "openvino", threads=1, concurrency=2) as runtime:
         assert isinstance(runtime, OpenVino)
-        assert runtime._requests.qsize() == 2
-        first, second = runtime._requests.get(), runtime._requests.get()
+        keep_busy(runtime)
+        assert runtime._requests is not None
+        free = runtime._requests.free
+        assert free.qsize() == 2
+        first, second = free.get(), free.get()
         waiting = threading.Thread(target=lambda: runtime.run({"input": images(1)}))
         waiting.start()
         waiting.join(0.1)
         assert waiting.is_alive()
-        runtime._requests.put(first)
+        free.put(first)
         waiting.join(30)
         assert not waiting.is_alive()
-        runtime._requests.put(second)
+        free.put(second)
+
+
+def test_where_no_second_fits_calls_go_on_one_by_one(
+    exported: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(exported, "openvino", threads=1, concurrency=2) as runtime:
+        assert isinstance(runtime, OpenVino)
+
+        def refuse(*_: object) -> None:
+            raise BundleError("no memory")
+
+        monkeypatch.setattr(runtime, "_compiled", refuse)
+        assert runtime._requests is not None
+        request = runtime._requests.free.get()
+        waiting = threading.Thread(target=lambda: runtime.run({"input": images(1)}))
+        waiting.start()
+        while runtime._requests.growth is None:
+            waiting.join(0.01)
+        runtime._requests.growth.join()
+        runtime._requests.free.put(request)
+        waiting.join(30)
+        assert not waiting.is_alive()
+    assert "no more fit: no memory" in caplog.text
 
 
 def test_a_request_whose_run_failed_is_used_again(exported: Bundle) -> None:
@@ -157,7 +198,8 @@ def test_a_request_whose_run_failed_is_used_again(exported: Bundle) -> None:
         with pytest.raises(AttributeError):
             runtime._run({"input": images(1)})
         runtime.signature = signature
-        assert runtime._requests.qsize() == 1
+        assert runtime._requests is not None
+        assert runtime._requests.free.qsize() == 1
         np.testing.assert_array_equal(runtime.run({"input": images(1)})["logits"], want)
 
 
