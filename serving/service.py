@@ -131,6 +131,8 @@ def _log_to_stderr() -> None:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
             handler.setStream(sys.stderr)
     configure_logging(handlers, lines=settings.access_log)
+    # What it says below that is that a worker has started or ended.
+    logging.getLogger("bentoml").setLevel(logging.WARNING)
 
 
 def _read_settings() -> tuple[ServerSettings, list[str]]:

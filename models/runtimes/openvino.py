@@ -65,8 +65,9 @@ class Requests:
         with self._lock:
             missing, self._missing = self._missing, 0
             if missing:
-                self.growth = threading.Thread(target=self._try_to_put, args=(missing,), name="openvino")
-                self.growth.start()
+                growth = threading.Thread(target=self._try_to_put, args=(missing,), name="openvino")
+                growth.start()
+                self.growth = growth
 
     def _try_to_put(self, calls: int) -> None:
         try:

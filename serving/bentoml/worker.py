@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import socket
 from multiprocessing.connection import Connection
 
@@ -41,9 +40,8 @@ def run_worker(listener: socket.socket, grace: int, number: int, connection: Con
     from bentoml._internal.log import SERVER_LOGGING_CONFIG
 
     # BentoML sets the log up where nothing is imported yet, and would silence the loggers that are there by
-    # now. Its own lines say that a worker has started, which the parent says.
+    # now.
     SERVER_LOGGING_CONFIG["disable_existing_loggers"] = False
-    SERVER_LOGGING_CONFIG["loggers"]["bentoml"]["level"] = logging.WARNING
     options = {"fd": listener.detach(), "worker-id": number, "timeout-graceful-shutdown": grace}
     main(
         [SERVICE, *(f"--{name}={value}" for name, value in options.items())],

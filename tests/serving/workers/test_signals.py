@@ -57,10 +57,9 @@ def reloads(server: Any) -> dict[str, float]:
 
 
 def test_a_stopped_worker_is_seen_passed_over_and_killed_when_the_grace_is_over(
-    start_server: Any, served: Path, tmp_path: Path
+    start_server: Any, served: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    files = tmp_path / "temporary"
-    files.mkdir()
+    files = tmp_path_factory.mktemp("files")  # a short name, for sockets are below it
     settings = {"workers": 2, "concurrency": 1, "drain": 0, "grace": 2}
     server = start_server([*PINNACE, "serve", str(served)], folder=files, **settings)
     server.wait_until_ready()
