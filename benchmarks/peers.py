@@ -49,6 +49,7 @@ class Peer:
         """Start it; it answers `POST /classify` with a form whose field is `image`."""
         command = self.command.format(port=port, cpus=cpus).split()
         variables = {**os.environ, "BUNDLE": str(bundle.resolve()), "CPUS": str(cpus)}
+        variables.pop("PYTHONPYCACHEPREFIX", None)  # pip has compiled its modules, beside them
         return subprocess.Popen(
             [self.environment(folder), *command],
             cwd=APPS,
