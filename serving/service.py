@@ -6,7 +6,6 @@ CPU before any image is decoded. BentoML runs the processes, `/livez`, `/readyz`
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 import tempfile
@@ -52,6 +51,7 @@ from pinnace.serving.packaging.wheel import ROOMS
 from pinnace.serving.routes import Handler
 from pinnace.serving.settings import ServerSettings, load_settings, require_signatures
 from pinnace.serving.workers.connection_balancing import WorkerLoads
+from pinnace.serving.workers.free_memory import release_free_memory
 from pinnace.serving.workers.load_shedding import LoadShedder
 from pinnace.serving.workers.parent_watchdog import announce_parent, stop_with_parent
 from pinnace.serving.workers.readiness import Readiness
@@ -207,9 +207,7 @@ def _on_ready(registry: Registry) -> None:
     reloader = state.reloader = Reloader(registry, readiness)
     reloader.install()
     _shed_load(registry)
-    # What was made until now stays: the collector need not look through it again and again.
-    gc.collect()
-    gc.freeze()
+    release_free_memory()
     readiness.mark_warm()
     readiness.keep_moving()
     reloader.reload_if_replaced()

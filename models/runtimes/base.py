@@ -106,6 +106,10 @@ class Runtime(abc.ABC):
             return f"the package {cls.module} is not installed"
         return None
 
+    @classmethod  # noqa: B027 -- most start threads, or import nothing that takes long
+    def preload(cls) -> None:
+        """Import what may be imported in a process that is forked later: what starts no thread."""
+
     @classmethod
     def device_problem(cls, device: str) -> str | None:
         """Why this runtime, which works here, does not work on a device, or None if it does."""

@@ -163,6 +163,11 @@ class OpenVino(Runtime):
             raise BundleError(f"OpenVINO cannot load {self.path}: {error_lines(error)[-1]}") from error
 
     @classmethod
+    def preload(cls) -> None:
+        """The package, which starts threads only when a model is compiled."""
+        import_openvino()
+
+    @classmethod
     def faster_than(cls) -> tuple[str, ...]:
         """ONNX Runtime, where there is AVX-512; on AVX2 it is OpenVINO that takes a tenth longer."""
         return ("onnxruntime",) if has_avx512() else ()

@@ -91,7 +91,7 @@ def _run(settings: ServerSettings, listener: socket.socket, workers: int, line: 
     announce_parent()
     from pinnace.serving.bentoml.worker import preload, run_worker
 
-    preload()
+    preload(settings)
 
     def on_ready(sentences: tuple[str, ...]) -> None:
         for sentence in (*sentences, line):

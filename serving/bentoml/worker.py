@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import socket
 from multiprocessing.connection import Connection
 
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.runtimes import all_runtimes
+from pinnace.models.runtimes.base import Runtime
+from pinnace.models.selection import variant_for, working_readers
 from pinnace.serving.bentoml.private_names import SERVICE
+from pinnace.serving.settings import ServerSettings
 from pinnace.serving.workers.parent_watchdog import stop_with_parent
 from pinnace.serving.workers.start_report import reporter
 
@@ -19,10 +25,25 @@ _PRELOADED = (
 )
 
 
-def preload() -> None:
+def preload(settings: ServerSettings) -> None:
     """Import what every worker needs, before they are forked."""
     for module in (SERVICE.partition(":")[0], *_PRELOADED):
         importlib.import_module(module)
+    with contextlib.suppress(Exception):  # a worker will say what is wrong
+        for runtime in _runtimes(settings):
+            runtime.preload()
+
+
+def _runtimes(settings: ServerSettings) -> set[type[Runtime]]:
+    """What will probably answer. Nothing is asked here that would load a runtime's libraries."""
+    if settings.runtime is not None:
+        return {all_runtimes()[settings.runtime]}
+    found: set[type[Runtime]] = set()
+    for folder in settings.bundle:
+        bundle = Bundle.open(folder)
+        variant = variant_for(bundle, settings.variant, None, settings.device)
+        found.update(working_readers(bundle, variant, None, settings.device)[:1])
+    return found
 
 
 def run_worker(listener: socket.socket, grace: int, number: int, connection: Connection) -> None:
