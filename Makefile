@@ -7,7 +7,12 @@ BUNDLE ?= efficientnet_lite0.bundle
 PORT ?= 3000
 EXTRAS := cpu,export,serve
 
-# Without --no-compile pip would spend more than a minute on modules of which most are never imported.
+# Without --no-compile pip would spend more than a minute on modules of which most are never imported. Those that
+# a server imports are compiled after it, in seconds: each start would do it where PYTHONDONTWRITEBYTECODE is set.
+COMPILE := PYTHONDONTWRITEBYTECODE= $(BIN)/python -c
+COMPILED := from pinnace.cli.main import command_line; command_line(); \
+  from pinnace.serving.bentoml.worker import preload; from pinnace.serving.settings import load_settings; \
+  preload(load_settings()); import onnxruntime
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
   --constraint constraints.txt
 
@@ -31,12 +36,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing pinnace[$(EXTRAS)]: several GB the first time" >&2
 	PINNACE_EXTENSION=1 $(PIP_INSTALL) --editable '.[$(EXTRAS)]'
+	-$(COMPILE) '$(COMPILED)'
 	touch $@
 
 install-dev: $(VENV)/.installed-dev  ## The same, and what the tests, linters and documents need
 
 $(VENV)/.installed-dev: $(VENV)/.installed | headers
 	PINNACE_EXTENSION=1 $(PIP_INSTALL) --editable '.[$(EXTRAS),dev]'
+	-$(COMPILE) '$(COMPILED); import pytest, httpx, onnx, torch'
 	touch $@
 
 $(BUNDLE)/manifest.json: | $(VENV)/.installed
