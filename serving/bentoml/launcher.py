@@ -18,7 +18,9 @@ from pinnace.serving.bentoml.home import ensure_folders
 from pinnace.serving.bentoml.startup import StartupError
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import bundles_by_name
+from pinnace.serving.inference.shadow_process import start_shadow
 from pinnace.serving.inference.tuned import pass_on, with_profile
+from pinnace.serving.observability.metrics_port import serve_metrics
 from pinnace.serving.observability.request_log import configure_logging
 from pinnace.serving.observability.shared_memory import FOLDER_VARIABLE
 from pinnace.serving.settings import ServerSettings, require_signatures
@@ -92,6 +94,10 @@ def _run(settings: ServerSettings, listener: socket.socket, workers: int, line: 
     from pinnace.serving.bentoml.worker import preload, run_worker
 
     preload(settings)
+    if settings.shadow is not None:
+        print(printable(start_shadow(settings, folder)), file=sys.stderr, flush=True)
+    if settings.metrics_port is not None:
+        serve_metrics(settings.host, settings.metrics_port, metrics)
 
     def on_ready(sentences: tuple[str, ...]) -> None:
         for sentence in (*sentences, line):
