@@ -1,9 +1,10 @@
 """The parent of the workers: starts them, starts others in the place of those that die, and ends them all.
 
 The parent imports what the workers need, once, and they are forked from it: they begin with those modules in
-memory, which all of them share until one writes to it. The parent opens no model and loads no runtime, and has no
-threads but those that wait for a connection or a clock, so that nothing is copied halfway. Where a fork is not safe, as on macOS, whose own libraries
-start threads, a worker is a new interpreter. `docs/adr/0009-forked-workers.md` has the measurements.
+memory, which all of them share until one writes to it. The parent opens no model and loads no runtime, and
+has no threads but those that wait for a connection or a clock, so that nothing is copied halfway. Where a
+fork is not safe, as on macOS, whose own libraries start threads, a worker is a new interpreter.
+`docs/adr/0009-forked-workers.md` has the measurements.
 """
 
 from __future__ import annotations
