@@ -113,11 +113,9 @@ class ClusterRun:
             except (KeyboardInterrupt, PinnaceError) as error:
                 what = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
                 done = tally.answered + tally.failed
-                err().print(
-                    f"{what}: {done:,} of {images:,} images are done; run the same command to continue",
-                    soft_wrap=True,
-                    markup=False,
-                )
+                text = f"{what}: {done:,} of {images:,} images are done; run the same command to continue"
+                if done:
+                    err().print(text, soft_wrap=True, markup=False)
                 raise
             storage.remove(storage.join(output, "_tmp"))
         print_summary(tally, watch.seconds, self.word)
@@ -212,6 +210,7 @@ def _connected(address: str, bundle_bytes: int) -> Iterator[None]:
     """A cluster: one of this machine's own for `local`, which listens on loopback and ends with the run."""
     # Before the import: Ray reports its use to its maker otherwise.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # or the thread that is left would start a cluster of its own
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

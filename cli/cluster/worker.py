@@ -20,6 +20,7 @@ from pinnace.cli.bulk.model_spec import ModelSpec
 from pinnace.cli.cluster import parts, storage
 from pinnace.cli.cluster.job import Job, read_shard
 from pinnace.models.answer import Answer, Embedding
+from pinnace.models.bundle import signing
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import FILE_NAME
 from pinnace.models.concurrency import map_in_order
@@ -32,15 +33,26 @@ _TRIES = 4
 
 
 def pack(folder: Path, variant: str) -> bytes:
-    """What it takes to run one variant of a bundle, as bytes, to be sent to other machines."""
+    """What it takes to run one variant of a bundle, as bytes, to be sent to other machines.
+
+    A signed bundle goes whole, as its signature is of all files.
+    """
     bundle = Bundle.open(folder)
-    facts = bundle.manifest
-    labels = [facts.labels] if facts.labels else []
+    files = [FILE_NAME, *_needed(bundle, variant)]
+    if (folder / signing.FILE_NAME).is_file():
+        files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for file in sorted({FILE_NAME, *bundle.variant(variant).all_files, facts.golden.file, *labels}):
+        for file in sorted(files):
             archive.add(bundle.path(file), file)
     return buffer.getvalue()
+
+
+def _needed(bundle: Bundle, variant: str) -> list[str]:
+    """The files that one variant needs, besides the manifest."""
+    facts = bundle.manifest
+    labels = [facts.labels] if facts.labels else []
+    return sorted({*bundle.variant(variant).all_files, facts.golden.file, *labels})
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,6 @@ class ShardWorker:
         try:
             with tarfile.open(fileobj=io.BytesIO(bundle)) as archive:
                 archive.extractall(folder, filter="data")
-                files = archive.getnames()
             opened = Bundle.open(folder)
             if opened.version != self._task.job.version:
                 raise BundleError(
@@ -95,9 +106,8 @@ class ShardWorker:
                     expected=self._task.job.version,
                     got=opened.version,
                 )
-            for file in files:
-                if file != FILE_NAME:  # the version is its hash
-                    opened.check_file(file)
+            for file in _needed(opened, self._task.job.variant):
+                opened.check_file(file)
             return replace(self._task.spec, folder=folder).open()
         except OSError as error:
             raise BundleError(f"the bundle cannot be unpacked on a worker: {error.strerror}") from None
