@@ -21,13 +21,14 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.cpu_identity import cpu_model, isa_flags
 from pinnace.models.cpus import available_cpus
 from pinnace.models.errors import UsageError
-from pinnace.models.files import write_atomic
+from pinnace.models.files import read_regular, write_atomic
 from pinnace.models.runtimes import all_runtimes, cuda
 
 FILE_NAME = "profile.json"
 # Of other machines, such as `profile.orin.json`.
 _FILES = "profile*.json"
 SCHEMA_VERSION = 1
+MOST_BYTES = 1 << 20
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -207,7 +208,7 @@ def read_file(path: Path) -> Profile:
         UsageError: it cannot be read, is damaged, or another version of Pinnace wrote it.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MOST_BYTES)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     return parse(data, str(path))

@@ -64,6 +64,7 @@ def verify_bundle(
     progress(Event(Stage.CHECK_FILES))
     for file in bundle.manifest.files:
         bundle.check_file(file)
+    _ = bundle.labels  # as many as the model has classes
     check_preprocessing(bundle)
     variants = bundle.manifest.variants if variant is None else (bundle.variant(variant),)
     verdicts = []

@@ -12,10 +12,13 @@ from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.manifest import Manifest, Variant
 from pinnace.models.bundle.outputs import Outputs, of_an_older_bundle
 from pinnace.models.errors import BundleError, CheckFailed, UsageError
-from pinnace.models.files import sha256
+from pinnace.models.files import read_regular, sha256
 from pinnace.models.image.preprocess import Preprocess
 
 _VERSION_DIGITS = 12
+
+# Of labels or golden data, which are read whole.
+_MOST_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,12 @@ class Bundle:
 
     def _read(self, file: str) -> bytes:
         """What a file holds; what is compared with its hash are the very bytes that are read."""
-        data = self.path(file).read_bytes()
+        try:
+            data = read_regular(self.path(file), _MOST_BYTES)
+        except OSError as error:
+            raise BundleError(
+                f"{self.folder / file} cannot be read: {error.strerror}", hint="export the model again"
+            ) from None
         self._compare(file, hashlib.sha256(data).hexdigest())
         return data
 

@@ -61,6 +61,8 @@ def parse(data: bytes, path: Path) -> tuple[Arrays, Arrays]:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             for key in arrays.files:
                 kind, _, name = key.partition(":")
+                if kind not in ("input", "output"):
+                    raise ValueError(f"{key} is neither an input nor an output")
                 (inputs if kind == "input" else outputs)[name] = arrays[key]
     except Exception as error:  # damaged bytes raise whatever zipfile, zlib and NumPy stumble over
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -81,9 +83,13 @@ def check(signature: Signature, inputs: Arrays, outputs: Arrays, samples: int, p
         path: what messages call the file.
 
     Raises:
-        BundleError: a tensor is missing, of another dtype or shape, or not finite.
+        BundleError: a tensor is missing, of another dtype or shape, not finite, or none of the model's.
     """
     for specs, arrays, kind in ((signature.inputs, inputs, "input"), (signature.outputs, outputs, "output")):
+        for name in arrays.keys() - {spec.name for spec in specs}:
+            raise BundleError(
+                f"the golden data {path}: the model has no {kind} {name}", hint="export the model again"
+            )
         for spec in specs:
             what = f"the golden data {path}: {kind} {spec.name}"
             array = arrays.get(spec.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.errors import BundleError, UsageError
+from pinnace.models.files import read_regular
 from pinnace.models.image.preprocess import Preprocess
 
 # Version 2 says what the outputs mean; see `pinnace.models.bundle.outputs.of_an_older_bundle` for version 1.
@@ -327,6 +329,9 @@ class Manifest:
 
 
 _DTYPE = re.compile(r"bool|u?int(8|16|32|64)|b?float(16|32|64)|float8\w*|complex(64|128)")
+# A manifest takes some kB; lists of notes, files and inputs may be long.
+MOST_BYTES = 64 << 20
+
 _ADAPTER = TypeAdapter(Manifest)
 _VERSION_ADAPTER = TypeAdapter(dict[str, object])
 
@@ -344,11 +349,16 @@ def read_bytes(folder: Path) -> bytes:
     """The manifest of a bundle as it stands on disk.
 
     Raises:
-        BundleError: there is none.
+        BundleError: there is none, or it is not a file of a manifest's size.
     """
+    path = folder / FILE_NAME
     try:
-        return (folder / FILE_NAME).read_bytes()
-    except OSError:
+        return read_regular(path, MOST_BYTES)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EFBIG):
+            raise BundleError(
+                f"{path} is not a manifest: {error.strerror}", hint="export the model again"
+            ) from None
         raise BundleError(
             f"{folder} is not a bundle: it has no {FILE_NAME}",
             hint="make one with: pinnace export SOURCE -o " + str(folder),

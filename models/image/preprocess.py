@@ -82,6 +82,12 @@ class Preprocess:
         if not (self.crop is None or _is_pair(self.crop)):
             expected = "a pair of positive ints (height, width), or None"
             raise UsageError("crop is not a size", expected=expected, got=repr(self.crop))
+        if self.crop is not None and self.crop[0] * self.crop[1] > _MAX_UNCROPPED_PIXELS:
+            raise UsageError(
+                "the crop is too large",
+                expected=f"at most {_MAX_UNCROPPED_PIXELS:,} pixels",
+                got=f"{self.crop[0]} x {self.crop[1]}",
+            )
         _require_one_of("interpolation", self.interpolation, get_args(Interpolation))
         _require_one_of("color", self.color, get_args(ColorMode))
         _require_one_of("layout", self.layout, get_args(Layout))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,11 @@ def test_a_copy_with_another_version_gets_a_profile_that_holds_for_it(bundle: Bu
     assert copied.version != bundle.version
     profile.copy(bundle, copied)
     assert select(copied).profile == dataclasses.replace(tuned(bundle), bundle=copied.version)
+
+
+def test_a_pipe_in_the_place_of_a_profile_is_not_waited_for(bundle: Bundle) -> None:
+    os.mkfifo(bundle.folder / profile.FILE_NAME)
+    assert select(bundle).profile is None
+    (bundle.folder / profile.FILE_NAME).unlink()
+    (bundle.folder / profile.FILE_NAME).symlink_to("/dev/zero")
+    assert select(bundle).profile is None

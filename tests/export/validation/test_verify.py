@@ -281,3 +281,10 @@ def test_a_crop_that_does_not_fit_the_golden_inputs_is_a_failed_check(own_copy: 
     assert "makes another input of golden/" in refusal(
         CheckFailed, verify_bundle, Bundle.open(own_copy.folder)
     )
+
+
+def test_labels_of_another_number_than_classes_do_not_pass(own_copy: Bundle) -> None:
+    path = own_copy.folder / "labels.txt"
+    path.write_bytes(path.read_bytes() + b"one more\n")
+    with pytest.raises(BundleError, match="has not one name for each class"):
+        verify_bundle(sign(own_copy))

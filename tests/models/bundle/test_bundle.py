@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -212,3 +213,29 @@ def test_golden_data_are_never_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "evil.npz", **{"input:x": np.array([{"a": 1}], dtype=object)})
     with pytest.raises(BundleError, match="allow_pickle=False"):
         golden.read(tmp_path / "evil.npz")
+
+
+@pytest.mark.parametrize("key", ["input:more", "output:more", "more", "../../x"])
+def test_golden_data_that_the_model_knows_nothing_of_are_refused(own_copy: Bundle, key: str) -> None:
+    file = own_copy.folder / own_copy.manifest.golden.file
+    with np.load(file) as arrays:
+        np.savez(file, **{**arrays, key: np.zeros(1, np.float32)})
+    files = {**own_copy.manifest.files, own_copy.manifest.golden.file: sha256(file)}
+    changed = Bundle.open(rewrite(own_copy, files=files))
+    with pytest.raises(BundleError, match=r"the model has no \w+ more|neither an input nor an output"):
+        changed.golden()
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "labels.txt"])
+def test_neither_a_pipe_nor_a_device_nor_40_gigabytes_are_read(own_copy: Bundle, file: str) -> None:
+    path = own_copy.folder / file
+    for make in (lambda: os.mkfifo(path), lambda: path.symlink_to("/dev/zero"), lambda: sparse(path)):
+        path.unlink()
+        make()
+        with pytest.raises(BundleError, match=f"{file}"):
+            _ = Bundle.open(own_copy.folder).labels
+
+
+def sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(40 << 30)

@@ -329,6 +329,12 @@ def test_json_is_validated_like_the_constructor() -> None:
     assert caught.value.message == "std must not be zero in float32"
 
 
+def test_a_crop_that_memory_may_not_hold_is_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        Preprocess(256, "bilinear", (65_535, 65_535), "RGB", (0.0,) * 3, (1.0,) * 3)
+    assert caught.value.message == "the crop is too large"
+
+
 RESIZE = (
     "resize is not a size\n"
     "  expected: a positive int, a pair of positive ints (height, width), or None\n"
