@@ -1,4 +1,4 @@
-"""The memory of a worker has the bound that the documents state, held in a cgroup while many large images come."""
+"""A worker keeps to the bound of memory that the documents state, in a cgroup, while many large images come."""
 
 from __future__ import annotations
 
