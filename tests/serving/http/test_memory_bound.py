@@ -1,4 +1,4 @@
-"""A worker keeps to the bound of memory that the documents state, in a cgroup, while many large images come."""
+"""A worker keeps to the bound of memory that the documents state, while many large images come at once."""
 
 from __future__ import annotations
 
