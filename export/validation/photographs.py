@@ -75,7 +75,9 @@ def worst_first(want: Arrays, got: Arrays) -> list[int]:
     return [int(index) for index in np.argsort(-errors, kind="stable")]
 
 
-def compare(want: Arrays, got: Arrays, *, meaning: Outputs, runtime: str) -> Proof:
+def compare(
+    want: Arrays, got: Arrays, *, meaning: Outputs, runtime: str, scale: Arrays | None = None
+) -> Proof:
     """Compare outputs by name with those of fp32; first dimension the photograph.
 
     Args:
@@ -83,8 +85,11 @@ def compare(want: Arrays, got: Arrays, *, meaning: Outputs, runtime: str) -> Pro
         got: what the variant answers.
         meaning: what the outputs mean, which says what it is to give the same answer.
         runtime: the name of what ran the variant.
+        scale: the outputs that set the scale; those of the photographs, where there are no others. A few
+            photographs may have nearly the same one value.
     """
-    whole = parity.compare(want, got, want, meaning=meaning, runtime=runtime)
+    scale = scale or want
+    whole = parity.compare(want, got, scale, meaning=meaning, runtime=runtime)
     if not np.isfinite(whole.max_abs):
         inf, first = float("inf"), whole.top1_agreement
         return Proof(whole.samples, inf, inf, inf, inf, 0.0, first, first, runtime, whole.label_agreement)
@@ -95,7 +100,8 @@ def compare(want: Arrays, got: Arrays, *, meaning: Outputs, runtime: str) -> Pro
         fp32, answer = parity.rows(reference), parity.rows(got[name])
         difference = np.abs(fp32 - answer)
         differences.append(difference)
-        mean_rel = max(mean_rel, float((difference.mean(axis=1) / parity.ranges(fp32, fp32)).max()))
+        widths = parity.ranges(fp32, parity.rows(scale[name]))
+        mean_rel = max(mean_rel, float((difference.mean(axis=1) / widths).max()))
         if name == meaning.name and whole.top1_agreement is not None:
             overlap = top_overlap(fp32, answer)
     total = sum(difference.size for difference in differences)

@@ -160,8 +160,16 @@ class Validator:
             return None
         inputs, outputs = self.photographs.inputs, self.photographs.outputs
         answers = photographs.run(runtime, inputs)
-        result = photographs.compare(outputs, answers, meaning=self.meaning, runtime=runtime.name)
         tolerance = runtime.tolerance(variant)
+        scale = None
+        if not tolerance.photographs_only:
+            # As on the golden samples, here and in verify.
+            every = golden.read(self.folder / golden.FILE)[1]
+            scale = {name: np.concatenate([parity.rows(every[name]), parity.rows(outputs[name])])
+                     for name in outputs}  # fmt: skip
+        result = photographs.compare(
+            outputs, answers, meaning=self.meaning, runtime=runtime.name, scale=scale
+        )
         noise = parity.noise_of(stored_golden(self.exported), variant, tolerance)
         if noise and tolerance.max_rel is not None:
             most = max(noise[sample] for sample in self.exported.photographs.values())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pinnace.export.validation import parity
+from pinnace.export.validation import parity, photographs
 from pinnace.export.validation.parity import compare, excess, measure
 from pinnace.models.bundle.manifest import Parity, Tolerance
 from pinnace.models.bundle.outputs import Outputs
@@ -254,3 +254,18 @@ def test_without_a_bound_only_equal_answers_prove_nothing() -> None:
     assert parity.says_nothing(close, MEANING[False], Tolerance()) is None
     moving = {"y": same, "z": np.eye(3)}
     assert parity.says_nothing(moving, MEANING[False], Tolerance(max_rel=1e-3)) is None
+
+
+def test_photographs_with_nearly_one_value_are_measured_on_the_scale_of_all_golden_answers() -> None:
+    """Three probabilities near 0, of a network with one, whose last bits differ: 6e-8 of 1.6e-5."""
+    want = {"y": np.float32([[1.6e-5], [0], [1.5e-7]])}
+    got = {"y": want["y"] + np.float32(6e-8)}
+    golden = {"y": np.float32([[1.6e-5], [0], [1.5e-7], [1.3e-2]])}
+    meaning = Outputs("probabilities", "y", "none", 2)
+    alone = photographs.compare(want, got, meaning=meaning, runtime="abacus")
+    scaled = photographs.compare(want, got, meaning=meaning, runtime="abacus", scale=golden)
+    fp32 = Tolerance(max_rel=0.001)
+    assert photographs.excess(alone, fp32) is not None
+    assert photographs.excess(scaled, fp32) is None
+    assert scaled.max_rel == pytest.approx(6e-8 / 1.3e-2, rel=0.01)
+    assert scaled.mean_rel == scaled.max_rel
