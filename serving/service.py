@@ -133,6 +133,8 @@ def _log_to_stderr() -> None:
     configure_logging(handlers, lines=settings.access_log)
     # What it says below that is that a worker has started or ended.
     logging.getLogger("bentoml").setLevel(logging.WARNING)
+    # What is wrong with a form its client is told; a line for each would let one client fill the log.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def _read_settings() -> tuple[ServerSettings, list[str]]:
