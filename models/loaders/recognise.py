@@ -20,6 +20,8 @@ TABLE = Path(__file__).with_name("architectures.txt")
 _OPTIONAL = re.compile(r"(?:AuxLogits|aux\d?|aux_classifier)\.|(?:.*\.)?num_batches_tracked$")
 _FEWEST_SHARED = 0.6
 _DEEPEST_PREFIX = 4
+# An image of satellites has a dozen or so.
+_MOST_CHANNELS = 16
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -72,15 +74,30 @@ def counted(shapes: Shapes) -> dict[str, tuple[int, ...]]:
     }
 
 
-def body_of(shapes: Shapes, head: str) -> str:
-    """The hash of the names and shapes of all but the last layer; the channels of the image do not count."""
-    first = next(iter(shapes), "")
+def body_of(shapes: Shapes, head: str, first: str | None = None) -> str:
+    """The hash of the names and shapes of all but the last layer; the channels of the image do not count.
+
+    Args:
+        shapes: of all weights.
+        head: the last layer's name.
+        first: the weight of the first layer; that which comes first unless it is given.
+    """
+    first = next(iter(shapes), "") if first is None else first
     texts = []
     for name, shape in shapes.items():
         if not name.startswith(f"{head}."):
             kept = (shape[0], *shape[2:]) if name == first and len(shape) == 4 else shape
             texts.append(f"{name} {','.join(map(str, kept))}")
     return hash_of(texts)
+
+
+def _bodies(shapes: Shapes, head: str) -> set[str]:
+    """The hash of all but the last layer, for each weight that may be the first layer's.
+
+    safetensors has the names in the order of the alphabet, and not in that of the network.
+    """
+    firsts = [name for name, shape in shapes.items() if len(shape) == 4 and shape[1] <= _MOST_CHANNELS]
+    return {body_of(shapes, head, first) for first in ["", *firsts]}
 
 
 @cache
@@ -105,34 +122,35 @@ def _matches(shapes: Shapes) -> list[Match]:
     shapes = counted(shapes)
     names = hash_of(shapes)
     found = []
-    bodies: dict[str, str] = {}
+    bodies: dict[str, set[str]] = {}
     for known in _table():
         if known.names == names:
-            body = bodies.setdefault(known.head, body_of(shapes, known.head))
-            if body == known.body:
+            if known.head not in bodies:
+                bodies[known.head] = _bodies(shapes, known.head)
+            if known.body in bodies[known.head]:
                 found.append(Match(known.arch, known.head, _rows(shapes, known.head)))
-    if found or not shapes:
+    if found:
         return found
-    last = next(reversed(shapes)).split(".")
-    places = [".".join(last[:end]) for end in range(1, len(last))]
-    for place in places:
-        body = body_of(shapes, place)
+    for place in _places(shapes):
         own = tuple((name, shape) for name, shape in shapes.items() if name.startswith(f"{place}."))
-        found += [
-            Match(known.arch, place, own_head=own)
-            for known in _table()
-            if f"{known.head}.".startswith(f"{place}.") and known.body == body
-        ]
+        ends = [known for known in _table() if f"{known.head}.".startswith(f"{place}.")]
+        may_be = _bodies(shapes, place)
+        found += [Match(known.arch, place, own_head=own) for known in ends if known.body in may_be]
     return found
+
+
+def _places(shapes: Shapes) -> list[str]:
+    """Where a last layer may stand: the known ones and what they are part of, as far as there are weights."""
+    heads = [head.split(".") for head in dict.fromkeys(known.head for known in _table())]
+    places = dict.fromkeys(".".join(parts[:end]) for parts in heads for end in range(1, len(parts) + 1))
+    return [place for place in places if any(name.startswith(f"{place}.") for name in shapes)]
 
 
 def bodies_of(shapes: Shapes) -> list[str]:
     """The networks whose weights without those of the last layer have these names and shapes."""
     shapes = counted(shapes)
-    bodies: dict[str, str] = {}
-    for known in _table():
-        bodies.setdefault(known.head, body_of(shapes, known.head))
-    return [known.arch for known in _table() if known.body == bodies[known.head]]
+    bodies = {head: _bodies(shapes, head) for head in dict.fromkeys(known.head for known in _table())}
+    return [known.arch for known in _table() if known.body in bodies[known.head]]
 
 
 def _rows(shapes: Shapes, head: str) -> int | None:

@@ -156,15 +156,20 @@ def _nested(data: Any, depth: int, above: str = "") -> Iterator[tuple[str, State
     if not isinstance(data, Mapping) or not depth:
         return
     known = [place for place in _PLACES if place in data]
-    unknown = [key for key in data if key not in _PLACES and _is_state(data[key])]
-    for key in known or (unknown if len(unknown) == 1 else []):
+    others = [key for key in data if key not in _PLACES and _is_state(data[key])]
+    found = []
+    for key in known:
         if isinstance(data[key], torch.nn.Module) or _is_state(data[key]):
-            yield f"{above}{key}", data[key]
+            found.append((f"{above}{key}", data[key]))
             continue
         within = list(_nested(data[key], depth - 1, f"{above}{key}."))
         if not within and _is_mostly_state(data[key]):
-            yield f"{above}{key}", data[key]
-        yield from within
+            within = [(f"{above}{key}", data[key])]
+        found += within
+    yield from found
+    # Beside a known place they are what else there is; alone, one of them is what is looked for.
+    if found or len(others) == 1:
+        yield from ((f"{above}{key}", data[key]) for key in others)
 
 
 def _is_state(data: Any) -> bool:

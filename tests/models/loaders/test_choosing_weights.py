@@ -41,6 +41,14 @@ def test_mmengine_keeps_the_plain_weights_under_the_name_of_averaged_ones() -> N
     assert found is AVERAGED
 
 
+def test_weights_in_a_place_that_nobody_knows_are_told_too() -> None:
+    found, (note,) = find_weights({"model": PLAIN, "swa_state_dict": AVERAGED, "epoch": 3}, PATH)
+    assert found is PLAIN
+    assert note == "the weights were taken from 'model'; the file also holds 'swa_state_dict'"
+    averaged, _ = find_weights({"model": PLAIN, "swa_state_dict": AVERAGED}, PATH, "ema")
+    assert averaged is AVERAGED
+
+
 def test_what_is_empty_is_passed_over() -> None:
     network = nn.Linear(3, 2)
     assert find_weights({"model": None, "ema": network, "optimizer": None}, PATH)[0] is network

@@ -101,6 +101,16 @@ def test_grey_and_another_number_of_classes(tmp_path: Path) -> None:
     assert loaded.preprocess.color == "L"
 
 
+def test_names_in_the_order_of_the_alphabet(tmp_path: Path) -> None:
+    trained = torchvision.models.squeezenet1_1(num_classes=4)
+    as_safetensors_has_them = dict(sorted(trained.state_dict().items()))
+    assert next(iter(as_safetensors_has_them)) == "classifier.1.bias"
+    assert_same(load_saved(as_safetensors_has_them, tmp_path).module, trained)
+    replaced = torchvision.models.mobilenet_v2()
+    replaced.classifier = nn.Linear(1280, 4)
+    assert_same(load_saved(dict(sorted(replaced.state_dict().items())), tmp_path).module, replaced)
+
+
 @pytest.mark.parametrize(
     "head",
     [
