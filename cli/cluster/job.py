@@ -29,7 +29,7 @@ Paths = Callable[[], Iterator[str]]
 
 
 @dataclass(frozen=True)
-class Job:
+class ClusterJob:
     """What is to be done; two runs of the same job write the same parts.
 
     Attributes:
@@ -84,7 +84,7 @@ def shard_size_for(images: int) -> int:
     return min(max(images // 256, _SMALLEST), _LARGEST)
 
 
-def begin(output: str, job: Job, paths: Paths) -> bool:
+def begin(output: str, job: ClusterJob, paths: Paths) -> bool:
     """Write the list and the job beside where the answers go, or see that they are the same there.
 
     Returns:
@@ -116,9 +116,9 @@ def begin(output: str, job: Job, paths: Paths) -> bool:
     return False
 
 
-def _check_same(output: str, job: Job) -> None:
+def _check_same(output: str, job: ClusterJob) -> None:
     try:
-        found = Job(**json.loads(storage.read(storage.join(output, _FILE))))
+        found = ClusterJob(**json.loads(storage.read(storage.join(output, _FILE))))
     except (ValueError, TypeError):
         raise UsageError(f"{output}/{_FILE} is damaged", hint="choose another folder") from None
     if found.list_digest != job.list_digest:
@@ -129,7 +129,7 @@ def _check_same(output: str, job: Job) -> None:
             + (", and other names or another order" if job.images == found.images else ""),
             hint="choose another folder for the list as it is now",
         )
-    for field in fields(Job):
+    for field in fields(ClusterJob):
         before, now = getattr(found, field.name), getattr(job, field.name)
         if before != now:
             raise UsageError(

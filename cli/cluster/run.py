@@ -22,7 +22,7 @@ from pinnace.cli.classify.display import Stopwatch, print_summary, progress_bar
 from pinnace.cli.classify.job import Tally
 from pinnace.cli.cluster import storage
 from pinnace.cli.cluster.inputs import paths_of
-from pinnace.cli.cluster.job import Job, begin, measure, shard_size_for, taken
+from pinnace.cli.cluster.job import ClusterJob, begin, measure, shard_size_for, taken
 from pinnace.cli.cluster.worker import ShardTask, ShardWorker, pack
 from pinnace.cli.console import err, print_note
 from pinnace.models.bundle.bundle import Bundle
@@ -93,7 +93,7 @@ class ClusterRun:
         if not images:
             raise UsageError(f"there are no images in {', '.join(self.inputs)}")
         bundle = Bundle.open(spec.folder)
-        job = Job(
+        job = ClusterJob(
             images,
             self.shard_size or shard_size_for(images),
             digest,
@@ -146,7 +146,7 @@ class ClusterRun:
                             left.remove(report["shard"])
                             bar.advance(self._count(task.job, report, tally))
 
-    def _count(self, job: Job, report: dict[str, Any], tally: Tally) -> int:
+    def _count(self, job: ClusterJob, report: dict[str, Any], tally: Tally) -> int:
         """Count a shard, and return how many images it has."""
         if "problem" in report:
             error = from_dict(report["problem"])

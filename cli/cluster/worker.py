@@ -18,7 +18,7 @@ from typing import Any
 from pinnace.cli.bulk.batches import answer_in_batches
 from pinnace.cli.bulk.model_spec import ModelSpec
 from pinnace.cli.cluster import parts, storage
-from pinnace.cli.cluster.job import Job, read_shard
+from pinnace.cli.cluster.job import ClusterJob, read_shard
 from pinnace.models.answer import Answer, Embedding
 from pinnace.models.bundle import signing
 from pinnace.models.bundle.bundle import Bundle
@@ -66,7 +66,7 @@ class ShardTask:
     """
 
     output: str
-    job: Job
+    job: ClusterJob
     spec: ModelSpec
 
 

@@ -44,7 +44,7 @@ _OURS = (*_STOP, signal.SIGHUP)
 
 
 @dataclass
-class Worker:
+class WorkerProcess:
     """A worker process.
 
     Attributes:
@@ -89,7 +89,7 @@ class Supervisor:
         self._on_reload = on_reload
         self._context: ForkContext | SpawnContext
         self._context = get_context("fork") if sys.platform == "linux" else get_context("spawn")
-        self._workers: dict[int, Worker] = {}
+        self._workers: dict[int, WorkerProcess] = {}
         self._due: dict[int, float] = {}  # numbers of workers to start, and when
         self._sentences: tuple[str, ...] | None = None
         self._early_deaths = 0
@@ -158,7 +158,7 @@ class Supervisor:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)
         writer.close()
-        self._workers[number] = Worker(number, process, reader)
+        self._workers[number] = WorkerProcess(number, process, reader)
 
     def _wait(self, wakeup: Connection) -> None:
         """Wait until something happens, and see to it."""
@@ -176,7 +176,7 @@ class Supervisor:
             if sentinel in happened:
                 self._take_death(worker)
 
-    def _take_report(self, worker: Worker, report: StartReport | None) -> None:
+    def _take_report(self, worker: WorkerProcess, report: StartReport | None) -> None:
         assert worker.connection is not None
         worker.connection.close()
         worker.connection = None
@@ -194,7 +194,7 @@ class Supervisor:
             self._started = True
             self._on_ready(self._sentences)
 
-    def _take_death(self, worker: Worker) -> None:
+    def _take_death(self, worker: WorkerProcess) -> None:
         worker.process.join()
         code = worker.process.exitcode
         if worker.connection is not None:

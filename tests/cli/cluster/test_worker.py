@@ -17,7 +17,7 @@ from pyarrow import fs
 from pinnace.cli.bulk.model_spec import ModelSpec
 from pinnace.cli.cluster import storage
 from pinnace.cli.cluster.inputs import paths_of
-from pinnace.cli.cluster.job import Job, begin, measure, read_shard, shard_size_for, taken
+from pinnace.cli.cluster.job import ClusterJob, begin, measure, read_shard, shard_size_for, taken
 from pinnace.cli.cluster.worker import ShardTask, ShardWorker, pack
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
@@ -73,7 +73,7 @@ def bucket(photos: Path) -> str:
 
 def job_for(tiny: Path, inputs: list[str], output: str, format: str = "parquet", size: int = 4) -> ShardTask:
     bundle = Bundle.open(tiny)
-    job = Job(
+    job = ClusterJob(
         *(measure(lambda: paths_of(inputs))[0], size, measure(lambda: paths_of(inputs))[1]),
         "classify",
         "tiny",
