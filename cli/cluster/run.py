@@ -36,6 +36,10 @@ _MOST_BLOCKS = 4096
 # The loss of a machine costs each of its shards a try.
 _TRIES = 20
 
+# The thread that waits for Ray Data, and seconds within which it and Ray Data's own have to end.
+_THREAD = "pinnace-ray"
+_ENDING = 30.0
+
 # Seconds without a word from a cluster that has become smaller, after which the rest is handed out anew.
 STALLED = 30.0
 
@@ -235,7 +239,24 @@ def _connected(address: str, bundle_bytes: int) -> Iterator[None]:
     try:
         yield
     finally:
+        _end_execution()
         ray.shutdown()
+
+
+def _end_execution() -> None:
+    """End what Ray Data still executes, as after Ctrl-C or the loss of a machine.
+
+    Its thread would find Ray shut down, and Ray then ends the whole process.
+    """
+    from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+    for thread in threading.enumerate():
+        if isinstance(thread, StreamingExecutor):
+            thread.shutdown(force=True)
+            thread.join(_ENDING)
+    for thread in threading.enumerate():
+        if thread.name == _THREAD:
+            thread.join(_ENDING)
 
 
 def _reports(task: ShardTask, shards: Sequence[int], bundle: bytes, workers: int | None) -> Reports:
@@ -247,7 +268,8 @@ def _reports(task: ShardTask, shards: Sequence[int], bundle: bytes, workers: int
     """
     size = _room(task, workers, len(shards))
     said: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_execute, args=(task, shards, bundle, size, said), daemon=True).start()
+    given = (task, shards, bundle, size, said)
+    threading.Thread(target=_execute, args=given, name=_THREAD, daemon=True).start()
     latest = time.monotonic()
     while True:
         try:
