@@ -132,6 +132,8 @@ def test_a_later_picture_overtakes_an_earlier_one(visit: Visit, picture: Picture
     here.choose(picture((20, 240, 30), "green.png"))
     here.wait_for_text("#status", "Asking about green.png …")
     assert here.page.locator("#result").get_attribute("aria-busy") == "true"
+    while not held:  # the page may say so before its question has set out
+        here.page.wait_for_timeout(50)
     here.choose(picture())
     here.wait_for_answer()
     held[0].continue_()
