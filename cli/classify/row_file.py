@@ -134,8 +134,13 @@ def _open(path: Path) -> FileIO:
         raise not_written(path, error) from None
 
 
-def lock(file: IO[Any] | FileIO, path: Path) -> None:
-    """Take a file for this run.
+def lock(file: IO[Any] | FileIO | int, name: object, kind: str = "file") -> None:
+    """Take a file or a folder that is open for this run.
+
+    Args:
+        file: the file, or a descriptor.
+        name: what to call it.
+        kind: which of the two it is.
 
     Raises:
         UsageError: another run has it.
@@ -144,7 +149,7 @@ def lock(file: IO[Any] | FileIO, path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UsageError(
-            f"another run is writing {path}", hint="wait for it, or choose another file"
+            f"another run is writing {name}", hint=f"wait for it, or choose another {kind}"
         ) from None
     except OSError:
         pass  # a file system without locks

@@ -9,7 +9,6 @@ OUT/part-0000000.parquet  the answers to the first shard
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import itertools
@@ -18,6 +17,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 
+from pinnace.cli.classify.row_file import lock
 from pinnace.cli.cluster import storage
 from pinnace.models.errors import UsageError
 
@@ -186,14 +186,7 @@ def taken(output: str) -> Iterator[None]:
     except OSError as error:
         raise storage.not_written(output, error) from None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another run is writing {output}", hint="wait for it, or choose another folder"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
+        lock(handle, output, "folder")
         yield
     finally:
         os.close(handle)
