@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pinnace.latency.device.types import DeviceInfo, DeviceSample
-from pinnace.latency.report import Caveat, Result
+from pinnace.latency.result import Result
+from pinnace.latency.result_parts import Caveat
 
 MOST_VARIATION = 0.05
 DROPPED = 0.9

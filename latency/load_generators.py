@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pinnace.latency.report import Samples
+from pinnace.latency.result_parts import Samples
 from pinnace.latency.scenarios import OFFLINE, SERVER, Plan
 from pinnace.latency.system_under_test import SystemUnderTest
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from pinnace.latency.load_generators import LoadGenerator
-from pinnace.latency.report import BenchSettings, Caveat, RatePoint, Ratio, Result, Round, Samples, WarmUp
+from pinnace.latency.result import Result
+from pinnace.latency.result_parts import Caveat, RatePoint, Ratio, Round, Samples, WarmUp
 from pinnace.latency.scenarios import MLPERF_OFFLINE_SAMPLES, MULTI_STREAM, OFFLINE, SERVER, Plan, Scenario
+from pinnace.latency.settings import BenchSettings
 from pinnace.latency.statistics import PERCENTILES, bound, deviation, mean, percentile
 from pinnace.latency.subjects.base import Subject
 from pinnace.latency.system_under_test import SystemUnderTest

@@ -14,8 +14,11 @@ from pinnace.latency.device.monitor import DeviceMonitor
 from pinnace.latency.device.nvidia import open_nvml
 from pinnace.latency.load_generators import load_generator
 from pinnace.latency.measure import measure_highest_rate, measure_interleaved
-from pinnace.latency.report import SCHEMA_VERSION, BenchSettings, Caveat, LatencyReport, Result, State
+from pinnace.latency.report import SCHEMA_VERSION, LatencyReport
+from pinnace.latency.result import Result
+from pinnace.latency.result_parts import Caveat, State
 from pinnace.latency.scenarios import MULTI_STREAM, OFFLINE, SERVER, Scenario, parse
+from pinnace.latency.settings import BenchSettings
 from pinnace.latency.subjects.base import Subject
 from pinnace.latency.subjects.eager import EAGER, EagerTorch
 from pinnace.latency.subjects.http import MOST_CONNECTIONS, OFFLINE_CONNECTIONS, HttpSubject

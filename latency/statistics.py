@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Sequence
 
-from pinnace.latency.report import Bound
+from pinnace.latency.result_parts import Bound
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 CONFIDENCE = 0.99

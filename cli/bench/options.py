@@ -17,7 +17,7 @@ from pinnace.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from pinnace.latency.report import BenchSettings
+    from pinnace.latency.settings import BenchSettings
     from pinnace.latency.suites.suite import Suite
     from pinnace.models.runtimes.base import RuntimeOptions
 
@@ -166,8 +166,8 @@ class BenchOptions:
         Raises:
             UsageError: a scenario is unknown.
         """
-        from pinnace.latency.report import BenchSettings
         from pinnace.latency.scenarios import ALL, MLPERF_SECONDS, parse
+        from pinnace.latency.settings import BenchSettings
 
         duration_s, min_queries, rounds, names = DURATION_S, MIN_QUERIES, ROUNDS, SCENARIO
         if suite is not None:

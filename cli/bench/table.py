@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from pinnace.cli.console import err, out, plain
-from pinnace.latency.report import BenchSettings, LatencyReport
+from pinnace.latency.report import LatencyReport
+from pinnace.latency.settings import BenchSettings
 from pinnace.models.printable import printable
 from pinnace.models.progress import Event, Progress, Stage, ignore
 

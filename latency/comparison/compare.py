@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from pinnace.latency.comparison import bootstrap
 from pinnace.latency.comparison.conditions import LATENCIES, METRICS, Condition
-from pinnace.latency.report import LatencyReport, Result
+from pinnace.latency.report import LatencyReport
+from pinnace.latency.result import Result
 from pinnace.models.errors import UsageError
 
 _SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}

@@ -9,8 +9,10 @@ from pinnace.latency import report
 from pinnace.latency.remote import run as remote
 from pinnace.latency.remote.run import Notify
 from pinnace.latency.remote.ssh import Ssh
-from pinnace.latency.report import BenchSettings, Caveat, LatencyReport
+from pinnace.latency.report import LatencyReport
+from pinnace.latency.result_parts import Caveat
 from pinnace.latency.run import ALL, check_runtime
+from pinnace.latency.settings import BenchSettings
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import FILE_NAME
 from pinnace.models.errors import MissingDependency

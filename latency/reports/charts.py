@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pinnace.latency.numbers import ms, number
-from pinnace.latency.report import Result
 from pinnace.latency.reports.chart import SERIES, Panel, drawing, words
 from pinnace.latency.reports.scale import Scale, fit, label, wants_log
 from pinnace.latency.reports.svg import Markup, tag, text
+from pinnace.latency.result import Result
 
 WIDE, NARROW = 720, 328
 LEFT, RIGHT = 48, 12

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pinnace.latency.device.types import DeviceInfo
-from pinnace.latency.report import BenchSettings, LatencyReport, Result
+from pinnace.latency.report import LatencyReport
+from pinnace.latency.result import Result
+from pinnace.latency.settings import BenchSettings
 
 Pairs = list[tuple[str, str]]
 

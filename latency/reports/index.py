@@ -9,11 +9,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pinnace.latency.numbers import number
-from pinnace.latency.report import LatencyReport, Result, read
+from pinnace.latency.report import LatencyReport, read
 from pinnace.latency.reports import charts, facts, suite
 from pinnace.latency.reports.charts import Figure
 from pinnace.latency.reports.html import document, figure, grid, warnings
 from pinnace.latency.reports.svg import Markup, tag, text
+from pinnace.latency.result import Result
 from pinnace.models.errors import UsageError
 
 _DRAWN = 40  # bars of one picture

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pinnace.latency.numbers import ms, number
-from pinnace.latency.report import LatencyReport, Result
+from pinnace.latency.report import LatencyReport
 from pinnace.latency.reports import charts, facts
 from pinnace.latency.reports.html import document, figure, grid, table, warnings
 from pinnace.latency.reports.svg import Markup, tag, text
 from pinnace.latency.reports.timeline import timeline
+from pinnace.latency.result import Result
 
 _STAGES = ("decode", "preprocess", "compute")
 

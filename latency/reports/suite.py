@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pinnace.latency.numbers import number
-from pinnace.latency.report import LatencyReport, Result
+from pinnace.latency.report import LatencyReport
+from pinnace.latency.result import Result
 from pinnace.latency.suites.published import Publication, all_publications
 
 MARKS = "abcdefghijklmnopqrstuvwxyz"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pinnace.latency.device.types import DeviceSample
-from pinnace.latency.report import Result
 from pinnace.latency.reports.chart import Panel, drawing
 from pinnace.latency.reports.charts import LEFT, RIGHT, Figure, twice, unit, x_ticks
 from pinnace.latency.reports.scale import Scale, fit, wants_log
 from pinnace.latency.reports.svg import Markup
+from pinnace.latency.result import Result
 
 _COLUMNS = 240  # more strokes beside each other cannot be told apart
 _FOOT = 190.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pinnace.latency.report import Stages
+from pinnace.latency.result_parts import Stages
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from pinnace.latency.report import Stages
+from pinnace.latency.result_parts import Stages
 from pinnace.latency.subjects.base import SubjectInfo
 from pinnace.models.errors import ServerError, UsageError
 from pinnace.models.photographs import photographs

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pinnace.latency.report import Stages
+from pinnace.latency.result_parts import Stages
 from pinnace.latency.subjects.base import SubjectInfo
 from pinnace.latency.subjects.eager import EAGER, EagerTorch
 from pinnace.models.bundle.bundle import Bundle

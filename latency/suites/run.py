@@ -8,8 +8,11 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pinnace.latency.report import BenchSettings, Caveat, Failure, LatencyReport, Result
+from pinnace.latency.report import LatencyReport
+from pinnace.latency.result import Failure, Result
+from pinnace.latency.result_parts import Caveat
 from pinnace.latency.run import Opener, bench, bundle_openers
+from pinnace.latency.settings import BenchSettings
 from pinnace.latency.suites.bundles import Export, bundle_of, problem_of
 from pinnace.latency.suites.suite import Suite
 from pinnace.models.bundle.bundle import Bundle

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from pinnace.latency.load_generators import load_generator
 from pinnace.latency.measure import measure_highest_rate
-from pinnace.latency.report import BenchSettings, RatePoint
+from pinnace.latency.result_parts import RatePoint
 from pinnace.latency.scenarios import SERVER
+from pinnace.latency.settings import BenchSettings
 from pinnace.latency.subjects.http import HttpSubject
 from pinnace.latency.tuning.race import RaceResult
 from pinnace.models.errors import PinnaceError

@@ -11,8 +11,9 @@ import pytest
 
 from pinnace.latency import load_generators
 from pinnace.latency.measure import measure_highest_rate, measure_interleaved, warm_up
-from pinnace.latency.report import BenchSettings, Stages
+from pinnace.latency.result_parts import Stages
 from pinnace.latency.scenarios import MULTI_STREAM, OFFLINE, SERVER, SINGLE_STREAM, Plan
+from pinnace.latency.settings import BenchSettings
 from pinnace.latency.statistics import bound, percentile
 from pinnace.latency.subjects.base import SubjectInfo
 from pinnace.latency.system_under_test import SystemUnderTest

@@ -5,21 +5,20 @@ from __future__ import annotations
 import random
 
 from pinnace.latency.device.types import CpuInfo, DeviceInfo, DeviceSample
-from pinnace.latency.report import (
-    SCHEMA_VERSION,
-    BenchSettings,
+from pinnace.latency.report import SCHEMA_VERSION, LatencyReport
+from pinnace.latency.result import Result
+from pinnace.latency.result_parts import (
     Bound,
     Caveat,
-    LatencyReport,
     RatePoint,
     Ratio,
-    Result,
     Round,
     Samples,
     Stages,
     State,
     WarmUp,
 )
+from pinnace.latency.settings import BenchSettings
 
 
 def result(

@@ -13,8 +13,9 @@ import pytest
 from pinnace.cli import main
 from pinnace.latency.comparison import bootstrap, conditions
 from pinnace.latency.comparison.compare import compare, violations
-from pinnace.latency.report import LatencyReport, Samples
+from pinnace.latency.report import LatencyReport
 from pinnace.latency.reports.write import write_report
+from pinnace.latency.result_parts import Samples
 from pinnace.models.errors import UsageError
 from support import reports
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pinnace.latency.report import Caveat, LatencyReport
+from pinnace.latency.report import LatencyReport
+from pinnace.latency.result_parts import Caveat
 from support import browser, reports
 
 HOSTILE = "<img src=x onerror=alert(1)>|`\"'&</title></style><script>alert(2)</script>\x1b[31m"

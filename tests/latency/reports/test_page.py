@@ -12,9 +12,10 @@ import pytest
 
 from pinnace.latency.comparison import page as comparison_page
 from pinnace.latency.comparison.compare import compare
-from pinnace.latency.report import LatencyReport, Samples, State
+from pinnace.latency.report import LatencyReport
 from pinnace.latency.reports import page
 from pinnace.latency.reports.write import write_report
+from pinnace.latency.result_parts import Samples, State
 from support import reports
 from support.browser import WORDS_OUTSIDE, check_looks
 

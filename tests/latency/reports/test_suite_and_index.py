@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from pinnace.latency.numbers import number
-from pinnace.latency.report import Caveat, Failure, LatencyReport
+from pinnace.latency.report import LatencyReport
 from pinnace.latency.reports.write import write_report
+from pinnace.latency.result import Failure
+from pinnace.latency.result_parts import Caveat
 from pinnace.latency.suites import suite
 from support import reports
 from support.browser import WORDS_OUTSIDE, check_looks
