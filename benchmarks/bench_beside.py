@@ -19,7 +19,8 @@ import sys
 import time
 from pathlib import Path
 
-from pinnace.latency.run import bench, bundle_openers
+from pinnace.latency.openers import bundle_openers
+from pinnace.latency.run import bench
 from pinnace.latency.settings import BenchSettings
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.progress import ignore

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 from pinnace.latency.load_generators import LoadGenerator
 from pinnace.latency.result import Result
 from pinnace.latency.result_parts import Caveat, RatePoint, Ratio, Round, Samples, WarmUp
 from pinnace.latency.scenarios import MLPERF_OFFLINE_SAMPLES, MULTI_STREAM, OFFLINE, SERVER, Plan, Scenario
 from pinnace.latency.settings import BenchSettings
-from pinnace.latency.statistics import PERCENTILES, bound, deviation, mean, percentile
+from pinnace.latency.statistics import BOUNDED, PERCENTILES, bound, deviation, mean, percentile
 from pinnace.latency.subjects.base import Subject
 from pinnace.latency.system_under_test import SystemUnderTest
+from pinnace.models.errors import PinnaceError
 from pinnace.models.progress import Event, Progress, Stage
 
 WINDOW_S = 0.25
@@ -28,6 +30,10 @@ _BISECTIONS = 5
 # At a low rate, --min-queries would take minutes, so a rate ends after so many durations or so few queries.
 _MOST_DURATIONS = 4
 _FEWEST_QUERIES = 10
+
+
+# Called with what failed, and why.
+OnFailure = Callable[[Subject, PinnaceError], None]
 
 
 @dataclass
@@ -72,20 +78,51 @@ def measure_interleaved(
     subjects: Sequence[Subject],
     settings: BenchSettings,
     progress: Progress,
+    on_failure: OnFailure | None = None,
 ) -> list[Result]:
     """Time subjects under a scenario other than `server`, in rounds in which each runs once.
 
     So the machine's other load affects all of them alike, and the ratios are taken within the rounds.
+
+    Args:
+        load: makes the queries.
+        scenario: how they arrive.
+        subjects: what is timed; the first is the baseline.
+        settings: for how long.
+        progress: called before each turn.
+        on_failure: called with a subject that fails, which the others then do without.
+
+    Raises:
+        PinnaceError: one fails, and nobody is to be told, or none is left.
     """
-    rows = [Measurement(subject, warm_up(subject, _call_size(scenario, subject))) for subject in subjects]
+    rows: list[Measurement] = []
+
+    def attempt(subject: Subject, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except PinnaceError as error:
+            if on_failure is None:
+                raise
+            on_failure(subject, error)
+            return False
+        return True
+
+    def open_row(subject: Subject) -> None:
+        rows.append(Measurement(subject, warm_up(subject, _call_size(scenario, subject))))
+
+    def take_turn(row: Measurement, turn: int) -> None:
+        plan = _plan(scenario, row, settings, turn)
+        samples, system = _run(load, plan, row.subject, scenario)
+        _add(row, scenario, samples, system, time.perf_counter() - began)
+
+    for subject in subjects:
+        attempt(subject, partial(open_row, subject))
     began = time.perf_counter()
     for turn in range(settings.rounds):
-        for row in rows:
+        for row in list(rows):
             progress(_event(row.subject, settings.duration_s / settings.rounds, scenario.name))
-            plan = _plan(scenario, row, settings, turn)
-            samples, system = _run(load, plan, row.subject, scenario)
-            offset = time.perf_counter() - began
-            _add(row, scenario, samples, system, offset)
+            if not attempt(row.subject, partial(take_turn, row, turn)):
+                rows.remove(row)
     results = [_result(load, scenario, row) for row in rows]
     return _with_ratios(results)
 
@@ -165,6 +202,7 @@ def _add(
 def _result(load: LoadGenerator, scenario: Scenario, row: Measurement) -> Result:
     ordered = sorted(row.taken)
     p50, p90, p95, p99 = (percentile(ordered, percent) for percent in PERCENTILES)
+    bounds = tuple(bound(ordered, percent) for percent in BOUNDED)
     middle, std = mean(ordered), deviation(ordered)
     caveats = []
     if not row.warm_up.stable:
@@ -191,7 +229,8 @@ def _result(load: LoadGenerator, scenario: Scenario, row: Measurement) -> Result
         duration_s=round(row.seconds, 6),
         loadgen=load.name,
         errors=row.errors,
-        early_stopping=tuple(bound(ordered, percent) for percent in (90.0, 99.0)),
+        early_stopping=bounds,
+        p999_ms=percentile(ordered, 99.9) if bounds[-1].ms is not None else None,
         latencies=Samples(tuple(row.starts), tuple(row.taken)),
         stages=row.subject.stages(),
         rounds=tuple(row.rounds),

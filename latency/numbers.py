@@ -10,6 +10,11 @@ def number(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
+def megabytes(value: int | None) -> str:
+    """Bytes in units of a million, or nothing for None."""
+    return "" if value is None else number(value / 1e6)
+
+
 def ms(value: float) -> str:
     """Milliseconds with three significant digits."""
     return f"{number(value)} ms"

@@ -33,7 +33,7 @@ class LatencyReport:
         settings: what was asked for.
         results: the rows.
         warnings: about all of them.
-        failures: rows of a suite that have no figures.
+        failures: rows that have no figures.
         rows: names of a suite's networks in their order, with what is to be known of each, which may be "".
     """
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pinnace.latency.result_parts import (
     Bound,
     Caveat,
+    ColdStart,
+    Memory,
     RatePoint,
     Ratio,
     Round,
@@ -58,6 +60,10 @@ class Result:
         warm_up: what ran before.
         state: of the machine.
         warnings: about this row.
+        p999_ms: 99.9th percentile; None where there are too few queries for a bound of it.
+        file_bytes: size of the variant's files; None behind a URL and of the eager network.
+        cold: starts in fresh processes; None where they were not asked for.
+        memory: of those processes, likewise.
     """
 
     model: str
@@ -95,6 +101,10 @@ class Result:
     warm_up: WarmUp | None = None
     state: State = field(default_factory=State)
     warnings: tuple[Caveat, ...] = ()
+    p999_ms: float | None = None
+    file_bytes: int | None = None
+    cold: ColdStart | None = None
+    memory: Memory | None = None
 
     @property
     def row(self) -> str:
@@ -104,10 +114,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """A row of a suite that has no figures.
+    """A row that has no figures.
 
     Attributes:
-        model: the row's name.
+        model: of a suite, the row's name; else its variant and runtime.
         scenario: which one failed; None where the model could not be had at all.
         message: why.
     """

@@ -149,3 +149,63 @@ class State:
     before: DeviceSample | None = None
     timeline: tuple[DeviceSample, ...] = ()
     after: DeviceSample | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start in a fresh process, in milliseconds.
+
+    Attributes:
+        process_ms: from when the process was made until Python and Pinnace were ready.
+        load_ms: from there until the runtime was imported and the variant loaded, its hash checked.
+        first_ms: the first call.
+        warm_ms: the median of the twenty calls after it.
+        answer_ms: from when the process was made until the first answer.
+    """
+
+    process_ms: float
+    load_ms: float
+    first_ms: float
+    warm_ms: float
+    answer_ms: float
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """The starts of one variant in one runtime; each figure is the median of theirs.
+
+    Attributes:
+        cache: what happened to the page cache before each start.
+        process_ms: see `Start`, as for the others.
+        load_ms: likewise.
+        first_ms: likewise.
+        warm_ms: likewise.
+        answer_ms: likewise.
+        starts: each start, in order.
+    """
+
+    cache: str
+    process_ms: float
+    load_ms: float
+    first_ms: float
+    warm_ms: float
+    answer_ms: float
+    starts: tuple[Start, ...] = ()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory of a fresh process that has loaded the variant and called it, in bytes.
+
+    Attributes:
+        peak_bytes: the most that was in memory at any time (VmHWM).
+        resident_bytes: in memory after the calls, shared pages whole (VmRSS).
+        pss_bytes: the same, with a page that n processes share counted as one n-th (PSS), or None where the
+            system does not say.
+        before_bytes: resident before the runtime was imported: Python, NumPy and Pinnace.
+    """
+
+    peak_bytes: int
+    resident_bytes: int
+    pss_bytes: int | None
+    before_bytes: int

@@ -24,6 +24,7 @@ class BenchSettings:
         provider: the requested one, `cpu` or `cuda`, or None.
         via: the device that was reached over ssh, or None.
         suite: the suite whose rows these are, or None.
+        cold: whether each row was started in fresh processes too.
     """
 
     target: str
@@ -40,3 +41,4 @@ class BenchSettings:
     provider: str | None = None
     via: str | None = None
     suite: str | None = None
+    cold: bool = False

@@ -9,10 +9,12 @@ from pinnace.cli.bench.options import BenchOptions
 from pinnace.cli.bench.suite import measure_suite
 from pinnace.cli.bench.table import progress_of
 from pinnace.cli.console import print_note
-from pinnace.latency import run
+from pinnace.latency import openers, run
+from pinnace.latency.cold import starts
 from pinnace.latency.remote import bench as remote
 from pinnace.latency.remote.ssh import Address, Ssh
 from pinnace.latency.report import LatencyReport
+from pinnace.latency.scenarios import parse
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.selection import select
 
@@ -35,8 +37,9 @@ def measure(options: BenchOptions, progress: bool | None) -> LatencyReport:
     if options.device is not None:
         return _measure_on_device(options, options.device, options.target, progress)
     settings = options.settings()
+    bundle = None
     if options.is_server:
-        openers = run.server_openers(options.target, options.api_key)
+        opened = openers.server_openers(options.target, options.api_key)
     else:
         bundle = Bundle.open(options.target)
         chosen = select(
@@ -49,9 +52,18 @@ def measure(options: BenchOptions, progress: bool | None) -> LatencyReport:
             print_note(chosen.note)
         how = options.runtime_options()
         how = how if chosen.device is None else replace(how, device=chosen.device)
-        openers = run.bundle_openers(bundle, chosen.variant, chosen.runtime, how, settings)
-    with progress_of(progress, len(openers), settings) as step:
-        return run.bench(openers, settings, step)
+        opened = openers.bundle_openers(bundle, chosen.variant, chosen.runtime, how, settings)
+    with progress_of(progress, len(opened), settings) as step:
+        if bundle is None or not settings.cold:
+            return run.bench(opened, settings, step)
+        # First, while no runtime of this process keeps its libraries in memory.
+        pairs = openers.pairs_of(bundle, chosen.variant, chosen.runtime, how.device)
+        batches = [
+            openers.batch_of(bundle, each, settings.batch) for each in parse(",".join(settings.scenarios))
+        ]
+        cold, failures = starts.measure(bundle, pairs, how, batches, step)
+        report = run.bench(opened, settings, step, cold=cold)
+        return replace(report, failures=(*failures, *report.failures))
 
 
 def _measure_on_device(

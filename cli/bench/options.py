@@ -98,6 +98,14 @@ class BenchOptions:
     end_to_end: Annotated[
         bool, typer.Option("--end-to-end", help="Time decoding and preprocessing too, from JPEG bytes.")
     ] = False
+    cold: Annotated[
+        bool,
+        typer.Option(
+            "--cold",
+            help="Also start each row in fresh processes, the page cache dropped where that is allowed: time "
+            "to load, first and warm call, and memory.",
+        ),
+    ] = False
     max_p99: Annotated[
         float,
         typer.Option(min=0.001, help="Bound of the 99th percentile in the server scenario, in milliseconds."),
@@ -140,6 +148,8 @@ class BenchOptions:
             )
         if self.suite is None and self.suite_folder is not None:
             raise UsageError("--suite-folder needs --suite")
+        if self.cold and (self.is_server or self.suite is not None):
+            raise UsageError("--cold starts a bundle; it takes neither a suite nor a URL")
         of_bundles = (self.variant, self.runtime, self.threads, self.provider, self.batch)
         if self.is_server and (self.end_to_end or any(value is not None for value in of_bundles)):
             raise UsageError(
@@ -193,4 +203,5 @@ class BenchOptions:
             batch=self.batch or 0,
             provider=self.provider,
             suite=None if suite is None else suite.name,
+            cold=self.cold,
         )

@@ -7,8 +7,8 @@ from pathlib import Path
 from pinnace.cli.bench.options import BenchOptions
 from pinnace.cli.bench.suite_export import export_row
 from pinnace.cli.bench.table import progress_of
+from pinnace.latency.openers import ALL, check_runtime
 from pinnace.latency.report import LatencyReport
-from pinnace.latency.run import ALL, check_runtime
 from pinnace.latency.suites.run import Choice, run
 from pinnace.latency.suites.suite import read
 from pinnace.models.errors import UsageError

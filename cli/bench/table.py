@@ -14,6 +14,7 @@ from rich.table import Table
 
 from pinnace.cli.console import err, out, plain
 from pinnace.latency.report import LatencyReport
+from pinnace.latency.reports import cold
 from pinnace.latency.settings import BenchSettings
 from pinnace.models.printable import printable
 from pinnace.models.progress import Event, Progress, Stage, ignore
@@ -38,21 +39,45 @@ def print_report(report: LatencyReport) -> None:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in ("variant", "runtime"):
             table.add_column(name)
-        for name in ("p50", "p90", "p99", "max", "images/s", "queries", "ratio", "p10..p90"):
+        deep = any(row.p999_ms is not None for row in rows)
+        for name in (
+            "p50",
+            "p90",
+            "p99",
+            *["p99.9"] * deep,
+            "max",
+            "images/s",
+            "queries",
+            "ratio",
+            "p10..p90",
+        ):
             table.add_column(name, justify="right")
         for row in rows:
             ratio = row.ratio
+            times = [row.p50_ms, row.p90_ms, row.p99_ms, *[row.p999_ms] * deep, row.max_ms]
             table.add_row(
                 plain(row.variant),
                 plain(row.runtime),
-                *(f"{value:.2f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms, row.max_ms)),
+                *("" if value is None else f"{value:.2f}" for value in times),
                 f"{row.throughput:,.1f}",
                 f"{row.samples:,}",
                 "" if ratio is None else f"{ratio.median:.2f}",
                 "" if ratio is None else f"{ratio.p10:.2f}..{ratio.p90:.2f}",
             )
         console.print(table)
+    if starts := cold.cells(report.results):
+        console.print("\n[bold]cold start and memory[/]")
+        table = Table(*cold.HEAD, box=None, pad_edge=False, header_style="dim")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for line in starts:
+            table.add_row(*map(plain, line))
+        console.print(table)
+        console.print(f"[dim]{plain(cold.method(report.results))}[/]", soft_wrap=True)
     console = err()
+    for failure in report.failures:
+        where = " ".join(part for part in (failure.model, failure.scenario) if part)
+        console.print(f"[bold red]failed:[/] {plain(f'{where}: {failure.message}')}", soft_wrap=True)
     for caveat in report.warnings:
         console.print(f"[yellow]note:[/] {plain(caveat.message)}", soft_wrap=True)
     seen: dict[str, list[str]] = {}

@@ -41,8 +41,19 @@ def bench(options: BenchOptions, progress: ProgressOption = None, json: Json = F
         print_report(measured)
     if INTERRUPTED_SUITE in measured.warnings:
         raise typer.Exit(INTERRUPTED)
+    if measured.failures:
+        _check_failures(measured)
     if options.fail_above is not None:
         _check_p99(measured, options.fail_above)
+
+
+def _check_failures(report: LatencyReport) -> None:
+    from pinnace.models.errors import CheckFailed
+
+    first = report.failures[0]
+    where = " under ".join(filter(None, (first.model, first.scenario)))
+    others = f", and {len(report.failures) - 1} more" if len(report.failures) > 1 else ""
+    raise CheckFailed(f"{where} has no figures{others}", got=first.message)
 
 
 def _check_p99(report: LatencyReport, most_ms: float) -> None:

@@ -19,7 +19,7 @@ from pinnace.cli.tune.show import watching
 from pinnace.latency.device.describe import describe
 from pinnace.latency.device.nvidia import open_nvml
 from pinnace.latency.device.types import DeviceInfo
-from pinnace.latency.run import check_runtime
+from pinnace.latency.openers import check_runtime
 from pinnace.latency.tuning.confirm import Confirmation, confirm, finalists
 from pinnace.latency.tuning.energy import EnergyMeter, open_meter
 from pinnace.latency.tuning.judgement import Judgement, allowed

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pinnace.latency import report
+from pinnace.latency.openers import ALL, check_runtime
 from pinnace.latency.remote import run as remote
 from pinnace.latency.remote.run import Notify
 from pinnace.latency.remote.ssh import Ssh
 from pinnace.latency.report import LatencyReport
 from pinnace.latency.result_parts import Caveat
-from pinnace.latency.run import ALL, check_runtime
 from pinnace.latency.settings import BenchSettings
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import FILE_NAME
@@ -56,7 +56,7 @@ def arguments(settings: BenchSettings, variant: str | None, runtime: str | None)
         "--max-p99": settings.max_p99_ms,
     }
     words = [word for name, value in values.items() if value is not None for word in (name, str(value))]
-    flags = {"--mlperf": settings.mlperf, "--end-to-end": settings.end_to_end}
+    flags = {"--mlperf": settings.mlperf, "--end-to-end": settings.end_to_end, "--cold": settings.cold}
     return (*words, *(name for name, on in flags.items() if on))
 
 

@@ -99,6 +99,11 @@ def warnings(report: LatencyReport) -> list[str]:
     ]
 
 
+def failures(report: LatencyReport) -> list[tuple[str, str, str]]:
+    """The rows without figures: row, scenario, why."""
+    return [(each.model, each.scenario or "", each.message) for each in report.failures]
+
+
 def title(report: LatencyReport) -> str:
     """What was measured, and where."""
     if report.settings.suite:

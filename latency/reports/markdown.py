@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pinnace.latency.numbers import number
 from pinnace.latency.report import LatencyReport
-from pinnace.latency.reports import facts
+from pinnace.latency.reports import cold, facts
 
 
 def render(report: LatencyReport) -> str:
@@ -31,6 +31,11 @@ def render(report: LatencyReport) -> str:
                 values.append(f"{row.ratio.median:.2f}x" if row.ratio else "")
             cells.append(values)
         lines += [*table(head + ["speed"] * ratios, cells), ""]
+    if starts := cold.cells(report.results):
+        lines += ["## Cold start and memory", "", *table(cold.HEAD, starts), ""]
+        lines += [plain(cold.method(report.results)), ""]
+    if report.failures:
+        lines += ["## Failed", "", *table(("row", "scenario", "why"), facts.failures(report)), ""]
     lines += ["## The machine", "", *table(("", ""), facts.device(report.device)), ""]
     lines += ["## How it was measured", "", *table(("", ""), facts.settings(report.settings)), ""]
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pinnace.latency.numbers import ms, number
 from pinnace.latency.report import LatencyReport
-from pinnace.latency.reports import charts, facts
+from pinnace.latency.reports import charts, cold, facts
 from pinnace.latency.reports.html import document, figure, grid, table, warnings
 from pinnace.latency.reports.svg import Markup, tag, text
 from pinnace.latency.reports.timeline import timeline
@@ -23,9 +23,16 @@ def render(report: LatencyReport) -> str:
         tag("p", text(facts.when(report)), class_="under"),
         _fastest(report.results),
         warnings(facts.warnings(report)),
+        *_failures(report),
     ]
     for scenario, rows in facts.by_scenario(report).items():
         content += _scenario(report, scenario, rows)
+    if starts := cold.cells(report.results):
+        content += [
+            tag("h2", "Cold start and memory"),
+            tag("p", text(cold.method(report.results)), class_="under"),
+            grid(cold.HEAD, [[text(cell) for cell in line] for line in starts]),
+        ]
     content += [tag("h2", "The machine"), table(facts.device(report.device))]
     content += [tag("h2", "How it was measured"), table(facts.settings(report.settings) + _method(report))]
     return document(title, content)
@@ -43,6 +50,13 @@ def _fastest(results: Sequence[Result]) -> Markup:
     entries = [tag("div", tag("dt", text(name)), tag("dd", text(value))) for name, value in pairs]
     what = f"{best.row}, {best.scenario}, batch {best.batch}"
     return tag("dl", *entries, class_="big") + tag("p", text(what), class_="under")
+
+
+def _failures(report: LatencyReport) -> list[Markup]:
+    if not report.failures:
+        return []
+    lines = [[text(cell) for cell in line] for line in facts.failures(report)]
+    return [tag("h2", "Failed"), grid(("row", "scenario", "why"), lines)]
 
 
 def _scenario(report: LatencyReport, scenario: str, rows: list[Result]) -> list[Markup]:

@@ -33,8 +33,21 @@ _ROW = (
     "errors",
     "duration_s",
     "loadgen",
+    "p999_ms",
+    "file_bytes",
 )
-COLUMNS = ("created", "machine", *_ROW, "ratio", "baseline", "warnings")
+_COLD = ("answer_ms", "process_ms", "load_ms", "first_ms", "warm_ms", "cache")
+_MEMORY = ("peak_bytes", "resident_bytes", "pss_bytes", "before_bytes")
+COLUMNS = (
+    "created",
+    "machine",
+    *_ROW,
+    *(f"cold_{name}" for name in _COLD),
+    *_MEMORY,
+    "ratio",
+    "baseline",
+    "warnings",
+)
 
 
 def render(report: LatencyReport) -> str:
@@ -51,6 +64,8 @@ def render(report: LatencyReport) -> str:
                     report.created,
                     report.device.name,
                     *(getattr(row, name) for name in _ROW),
+                    *(getattr(row.cold, name, None) for name in _COLD),
+                    *(getattr(row.memory, name, None) for name in _MEMORY),
                     row.ratio.median if row.ratio else None,
                     row.ratio.baseline if row.ratio else None,
                     codes,

@@ -23,6 +23,7 @@ class SubjectInfo:
     threads: int | None
     timed: str
     input: dict[str, tuple[int, ...]]
+    file_bytes: int | None = None
 
 
 class Subject(Protocol):

@@ -21,6 +21,11 @@ from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.models.selection import open_variant
 
 
+def variant_bytes(bundle: Bundle, variant: Variant) -> int:
+    """The size of a variant's files."""
+    return sum(bundle.path(file).stat().st_size for file in variant.all_files)
+
+
 class RuntimeSubject:
     """Calls a runtime: `infer` alone, on an input that is ready, or end to end, from the bytes of images.
 
@@ -84,6 +89,7 @@ class RuntimeSubject:
             threads=self._runtime.threads,
             timed="end-to-end" if end_to_end else "infer",
             input=shapes,
+            file_bytes=None if variant is None else variant_bytes(bundle, variant),
         )
 
     def call(self, indices: Sequence[int]) -> None:

@@ -8,10 +8,11 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pinnace.latency.openers import Opener, bundle_openers
 from pinnace.latency.report import LatencyReport
 from pinnace.latency.result import Failure, Result
 from pinnace.latency.result_parts import Caveat
-from pinnace.latency.run import Opener, bench, bundle_openers
+from pinnace.latency.run import bench
 from pinnace.latency.settings import BenchSettings
 from pinnace.latency.suites.bundles import Export, bundle_of, problem_of
 from pinnace.latency.suites.suite import Suite
@@ -81,7 +82,9 @@ def run(suite: Suite, choice: Choice, settings: BenchSettings, progress: Progres
                 failures += [Failure(row.name, scenario, problem) for problem in problems]
                 try:
                     if openers:
-                        made.append(bench(openers, _alone(settings, scenario), report_step))
+                        done = bench(openers, _alone(settings, scenario), report_step)
+                        made.append(done)
+                        failures += [replace(failure, model=row.name) for failure in done.failures]
                 except Exception as error:
                     failures.append(Failure(row.name, scenario, problem_of(error)))
                 reached += 1
