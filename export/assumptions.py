@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pinnace.export.preprocessing import Changes
-from pinnace.models.image.preprocess import UNIT, Preprocess
+from pinnace.models.image.preprocess import PIXELS, UNIT, Preprocess
 
 NO_PROOF = (
     "parity shows that the variants answer like the model, and not that the images are prepared as in its "
@@ -81,7 +81,7 @@ def remarks(changes: Changes, preprocess: Preprocess, inside: Inside | None) -> 
 
 def _about_scale(changes: Changes, preprocess: Preprocess) -> list[str]:
     mean, std, scale = preprocess.mean, preprocess.std, preprocess.scale
-    if preprocess.dtype == "uint8":
+    if preprocess.dtype in PIXELS:
         return []
     if changes.means_pixels:
         named = " and ".join(

@@ -118,6 +118,7 @@ def export_bundle(
                     fp32_bound=bound,
                     images=None if evidence.images is None else str(evidence.images.absolute()),
                     labels=own,
+                    output=None if meaning is None else meaning.output,
                 ),
                 folder,
                 log,
@@ -235,6 +236,7 @@ def _outputs(
         labels=None if labels is None else len(labels),
         classes=request.num_classes if exported.classes is None else exported.classes,
         own_labels=own is not None,
+        of_onnx=any(map(exported.is_given_file, exported.files)),
     )
     return decide(known, meaning)
 

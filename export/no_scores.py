@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,6 +14,7 @@ from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.errors import UsageError
 
 _RANKING = ("topk", "sort", "argsort")
+_BEST = ("argmax", "argmin", "topk")
 _MAXIMUM = ("reducemax", "amax", "max")
 _SAME_SUM = 1e-3
 # A quantised softmax sums to 1 this nearly.
@@ -21,7 +23,11 @@ _KEEP = "--scores tensors keeps the outputs as they are, for `pinnace verify` an
 
 
 def no_scores(
-    values: npt.NDArray[np.generic], spec: TensorSpec, signature: Signature, ends: Mapping[str, GraphEnd]
+    values: npt.NDArray[np.generic],
+    spec: TensorSpec,
+    signature: Signature,
+    ends: Mapping[str, GraphEnd],
+    inner: str | None = None,
 ) -> UsageError | None:
     """Why an output cannot be taken for scores of classes or an embedding; None where it may be.
 
@@ -32,13 +38,14 @@ def no_scores(
         spec: the output.
         signature: all outputs.
         ends: what computes each of them, where that can be seen.
+        inner: the tensor that the output is computed from, where the export could take that.
     """
     array = np.asarray(values, np.float64)
     if _is_ranked(array, spec, signature, ends):
         return UsageError(
             f"the output {spec.name} holds the highest values of an image, and not a value for each class",
             got=", ".join(map(str, signature.outputs)),
-            hint=f"write the network without its top-k or maximum: the best are found afterwards; {_KEEP}",
+            hint=_remedy(inner, "without its top-k or maximum: the best are found afterwards"),
         )
     sums = array.sum(axis=1)
     if array.shape[1] > 1 and bool((array >= 0).all()) and not bool((np.abs(sums - 1) <= _ABOUT_ONE).all()):
@@ -49,14 +56,42 @@ def no_scores(
             return UsageError(
                 f"the rows of the output {spec.name} all sum to {sums[0]:.4g}: they are probabilities times "
                 "that, which are neither logits nor scores within 0 to 1",
-                hint=f"write the network without that factor; {_KEEP}",
+                hint=_remedy(inner, "without that factor"),
             )
         if sum_to_one(np.exp(-array)):
             return UsageError(
                 f"the output {spec.name} holds negative logarithms of probabilities: the lowest is the best",
-                hint=f"write the network without its last minus; {_KEEP}",
+                hint=_remedy(inner, "without its last minus"),
             )
     return None
+
+
+def number_of_a_class(spec: TensorSpec, end: GraphEnd | None, inner: str | None) -> UsageError | None:
+    """Why an output cannot be taken for scores: it is the number of the best class. None where it is not.
+
+    Args:
+        spec: an output.
+        end: what computes it, where that can be seen.
+        inner: the tensor that it is computed from, where the export could take that.
+    """
+    whole = spec.dtype.startswith(("int", "uint")) and bool(spec.shape)
+    operator = "" if end is None else end.op.lower()
+    if not whole or not (operator in _BEST and all(dim == 1 for dim in spec.shape[1:])):
+        return None
+    return UsageError(
+        f"the output {spec.name} holds the number of the best class of an image, and not a value for each "
+        "class",
+        got=str(spec),
+        hint=_remedy(inner, "without its argmax: the best is found afterwards"),
+    )
+
+
+def _remedy(inner: str | None, words: str) -> str:
+    if inner is None:
+        return f"write the network {words}; {_KEEP}"
+    # Without -o, an --output with a / in it is the bundle's folder.
+    folder = "-o NAME.bundle " if "/" in inner else ""
+    return f"{folder}--output {shlex.quote(inner)} takes what that is made of; {_KEEP}"
 
 
 def _is_ranked(

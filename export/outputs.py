@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from pinnace.export.no_scores import no_scores
+from pinnace.export.no_scores import no_scores, number_of_a_class
 from pinnace.export.request import GraphEnd
 from pinnace.models.bundle.outputs import (
     DEFAULT_THRESHOLD,
@@ -85,6 +85,7 @@ class Answers:
         takes_image: it takes one image.
         labels: how many class names there are, or None.
         own_labels: the user gave them, and so says that there are classes.
+        of_onnx: the source is an ONNX file, any tensor of which may be the output.
         classes: how many classes the network says that it has, 0 for a network without its head, or None.
     """
 
@@ -95,6 +96,12 @@ class Answers:
     labels: int | None = None
     classes: int | None = None
     own_labels: bool = False
+    of_onnx: bool = False
+
+    def inner(self, name: str) -> str | None:
+        """The tensor that an output is computed from, where the export could take that in its place."""
+        end = self.ends.get(name)
+        return end.reads if self.of_onnx and end is not None else None
 
 
 def decide(known: Answers, options: OutputOptions) -> tuple[Outputs, tuple[str, ...]]:
@@ -115,9 +122,15 @@ def decide(known: Answers, options: OutputOptions) -> tuple[Outputs, tuple[str, 
         return Outputs("tensors", evidence="option"), ()
     spec, notes = _chosen(known, options)
     if spec is None:
+        for each in known.signature.outputs:
+            _require_scores(known, each)
         return Outputs("tensors"), notes
     asked = options.scores is not None
-    if not asked and (unfit := no_scores(rows(known.golden[spec.name]), spec, known.signature, known.ends)):
+    if not asked and (
+        unfit := no_scores(
+            rows(known.golden[spec.name]), spec, known.signature, known.ends, known.inner(spec.name)
+        )
+    ):
         raise unfit
     outputs, note = (_asked if asked else _found)(known, spec, options)
     if outputs.several_labels and options.threshold is not None:
@@ -140,16 +153,17 @@ def _chosen(known: Answers, options: OutputOptions) -> tuple[TensorSpec | None, 
     if options.output is not None:
         for spec in specs:
             if spec.name == options.output:
-                return _row(spec), ()
+                return _row(known, spec), ()
         raise UsageError(
             f"--output: the model has no output {options.output}",
             expected=listed,
-            hint=f"if that is to be the bundle's folder: -o {options.output}",
+            hint=f"if that is to be the bundle's folder: -o {options.output}"
+            + ("; a tensor inside the file may be taken, but there is none of this name" * known.of_onnx),
         )
     candidates = [spec for spec in specs if width(spec) is not None]
     if len(specs) == 1 or not candidates:
         if options.scores is not None and not candidates:
-            _row(specs[0])
+            _row(known, specs[0])
         return (candidates[0] if candidates else None), ()
     for names in (_SCORES_NAMES, _EMBEDDING_NAMES):
         named = [spec for name in names for spec in candidates if spec.name == name]
@@ -167,8 +181,15 @@ def _chosen(known: Answers, options: OutputOptions) -> tuple[TensorSpec | None, 
     return None, ()
 
 
-def _row(spec: TensorSpec) -> TensorSpec:
+def _require_scores(known: Answers, spec: TensorSpec) -> None:
+    end = known.ends.get(spec.name)
+    if unfit := number_of_a_class(spec, end, known.inner(spec.name)):
+        raise unfit
+
+
+def _row(known: Answers, spec: TensorSpec) -> TensorSpec:
     if width(spec) is None:
+        _require_scores(known, spec)
         raise UsageError(
             f"the output {spec.name} is not one row of numbers for each image",
             expected=f"{spec.name}=float32[batch,CLASSES]",

@@ -48,6 +48,7 @@ class ExportRequest:
         fp32_bound: how far a variant in fp32 may be off from the eager model, of the outputs' range.
         images: a folder of images, one folder for each class, to try other preprocessings on; None for none.
         labels: class names of the user's.
+        output: the output that is meant, or a tensor inside an ONNX file that is to be the output.
     """
 
     source: str
@@ -67,6 +68,7 @@ class ExportRequest:
     fp32_bound: float | None = None
     images: str | None = None
     labels: tuple[str, ...] | None = None
+    output: str | None = None
 
     @property
     def load_request(self) -> LoadRequest:
@@ -106,10 +108,13 @@ class GraphEnd:
     Attributes:
         kind: of operator.
         op: its name in the file, such as `Softmax`.
+        reads: the tensor that the last operator which changes values is computed from; None where the file
+            has no name for it.
     """
 
     kind: OperatorKind
     op: str
+    reads: str | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,11 @@ class ExportedFiles:
     activations: dict[VariantName, str | None] = field(default_factory=dict)
     trial: ResizeTrial | None = None
     quantisations: dict[VariantName, Quantisation] = field(default_factory=dict)
+
+    def is_given_file(self, name: VariantName) -> bool:
+        """Whether a variant is an ONNX file that was given, as it is."""
+        given = self.exported and name.format == REFERENCE.format and not self.exporters
+        return given and (name == REFERENCE or REFERENCE not in self.files)
 
 
 # What conversions are made of and compared with, and the variant of a source that is ONNX already.

@@ -99,7 +99,7 @@ class Validator:
             except BundleError as error:
                 refused[runtime_class.name] = error
             except CheckFailed as error:
-                if not self._is_given_file(name):
+                if not self.exported.is_given_file(name):
                     raise
                 answers_otherwise[runtime_class.name] = error
         if answers_otherwise:
@@ -122,11 +122,6 @@ class Validator:
                 hint=" or ".join(hints) or None,
             )
         return variant
-
-    def _is_given_file(self, name: VariantName) -> bool:
-        """Whether a variant is an ONNX file that was given, as it is."""
-        given = self.exported.exported and name.format == REFERENCE.format and not self.exported.exporters
-        return given and (name == REFERENCE or REFERENCE not in self.exported.files)
 
     def _left_out(self, variant: Variant, answers_otherwise: dict[str, CheckFailed]) -> Variant:
         """The variant with the runtimes in which it is not to run, because they answer otherwise."""
@@ -208,7 +203,7 @@ class Validator:
                 one_by_one=is_fixed(self.exported),
             )
             return None if found is None else f"the first node that differs from {REFERENCE} is {found}"
-        if self._is_given_file(name) and precision_of(name) != "fp32":
+        if self.exported.is_given_file(name) and precision_of(name) != "fp32":
             return (
                 f"the file computes in {precision_of(name)} already, and its answers depend on how a runtime "
                 f"rounds: give the float32 file that it was made from, and {precision_of(name)} is made of "

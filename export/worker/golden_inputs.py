@@ -53,7 +53,7 @@ def _noise(rng: np.random.Generator, pictures: npt.NDArray[np.generic]) -> npt.N
     zeros = np.zeros(shape, pictures.dtype)
     if pictures.dtype.kind in "ui":
         dark = rng.integers(0, 32, shape, np.uint8).astype(np.int16)
-        least = -128 if pictures.dtype.kind == "i" else 0
+        least = -128 if pictures.dtype == np.int8 else 0
         return np.stack([zeros, dark + least, 255 - dark + least]).astype(pictures.dtype)
     normal = np.round(rng.standard_normal(shape) * _STEPS) / _STEPS
     normal *= max(1, round(float(np.asarray(pictures[: len(photographs())], np.float64).std())))

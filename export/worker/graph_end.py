@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,11 @@ class Node(abc.ABC):
         """Its operator in small letters."""
         return self.op.lower()
 
+    @property
+    def tensor(self) -> str | None:
+        """The name of what it gives, where the file has one."""
+        return None
+
 
 def graph_ends(folder: Path, files: dict[VariantName, str], signature: Signature) -> dict[str, GraphEnd]:
     """What computes each output, by name, from the first fp32 file that can be read; nothing where none can.
@@ -123,6 +129,13 @@ def graph_ends(folder: Path, files: dict[VariantName, str], signature: Signature
 
 def end_of(node: Node) -> GraphEnd:
     """Walk back from an output to the operator that computes its values."""
+    read = next((one for one in _through(node).inputs() if not one.is_constant), None)
+    if read is not None and read.name == "quantizelinear":
+        read = read.inputs()[0]
+    return replace(_end_of(node), reads=None if read is None else read.tensor)
+
+
+def _end_of(node: Node) -> GraphEnd:
     while True:
         inputs = node.inputs()
         variable = [one for one in inputs if not one.is_constant]
@@ -184,6 +197,10 @@ class _OnnxNode(Node):
         self._name, self._makers, self._constants = name, makers, constants
         maker = makers.get(name)
         self.op = "" if maker is None else maker.op_type
+
+    @property
+    def tensor(self) -> str:
+        return self._name
 
     def inputs(self) -> Sequence[Node]:
         maker = self._makers.get(self._name)

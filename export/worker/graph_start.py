@@ -5,6 +5,7 @@ The nodes are run, rather than read: exporters write one and the same normalisat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,6 +31,9 @@ _SAME_NUMBERS = ("Transpose", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Pa
 
 _FIRST_NODES = 16
 
+# What is narrower than this is a signal rather than an image.
+_SMALLEST_EDGE = 8
+
 # What the first layer is given for an image of one colour: from its channels' values to one number a channel.
 Given: TypeAlias = Callable[[Sequence[float]], npt.NDArray[np.float64]]
 
@@ -46,7 +50,7 @@ class GraphStart:
     """How an image enters a graph, or a network of torch (see `module_start`).
 
     Attributes:
-        layout: `NCHW` or `NHWC`.
+        layout: `NCHW` or `NHWC`; `NHW` for grey images without a dimension for channels.
         channels: how many; None where the graph does not say.
         inside: the normalisation that it does itself; None for none.
         dtype: of the image, where only what the graph does to it says so; None where the input does.
@@ -62,17 +66,27 @@ class GraphStart:
     quantised: InputQuantisation | None = None
 
 
-def read(graph: OnnxGraph, spec: TensorSpec, size: tuple[int, int] = (64, 64)) -> GraphStart:
+def read(graph: OnnxGraph, spec: TensorSpec, size: tuple[int, int] = (64, 64)) -> GraphStart | None:
     """Look at how an image enters a graph.
 
     Args:
         graph: an ONNX file that was parsed.
-        spec: its one input, of four dimensions.
+        spec: its one input, of four dimensions, or of three.
         size: height and width for dimensions that are dynamic.
+
+    Returns:
+        None for three dimensions that are not seen to be those of a grey image.
     """
     model = graph.model
     first = _first_layer(model, spec.name)
     channels = None if first is None else _channels(graph, first[0])
+    if len(spec.shape) == 3:
+        if first is None or not (channels == 1 or _flattens(graph, spec, first[0])) or not _is_wide(spec):
+            return None
+        shape = [
+            dim if isinstance(dim, int) else own for dim, own in zip(spec.shape, (1, *size), strict=True)
+        ]
+        return GraphStart("NHW", 1, _inside(graph, spec, first[1], shape, None, None))
     layout = layout_of(spec, channels) or ("NHWC" if _turned(model) else "NCHW")
     axis = 1 if layout == "NCHW" else 3
     said = spec.shape[axis]
@@ -152,6 +166,23 @@ def _channels(graph: OnnxGraph, node: Any) -> int | None:
     return dims[1] * groups if dims is not None and len(dims) == 4 else None
 
 
+def _flattens(graph: OnnxGraph, spec: TensorSpec, node: Any) -> bool:
+    """Whether a product takes each pixel of a grey image for itself."""
+    edges = spec.shape[1:]
+    if node.op_type not in ("MatMul", "Gemm") or not all(isinstance(edge, int) for edge in edges):
+        return False
+    name = node.input[1]
+    stored = {tensor.name: tuple(tensor.dims) for tensor in graph.model.graph.initializer}
+    dims = graph.weights[name].shape if name in graph.weights else stored.get(name, ())
+    turned = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+    return len(dims) == 2 and dims[1 if turned else 0] == math.prod(map(int, edges))
+
+
+def _is_wide(spec: TensorSpec) -> bool:
+    """Whether height and width can be those of an image, and not of a signal."""
+    return all(edge >= _SMALLEST_EDGE for edge in spec.shape[1:] if isinstance(edge, int))
+
+
 def layout_of(spec: TensorSpec, channels: int | None) -> str | None:
     """`NCHW` or `NHWC`, as the dimensions of an input of four show it; None where they do not.
 
@@ -186,48 +217,57 @@ def _inside(
     spec: TensorSpec,
     tensor: str,
     shape: list[int],
-    axis: int,
+    axis: int | None,
     quantised: InputQuantisation | None,
 ) -> Inside | None:
     """The normalisation between the input and a tensor; None where there is none that is one."""
     if tensor == spec.name:
         return None
     tapped = _until(graph, tensor)
+    channels = 1 if axis is None else shape[axis]
     try:
         session = graphs.session(tapped, optimise=False)
 
         def given(levels: Sequence[float]) -> npt.NDArray[np.float64]:
             image = one_colour(shape, axis, levels, spec.dtype)
-            return middle(np.asarray(session.run([tensor], {spec.name: image})[0], np.float64))
+            return middle(np.asarray(session.run([tensor], {spec.name: image})[0], np.float64), channels)
 
-        return normalisation_of(given, shape[axis], quantised)
+        return normalisation_of(given, channels, quantised)
     except Exception:  # ONNX Runtime's errors have classes of their own: then nothing is known of it
         return None
 
 
 def one_colour(
-    shape: Sequence[int], axis: int, levels: Sequence[float], dtype: str
+    shape: Sequence[int], axis: int | None, levels: Sequence[float], dtype: str
 ) -> npt.NDArray[np.generic]:
     """Images of one colour.
 
     Args:
         shape: of the images.
-        axis: which of its dimensions is the channels.
+        axis: which of its dimensions is the channels; None where there is none.
         levels: the value of each channel.
         dtype: of the images.
     """
+    if axis is None:
+        return np.full(shape, levels[0], dtype)
     image = np.zeros(shape, dtype)
     for channel, level in enumerate(levels):
         image[(slice(None),) * axis + (channel,)] = level
     return image
 
 
-def middle(value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def middle(value: npt.NDArray[np.float64], channels: int) -> npt.NDArray[np.float64]:
     """The channels in the middle of the first of some images, whichever dimension they are.
+
+    Args:
+        value: the images; those of one channel may be flat.
+        channels: of the images that the network was given.
 
     Raises:
         ValueError: these are no images.
     """
+    if value.ndim == 2 and channels == 1:
+        return value[0, value.shape[1] // 2 :][:1]
     if value.ndim != 4:
         raise ValueError("the first layer reads no image")
     first = value[0] if value.shape[1] <= value.shape[3] else value[0].transpose(2, 0, 1)

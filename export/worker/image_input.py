@@ -13,7 +13,7 @@ from pinnace.export.worker import quantised_input
 from pinnace.export.worker.graph_start import GraphStart, layout_of
 from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import UsageError
-from pinnace.models.image.preprocess import UNIT, ColorMode, InputDtype, Layout, Preprocess
+from pinnace.models.image.preprocess import PIXELS, UNIT, ColorMode, InputDtype, Layout, Preprocess
 from pinnace.models.loaders.base import imagenet_preprocess, resize_to
 
 KERAS = "Keras"
@@ -25,12 +25,16 @@ _CLOSE = 0.005
 
 
 def takes_an_image(specs: tuple[TensorSpec, ...], start: GraphStart | None) -> bool:
-    """Whether inputs are one image: four dimensions, one or three channels, numbers that pixels become."""
+    """Whether inputs are one image: four dimensions, one or three channels, numbers that pixels become.
+
+    Three dimensions are one where the network is seen to take them for a grey image.
+    """
     (spec, *others) = specs
-    if others or len(spec.shape) != 4 or spec.dtype not in get_args(InputDtype):
+    if others or spec.dtype not in get_args(InputDtype):
         return False
-    channels = _channels(spec, start)
-    return channels in _IMAGE_CHANNELS
+    if len(spec.shape) == 3:
+        return start is not None and start.layout == "NHW"
+    return len(spec.shape) == 4 and _channels(spec, start) in _IMAGE_CHANNELS
 
 
 def decide(
@@ -64,7 +68,7 @@ def decide(
     if base is None:
         base = _customary(spec, start)
         assumed_for = KERAS if _as_in_keras(spec, start) else None
-        if spec is not None and (spec.dtype == "uint8" or (inside is not None and inside.takes is not None)):
+        if spec is not None and (spec.dtype in PIXELS or (inside is not None and inside.takes is not None)):
             left = tuple(name for name in left if name not in ("mean", "std"))
         if _has_size(spec, start):
             left = tuple("resize" if name == "size" else name for name in left)
@@ -177,15 +181,15 @@ def spec_of(start: GraphStart | None) -> TensorSpec | None:
     """The input of a network that does not say it itself; None where it is not seen to take an image."""
     if start is None or start.channels not in _IMAGE_CHANNELS:
         return None
-    edges = ("height", "width")
-    dims = (start.channels, *edges) if start.layout == "NCHW" else (*edges, start.channels)
+    edges: tuple[int | str, ...] = ("height", "width")
+    dims = {"NCHW": (start.channels, *edges), "NHWC": (*edges, start.channels), "NHW": edges}[start.layout]
     return TensorSpec("input", start.dtype or "float32", (BATCH, *dims))
 
 
 def _for_input(base: Preprocess, spec: TensorSpec, start: GraphStart | None) -> Preprocess:
-    """The same in the layout and the dtype of an input; uint8 takes the pixels as they are."""
+    """The same in the layout and the dtype of an input; whole numbers are the pixels as they are."""
     dtype = cast("InputDtype", spec.dtype)
-    if dtype == "uint8":
+    if dtype in PIXELS:
         zeros, ones = (0.0,) * base.channels, (1.0,) * base.channels
         base = replace(base, scale=1.0, mean=zeros, std=ones)
     return replace(base, layout=_layout(spec, start), dtype=dtype)

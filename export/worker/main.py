@@ -158,7 +158,7 @@ def _example(inspection: ModelInspection) -> Arrays:
 
 
 def _export_onnx(loaded: OnnxFile, request: ExportRequest, folder: Path, progress: Progress) -> ExportedFiles:
-    source = OnnxSource(loaded.path, folder)
+    source = OnnxSource(loaded.path, folder, request.output)
     progress(Event(Stage.RUN_MODEL))
     if REFERENCE not in request.variants:
         raise UsageError(

@@ -7,8 +7,9 @@ layer was given. That is the same for networks in Python, TorchScript and progra
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,8 +54,8 @@ class _Form:
     dtype: str
 
     @property
-    def axis(self) -> int:
-        return 1 if self.layout == "NCHW" else 3
+    def axis(self) -> int | None:
+        return {"NCHW": 1, "NHWC": 3, "NHW": None}[self.layout]
 
 
 class _ReachedError(Exception):
@@ -66,8 +67,8 @@ def read(
 ) -> GraphStart | None:
     """Look at how an image enters a network.
 
-    Where nothing says it, both orders of the dimensions are tried, three channels and one: the weights of the
-    first layer are made for one of them only.
+    Where nothing says it, both orders of the dimensions are tried, three channels and one, and at last grey
+    images without a dimension for channels: the weights of the first layer are made for one of them only.
 
     Args:
         module: the network, in eval mode.
@@ -77,31 +78,45 @@ def read(
     Returns:
         None where that cannot be seen.
     """
-    if specs is not None and (len(specs) != 1 or len(specs[0].shape) != 4):
+    if specs is not None and (len(specs) != 1 or len(specs[0].shape) not in (3, 4)):
         return None
     spec = None if specs is None else specs[0]
     dtype = "float32" if spec is None else spec.dtype
     for form in _forms(spec, size, dtype):
         reached = _first_layer(module, form, [0.0] * form.channels)
-        if reached is None or not reached.fits:
+        if reached is None or not reached.fits or not _is_read(form, reached.given):
             continue
         if spec is None and _tells_bytes_apart(module, form):
-            form = _Form(form.shape, form.layout, form.channels, "uint8")
+            form = replace(form, dtype="uint8")
         return _start(module, form)
     return None
 
 
 def _forms(spec: TensorSpec | None, size: tuple[int, int], dtype: str) -> Iterator[_Form]:
-    layouts = [layout_of(spec, None)] if spec is not None else []
+    seen = None if spec is None or len(spec.shape) == 3 else layout_of(spec, None)
     for channels in (3, 1):
-        for layout in layouts if layouts and layouts[0] else ("NCHW", "NHWC"):
-            assert layout is not None
+        for layout in (seen,) if seen else ("NCHW", "NHWC"):
             shape = (_BATCH, channels, *size) if layout == "NCHW" else (_BATCH, *size, channels)
-            said = shape if spec is None else spec.shape
-            filled = tuple(dim if isinstance(dim, int) else own for dim, own in zip(said, shape, strict=True))
-            form = _Form(filled, layout, channels, dtype)
-            if form.shape[form.axis] == channels:
+            form = _Form(_filled(spec, shape), layout, channels, dtype)
+            if form.axis is not None and form.shape[form.axis :][:1] == (channels,):
                 yield form
+    yield _Form(_filled(spec, (_BATCH, *size)), "NHW", 1, dtype)
+
+
+def _filled(spec: TensorSpec | None, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape with what an input says of it; an input of another number of dimensions is left alone."""
+    said = shape if spec is None else spec.shape
+    if len(said) != len(shape):
+        return ()
+    return tuple(dim if isinstance(dim, int) else own for dim, own in zip(said, shape, strict=True))
+
+
+def _is_read(form: _Form, given: Array) -> bool:
+    """Whether a layer reads each image for itself, where there is no dimension that says so."""
+    if form.axis is not None:
+        return True
+    images, *edges = form.shape
+    return given.shape[0] == images and (given.shape[1:2] == (1,) or given.shape[1:] == (math.prod(edges),))
 
 
 def _start(module: torch.nn.Module, form: _Form) -> GraphStart:
@@ -109,7 +124,7 @@ def _start(module: torch.nn.Module, form: _Form) -> GraphStart:
         reached = _first_layer(module, form, levels)
         if reached is None:
             raise ValueError("the first layer is not reached")
-        return middle(np.asarray(reached.given, np.float64))
+        return middle(np.asarray(reached.given, np.float64), form.channels)
 
     inside = None
     with contextlib.suppress(ValueError, IndexError):
@@ -121,7 +136,7 @@ def _tells_bytes_apart(module: torch.nn.Module, form: _Form) -> bool:
     """Whether the network does something else to bytes than to floats, as `ToDtype(scale=True)` does."""
     levels = [_LEVEL] * form.channels
     floats = _first_layer(module, form, levels)
-    plain = _first_layer(module, _Form(form.shape, form.layout, form.channels, "uint8"), levels)
+    plain = _first_layer(module, replace(form, dtype="uint8"), levels)
     if floats is None or plain is None or plain.given.dtype.kind != "f":
         return False
     one, other = (np.asarray(each.given, np.float64) for each in (floats, plain))

@@ -71,6 +71,24 @@ def keep_tensors(model: onnx.ModelProto, unfit: set[str]) -> Replaced | None:
     return Replaced(labels, tuple(notes))
 
 
+def take_inner(model: onnx.ModelProto, name: str) -> bool:
+    """Let a model give one of the tensors inside of it and nothing else; False where it has none such.
+
+    Args:
+        model: is changed.
+        name: of the tensor.
+    """
+    import onnx
+
+    if not any(name in node.output for node in model.graph.node):
+        return False
+    del model.graph.output[:]
+    model.graph.output.append(onnx.ValueInfoProto(name=name))
+    _prune(model.graph)
+    graphs.typed(model)
+    return True
+
+
 def add_batch(model: onnx.ModelProto, names: set[str]) -> None:
     """Give outputs that hold the answer to one image, and no batch, a first dimension of 1.
 

@@ -50,12 +50,13 @@ class OnnxSource:
         batch_ranges: its 8-bit numbers have the range of a whole batch, so that images affect one another.
     """
 
-    def __init__(self, path: Path, folder: Path) -> None:
+    def __init__(self, path: Path, folder: Path, output: str | None = None) -> None:
         """Open a file.
 
         Args:
             path: the file.
             folder: where the bundle is being written; the file is opened there, away from its neighbours.
+            output: the output that is meant; a tensor inside the graph becomes its only output.
 
         Raises:
             SourceError: it cannot be read, or has inputs or outputs that are no tensors.
@@ -96,14 +97,25 @@ class OnnxSource:
             TensorSpec(spec.name, spec.dtype, (BATCH, *spec.shape[1:])) if dynamic else spec
             for spec in inputs
         )
-        self._outputs = [_spec(value, "output").name for value in self._tensors()]
+        self._outputs = [_spec(value, "output").name for value in self._tensors(output)]
 
-    def _tensors(self) -> Sequence[Any]:
-        """The outputs; the copy is changed where some are no tensors of numbers, or lack the batch of 1."""
+    def _tensors(self, output: str | None) -> Sequence[Any]:
+        """The outputs; the copy is changed where another tensor is meant, or where some are no tensors of
+        numbers, or lack the batch of 1.
+        """
         values: Sequence[Any] = self._session.get_outputs()
+        if self._graph is not None and output is not None and output not in {each.name for each in values}:
+            if not onnx_outputs.take_inner(self._graph.model, output):
+                return values
+            left_out = ", ".join(each.name for each in values)
+            self.notes += (f"{output}, a tensor inside the file, is the output, in place of {left_out}",)
+            self._graph = self._graph.with_weights_in_use()
+            self._write(self._graph)
+            self._session = _open(self._path)
+            return self._tensors(None)
         inputs = self._session.get_inputs()
         unfit = {value.name for value in values if _kind(value) not in _DTYPES}
-        one_image = len(inputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].shape[0] == 1
+        one_image = len(inputs) == 1 and len(inputs[0].shape) in (3, 4) and inputs[0].shape[0] == 1
         bare = {value.name for value in values if one_image and _is_bare_row(value)}
         if not (unfit or bare) or self._graph is None:
             return values
@@ -165,7 +177,7 @@ class OnnxSource:
     def start(self) -> GraphStart | None:
         """How an image enters the graph; None where it takes no image, or `onnx` is not installed."""
         (spec, *others) = self.inputs
-        if others or len(spec.shape) != 4 or self._graph is None:
+        if others or len(spec.shape) not in (3, 4) or self._graph is None:
             return None
         return graph_start.read(self._graph, spec)
 

@@ -17,7 +17,7 @@ from pinnace.export.worker.golden_outputs import ModelFunction
 from pinnace.models.bundle.signature import BATCH, Signature, TensorSpec
 from pinnace.models.errors import ImageError, PinnaceError, UsageError
 from pinnace.models.image.decode import open_image
-from pinnace.models.image.preprocess import UNIT, ColorMode, Preprocess
+from pinnace.models.image.preprocess import PIXELS, UNIT, ColorMode, Preprocess
 
 MOST_IMAGES = 48
 
@@ -152,7 +152,7 @@ def _shapes(
 def _means(
     best: Preprocess, taken: Preprocess, images: Sequence[Image.Image], fixed: bool
 ) -> Iterator[Preprocess]:
-    if best.dtype in ("uint8", "int8"):
+    if best.dtype in (*PIXELS, "int8"):
         return  # the graph says what they stand for
     zeros, halves, ones = ((value,) * best.channels for value in (0.0, 0.5, 1.0))
     for scale, mean, std in ((UNIT, zeros, ones), (UNIT, halves, halves), (1.0, zeros, ones)):

@@ -22,9 +22,12 @@ from pinnace.models.image.resample import Window, resize_and_look_up, resize_win
 __all__ = ["Centre", "ColorMode", "InputDtype", "Interpolation", "Layout", "Preprocess"]
 
 ColorMode = Literal["RGB", "BGR", "L"]
-Layout = Literal["NCHW", "NHWC"]
+Layout = Literal["NCHW", "NHWC", "NHW"]
 Centre = Literal["round", "floor"]
-InputDtype = Literal["float32", "float16", "float64", "uint8", "int8"]
+InputDtype = Literal["float32", "float16", "float64", "uint8", "int8", "int32", "int64"]
+
+PIXELS = ("uint8", "int32", "int64")
+"""The dtypes that hold pixels as they are."""
 
 Array = npt.NDArray[np.generic]
 
@@ -53,9 +56,10 @@ class Preprocess:
         exif: apply the EXIF orientation first.
         scale: what a pixel is multiplied by; 1/255 makes 0..1, 1 leaves 0..255. Below 1 it is a division by
             1 / scale, so that 1/255 and 1/127.5 are those of `x / 255` and `x / 127.5` to the bit.
-        layout: the order of the result's dimensions: `NCHW` has the channels first, `NHWC` last.
-        dtype: of the result; `uint8` is the pixels as they are, which no scale, mean or std changes, and
-            `int8` the result rounded to whole numbers of -128..127.
+        layout: the order of the result's dimensions: `NCHW` has the channels first, `NHWC` last, and `NHW` of
+            a grey image has none.
+        dtype: of the result; `uint8`, `int32` and `int64` are the pixels as they are, which no scale, mean or
+            std changes, and `int8` is the result rounded to whole numbers of -128..127.
         centre: where a crop begins if as many pixels are left over on both sides but one: `round` is
             torchvision's, `floor` that of transformers, which leaves the odd one at the end.
 
@@ -101,11 +105,15 @@ class Preprocess:
             raise UsageError("std must not be zero in float32", got=repr(self.std))
         if not (_is_numbers((self.scale,), 1) and self.scale > 1 / _LARGEST_NUMBER):
             raise UsageError("scale is not a positive number", got=repr(self.scale))
-        if self.dtype == "uint8" and not (
+        if self.layout == "NHW" and self.channels != 1:
+            raise UsageError(
+                "an input without a dimension for channels takes grey images", expected="L", got=self.color
+            )
+        if self.dtype in PIXELS and not (
             self.scale == 1 and not any(self.mean) and all(value == 1 for value in self.std)
         ):
             raise UsageError(
-                "an input of uint8 takes the pixels as they are",
+                f"an input of {self.dtype} takes the pixels as they are",
                 expected="scale 1, mean 0 and std 1",
                 got=f"scale {self.scale:.6g}, mean {self.mean} and std {self.std}",
             )
@@ -117,9 +125,12 @@ class Preprocess:
 
     def arranged(self, height: int | str, width: int | str) -> tuple[int | str, ...]:
         """The shape of one input of this height and width, without the batch, in the order of `layout`."""
-        if self.layout == "NHWC":
-            return (height, width, self.channels)
-        return (self.channels, height, width)
+        shapes: dict[Layout, tuple[int | str, ...]] = {
+            "NCHW": (self.channels, height, width),
+            "NHWC": (height, width, self.channels),
+            "NHW": (height, width),
+        }
+        return shapes[self.layout]
 
     def crop_uint8(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """The image resized and cropped: uint8, shape (height, width, channels), channels as `color` says.
@@ -134,7 +145,7 @@ class Preprocess:
     @property
     def takes_window(self) -> bool:
         """Whether `apply` may make do with a part of an image, and with a JPEG that is not decoded."""
-        return self.crop is not None and self.channels == 3 and self.dtype != "uint8"
+        return self.crop is not None and self.channels == 3 and self.dtype not in PIXELS
 
     def _upright(self, image: Image.Image) -> Image.Image:
         load_pixels(image)
@@ -173,9 +184,7 @@ class Preprocess:
                 expected=f"uint8 of shape (height, width, {self.channels})",
                 got=f"{crop.dtype} of shape {crop.shape}",
             )
-        if self.dtype == "uint8":
-            return np.ascontiguousarray(crop if self.layout == "NHWC" else crop.transpose(2, 0, 1))
-        return self._laid_out(self._planes(crop))
+        return self._laid_out(crop.transpose(2, 0, 1) if self.dtype in PIXELS else self._planes(crop))
 
     def _planes(self, crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 (height, width, channels) to normalised float32 (channels, height, width), contiguous."""
@@ -188,9 +197,12 @@ class Preprocess:
         result /= np.array(self.std, np.float32)[:, None, None]
         return result
 
-    def _laid_out(self, planes: npt.NDArray[np.float32]) -> Array:
-        """Float32 (channels, height, width) in the layout and dtype of the model; itself where it is so."""
+    def _laid_out(self, planes: Array) -> Array:
+        """Numbers of shape (channels, height, width) in the layout and dtype of the model; itself where it is
+        so.
+        """
         turned = planes.transpose(1, 2, 0) if self.layout == "NHWC" else planes
+        turned = planes[0] if self.layout == "NHW" else turned
         if self.dtype == "int8":
             turned = np.clip(np.rint(turned), -128, 127)
         return np.ascontiguousarray(turned, dtype=self.dtype)
@@ -254,7 +266,7 @@ class Preprocess:
             rounded = ", rounded down" if self.centre == "floor" else ""
             parts.append(f"centre crop {self.crop[0]}x{self.crop[1]}{rounded}")
         parts.append(self.color)
-        if self.dtype == "uint8":
+        if self.dtype in PIXELS:
             parts.append("pixels of 0..255")
         else:
             if self.scale != UNIT:

@@ -279,6 +279,52 @@ def test_what_only_looks_like_scores_is_refused(answers: Answers, message: str) 
     assert decide(answers, OutputOptions("tensors"))[0] == Outputs("tensors", evidence="option")
 
 
+BEST = np.argmax(PROBABILITIES, axis=1)
+ARGMAX = GraphEnd("other", "ArgMax", "probs:0")
+
+
+@pytest.mark.parametrize("options", [OutputOptions(), OutputOptions(output="y"), OutputOptions("softmax")])
+@pytest.mark.parametrize("values", [BEST, BEST[:, None], BEST[:, None].astype(np.int32)])
+def test_the_number_of_the_best_class_is_refused(values: np.ndarray, options: OutputOptions) -> None:
+    text = refusal(UsageError, decide, known(values, end=ARGMAX), options)
+    assert text.startswith("the output y holds the number of the best class of an image, and not a value")
+    assert "help: write the network without its argmax: the best is found afterwards; --scores" in text
+    inner = refusal(UsageError, decide, known(values, end=ARGMAX, of_onnx=True), options)
+    assert "help: --output probs:0 takes what that is made of; --scores tensors" in inner
+
+
+def test_a_name_with_a_slash_is_no_folder() -> None:
+    answers = known(BEST, end=GraphEnd("other", "ArgMax", "model/head"), of_onnx=True)
+    assert "-o NAME.bundle --output model/head takes" in refusal(UsageError, decide, answers, OutputOptions())
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        known(np.argmax(RNG.random((10, 4, 6, 6)), axis=1), end=ARGMAX),
+        known(BEST),
+        known(BEST, end=UNKNOWN),
+    ],
+    ids=["a mask", "an end that is not seen", "another end"],
+)
+def test_whole_numbers_that_may_be_something_else_are_tensors(answers: Answers) -> None:
+    assert decide(answers, OutputOptions()) == (Outputs("tensors"), ())
+
+
+def test_scores_beside_the_best_class_are_taken() -> None:
+    outputs, _ = decide(known(BEST, LOGITS, end=ARGMAX), OutputOptions())
+    assert (outputs.meaning, outputs.name) == ("logits", "z")
+
+
+@pytest.mark.parametrize(
+    "values", [100 * PROBABILITIES, -np.log(PROBABILITIES), np.sort(PROBABILITIES, axis=1)[:, ::-1]]
+)
+def test_what_scores_are_made_of_is_named_where_it_can_be_taken(values: np.ndarray) -> None:
+    end = GraphEnd("other", "TopK", "probs")
+    text = refusal(UsageError, decide, known(values, end=end, of_onnx=True), OutputOptions())
+    assert "help: --output probs takes what that is made of" in text
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow.parquet
 import pytest
 import scipy.special
@@ -118,6 +120,30 @@ def test_a_head_is_chosen_by_its_name(made: Made, pinnace: CommandLine) -> None:
     for image, found in zip(PHOTOGRAPHS, scores(pinnace, bundle), strict=True):
         wanted = scipy.special.softmax(answer_by_hand(file, image, 1))
         np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_the_best_class_alone_leads_to_its_scores(pinnace: CommandLine, tmp_path: Path) -> None:
+    """What the message says is typed, and the scores are those of a session that gives them too."""
+    write_network(tmp_path / "best.onnx", "best")
+    bundle = tmp_path / "best.bundle"
+    words = ("export", tmp_path / "best.onnx", "--resize", "8x8", "-o", bundle)
+    refused = pinnace(*words)
+    assert refused.status == 2
+    assert "the output answer holds the number of the best class of an image" in refused.err
+    found = re.search(r"-o NAME.bundle (--output \S+) takes what that is made of", refused.err)
+    assert found is not None
+    done = pinnace(*words, *found[1].split())
+    assert done.status == 0, done.err
+    assert "net/scores:0, a tensor inside the file, is the output, in place of answer" in done.err
+    assert "ArgMax" not in {node.op_type for node in onnx.load(bundle / "onnx-fp32.onnx").graph.node}
+    write_network(tmp_path / "scores.onnx", "softmax")
+    for image, scored in zip(PHOTOGRAPHS, scores(pinnace, bundle), strict=True):
+        np.testing.assert_allclose(scored, answer_by_hand(tmp_path / "scores.onnx", image), atol=1e-5)
+        assert np.argmax(scored) == answer_by_hand(tmp_path / "best.onnx", image)[0]
+    unknown = pinnace(*words, "--output", "net/nothing")
+    assert unknown.status == 2
+    assert "the model has no output net/nothing" in unknown.err
+    assert "a tensor inside the file may be taken, but there is none of this name" in unknown.err
 
 
 def test_heads_that_nothing_distinguishes_are_told_everywhere_alike(made: Made, pinnace: CommandLine) -> None:

@@ -37,6 +37,11 @@ def write_network(path: Path, end: str, classes: int = 4, *, seed: int = 0) -> P
             gemm,
             helper.make_node("Unsqueeze", ["numbers", "last"], ["answer"]),
         ],
+        "best": [
+            gemm,
+            helper.make_node("Softmax", ["numbers"], ["net/scores:0"], axis=1),
+            helper.make_node("ArgMax", ["net/scores:0"], ["answer"], axis=1, keepdims=0),
+        ],
         "heads": [
             gemm,
             helper.make_node("Identity", ["numbers"], ["animal"]),
@@ -49,13 +54,16 @@ def write_network(path: Path, end: str, classes: int = 4, *, seed: int = 0) -> P
         outputs = [("answer", ["batch", classes, 1, 1])]
     if end == "features":
         outputs = [("answer", ["batch", 3])]
+    kind = TensorProto.FLOAT
+    if end == "best":
+        outputs, kind = [("answer", ["batch"])], TensorProto.INT64
     if end == "heads":
         outputs = [("animal", ["batch", classes]), ("colour", ["batch", classes])]
     graph = helper.make_graph(
         [*nodes, *ends[end]],
         "net",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, SIZE, SIZE])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in outputs],
+        [helper.make_tensor_value_info(name, kind, dims) for name, dims in outputs],
         constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

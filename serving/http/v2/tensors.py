@@ -27,7 +27,7 @@ BYTES = "BYTES"
 IMAGE = "image"
 DATATYPES = {
     **{"float16": "FP16", "float32": "FP32", "float64": "FP64"},
-    **{"int64": "INT64", "int32": "INT32", "uint8": "UINT8"},
+    **{"int64": "INT64", "int32": "INT32", "int8": "INT8", "uint8": "UINT8"},
 }
 LITTLE_FLOAT = np.dtype("<f4")
 

@@ -116,6 +116,21 @@ def test_a_quantised_file_is_looked_through(tmp_path: Path) -> None:
     assert (end.kind, end.op) == ("softmax", "Softmax")
 
 
+def test_the_tensor_that_the_last_operator_reads_is_named(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["s"], axis=1),
+        helper.make_node("QuantizeLinear", ["s", "scale"], ["q"]),
+        helper.make_node("ArgMax", ["q"], ["best"], axis=1),
+        helper.make_node("Cast", ["best"], ["y"], to=TensorProto.INT32),
+    ]
+    signature = save(tmp_path / "best.onnx", nodes, {"scale": 0.004})
+    end = graph_ends(tmp_path, {ONNX: "best.onnx"}, signature)["y"]
+    assert (end.op, end.reads) == ("ArgMax", "s")
+    nodes = [nodes[0], helper.make_node("Mul", ["hundred", "s"], ["y"])]
+    signature = save(tmp_path / "percent.onnx", nodes, {"hundred": 100.0})
+    assert graph_ends(tmp_path, {ONNX: "percent.onnx"}, signature)["y"].reads == "s"
+
+
 def test_a_layer_norm_written_out_is_not_a_bias(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("ReduceMean", ["x"], ["m"], keepdims=1),

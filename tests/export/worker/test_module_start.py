@@ -109,6 +109,49 @@ def test_grey_is_told_by_the_weights(turned: bool) -> None:
     assert start == GraphStart("NHWC" if turned else "NCHW", 1, None, "float32", of_torch=True)
 
 
+class Plane(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.unsqueeze(1)
+
+
+class Flat(torch.nn.Module):
+    """Takes pixels of 0..255 as one row, and knows no channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = torch.nn.Linear(SIZE[0] * SIZE[1], 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        images, height, width = x.shape
+        return self.line(x.reshape(images, height * width) / 255)
+
+
+@pytest.mark.parametrize("form", ["eager", "script", "program"])
+@pytest.mark.parametrize(("make", "takes"), [
+    (lambda: network(Unit(), Plane(), channels=1), 255), (lambda: network(Plane(), channels=1), None),
+    (lambda: Flat().eval(), 255),
+])  # fmt: skip
+def test_grey_without_a_dimension_for_channels(
+    form: str, make: Callable[[], torch.nn.Module], takes: int | None
+) -> None:
+    module, specs = make(), None
+    if form == "script":
+        module = torch.jit.script(module)
+    if form == "program":
+        dims = ({0: torch.export.Dim("batch")},)
+        module = torch.export.export(module, (torch.zeros(2, *SIZE),), dynamic_shapes=dims).module()
+        specs = (TensorSpec("x", "float32", (BATCH, *SIZE)),)
+    start = read(module, specs, SIZE)
+    assert start is not None
+    assert (start.layout, start.channels) == ("NHW", 1)
+    assert takes == (None if start.inside is None else start.inside.takes)
+    assert image_input.spec_of(start) == TensorSpec("input", "float32", (BATCH, "height", "width"))
+
+
+def test_two_channels_are_no_batch_of_two_grey_images() -> None:
+    assert read(network(channels=2), None, SIZE) is None
+
+
 @pytest.mark.parametrize(
     "make",
     [lambda: v2.ToDtype(torch.float32, scale=True), lambda: transforms.ConvertImageDtype(torch.float32)],

@@ -70,6 +70,8 @@ def test_each_form_is_what_people_write_by_hand(photograph: Path, way: str) -> N
         ({**imagenet, "dtype": "float64"}, ((x / f(255) - mean) / std).astype(np.float64)),
         ({"dtype": "uint8", "scale": 1}, x.astype(np.uint8)),
         ({"dtype": "uint8", "scale": 1, "color": "BGR"}, x[:, :, ::-1].astype(np.uint8)),
+        ({"dtype": "int32", "scale": 1}, x.astype(np.int32)),
+        ({"dtype": "int64", "scale": 1, "color": "BGR"}, x[:, :, ::-1].astype(np.int64)),
     ):  # fmt: skip
         for layout in ("NCHW", "NHWC"):
             made = spec(interpolation=way, layout=layout, **changes).apply(Image.open(photograph))
@@ -78,13 +80,17 @@ def test_each_form_is_what_people_write_by_hand(photograph: Path, way: str) -> N
             assert made.flags.c_contiguous
 
 
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_one_channel(layout: str) -> None:
-    grey = spec(color="L", mean=(0.0,), std=(1.0,), scale=1, dtype="uint8", layout=layout)
+@pytest.mark.parametrize(
+    ("layout", "shape"), {"NCHW": (1, 56, 48), "NHWC": (56, 48, 1), "NHW": (56, 48)}.items()
+)
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])
+def test_one_channel(layout: str, shape: tuple[int, ...], dtype: str) -> None:
+    grey = spec(color="L", mean=(0.0,), std=(1.0,), scale=1, dtype=dtype, layout=layout)
     made = grey.apply(Image.open(PHOTOGRAPHS[0]))
     wanted = transforms.CenterCrop((56, 48))(transforms.Resize(64)(Image.open(PHOTOGRAPHS[0]).convert("L")))
-    assert made.shape == grey.arranged(56, 48) == ((1, 56, 48) if layout == "NCHW" else (56, 48, 1))
-    np.testing.assert_array_equal(made.reshape(56, 48), np.asarray(wanted))
+    assert made.shape == grey.arranged(56, 48) == shape
+    assert made.flags.c_contiguous
+    np.testing.assert_array_equal(made.reshape(56, 48), np.asarray(wanted).astype(dtype), strict=True)
 
 
 def test_a_crop_that_reaches_past_the_image_is_black_in_every_order() -> None:
@@ -100,6 +106,8 @@ def test_a_crop_that_reaches_past_the_image_is_black_in_every_order() -> None:
     [
         ({"dtype": "uint8"}, "an input of uint8 takes the pixels as they are"),
         ({"dtype": "uint8", "scale": 1, "mean": CAFFE}, "an input of uint8 takes the pixels as they are"),
+        ({"dtype": "int32", "scale": 1, "mean": CAFFE}, "an input of int32 takes the pixels as they are"),
+        ({"layout": "NHW"}, "an input without a dimension for channels takes grey images"),
         ({"scale": 0.0}, "scale is not a positive number"),
         ({"scale": -1.0}, "scale is not a positive number"),
         ({"scale": float("nan")}, "scale is not a positive number"),

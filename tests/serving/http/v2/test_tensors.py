@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import UsageError
+from pinnace.models.image.preprocess import InputDtype
 from pinnace.serving.errors import MalformedBody
 from pinnace.serving.http.v2.tensors import InputLimits, parse_request, read_items
 from support.errors import refusal
 
-TYPES = {"uint8": "UINT8", "float16": "FP16", "float32": "FP32", "float64": "FP64"}
+TYPES = {
+    **{"uint8": "UINT8", "int8": "INT8", "int32": "INT32", "int64": "INT64"},
+    **{"float16": "FP16", "float32": "FP32", "float64": "FP64"},
+}
 
 
 def limits(dtype: str) -> InputLimits:
@@ -28,6 +33,10 @@ def asked(dtype: str, datatype: str, data: object = None, size: int | None = Non
     tensor: dict[str, object] = {"name": "data", "shape": [4, 2, 3, 3], "datatype": datatype}
     tensor |= {"data": data} if size is None else {"parameters": {"binary_data_size": size}}
     return json.dumps({"inputs": [tensor]}).encode()
+
+
+def test_every_type_that_an_image_model_takes_has_a_name() -> None:
+    assert set(get_args(InputDtype)) == set(TYPES)
 
 
 @pytest.mark.parametrize("dtype", TYPES)

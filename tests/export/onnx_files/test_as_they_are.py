@@ -1,19 +1,16 @@
-"""ONNX files as other tools write them: what they take, and which opset and precision they have."""
+"""ONNX files as other tools write them: which opset and precision they have."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import sklearn
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
@@ -21,11 +18,9 @@ from onnxruntime.quantization import (
     quantize_dynamic,
     quantize_static,
 )
-from PIL import Image
 
 from pinnace.export import targets
 from pinnace.export.exporter import Evidence, export_bundle
-from pinnace.export.preprocessing import Changes
 from pinnace.export.request import ExportRequest, OpsetOrigin
 from pinnace.export.validation.verify import passed, verify_bundle
 from pinnace.models.bundle.bundle import Bundle
@@ -37,195 +32,13 @@ from pinnace.models.selection import open_bundle, working_readers
 from pinnace.models.variant_name import VariantName
 from support.command_line import CommandLine
 from support.errors import error_of, refusal
+from support.onnx_files import EDGE, PHOTOGRAPHS, SQUEEZED, write
 from support.small_networks import build
 
 pytestmark = pytest.mark.slow
 
-PHOTOGRAPHS = sorted((Path(sklearn.__file__).parent / "datasets" / "images").glob("*.jpg"))
-EDGE = 32
-
 Export = Callable[..., Bundle]
 f = np.float32
-
-
-@pytest.fixture(scope="module")
-def network() -> torch.nn.Module:
-    net = build(4).eval()
-    with torch.no_grad():
-        net[4].weight *= 20
-    return net
-
-
-@pytest.fixture(scope="module")
-def plain(network: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The network as ONNX of opset 13, which takes 0..1 of any batch."""
-    path = tmp_path_factory.mktemp("onnx") / "plain.onnx"
-    write(network, path, 13)
-    return path
-
-
-def write(network: torch.nn.Module, path: Path, opset: int, **options: Any) -> None:
-    torch.onnx.export(
-        network,
-        (torch.rand(2, 3, EDGE, EDGE),),
-        str(path),
-        dynamo=False,
-        opset_version=opset,
-        input_names=["x"],
-        output_names=["y"],
-        dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}},
-        **options,
-    )
-
-
-def with_start(
-    plain: Path,
-    path: Path,
-    nodes: list[tuple[Any, ...]],
-    constants: dict[str, Any],
-    kind: int,
-    dims: list[Any],
-) -> None:
-    """The network behind other nodes, which make its input `x` of `data`."""
-    model = onnx.load(plain)
-    own = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend(helper.make_node(op, ins, outs, **more) for op, ins, outs, more in nodes)
-    model.graph.node.extend(own)
-    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("data", kind, dims))
-    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items())
-    del model.graph.value_info[:]
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-
-
-@pytest.fixture
-def export(tmp_path: Path) -> Export:
-    cpu = targets.read("cpu")
-
-    def run(path: Path, *variants: str, evidence: Evidence | None = None, **changes: Any) -> Bundle:
-        names = tuple(map(VariantName.parse, variants or ("onnx-fp32",)))
-        request = ExportRequest(f"file:{path}", names, 18)
-        request = dataclasses.replace(request, **changes)
-        return export_bundle(request, cpu, tmp_path / "out.bundle", evidence=evidence)
-
-    return run
-
-
-def pixels(photograph: Path) -> np.ndarray:
-    """As Keras' users do: squeezed into the size, float32 of 0..255, (height, width, 3)."""
-    return np.asarray(
-        Image.open(photograph).convert("RGB").resize((EDGE, EDGE), Image.Resampling.BILINEAR), f
-    )
-
-
-SQUEEZED = Changes(resize=(EDGE, EDGE))
-
-
-def assert_answers_like(bundle: Bundle, file: Path, made: Callable[[np.ndarray], np.ndarray]) -> None:
-    """What the bundle answers to photographs is what ONNX Runtime makes of the file by hand."""
-    session = onnxruntime.InferenceSession(str(file))
-    name = session.get_inputs()[0].name
-    with Classifier(bundle) as classifier:
-        for photograph in PHOTOGRAPHS:
-            fed = made(pixels(photograph))[None]
-            fixed = session.get_inputs()[0].shape[0]
-            fed = np.repeat(fed, fixed, axis=0) if isinstance(fixed, int) else fed
-            wanted = session.run(None, {name: fed})[0][0]
-            given = classifier.prepare(open_image(photograph))
-            np.testing.assert_array_equal(given[0], fed[0])
-            np.testing.assert_allclose(classifier.infer(given)[0], wanted, rtol=1e-4, atol=1e-4)
-    assert passed(verify_bundle(bundle))
-
-
-UNIT: list[tuple[Any, ...]] = [("Div", ["data", "k"], ["x"], {})]
-BYTES: list[tuple[Any, ...]] = [
-    ("Cast", ["data"], ["a"], {"to": TensorProto.FLOAT}),
-    ("Div", ["a", "k"], ["x"], {}),
-]
-TURNED: list[tuple[Any, ...]] = [("Transpose", ["data"], ["x"], {"perm": [0, 3, 1, 2]})]
-LAST: list[tuple[Any, ...]] = [
-    ("Div", ["data", "k"], ["a"], {}),
-    ("Sub", ["a", "o"], ["b"], {}),
-    ("Transpose", ["b"], ["x"], {"perm": [0, 3, 1, 2]}),
-]
-CHW = (2, 0, 1)
-FLOAT = TensorProto.FLOAT
-
-
-@pytest.mark.parametrize(
-    ("nodes", "constants", "kind", "dims", "made"),
-    [
-        (UNIT, {"k": f(255)}, FLOAT, ["b", 3, EDGE, EDGE], lambda x: x.transpose(CHW)),
-        (BYTES, {"k": f(255)}, TensorProto.UINT8, ["b", 3, EDGE, EDGE],
-         lambda x: x.astype(np.uint8).transpose(CHW)),
-        (LAST, {"k": f(127.5), "o": f(1)}, FLOAT, ["b", EDGE, EDGE, 3], np.asarray),
-        (TURNED, {}, FLOAT, ["b", EDGE, EDGE, 3],
-         lambda x: (x / f(255) - f(0.5)) / f(0.5)),
-        ([("Cast", ["data"], ["x"], {"to": FLOAT})], {}, TensorProto.FLOAT16, ["b", 3, EDGE, EDGE],
-         lambda x: ((x / f(255) - IMAGENET[0]) / IMAGENET[1]).transpose(CHW).astype(np.float16)),
-        ([("Identity", ["data"], ["x"], {})], {}, FLOAT, ["b", "c", EDGE, EDGE],
-         lambda x: ((x / f(255) - IMAGENET[0]) / IMAGENET[1]).transpose(CHW)),
-    ],
-    ids=["0..255 inside", "uint8", "channels last, inside", "channels last", "float16", "any channels"],
-)  # fmt: skip
-def test_what_a_file_takes_is_seen(
-    plain: Path, tmp_path: Path, export: Export, nodes: list[tuple[Any, ...]], constants: dict[str, Any],
-    kind: int, dims: list[Any], made: Callable[[np.ndarray], np.ndarray],
-) -> None:  # fmt: skip
-    with_start(plain, tmp_path / "n.onnx", nodes, constants, kind, dims)
-    assert_answers_like(export(tmp_path / "n.onnx", changes=SQUEEZED), tmp_path / "n.onnx", made)
-
-
-IMAGENET = np.array((0.485, 0.456, 0.406), f), np.array((0.229, 0.224, 0.225), f)
-
-
-@pytest.mark.parametrize(
-    "dims",
-    [
-        ["batch_size", "num_channels", "height", "width"],
-        [None, 3, None, None],
-        ["unk__1", 3, "unk__2", "unk__3"],
-        ["DynamicDimension.0", "DynamicDimension.1", "DynamicDimension.2", "DynamicDimension.3"],
-        [-1, 3, EDGE, EDGE],
-        ["?", "?", "?", "?"],
-    ],
-    ids=str,
-)
-def test_dimensions_as_exporters_write_them(
-    plain: Path, tmp_path: Path, export: Export, dims: list[Any]
-) -> None:
-    with_start(plain, tmp_path / "n.onnx", [("Identity", ["data"], ["x"], {})], {}, TensorProto.FLOAT, dims)
-    bundle = export(tmp_path / "n.onnx", changes=SQUEEZED)
-    assert str(bundle.manifest.signature.inputs[0]) == f"data=float32[batch,3,{EDGE},{EDGE}]"
-    assert_answers_like(
-        bundle, tmp_path / "n.onnx", lambda x: ((x / f(255) - IMAGENET[0]) / IMAGENET[1]).transpose(CHW)
-    )
-
-
-def test_a_size_that_nobody_says_is_assumed_and_said(plain: Path, tmp_path: Path, export: Export) -> None:
-    dims = ["b", 3, "height", "width"]
-    with_start(plain, tmp_path / "n.onnx", [("Identity", ["data"], ["x"], {})], {}, TensorProto.FLOAT, dims)
-    bundle = export(tmp_path / "n.onnx")
-    assert bundle.preprocess.crop == (224, 224)
-    assert any("shortest edge to 256 and centre crop 224x224" in note for note in bundle.manifest.notes)
-
-
-def test_a_fixed_batch_is_served(network: torch.nn.Module, tmp_path: Path, export: Export) -> None:
-    torch.onnx.export(
-        network, (torch.rand(3, 3, EDGE, EDGE),), str(tmp_path / "three.onnx"), dynamo=False, opset_version=17
-    )
-    bundle = export(tmp_path / "three.onnx", changes=SQUEEZED)
-    assert bundle.manifest.signature.batch == 3
-    assert_answers_like(
-        bundle, tmp_path / "three.onnx", lambda x: ((x / f(255) - IMAGENET[0]) / IMAGENET[1]).transpose(CHW)
-    )
-    with Classifier(bundle) as classifier:
-        images = np.concatenate([classifier.prepare(open_image(path)) for path in PHOTOGRAPHS * 2])
-        together = classifier.infer(images)
-        assert together.shape == (4, 4)
-        np.testing.assert_allclose(together[0], classifier.infer(images[:1])[0], atol=1e-5)
-
 
 # --- opsets -----------------------------------------------------------------------------------------------
 
@@ -512,54 +325,3 @@ def test_class_names_and_preprocessing_in_the_metadata_are_taken(
     assert (bundle.preprocess.resize, bundle.preprocess.crop) == (EDGE, (EDGE, EDGE))
     assert (bundle.preprocess.mean, bundle.preprocess.std) == ((0.0,) * 3, (1.0,) * 3)
     assert "4 class names were found in the file (names)" in bundle.manifest.notes
-
-
-@pytest.mark.parametrize(
-    ("scale", "zero_point", "made"),
-    [
-        (1 / 255, -128, lambda x: x / f(255)),
-        (1 / 128, 0, lambda x: x / f(127.5) - 1),
-        (1.0, -128, lambda x: x),
-        (0.018658, -14, lambda x: (x / f(255) - IMAGENET[0]) / IMAGENET[1]),
-    ],
-    ids=["0..1", "-1..1", "0..255", "ImageNet"],
-)
-def test_an_input_of_int8_is_an_image(
-    plain: Path, tmp_path: Path, export: Export, scale: float, zero_point: int,
-    made: Callable[[np.ndarray], np.ndarray],
-) -> None:  # fmt: skip
-    """As tf2onnx writes TensorFlow Lite's quantised models: int8, channels last, then DequantizeLinear."""
-    nodes: list[tuple[Any, ...]] = [
-        ("DequantizeLinear", ["data", "s", "z"], ["a"], {}),
-        ("Transpose", ["a"], ["x"], {"perm": [0, 3, 1, 2]}),
-    ]
-    constants = {"s": f(scale), "z": np.int8(zero_point)}
-    with_start(plain, tmp_path / "n.onnx", nodes, constants, TensorProto.INT8, [1, EDGE, EDGE, 3])
-    bundle = export(tmp_path / "n.onnx", changes=SQUEEZED)
-    assert str(bundle.manifest.signature.inputs[0]) == f"data=int8[1,{EDGE},{EDGE},3]"
-    (note,) = [note for note in bundle.manifest.notes if note.startswith("the input is int8 with scale")]
-    assert f"zero point {zero_point}" in note
-
-    def quantised_by_hand(x: np.ndarray) -> np.ndarray:
-        return np.clip(np.rint(made(x) / f(scale)) + zero_point, -128, 127).astype(np.int8)
-
-    session = onnxruntime.InferenceSession(str(tmp_path / "n.onnx"))
-    with Classifier(bundle) as classifier:
-        for photograph in PHOTOGRAPHS:
-            fed = quantised_by_hand(pixels(photograph))[None]
-            given = classifier.prepare(open_image(photograph))
-            # Halves may be rounded to the other side.
-            assert np.abs(given.astype(int) - fed).max() <= 1
-            assert (given != fed).mean() < 1e-3
-            np.testing.assert_allclose(
-                classifier.infer(given), session.run(None, {"data": given})[0], rtol=1e-4, atol=1e-4
-            )
-    assert passed(verify_bundle(bundle))
-
-
-def test_an_input_of_int8_whose_numbers_nobody_explains(plain: Path, tmp_path: Path, export: Export) -> None:
-    nodes: list[tuple[Any, ...]] = [("Cast", ["data"], ["x"], {"to": TensorProto.FLOAT})]
-    with_start(plain, tmp_path / "n.onnx", nodes, {}, TensorProto.INT8, ["b", 3, EDGE, EDGE])
-    bundle = export(tmp_path / "n.onnx", changes=SQUEEZED)
-    assert any("a pixel of 0..255 is given as pixel - 128" in note for note in bundle.manifest.notes)
-    assert_answers_like(bundle, tmp_path / "n.onnx", lambda x: (x - 128).astype(np.int8).transpose(CHW))
