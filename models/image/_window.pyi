@@ -2,6 +2,7 @@ from typing import Any
 
 REVISION: int
 
+def count_scans(jpeg: bytes, /) -> int: ...
 def resize(
     arrow_array: Any,
     in_size: tuple[int, int],

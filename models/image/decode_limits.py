@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pinnace.models.errors import ImageError, ImageTooLarge
-from pinnace.models.image import pixels
+from pinnace.models.image import pixels, resample
 
 # Every chunk, marker, block and tag costs a few reads, and a microsecond or more of Python each. Photographs
 # take tens of reads, and a PNG of 20 MB in chunks of 8 kB ten thousand.
@@ -70,7 +70,8 @@ def check_scans(jpeg: bytes, pixels: int) -> None:
     Raises:
         ImageError: there are too many scans for its size.
     """
-    scans = _count(jpeg, _START_OF_SCAN)
+    built = hasattr(resample._window, "count_scans")
+    scans = resample._window.count_scans(jpeg) if built else len(_places(jpeg, _START_OF_SCAN))
     if scans > USUAL_SCANS and scans * pixels > MOST_SCANNED_PIXELS:
         most = max(USUAL_SCANS, MOST_SCANNED_PIXELS // pixels)
         raise ImageError(
@@ -78,12 +79,8 @@ def check_scans(jpeg: bytes, pixels: int) -> None:
         )
 
 
-def _count(data: bytes, pair: bytes) -> int:
-    """`data.count(pair)` of two different bytes, several times as fast."""
-    return len(_places(data, pair))
-
-
 def _places(data: bytes, pair: bytes) -> npt.NDArray[np.int64]:
+    """Where a pair of two different bytes begins; several times as fast as `data.count(pair)` counts them."""
     values = np.frombuffer(data, np.uint8)
     first = np.flatnonzero(values[:-1] == pair[0])
     places: npt.NDArray[np.int64] = first[values[first + 1] == pair[1]]

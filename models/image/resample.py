@@ -27,7 +27,7 @@ from PIL import Image
 
 from pinnace.models.image.filters import FILTERS, Floats, Interpolation
 
-_REVISION = 2
+_REVISION = 3
 
 try:
     from pinnace.models.image import _window as _window

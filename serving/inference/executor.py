@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 from pinnace.models.tracebacks import release_frames
@@ -81,8 +80,7 @@ class Executor:
             max_decoded_bytes=settings.max_decoded_bytes,
             on_change=metrics.in_flight if metrics is not None else None,
         )
-        # One token for each item of the scheduler; None ends a thread. A pool would make a second future.
-        self._tokens: SimpleQueue[object] = SimpleQueue()
+        # A pool would make a second future.
         self._threads: list[threading.Thread] = []
         self._starting = threading.Lock()
         self.scheduler: Scheduler[WaitingCall] = Scheduler(layout.share, layout.workers)
@@ -96,31 +94,26 @@ class Executor:
         self.scheduler.put(WaitingCall(future, work, self.admission.keep_reserved()))
         if not self._threads:
             self._start_threads()
-        self._tokens.put(True)
         return future
 
     def _start_threads(self) -> None:
         with self._starting:
             for number in range(self.layout.concurrency - len(self._threads)):
                 name = f"pinnace-infer_{number}"
-                thread = threading.Thread(target=self._work, name=name, daemon=True)
+                thread = threading.Thread(target=self._work, args=(number,), name=name, daemon=True)
                 thread.start()
                 self._threads.append(thread)
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         _lower_priority()
-        while self._tokens.get() is not None:
-            with self.scheduler.turn() as item:
-                if item is not None:
-                    item.run()
-                del item  # what it holds is free before the next one comes
+        for item in self.scheduler.items(number):
+            item.run()
+            del item  # what it holds is free before the next one comes
 
     def close(self) -> None:
         """Finish the images in work, and cancel those that wait."""
         for job in self.scheduler.close():
             job.future.cancel()
-        for _ in self._threads:
-            self._tokens.put(None)
         for thread in self._threads:
             thread.join()
 

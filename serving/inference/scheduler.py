@@ -7,7 +7,6 @@ process, has several CPUs, until requests in the other processes need them.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -29,8 +28,34 @@ class PeerLoads(Protocol):
         """How many CPUs the other processes need together."""
 
 
+class _Seat(Generic[Item]):
+    """Where a thread sits while it has no item; it is woken with one, or to look for itself."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.item: Item | None = None
+        self.in_work = False
+        self.woken = threading.Lock()
+        self.woken.acquire()
+
+    def wake(self) -> None:
+        """Let the thread look; it may have been told to already."""
+        if self.woken.locked():
+            self.woken.release()
+
+    def take(self) -> Item:
+        """Take the item from the seat, so that nothing here keeps it."""
+        item, self.item = self.item, None
+        assert item is not None
+        return item
+
+
 class Scheduler(Generic[Item]):
-    """A queue of items for worker threads, which limits how many items are in work at once."""
+    """A queue of items for worker threads, which limits how many items are in work at once.
+
+    A thread that is done takes the next item itself, and of the idle ones that with the smallest number is
+    woken. So one thread does the work of a process that has one CPU, and no other asks for the interpreter.
+    """
 
     def __init__(self, share: int, processes: int = 1) -> None:
         """Start with an empty queue; without `share_cpus_with` every thread begins at once.
@@ -42,10 +67,11 @@ class Scheduler(Generic[Item]):
         self._share = share
         self._all = share * processes
         self._peers: PeerLoads | None = None
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._items: deque[Item] = deque()
+        self._idle: list[_Seat[Item]] = []
+        self._watcher: _Seat[Item] | None = None
         self._in_work = 0
-        self._looking = 0
         self._closed = False
 
     def share_cpus_with(self, peers: PeerLoads) -> None:
@@ -53,48 +79,83 @@ class Scheduler(Generic[Item]):
         self._peers = peers
 
     def put(self, item: Item) -> None:
-        """Append an item; for each, one thread must call `take`."""
-        with self._changed:
+        """Append an item; an idle thread has it at once, if it may begin."""
+        with self._lock:
             self._items.append(item)
-            self._publish_demand()
+            self._wake()
 
-    @contextlib.contextmanager
-    def turn(self) -> Iterator[Item | None]:
-        """Wait for a turn, which lasts to the end of the `with` statement.
+    def items(self, number: int = 0) -> Iterator[Item]:
+        """The items of one thread, each when it may begin; it is in work until the next one is asked for.
+
+        Args:
+            number: of the thread.
 
         Yields:
-            The item that has waited longest; None where nothing is to be begun any more.
+            The item that has waited longest, until the scheduler is closed.
         """
-        with self._changed:
-            self._looking += 1
-            while not self._may_begin():
-                self._changed.wait(_POLL_SECONDS)
-            self._looking -= 1
-            item = None if self._closed else self._items.popleft()
-            self._in_work += 1
-            self._publish_demand()
-        try:
-            yield item
-        finally:
-            with self._changed:
-                self._in_work -= 1
-                self._publish_demand()
-                if self._looking >= len(self._items):  # else this thread takes the next itself
-                    self._changed.notify()
+        seat: _Seat[Item] = _Seat(number)
+        while self._next(seat):
+            yield seat.take()
 
     def close(self) -> list[Item]:
-        """Let no further item begin.
+        """Let no further item begin, and end the threads that are idle.
 
         Returns:
             What waited.
         """
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            for seat in self._idle:
+                seat.wake()
             return list(self._items)
 
+    def _next(self, seat: _Seat[Item]) -> bool:
+        """Wait until the seat has an item; False where there will be none."""
+        with self._lock:
+            self._in_work -= seat.in_work
+            seat.in_work = False
+            begun = self._may_begin() and self._begin(seat)
+            if not begun and not self._closed:
+                self._idle.append(seat)
+            self._wake()
+            if begun or self._closed:
+                return begun
+        while True:
+            seat.woken.acquire(timeout=_POLL_SECONDS if self._watcher is seat else -1)
+            with self._lock:
+                if seat.item is not None or self._closed:
+                    return seat.item is not None
+                if self._watcher is seat and self._may_begin() and self._begin(seat):
+                    self._idle.remove(seat)
+                    self._wake()
+                    return True
+                if self._watcher is seat and not self._in_work:
+                    self._watcher = None
+
+    def _wake(self) -> None:
+        """Give idle threads what may begin; of those that are left, one watches the other processes."""
+        while self._items and self._idle and not self._closed and self._may_begin():
+            seat = min(self._idle, key=lambda seat: seat.number)
+            self._idle.remove(seat)
+            self._begin(seat)
+            seat.wake()
+        if self._items and self._idle and self._watcher is None:
+            self._watcher = max(self._idle, key=lambda seat: seat.number)
+            self._watcher.wake()
+        self._publish_demand()
+
+    def _begin(self, seat: _Seat[Item]) -> bool:
+        if self._closed or not self._items:
+            return False
+        seat.item = self._items.popleft()
+        seat.in_work = True
+        self._in_work += 1
+        if self._watcher is seat:
+            self._watcher = None
+        return True
+
     def _may_begin(self) -> bool:
-        if self._closed or self._in_work < self._share or self._peers is None:
+        if self._in_work < self._share or self._peers is None:
             return True
         return self._in_work + self._peers.images_of_peers() < self._all
 

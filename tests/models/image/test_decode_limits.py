@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import struct
 import tracemalloc
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from pinnace.models.errors import ImageError, ImageTooLarge
+from pinnace.models.image import resample
 from pinnace.models.image.decode import open_image
 from pinnace.models.image.decode_limits import decoding_bytes
 
@@ -122,6 +124,21 @@ def tiff_of_jpeg(jpeg: bytes, side: int) -> bytes:
     tags = {256: side, 257: side, 258: 8, 259: 7, 262: 1, 273: 122, 277: 1, 278: side, 279: len(jpeg)}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + jpeg
+
+
+@pytest.mark.skipif(resample._window is None, reason="the compiled module is not built")
+def test_the_compiled_module_counts_the_same_scans() -> None:
+    drawn = random.Random(0)
+    for length in [*range(12)] * 40:
+        data = bytes(drawn.choices([0xFF, 0xDA, 0], k=length))
+        assert resample._window.count_scans(data) == data.count(b"\xff\xda")
+    assert resample._window.count_scans(scanned(8, 99)) == 99
+
+
+def test_scans_are_counted_without_the_compiled_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resample, "_window", None)
+    with pytest.raises(ImageError, match="JPEG image has 99 scans"):
+        open_image(scanned(8000, 99), max_pixels=1 << 30)
 
 
 def test_scans_count_in_the_strips_of_a_tiff_too() -> None:

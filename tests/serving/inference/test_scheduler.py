@@ -30,28 +30,39 @@ class Workers:
 
     def __init__(self, scheduler: Scheduler[int]) -> None:
         self.scheduler = scheduler
-        self.begun: list[int | None] = []
+        self.begun: list[int] = []
+        self.by: list[int] = []
         self.done = threading.Semaphore(0)
+        self.ended = threading.Semaphore(0)
         self.threads: list[threading.Thread] = []
 
     def start(self, count: int) -> None:
         for _ in range(count):
-            thread = threading.Thread(target=self._work, daemon=True)
+            thread = threading.Thread(target=self._work, args=(len(self.threads),), daemon=True)
             thread.start()
             self.threads.append(thread)
 
-    def _work(self) -> None:
-        with self.scheduler.turn() as item:
+    def _work(self, number: int) -> None:
+        for item in self.scheduler.items(number):
             self.begun.append(item)
+            self.by.append(number)
             self.done.acquire(timeout=10)
+        self.ended.release()
 
-    def has(self, *items: int | None) -> bool:
+    def has(self, *items: int) -> bool:
         """Whether these were begun, and nothing else is within a while."""
         deadline = time.monotonic() + 5
         while len(self.begun) < len(items) and time.monotonic() < deadline:
             time.sleep(0.001)
         time.sleep(0.05)
         return self.begun == list(items)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 @pytest.fixture
@@ -90,12 +101,11 @@ def test_beside_busy_neighbours_only_the_share_is_in_work(
     neighbours.needed = 0
     assert workers.has(0, 1)  # and sees by itself that there is a CPU now
     neighbours.needed = 1
-    workers.start(1)
     workers.done.release()
     assert workers.has(0, 1)  # one of two is still in work, which is the share
     workers.done.release()
     assert workers.has(0, 1, 2)
-    workers.done.release()
+    workers.done.release(2)
 
 
 def test_idle_neighbours_lend_no_more_than_they_have(
@@ -111,22 +121,66 @@ def test_idle_neighbours_lend_no_more_than_they_have(
     workers.done.release(3)
 
 
-def test_a_thread_that_waits_is_woken_when_the_last_turn_ends(
-    filled: Callable[..., tuple[Scheduler[int], Workers]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_thread_does_all_that_one_cpu_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second thread is not woken for what the first takes next."""
     monkeypatch.setattr("pinnace.serving.inference.scheduler._POLL_SECONDS", 60)
     scheduler: Scheduler[int] = Scheduler(1, 2)
     scheduler.share_cpus_with(Neighbours(needed=1))
-    scheduler.put(0)
-    scheduler.put(1)
     workers = Workers(scheduler)
-    workers.start(1)
+    workers.start(3)
+    wait_until(lambda: len(scheduler._idle) == 3)
+    for item in range(6):
+        scheduler.put(item)
+        if item % 2:
+            workers.done.release()
+    workers.done.release(3)
+    assert workers.has(*range(6))
+    assert workers.by == [0] * 6
+    wait_until(lambda: len(scheduler._idle) == 3)
+    scheduler.put(6)
+    assert workers.has(*range(7))
+    assert workers.by[-1] == 0  # whose memory is in the caches
+
+
+def test_what_one_thread_leaves_another_begins_once_a_neighbour_is_idle() -> None:
+    neighbours = Neighbours(needed=2)
+    scheduler: Scheduler[int] = Scheduler(1, 3)
+    scheduler.share_cpus_with(neighbours)
+    workers = Workers(scheduler)
+    workers.start(3)
+    wait_until(lambda: len(scheduler._idle) == 3)
+    for item in range(3):
+        scheduler.put(item)
     assert workers.has(0)
-    workers.start(1)
-    assert workers.has(0)
-    workers.done.release()
+    neighbours.needed = 1
     assert workers.has(0, 1)
-    workers.done.release()
+    neighbours.needed = 0
+    assert workers.has(0, 1, 2)
+    assert sorted(workers.by) == [0, 1, 2]
+    workers.done.release(3)
+    wait_until(lambda: len(scheduler._idle) == 3)
+    time.sleep(0.1)
+    assert scheduler._watcher is None  # nobody polls where nothing is in work
+
+
+def test_everything_put_is_done_once_by_many_threads() -> None:
+    """Neighbours that come and go while threads begin and end."""
+    neighbours = Neighbours(needed=0)
+    scheduler: Scheduler[int] = Scheduler(1, 4)
+    scheduler.share_cpus_with(neighbours)
+    workers = Workers(scheduler)
+    workers.done.release(5000)
+    workers.start(4)
+    for item in range(2000):
+        neighbours.needed = item % 5
+        scheduler.put(item)
+        if item % 50 == 0:
+            time.sleep(0.001)
+    wait_until(lambda: len(workers.begun) == 2000)
+    assert sorted(workers.begun) == list(range(2000))
+    assert max(neighbours.told) <= 4
+    wait_until(lambda: neighbours.told[-1] == 0)
+    assert scheduler.close() == []
 
 
 def test_neighbours_are_told_of_what_waits_up_to_the_share() -> None:
@@ -136,12 +190,16 @@ def test_neighbours_are_told_of_what_waits_up_to_the_share() -> None:
     for item in range(3):
         scheduler.put(item)
     assert neighbours.told == [1, 1, 1]
-    with scheduler.turn(), scheduler.turn():
-        assert neighbours.told[-1] == 2
-    assert neighbours.told[-1] == 1  # the moment between two images is no free CPU
-    with scheduler.turn():
-        pass
-    assert neighbours.told[-1] == 0
+    workers = Workers(scheduler)
+    workers.start(2)
+    assert workers.has(0, 1)
+    assert neighbours.told[-1] == 2
+    neighbours.needed = 2
+    workers.done.release(2)
+    assert workers.has(0, 1, 2)
+    assert set(neighbours.told[4:]) == {1, 2}  # the moment between two images is no free CPU
+    workers.done.release()
+    wait_until(lambda: neighbours.told[-1] == 0)
 
 
 def test_after_the_end_nothing_begins(filled: Callable[..., tuple[Scheduler[int], Workers]]) -> None:
@@ -151,5 +209,8 @@ def test_after_the_end_nothing_begins(filled: Callable[..., tuple[Scheduler[int]
     workers.start(1)
     assert workers.has(0)
     assert scheduler.close() == [1, 2, 3]
-    assert workers.has(0, None)
-    workers.done.release(2)
+    assert workers.ended.acquire(timeout=5)
+    assert workers.has(0)
+    workers.done.release()
+    assert workers.ended.acquire(timeout=5)
+    assert workers.has(0)
