@@ -3,24 +3,30 @@
     python benchmarks/cluster_kills.py efficientnet_lite0.bundle photos --kills 10
 
 A cluster of three raylets shares the CPUs. One run is left alone. Then a raylet is killed in each of so many
-runs, and the driver in so many others, which are continued. The rows have to be those of the first run, none
-missing and none twice.
+runs, and the driver in so many others, which are continued. Half of the moments are a second of the run, its
+start included, and half a number of parts that are there; half of the raylets are replaced at once. The rows
+have to be those of the first run, none missing and none twice.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 PINNACE = [sys.executable, "-m", "pinnace.cli.main"]
 SECONDS = 300
+
+# 1: some images cannot be read.
+ENDED = (0, 1)
 
 
 class Raylets:
@@ -86,13 +92,29 @@ def wait_for_parts(output: Path, count: int, process: subprocess.Popen[bytes] | 
     raise SystemExit(f"{output} has no {count} parts after {SECONDS} seconds")
 
 
-def run_and_kill(line: list[str], output: Path, kill: Any, parts: int) -> int:
-    """Start a command, kill something when so many parts are there, and return its exit status."""
+def run_and_kill(
+    line: list[str],
+    output: Path,
+    kill: Callable[[subprocess.Popen[bytes]], None],
+    *,
+    parts: int = 0,
+    seconds: float = 0.0,
+) -> int:
+    """Start a command, and kill something after so many seconds and when so many parts are there.
+
+    Returns:
+        The exit status of the command.
+    """
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=seconds)
         found = wait_for_parts(output, parts, process)
+        ended = process.poll() is not None
         kill(process)
-        print(f"killed when {found} parts were there", end="; ", flush=True)
+        print(
+            f"killed {'after the end' if ended else f'when {found} parts were there'}", end="; ", flush=True
+        )
         return process.wait(timeout=SECONDS)
     finally:
         process.kill()
@@ -104,7 +126,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("images", type=Path)
-    parser.add_argument("--kills", type=int, default=10, help="of raylets, and as many of drivers")
+    parser.add_argument("--kills", type=int, default=10, help="of each of these")
+    parser.add_argument("--of", choices=["raylet", "driver"], nargs="+", default=["raylet", "driver"])
     parser.add_argument("--shard-size", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -113,37 +136,55 @@ def main() -> None:
     different = 0
     try:
         with tempfile.TemporaryDirectory(prefix="pinnace-kills-") as name:
-            whole = Path(name, "whole")
             given = (arguments.bundle, arguments.images)
-            subprocess.run(
-                command(*given, whole, raylets.address, arguments.shard_size), check=True, capture_output=True
-            )
+
+            def line_to(output: Path) -> list[str]:
+                return command(*given, output, raylets.address, arguments.shard_size)
+
+            whole = Path(name, "whole")
+            started = time.monotonic()
+            finish(line_to(whole))
+            took = time.monotonic() - started  # longer than a later one takes, which finds everything read
             expected, parts = rows(whole), len(list(whole.glob("part-*")))
-            print(f"{len(expected)} rows in {parts} parts")
-            for number in range(2 * arguments.kills):
-                output = Path(name, str(number))
-                line = command(*given, output, raylets.address, arguments.shard_size)
-                moment = random.randrange(parts)
-                if number < arguments.kills:
-                    what = "raylet"
-                    run_and_kill(line, output, lambda _: raylets.kill_one(), moment)
-                    if random.random() < 0.5:
-                        raylets.replace()
-                else:
-                    what = "driver"
-                    run_and_kill(line, output, lambda process: process.kill(), moment)
-                if what == "driver" or len(list(output.glob("part-*"))) < parts:
-                    subprocess.run(line, check=True, capture_output=True, timeout=SECONDS)
-                same = rows(output) == expected
-                different += not same
-                print(
-                    f"{what} {number % arguments.kills}: {'the same rows' if same else 'OTHER ROWS'}",
-                    flush=True,
-                )
-                raylets.replace()
+            print(f"{len(expected)} rows in {parts} parts, {took:.0f} s", flush=True)
+            for what in arguments.of:
+                for number in range(arguments.kills):
+                    output = Path(name, f"{what}{number}")
+                    in_place = random.random() < 0.5
+
+                    def kill(
+                        driver: subprocess.Popen[bytes], what: str = what, again: bool = in_place
+                    ) -> None:
+                        if what == "driver":
+                            driver.kill()
+                            return
+                        raylets.kill_one()
+                        if again:
+                            raylets.replace()
+
+                    moment = {"parts": random.randrange(1, parts)}
+                    if number % 2:
+                        moment = {"seconds": random.uniform(0, 0.8 * took)}
+                    status = run_and_kill(line_to(output), output, kill, **moment)
+                    raylets.replace()
+                    if status not in ENDED:
+                        finish(line_to(output))
+                    same = rows(output) == expected
+                    different += not same
+                    print(
+                        f"{what} {number}: exit status {status}; {'the same rows' if same else 'OTHER ROWS'}",
+                        flush=True,
+                    )
     finally:
         raylets.stop()
     sys.exit(bool(different))
+
+
+def finish(line: list[str]) -> None:
+    """Run a command to its end."""
+    ended = subprocess.run(line, capture_output=True, timeout=SECONDS)
+    if ended.returncode not in ENDED:
+        raise SystemExit(f"this failed: {line}\n{ended.stderr.decode()}")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from pinnace.models.answer import Answer, Embedding
 from pinnace.models.bundle.bundle import Bundle
@@ -22,7 +21,7 @@ class ModelSpec:
     """Which model, and what is asked of it.
 
     Attributes:
-        folder: the bundle's.
+        bundle: the model's, which is read once: what is opened later has to have the hashes of its manifest.
         use: `classify` or `embed`.
         top_k: how many classes; None for the usual number.
         variant: a variant's name, or None for the first that runs.
@@ -31,7 +30,7 @@ class ModelSpec:
         threshold: from which score on a label counts as true, or None for the bundle's.
     """
 
-    folder: Path
+    bundle: Bundle
     use: Use
     top_k: int | None = None
     variant: str | None = None
@@ -45,10 +44,9 @@ class ModelSpec:
         Raises:
             PinnaceError: as `Classifier` and `Embedder`, or `top_k` is out of range.
         """
-        bundle = Bundle.open(self.folder)
         if self.use == "embed":
-            return Embedder(bundle, self.variant, self.runtime, self.options)
-        classifier = Classifier(bundle, self.variant, self.runtime, self.options, self.threshold)
+            return Embedder(self.bundle, self.variant, self.runtime, self.options)
+        classifier = Classifier(self.bundle, self.variant, self.runtime, self.options, self.threshold)
         classifier.check_top_k(self.top_k)
         return classifier
 
@@ -67,22 +65,34 @@ class ModelSpec:
         """Refuse what can be refused before anything is loaded.
 
         Raises:
-            PinnaceError: the bundle is not one, is not fit for the use, or lacks the variant; or `top_k` or
-                the threshold is out of range.
+            PinnaceError: the bundle is not fit for the use, or lacks the variant; or `top_k` or the threshold
+                is out of range.
         """
-        bundle = Bundle.open(self.folder)
-        require(self.use, bundle)
+        require(self.use, self.bundle)
         if self.use == "classify":
-            check_top_k(self.top_k, len(bundle.labels))
-            bundle.outputs.with_threshold(self.threshold)
+            check_top_k(self.top_k, len(self.bundle.labels))
+            self.bundle.outputs.with_threshold(self.threshold)
         if self.variant is not None:
-            bundle.variant(self.variant)
+            self.bundle.variant(self.variant)
+
+    def chosen(self, *, use_profile: bool) -> tuple[ModelSpec, str | None]:
+        """The same with what a profile names, and a sentence for the user on the profile.
+
+        Args:
+            use_profile: whether what `pinnace tune` found is used; see `select`.
+        """
+        choice = select(self.bundle, self.variant, self.runtime, use_profile=use_profile)
+        options = replace(self.options, device=choice.device)
+        return replace(self, variant=choice.variant, runtime=choice.runtime, options=options), choice.note
+
+    def answering(self) -> tuple[str, str | None]:
+        """The names of the variant and the runtime that answer here; no runtime where none works."""
+        return answering(self.bundle, select(self.bundle, self.variant, self.runtime, use_profile=False))
 
     @property
     def device(self) -> str:
         """Where the model will run: `cpu` or `cuda`."""
         if self.options.device is not None:
             return self.options.device
-        bundle = Bundle.open(self.folder)
-        _, runtime = answering(bundle, select(bundle, self.variant, self.runtime, use_profile=False))
+        _, runtime = self.answering()
         return "cpu" if runtime is None else all_runtimes()[runtime].devices[0]

@@ -63,18 +63,14 @@ def bundle_backend(spec: ModelSpec, *, use_profile: bool, images: int) -> Iterat
     """
     from pinnace.cli.bulk.batches import answer_in_batches
     from pinnace.cli.bulk.processes import map_in_processes
-    from pinnace.models.bundle.bundle import Bundle
-    from pinnace.models.selection import select
 
-    chosen = select(Bundle.open(spec.folder), spec.variant, spec.runtime, use_profile=use_profile)
-    if chosen.note is not None:
-        print_note(chosen.note)
-    options = replace(spec.options, device=chosen.device)
-    spec = replace(spec, variant=chosen.variant, runtime=chosen.runtime, options=options)
-    at_once = options.concurrency
+    spec, note = spec.chosen(use_profile=use_profile)
+    if note is not None:
+        print_note(note)
+    at_once = spec.options.concurrency
     if at_once > 1 and images >= _WORTH_A_PROCESS * at_once and spec.device == "cpu":
         spec.check()
-        alone = replace(spec, options=replace(options, concurrency=1))
+        alone = replace(spec, options=replace(spec.options, concurrency=1))
         many = partial(map_in_processes, alone.asker, processes=at_once, ahead=AHEAD)
         yield Backend(lambda image: alone.asker()(image), at_once, many=many)
         return

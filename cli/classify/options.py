@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,9 +28,11 @@ from pinnace.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pinnace.cli.bulk.model_spec import ModelSpec
     from pinnace.cli.classify.job import Backend
     from pinnace.cli.classify.row_formats import RowFormat
     from pinnace.models.answer import Answer
+    from pinnace.models.bundle.bundle import Bundle
 
 # Enough for a server of many CPUs; a request that waits costs the client next to nothing.
 SERVER_CONCURRENCY = 16
@@ -115,6 +118,41 @@ class ClassifyOptions:
     progress: ProgressOption = None
     json: Json = False
 
+    @cached_property
+    def opened(self) -> Bundle:
+        """The bundle, read once: where signatures are checked, that reads every file.
+
+        Raises:
+            PinnaceError: it is not one; see `Bundle.open`.
+        """
+        from pinnace.models.bundle.bundle import Bundle
+
+        assert self.bundle is not None
+        return Bundle.open(self.bundle)
+
+    def spec(self, threads: int, at_once: int = 1) -> ModelSpec:
+        """The model, and what is asked of it.
+
+        Args:
+            threads: CPU threads of one call.
+            at_once: how many images at once.
+
+        Raises:
+            PinnaceError: the bundle is not one.
+        """
+        from pinnace.cli.bulk.model_spec import ModelSpec
+        from pinnace.models.runtimes.base import RuntimeOptions
+
+        return ModelSpec(
+            self.opened,
+            "classify",
+            self.top_k,
+            self.variant,
+            self.runtime,
+            RuntimeOptions(threads=threads, concurrency=at_once),
+            self.threshold,
+        )
+
     @property
     def output_file(self) -> Path | None:
         """The file of the rows, where there is one."""
@@ -172,11 +210,9 @@ class ClassifyOptions:
 
     def _several_labels(self) -> bool:
         """Whether several labels may be true: the bundle says so, or somebody who gives a threshold."""
-        from pinnace.models.bundle.bundle import Bundle
-
         if self.bundle is None:
             return self.threshold is not None
-        return Bundle.open(self.bundle).outputs.several_labels
+        return self.opened.outputs.several_labels
 
     def backend(self, images: int) -> AbstractContextManager[Backend[Answer]]:
         """What answers for so many images: the server, or the bundle on this machine.
@@ -185,10 +221,8 @@ class ClassifyOptions:
             UsageError: the URL is not one, or the key cannot be sent.
             PinnaceError: the bundle cannot be opened; see `Classifier`.
         """
-        from pinnace.cli.bulk.model_spec import ModelSpec
         from pinnace.cli.classify.backends import bundle_backend, server_backend
         from pinnace.models.cpus import available_cpus
-        from pinnace.models.runtimes.base import RuntimeOptions
 
         if self.url is not None:
             retries, retries_when_full = RETRIES_OF_MANY if self.writes_rows else _RETRIES_OF_FEW
@@ -202,16 +236,10 @@ class ClassifyOptions:
                 model=self.model,
                 threshold=self.threshold,
             )
-        assert self.bundle is not None
         threads = self.threads or (1 if self.writes_rows else available_cpus())
         at_once = (self.concurrency or max(1, available_cpus() // threads)) if self.writes_rows else 1
-        spec = ModelSpec(
-            self.bundle,
-            "classify",
-            self.top_k,
-            self.variant,
-            self.runtime,
-            RuntimeOptions(threads=threads, concurrency=at_once),
-            self.threshold,
+        return bundle_backend(
+            self.spec(threads, at_once),
+            use_profile=not self.no_profile,
+            images=images if self.writes_rows else 1,
         )
-        return bundle_backend(spec, use_profile=not self.no_profile, images=images if self.writes_rows else 1)

@@ -38,10 +38,12 @@ def paths_of(inputs: Sequence[str], column: str | None = None) -> Iterator[str]:
     """
     for given in inputs:
         name = absolute(given)
-        if name.lower().endswith(_LISTS):
+        is_list = name.lower().endswith(_LISTS)
+        if any(mark in given for mark in "*?[") and kind_of(name) == "nothing":
+            for match in _matching(name):
+                yield from _listed(match, column) if is_list else (match,)
+        elif is_list:
             yield from _listed(name, column)
-        elif any(mark in given for mark in "*?[") and kind_of(name) == "nothing":
-            yield from _matching(name)
         elif kind_of(name) == "folder":
             yield from _in_folder(name)
         else:
@@ -98,26 +100,29 @@ def _listed(name: str, column: str | None) -> Iterator[str]:
             else:
                 text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
                 lines = _csv(text, name, column) if name.lower().endswith(".csv") else map(str.strip, text)
-            for line in lines:
-                if line:
-                    yield (
-                        line
-                        if is_uri(line)
-                        else os.path.normpath(line)
-                        if line[0] == "/"
-                        else join(folder, line)
-                    )
+            for line in filter(None, lines):
+                path = line if is_uri(line) else join(folder, line)
+                yield path if is_uri(path) else os.path.normpath(path)
     except OSError as error:
         raise not_reached(name, error) from None
 
 
 def _csv(text: io.TextIOWrapper, name: str, column: str | None) -> Iterator[str]:
     rows = csv.reader(text)
-    header = next(rows, [])
-    place = header.index(_column(header, name, column))
-    for row in rows:
-        if len(row) > place:
-            yield row[place]
+    try:
+        header = next(rows, [])
+        if any(one.lower().endswith(SUFFIXES) for one in header):
+            raise UsageError(
+                f"the first line of {name} has a path where the names of the columns should be",
+                got=",".join(header),
+                hint="write a first line such as: path",
+            )
+        place = header.index(_column(header, name, column))
+        for row in rows:
+            if len(row) > place:
+                yield row[place]
+    except csv.Error as error:
+        raise UsageError(f"{name} is not a CSV file: line {rows.line_num}: {error}") from None
 
 
 def _parquet(file: Any, name: str, column: str | None) -> Iterator[str]:
@@ -127,6 +132,10 @@ def _parquet(file: Any, name: str, column: str | None) -> Iterator[str]:
     try:
         table = pyarrow.parquet.ParquetFile(file)
         chosen = _column(table.schema_arrow.names, name, column)
+        kind = table.schema_arrow.field(chosen).type
+        kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+        if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+            raise UsageError(f"the column {chosen} of {name} has no text", expected="string", got=str(kind))
         for batch in table.iter_batches(columns=[chosen]):
             yield from (value or "" for value in batch.column(0).to_pylist())
     except pyarrow.ArrowInvalid as error:

@@ -16,6 +16,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from pinnace.cli.classify.row_file import lock
 from pinnace.cli.cluster import storage
@@ -72,11 +73,16 @@ class ClusterJob:
 
 def measure(paths: Paths) -> tuple[int, str]:
     """How many paths there are, and their digest."""
-    count, digest = 0, hashlib.sha256()
-    for path in paths():
-        count += 1
-        digest.update(os.fsencode(path) + b"\0")
+    digest = hashlib.sha256()
+    count = sum(1 for _ in _hashed(paths(), digest))
     return count, digest.hexdigest()
+
+
+def _hashed(paths: Iterator[str], digest: Any) -> Iterator[str]:
+    """The same paths, each of which is counted in a digest."""
+    for path in paths:
+        digest.update(os.fsencode(path) + b"\0")
+        yield path
 
 
 def shard_size_for(images: int) -> int:
@@ -102,13 +108,16 @@ def begin(output: str, job: ClusterJob, paths: Paths) -> bool:
                 f"{output} has files that no run on a cluster wrote, so nothing was written there",
                 hint="choose another folder",
             )
-        rest = paths()
+        digest = hashlib.sha256()
+        rest = _hashed(paths(), digest)
         for number in itertools.count():
             shards = (list(itertools.islice(rest, job.shard_size)) for _ in range(_SHARDS_OF_A_LIST))
             data = _list_file(itertools.takewhile(bool, shards))
             if data is None:
                 break
             storage.write(output, _list_name(number), data)
+        if digest.hexdigest() != job.list_digest:
+            raise UsageError("the list of images changed while it was read", hint="run the command again")
         storage.write(output, _FILE, (json.dumps(asdict(job), indent=2) + "\n").encode())
     except OSError as error:
         raise storage.not_written(output, error) from None

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pinnace.cli.cluster import storage
 from pinnace.models.answer import Answer, Embedding
 from pinnace.models.errors import PinnaceError
 
@@ -85,12 +86,29 @@ def count(rows: Iterable[dict[str, Any]]) -> tuple[dict[str, int], int]:
     return dict(labels), failed
 
 
-def summary(data: bytes, format: str) -> tuple[dict[str, int], int]:
-    """What `count` says of a part that an earlier run wrote."""
-    if format == "jsonl":
-        return count(map(json.loads, data.decode().splitlines()))
+def summary(place: str, format: str, images: int) -> tuple[dict[str, int], int] | None:
+    """What `count` says of a part that an earlier run wrote, or None where the part is not whole.
+
+    Of Parquet only the end of the file is read.
+
+    Args:
+        place: the part.
+        format: its format.
+        images: how many rows it has to have.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     import pyarrow.parquet
 
-    facts = pyarrow.parquet.read_schema(io.BytesIO(data)).metadata
-    labels, failed = json.loads(facts[b"summary"])
-    return labels, failed
+    try:
+        if format == "jsonl":
+            rows = [json.loads(line) for line in storage.read(place).decode().splitlines()]
+            return count(rows) if len(rows) == images else None
+        store, path = storage.open_store(place)
+        with store.open_input_file(path) as file:
+            facts = pyarrow.parquet.read_metadata(file)
+        labels, failed = json.loads(facts.metadata[b"summary"])
+        return (labels, failed) if facts.num_rows == images else None
+    except (ValueError, TypeError, KeyError):  # as after the power failed
+        return None

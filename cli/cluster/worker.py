@@ -32,15 +32,9 @@ _FETCHES = 8
 _TRIES = 4
 
 
-def pack(folder: Path, variant: str) -> bytes:
-    """What it takes to run one variant of a bundle, as bytes, to be sent to other machines.
-
-    A signed bundle goes whole, as its signature is of all files.
-    """
-    bundle = Bundle.open(folder)
-    files = [FILE_NAME, *_needed(bundle, variant)]
-    if (folder / signing.FILE_NAME).is_file():
-        files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+def pack(bundle: Bundle, variant: str) -> bytes:
+    """What it takes to run one variant of a bundle, as bytes, to be sent to other machines."""
+    files = signing.with_all_signed(bundle.folder, [FILE_NAME, *_needed(bundle, variant)])
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for file in sorted(files):
@@ -62,7 +56,7 @@ class ShardTask:
     Attributes:
         output: where the parts go.
         job: what is asked.
-        spec: how the model is opened; its folder is another on each machine.
+        spec: how the model is opened; its bundle stands in another folder on each machine.
     """
 
     output: str
@@ -108,7 +102,7 @@ class ShardWorker:
                 )
             for file in _needed(opened, self._task.job.variant):
                 opened.check_file(file)
-            return replace(self._task.spec, folder=folder).open()
+            return replace(self._task.spec, bundle=opened).open()
         except OSError as error:
             raise BundleError(f"the bundle cannot be unpacked on a worker: {error.strerror}") from None
         finally:
@@ -135,11 +129,10 @@ class ShardWorker:
 
     def _work(self, shard: int) -> dict[str, Any]:
         job, output = self._task.job, self._task.output
-        place = storage.join(output, job.part(shard))
         try:
-            if storage.kind_of(place) == "file":
-                labels, failed = parts.summary(storage.read(place), job.format)
-                return {"earlier": True, "labels": labels, "failed": failed}
+            earlier = self._earlier(shard)
+            if earlier is not None:
+                return earlier
             paths = read_shard(output, shard)
         except OSError as error:
             raise storage.not_reached(output, error) from None
@@ -147,9 +140,22 @@ class ShardWorker:
         try:
             storage.write(output, job.part(shard), parts.encode(rows, job.format, job.use))
         except OSError as error:
+            # In a store another run may have written it, and removed what was being written here.
+            earlier = self._earlier(shard)
+            if earlier is not None:
+                return earlier
             raise storage.not_written(output, error) from None
         labels, failed = parts.count(parts.row(path, outcome) for path, outcome in rows)
         return {"earlier": False, "labels": labels, "failed": failed}
+
+    def _earlier(self, shard: int) -> dict[str, Any] | None:
+        """What to report of a part that is there, or None where there is none."""
+        job = self._task.job
+        place = storage.join(self._task.output, job.part(shard))
+        if storage.kind_of(place) != "file":
+            return None
+        found = parts.summary(place, job.format, job.images_of(shard))
+        return None if found is None else {"earlier": True, "labels": found[0], "failed": found[1]}
 
     def _answers(self, paths: list[str]) -> Iterator[tuple[str, Answer | Embedding | PinnaceError]]:
         if self._model.runtime.device != "cpu":

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from pinnace.cli.classify.options import ClassifyOptions, RowFormatName
 from pinnace.cli.exit_status import INTERRUPTED
 from pinnace.cli.options import command
-
-if TYPE_CHECKING:
-    from pinnace.cli.cluster.run import ClusterRun
 
 
 @command
@@ -30,11 +26,10 @@ def classify(options: ClassifyOptions) -> None:
 
     options.check()
     if options.ray is not None:
-        try:
-            all_answered = _cluster_run(options).work()
-        except KeyboardInterrupt:
-            raise typer.Exit(INTERRUPTED) from None
-        raise typer.Exit(0 if all_answered else 1)
+        from pinnace.cli.cluster.run import run_on_a_cluster
+
+        format_name = (options.format or RowFormatName.parquet).value
+        run_on_a_cluster(options, options.spec(options.threads or 1), format_name, "classified")
     format = options.row_format()
     found = images_in(list(map(Path, options.images)))
     with options.backend(len(found.images)) as backend:
@@ -54,37 +49,3 @@ def classify(options: ClassifyOptions) -> None:
                 raise typer.Exit(INTERRUPTED) from None
     if not all_answered or found.unreadable:
         raise typer.Exit(1)
-
-
-def _cluster_run(options: ClassifyOptions) -> ClusterRun:
-    """The same on a Ray cluster."""
-    from pinnace.cli.bulk.model_spec import ModelSpec
-    from pinnace.cli.cluster.run import ClusterRun
-    from pinnace.models.runtimes.base import RuntimeOptions
-
-    assert options.bundle is not None
-    assert options.output is not None
-    assert options.ray is not None
-    threads = RuntimeOptions(threads=options.threads or 1)
-    spec = ModelSpec(
-        options.bundle,
-        "classify",
-        options.top_k,
-        options.variant,
-        options.runtime,
-        threads,
-        options.threshold,
-    )
-    return ClusterRun(
-        options.images,
-        options.column,
-        options.output,
-        options.ray,
-        spec,
-        not options.no_profile,
-        (options.format or RowFormatName.parquet).value,
-        options.shard_size,
-        options.concurrency,
-        options.progress,
-        "classified",
-    )

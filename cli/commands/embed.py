@@ -32,8 +32,8 @@ from pinnace.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pinnace.cli.bulk.model_spec import ModelSpec
     from pinnace.cli.classify.job import Backend
-    from pinnace.cli.cluster.run import ClusterRun
     from pinnace.models.answer import Embedding
 
 
@@ -122,11 +122,9 @@ def embed(options: EmbedOptions) -> None:
 
     options.check()
     if options.ray is not None:
-        try:
-            all_answered = _cluster_run(options).work()
-        except KeyboardInterrupt:
-            raise typer.Exit(INTERRUPTED) from None
-        raise typer.Exit(0 if all_answered else 1)
+        from pinnace.cli.cluster.run import run_on_a_cluster
+
+        run_on_a_cluster(options, _spec(options, options.threads or 1), "parquet", "embedded")
     found = images_in(list(map(Path, options.images)))
     print_ignored(found.ignored)
     with _backend(options, len(found.images)) as backend:
@@ -164,49 +162,29 @@ def _backend(options: EmbedOptions, images: int) -> Iterator[Backend[Embedding]]
             concurrency = options.concurrency or SERVER_CONCURRENCY
             yield Backend(lambda image: client.embed(image, model=options.model), concurrency, JOIN_TIMEOUT)
         return
-    from pinnace.cli.bulk.model_spec import ModelSpec
     from pinnace.cli.classify.backends import bundle_backend
-    from pinnace.models.runtimes.base import RuntimeOptions
 
-    assert options.bundle is not None
     threads = options.threads or 1
     concurrency = options.concurrency or max(1, available_cpus() // threads)
-    spec = ModelSpec(
-        options.bundle,
-        "embed",
-        variant=options.variant,
-        runtime=options.runtime,
-        options=RuntimeOptions(threads=threads, concurrency=concurrency),
-    )
     with bundle_backend(
-        spec, use_profile=not options.no_profile, images=1 if options.json else images
+        _spec(options, threads, concurrency),
+        use_profile=not options.no_profile,
+        images=1 if options.json else images,
     ) as backend:
         yield backend
 
 
-def _cluster_run(options: EmbedOptions) -> ClusterRun:
-    """The same on a Ray cluster, as float32 in Parquet."""
+def _spec(options: EmbedOptions, threads: int, at_once: int = 1) -> ModelSpec:
+    """The model, and how many images at once."""
     from pinnace.cli.bulk.model_spec import ModelSpec
-    from pinnace.cli.cluster.run import ClusterRun
+    from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.runtimes.base import RuntimeOptions
 
     assert options.bundle is not None
-    assert options.output is not None
-    assert options.ray is not None
-    threads = RuntimeOptions(threads=options.threads or 1)
-    spec = ModelSpec(
-        options.bundle, "embed", variant=options.variant, runtime=options.runtime, options=threads
-    )
-    return ClusterRun(
-        options.images,
-        options.column,
-        options.output,
-        options.ray,
-        spec,
-        not options.no_profile,
-        "parquet",
-        options.shard_size,
-        options.concurrency,
-        options.progress,
-        "embedded",
+    return ModelSpec(
+        Bundle.open(options.bundle),
+        "embed",
+        variant=options.variant,
+        runtime=options.runtime,
+        options=RuntimeOptions(threads=threads, concurrency=at_once),
     )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from pinnace.latency.remote.ssh import ConnectionLost, Ssh
+from pinnace.models.bundle import signing
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import (
     CheckFailed,
@@ -96,6 +97,16 @@ class RemoteCommand:
         return f"{shlex.quote(self.python)} -m pinnace.cli.main" if self.python else "pinnace"
 
     @property
+    def signed(self) -> bool:
+        """Whether the bundle is signed, and so may have no other files there than here."""
+        return (self.bundle.folder / signing.FILE_NAME).is_file()
+
+    @property
+    def folder(self) -> str:
+        """The name of the bundle's folder there."""
+        return f"{self.bundle.version}-signed" if self.signed else self.bundle.version
+
+    @property
     def key(self) -> str:
         """The same for the same command with the same bundle."""
         parts = [self.bundle.version, self.verb, *self.arguments, self.program]
@@ -141,7 +152,8 @@ def run(
                 f"an earlier run of the same {job.verb} was cut off on {where} and its results are lost; "
                 "running it again"
             )
-        _copy(ssh, job.bundle, choose(_runtimes(ssh, job)))
+        files = signing.with_all_signed(job.bundle.folder, choose(_runtimes(ssh, job)))
+        _copy(ssh, job, files)
         _start(ssh, job, progress=progress)
     status = _wait(ssh, job, notify, progress=progress)
     return _fetch(ssh, job, status, read), found in ("running", "ended")
@@ -184,16 +196,21 @@ def _runtimes(ssh: Ssh, job: RemoteCommand) -> tuple[str, ...]:
         ) from None
 
 
-def _copy(ssh: Ssh, bundle: Bundle, files: Sequence[str]) -> None:
-    """Send what is not there yet; what was cut off has another size, and is sent again."""
-    folder = f"$root/bundles/{bundle.version}"
+def _copy(ssh: Ssh, job: RemoteCommand, files: Sequence[str]) -> None:
+    """Send what is not there yet; what was cut off has another size, and is sent again.
+
+    Another key's signature of the same bundle has the same size.
+    """
+    bundle, folder = job.bundle, f"$root/bundles/{job.folder}"
     listing = "\n".join(f"wc -c < {shlex.quote(file)} 2>/dev/null || echo 0" for file in files)
     status, out = ssh.shell(f'{_ROOT}mkdir -p "{folder}" && cd "{folder}" || exit 1\n{listing}\n')
     if status:
         raise ServerError(f"the folder ~/.cache/pinnace on {ssh.address} cannot be written")
     sizes = [int(line) for line in out.split()]
     there = {
-        file for file, size in zip(files, sizes, strict=True) if bundle.path(file).stat().st_size == size
+        file
+        for file, size in zip(files, sizes, strict=True)
+        if bundle.path(file).stat().st_size == size and file != signing.FILE_NAME
     }
     missing = [file for file in files if file not in there]
     if not missing:
@@ -230,7 +247,8 @@ def send_images(ssh: Ssh, images: Images) -> str:
 
 def _start(ssh: Ssh, job: RemoteCommand, *, progress: bool) -> None:
     words = shlex.join([*job.arguments, "--progress" if progress else "--no-progress"])
-    profile = 'cp "$1/profile.json" profile.json' if "profile.json" in job.results else ":"
+    take = "mv" if job.signed else "cp"
+    profile = f'{take} "$1/profile.json" profile.json' if "profile.json" in job.results else ":"
     script = f"""{_ROOT}
 mkdir -p "$root/runs/{job.key}" && cd "$root/runs/{job.key}" || exit 1
 command -v setsid >/dev/null || exit {_NO_PROGRAM}
@@ -243,7 +261,7 @@ status=$?
 echo $status > status.new && mv status.new status
 EOF
 : > err
-setsid sh run.sh "$root/bundles/{job.bundle.version}" >/dev/null 2>&1 </dev/null &
+setsid sh run.sh "$root/bundles/{job.folder}" >/dev/null 2>&1 </dev/null &
 for i in 1 2 3 4 5 6 7 8 9 10; do [ -s pid ] && exit 0; sleep 1; done
 exit 1
 """

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,16 @@ def sign(folder: Path, model: str, key: Path) -> Signed:
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     return Signed(path, len(hashes), key_id)
+
+
+def with_all_signed(folder: Path, files: Sequence[str]) -> list[str]:
+    """The files that another machine needs of a bundle: of a signed one all, or it would be refused there.
+
+    Args:
+        folder: the bundle.
+        files: what would do without a signature.
+    """
+    return [*_files(folder), FILE_NAME] if (folder / FILE_NAME).is_file() else list(files)
 
 
 def check_if_required(folder: Path, manifest: bytes) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from pinnace.cli.bulk import batches
 from pinnace.cli.bulk.model_spec import ModelSpec
 from pinnace.models.answer import Answer
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import ImageError
 from support.tiny_bundle import build_bundle
@@ -22,7 +23,7 @@ def test_batches_answer_as_one_by_one(tmp_path: Path, monkeypatch: pytest.Monkey
         images.append(str(tmp_path / f"{number}.png"))
         Image.new("RGB", (9, 9), (20 * number, 250 - 20 * number, 90)).save(images[-1])
     Path(images[5]).write_text("no image")
-    with ModelSpec(build_bundle(tmp_path / "tiny.bundle"), "classify", top_k=2).open() as model:
+    with ModelSpec(Bundle.open(build_bundle(tmp_path / "tiny.bundle")), "classify", top_k=2).open() as model:
         assert isinstance(model, Classifier)
         sizes = []
         infer = model.infer

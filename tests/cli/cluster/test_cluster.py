@@ -47,7 +47,7 @@ def test_rows_are_whole_though_a_raylet_and_a_driver_are_killed(
     pinnace, raylets: Raylets, given: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle, photos = given
-    monkeypatch.setattr("pinnace.cli.cluster.run.STALLED", 5)
+    monkeypatch.setattr("pinnace.cli.cluster.hand_out.STALLED", 5)
     output = tmp_path / "raylet"
     killer = threading.Thread(target=lambda: (wait_for_parts(output, 10), raylets.kill_one()))
     killer.start()

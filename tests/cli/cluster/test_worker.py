@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow
@@ -19,11 +21,15 @@ from pinnace.cli.cluster import storage
 from pinnace.cli.cluster.inputs import paths_of
 from pinnace.cli.cluster.job import ClusterJob, begin, measure, read_shard, shard_size_for, taken
 from pinnace.cli.cluster.worker import ShardTask, ShardWorker, pack
+from pinnace.models.bundle import signing
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
-from pinnace.models.errors import UsageError
+from pinnace.models.errors import MissingDependency, UsageError, from_dict
+from pinnace.models.runtimes.onnxruntime import OnnxRuntime
+from pinnace.models.runtimes.openvino import OpenVino
 from support.errors import error_of
 from support.ports import free_port
+from support.signing_keys import Keys
 from support.tiny_bundle import build_bundle
 
 IMAGES = 11
@@ -73,8 +79,11 @@ def bucket(photos: Path) -> str:
 
 def job_for(tiny: Path, inputs: list[str], output: str, format: str = "parquet", size: int = 4) -> ShardTask:
     bundle = Bundle.open(tiny)
+    images, digest = measure(lambda: paths_of(inputs))
     job = ClusterJob(
-        *(measure(lambda: paths_of(inputs))[0], size, measure(lambda: paths_of(inputs))[1]),
+        images,
+        size,
+        digest,
         "classify",
         "tiny",
         bundle.version,
@@ -84,11 +93,11 @@ def job_for(tiny: Path, inputs: list[str], output: str, format: str = "parquet",
         None,
     )
     begin(output, job, lambda: paths_of(inputs))
-    return ShardTask(output, job, ModelSpec(tiny, "classify", 2, "onnx-fp32"))
+    return ShardTask(output, job, ModelSpec(bundle, "classify", 2, "onnx-fp32"))
 
 
 def work(task: ShardTask, tiny: Path, shards: list[int] | None = None) -> list[dict]:
-    worker = ShardWorker(task, pack(tiny, "onnx-fp32"))
+    worker = ShardWorker(task, pack(Bundle.open(tiny), "onnx-fp32"))
     told = worker({"shard": range(task.job.shards) if shards is None else shards})
     return [json.loads(text) for batch in told for text in batch["report"]]
 
@@ -167,22 +176,38 @@ def test_a_store_is_read_and_written(bucket: str, tiny: Path, photos: Path, tmp_
     assert rows_of(missing.output)[0]["error"] == f"there is no file {bucket}/photos/none.png"
 
 
-def test_lists_give_the_paths_that_the_folder_gives(photos: Path, tmp_path: Path) -> None:
-    paths = list(paths_of([str(photos)]))
-    (tmp_path / "list.txt").write_text("\n".join(paths) + "\n\n")
-    (tmp_path / "list.csv").write_text("id,path\n" + "".join(f"{n},{path}\n" for n, path in enumerate(paths)))
-    table = pyarrow.table({"place": paths, "id": range(len(paths))})
-    pyarrow.parquet.write_table(table, tmp_path / "list.parquet")
-    assert list(paths_of([str(tmp_path / "list.txt")])) == paths
-    assert list(paths_of([str(tmp_path / "list.csv")])) == paths
-    assert list(paths_of([str(tmp_path / "list.parquet")], "place")) == paths
-    assert sorted(paths_of([str(photos / "**" / "*.png")])) == sorted(paths)
-    (photos.parent / "near.txt").write_text("photos/00.png\n")
-    assert list(paths_of([str(photos.parent / "near.txt")])) == [str(photos / "00.png")]
-    refused = error_of(UsageError, lambda: list(paths_of([str(tmp_path / "list.parquet")])))
-    assert refused.message == f"which column of {tmp_path / 'list.parquet'} has the paths is not clear"
-    refused = error_of(UsageError, lambda: list(paths_of([str(tmp_path / "list.csv")], "id2")))
-    assert refused.message == f"{tmp_path / 'list.csv'} has no column id2"
+@pytest.mark.parametrize("format", ["parquet", "jsonl"])
+def test_a_part_that_is_not_whole_is_done_again(
+    tiny: Path, photos: Path, tmp_path: Path, format: str
+) -> None:
+    task = job_for(tiny, [str(photos)], str(tmp_path / "out"), format)
+    first = work(task, tiny)
+    expected = rows_of(task.output)
+    parts = [tmp_path / "out" / task.job.part(number) for number in range(3)]
+    whole = parts[0].read_bytes()
+    parts[0].write_bytes(b"")
+    parts[1].write_bytes(parts[1].read_bytes()[:-20])
+    parts[2].write_bytes(whole)  # of as many images as the first has, and one too many here
+    again = work(task, tiny)
+    assert [report["earlier"] for report in again] == [False, False, False]
+    assert [(r["labels"], r["failed"]) for r in again] == [(r["labels"], r["failed"]) for r in first]
+    assert rows_of(task.output) == expected
+
+
+def test_a_part_that_another_run_has_written_meanwhile_is_taken(
+    tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = job_for(tiny, [str(photos)], str(tmp_path / "out"))
+    write = storage.write
+
+    def slower(folder: str, name: str, data: bytes) -> None:
+        """The other run writes the same part, ends, and removes what is being written."""
+        write(folder, name, data)
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(storage, "write", slower)
+    assert [report["earlier"] for report in work(task, tiny)] == [True] * 3
+    assert len(rows_of(task.output)) == IMAGES
 
 
 def test_another_list_another_question_and_another_run_are_refused(
@@ -199,6 +224,19 @@ def test_another_list_another_question_and_another_run_are_refused(
     assert (refused.expected, refused.got) == ("parquet", "jsonl")
     refused = error_of(UsageError, lambda: job_for(tiny, [str(photos)], str(photos)))
     assert refused.message.endswith("has files that no run on a cluster wrote, so nothing was written there")
+
+    def changing() -> Iterator[str]:
+        """Other names each time they are asked for."""
+        calls.append(1)
+        return iter([f"/photos/{len(calls)}.jpg"])
+
+    calls: list[int] = []
+    other = str(tmp_path / "other")
+    job = replace(task.job, images=1, list_digest=measure(changing)[1])
+    assert error_of(UsageError, lambda: begin(other, job, changing)).message == (
+        "the list of images changed while it was read"
+    )
+    assert not Path(other, "_job.json").exists()
     with taken(output), pytest.raises(UsageError, match="another run is writing"), taken(output):
         pass
 
@@ -219,11 +257,11 @@ def test_what_is_wrong_with_more_than_an_image_is_told(
 ) -> None:
     task = job_for(tiny, [str(photos)], str(tmp_path / "out"))
     other = build_bundle(tmp_path / "other.bundle", name="other")
-    worker = ShardWorker(task, pack(other, "onnx-fp32"))
+    worker = ShardWorker(task, pack(Bundle.open(other), "onnx-fp32"))
     (told,) = worker({"shard": [0]})
     assert "the bundle has changed on its way to a worker" in told["report"][0]
     changed = shutil.copytree(tiny, tmp_path / "changed.bundle")
-    data = pack(changed, "onnx-fp32").replace(b"reddish", b"rEddish")
+    data = pack(Bundle.open(changed), "onnx-fp32").replace(b"reddish", b"rEddish")
     (told,) = ShardWorker(task, data)({"shard": [0]})
     assert "labels.txt has changed since it was exported" in told["report"][0]
 
@@ -233,3 +271,34 @@ def test_what_is_wrong_with_more_than_an_image_is_told(
     monkeypatch.setattr(storage, "write", full)
     problem = work(task, tiny, [0])[0]["problem"]
     assert problem["message"] == f"{task.output} cannot be written: No space left on device"
+
+
+def test_a_worker_without_the_runtime_says_what_to_install(
+    tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = job_for(tiny, [str(photos)], str(tmp_path / "out"))
+    monkeypatch.setattr(OnnxRuntime, "unavailable_reason", classmethod(lambda _: "it is not installed"))
+    monkeypatch.setattr(OpenVino, "unavailable_reason", classmethod(lambda _: "it is not installed"))
+    reports = work(task, tiny)
+    assert len(reports) == 3
+    error = from_dict(reports[0]["problem"])
+    assert isinstance(error, MissingDependency)
+    assert error.message.startswith("no runtime on this machine can run onnx-fp32: onnxruntime: it is not")
+    assert error.hint == "install one with: pip install 'pinnace[cpu]'"
+    assert reports[0]["machine"]
+
+
+def test_a_signed_bundle_reaches_a_worker_that_asks_for_the_signature(
+    tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = shutil.copytree(tiny, tmp_path / "tiny.bundle")
+    (signed / "README.md").write_text("No worker needs this, and the signature is of it as well.")
+    keys = Keys(tmp_path)
+    task = job_for(tiny, [str(photos)], str(tmp_path / "out"))
+    monkeypatch.setenv("PINNACE_TRUSTED_KEY", str(keys.public))
+    data = pack(Bundle.open(tiny, check_signature=False), "onnx-fp32")
+    (told,) = ShardWorker(task, data)({"shard": [0]})
+    assert "is not signed, and PINNACE_TRUSTED_KEY is set" in told["report"][0]
+    signing.sign(signed, "tiny", keys.own)
+    (told,) = ShardWorker(task, pack(Bundle.open(signed), "onnx-fp32"))({"shard": [0]})
+    assert json.loads(told["report"][0])["failed"] == 0

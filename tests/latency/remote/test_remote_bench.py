@@ -15,7 +15,10 @@ import pytest
 from pinnace.latency import report
 from pinnace.latency.remote import run as remote
 from pinnace.latency.remote.ssh import Address
+from pinnace.models.bundle import signing
 from pinnace.models.errors import UsageError
+from support.signing_keys import Keys
+from support.tiny_bundle import build_bundle
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +42,21 @@ def test_the_bundle_goes_there_and_the_report_comes_back(
     (copied,) = device.cache.glob("pinnace/device/bundles/*")
     names = {str(path.relative_to(copied)) for path in copied.rglob("*") if path.is_file()}
     assert names == {"manifest.json", "onnx-fp32.onnx", "golden/golden.npz"}
+
+
+def test_a_signed_bundle_goes_there_whole_with_its_newest_signature(
+    pinnace, device, tmp_path: Path, monkeypatch
+) -> None:
+    signed, keys = build_bundle(tmp_path / "tiny.bundle"), Keys(tmp_path)
+    (signed / "README.md").write_text("The bench does not need this, and the signature is of it as well.")
+    trusting = tmp_path / "python"
+    for private, public in ((keys.own, keys.public), (keys.other, keys.other_public)):
+        signing.sign(signed, "tiny", private)
+        trusting.write_text(f'#!/bin/sh\nPINNACE_TRUSTED_KEY={public} exec {device.python} "$@"\n')
+        trusting.chmod(0o755)
+        monkeypatch.setenv("PINNACE_TRUSTED_KEY", str(public))
+        done = pinnace("bench", signed, *BRIEF, "--device", device.url, "--device-python", trusting)
+        assert done.status == 0, done.err
 
 
 def cut_when_waiting(monkeypatch, device) -> None:

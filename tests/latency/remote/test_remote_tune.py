@@ -14,6 +14,8 @@ from PIL import Image
 
 from pinnace.latency.tuning import saved
 from pinnace.models import profile
+from pinnace.models.bundle import signing
+from support.signing_keys import Keys
 from support.tiny_bundle import build_bundle
 
 pytestmark = pytest.mark.slow
@@ -51,6 +53,19 @@ def test_the_result_and_the_profile_come_back(pinnace, tiny: Path, device, tmp_p
     assert json.loads(saved.parse(report.read_bytes(), "t").to_json()) == json.loads(report.read_bytes())
     assert device.runs == []
     assert len(list(device.cache.glob("pinnace/device/images/*/*/one.jpg"))) == 2
+
+
+def test_the_copy_of_a_signed_bundle_stays_as_it_was_signed(
+    pinnace, tiny: Path, device, tmp_path: Path
+) -> None:
+    signing.sign(tiny, "tiny", Keys(tmp_path).own)
+    signed = [path.name for path in tiny.iterdir()]
+    here = ("--device", device.url, "--device-python", device.python)
+    done = pinnace("tune", tiny, *BRIEF, "--budget", "1s", *here)
+    assert done.status == 0, done.err
+    (copied,) = device.cache.glob("pinnace/device/bundles/*-signed")
+    assert (tiny / "profile.127.0.0.1.json").is_file()
+    assert sorted(path.name for path in copied.iterdir()) == sorted(signed)
 
 
 def test_ctrl_c_fetches_what_is_known(pinnace, tiny: Path, device, tmp_path: Path) -> None:

@@ -1,0 +1,113 @@
+"""Handing shards out to actors with Ray Data, and hearing of each what has become of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+import time
+import warnings
+from collections.abc import Generator, Sequence
+from typing import Any, TypeAlias
+
+from pinnace.cli.cluster.connection import WAITING_THREAD
+from pinnace.cli.cluster.worker import ShardTask, ShardWorker
+from pinnace.models.errors import PinnaceError, error_lines
+
+# Ray holds a reference for each; more shards than that are handed out several at once.
+_MOST_BLOCKS = 4096
+
+# The loss of a machine costs each of its shards a try.
+_TRIES = 20
+
+# Seconds without a word from a cluster that has become smaller, after which the rest is handed out anew.
+STALLED = 30.0
+
+Reports: TypeAlias = "Generator[dict[str, Any], None, None]"
+
+
+class SmallerCluster(Exception):
+    """A machine was lost, and nothing takes its place."""
+
+
+def reports_of(task: ShardTask, shards: Sequence[int], bundle: bytes, workers: int | None) -> Reports:
+    """Hand out shards, and yield what the actors say of each.
+
+    Args:
+        task: what the actors do.
+        shards: their numbers.
+        bundle: what `pack` gives.
+        workers: how many actors at most, or None for what the cluster has room for.
+
+    Raises:
+        PinnaceError: the cluster does not get on.
+        SmallerCluster: a machine was lost, and its shards wait for another.
+    """
+    size = _room(task, workers, len(shards))
+    said: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    given = (task, shards, bundle, size, said)
+    threading.Thread(target=_execute, args=given, name=WAITING_THREAD, daemon=True).start()
+    latest = time.monotonic()
+    while True:
+        try:
+            report = said.get(timeout=1)
+        except queue.Empty:
+            # An actor of a machine that was lost is started anew where there is room, and Ray waits for that
+            # even where the other actors have nothing left to do.
+            if time.monotonic() - latest > STALLED and _room(task, workers, len(shards)) < size:
+                raise SmallerCluster from None
+            continue
+        latest = time.monotonic()
+        if report is None:
+            return
+        if isinstance(report, BaseException):
+            raise PinnaceError(
+                f"the cluster did not finish the work: {error_lines(report)[0]}",
+                hint="run the same command again to continue",
+            )
+        yield report
+
+
+def _room(task: ShardTask, workers: int | None, shards: int) -> int:
+    """How many actors there is room for, and work."""
+    import ray
+
+    has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    cpus = int(has.get("CPU", 0)) // task.spec.options.threads
+    room = int(has.get("GPU", 0)) if task.spec.device == "cuda" else cpus
+    return max(1, min(workers or room, shards))
+
+
+def _execute(
+    task: ShardTask, shards: Sequence[int], bundle: bytes, size: int, said: queue.SimpleQueue[Any]
+) -> None:
+    """Work off a data set of shards; say each report, then None, or what went wrong."""
+    import ray
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Version 2.60 deprecates how these are given, and has no other way for the two that follow.
+    warnings.filterwarnings("ignore", category=ray.util.annotations.RayDeprecationWarning)
+    try:
+        dataset = ray.data.from_items(
+            [{"shard": shard} for shard in shards], override_num_blocks=min(len(shards), _MOST_BLOCKS)
+        ).map_batches(
+            ShardWorker,
+            fn_constructor_args=(task, ray.put(bundle)),
+            batch_size=None,
+            compute=ray.data.ActorPoolStrategy(min_size=size, max_size=size, max_tasks_in_flight_per_actor=2),
+            num_cpus=task.spec.options.threads,
+            num_gpus=1 if task.spec.device == "cuda" else 0,
+            max_restarts=-1,
+            max_task_retries=_TRIES,
+        )
+        for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
+            for report in batch["report"]:
+                said.put(json.loads(report))
+        said.put(None)
+    except BaseException as error:
+        said.put(error)
