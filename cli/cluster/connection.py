@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 from pinnace.models.cpus import available_cpus
@@ -32,7 +33,7 @@ def without_native_output() -> Iterator[None]:
     null = os.open(os.devnull, os.O_WRONLY)
     with (
         os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace") as still,
-        open(os.devnull, "w") as nowhere,
+        Path(os.devnull).open("w") as nowhere,
         contextlib.redirect_stdout(nowhere),
     ):
         try:

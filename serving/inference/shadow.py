@@ -59,7 +59,8 @@ class Shadow:
         self._metrics = metrics
         self._connect = connect or _connect
         self._due = 0.0
-        self._bytes = 0
+        self._images = 0  # that wait, for their answer to be out or for the thread
+        self._bytes = 0  # of these and of the one that is compared
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -78,17 +79,25 @@ class Shadow:
         if self._due < 1 - 1e-9:
             return
         self._due -= 1
-        asyncio.get_running_loop().call_later(_AFTER_SECONDS, self._enqueue, _Waiting(image, answer()))
+        one = _Waiting(image, answer())
+        with self._changed:
+            full = self._images >= QUEUE_IMAGES or self._bytes + len(image) > QUEUE_BYTES
+            if not full:
+                self._images += 1
+                self._keep(len(image))
+        if full:
+            self._count(one, "dropped")
+        else:
+            asyncio.get_running_loop().call_later(_AFTER_SECONDS, self._enqueue, one)
 
     def _enqueue(self, one: _Waiting) -> None:
         with self._changed:
-            full = len(self._waiting) >= QUEUE_IMAGES or self._bytes + len(one.image) > QUEUE_BYTES
-            if not full and not self._closed:
+            if not self._closed:
                 self._waiting.append(one)
-                self._bytes += len(one.image)
                 self._changed.notify()
-                self._publish()
                 return
+            self._images -= 1
+            self._keep(-len(one.image))
         self._count(one, "dropped")
 
     def close(self) -> None:
@@ -96,11 +105,15 @@ class Shadow:
         with self._changed:
             self._closed = True
             left, self._waiting = list(self._waiting), deque()
+            self._images -= len(left)
+            self._keep(-sum(len(one.image) for one in left))
             self._changed.notify()
         for one in left:
             self._count(one, "dropped")
 
-    def _publish(self) -> None:
+    def _keep(self, count: int) -> None:
+        """Count bytes that are kept from now on, or no longer; the lock is held."""
+        self._bytes += count
         if self._metrics is not None:
             self._metrics.shadow_bytes(self._bytes)
 
@@ -113,6 +126,7 @@ class Shadow:
                 if self._closed:
                     break
                 one = self._waiting.popleft()
+                self._images -= 1
             try:
                 connection = connection or self._connect()
                 self._compare(connection, one)
@@ -123,8 +137,7 @@ class Shadow:
                 self._count(one, "failed")
             finally:
                 with self._changed:
-                    self._bytes -= len(one.image)
-                    self._publish()
+                    self._keep(-len(one.image))
         if connection is not None:
             connection.close()
 

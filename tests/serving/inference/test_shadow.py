@@ -116,6 +116,25 @@ def test_the_bytes_that_wait_are_bounded_and_what_waits_at_the_end_is_counted() 
     slow.may_answer.set()
 
 
+def test_what_waits_for_its_answer_to_be_out_is_bounded_too() -> None:
+    counts, slow = Counts(), Slow()
+    shadow = Shadow(1.0, counts, lambda: slow)  # type: ignore[arg-type]
+
+    async def at_once(images: int, size: int) -> None:
+        for _ in range(images):
+            shadow.offer(bytes(size), lambda: ANSWER)
+
+    asyncio.run(at_once(100, 10))
+    assert counts.outcomes == {"dropped": 100 - QUEUE_IMAGES}
+    assert counts.most_bytes == 10 * QUEUE_IMAGES
+    shadow.close()
+    counts = Counts()
+    shadow = Shadow(1.0, counts, lambda: slow)  # type: ignore[arg-type]
+    asyncio.run(at_once(5, QUEUE_BYTES // 3))
+    assert counts.outcomes == {"dropped": 2}
+    shadow.close()
+
+
 @pytest.mark.parametrize(("share", "expected"), [(0.1, 10), (0.25, 25), (0.03, 3), (1.0, 100)])
 def test_the_share_is_exact(share: float, expected: int) -> None:
     counts = Counts()
