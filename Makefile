@@ -110,11 +110,12 @@ locks:  ## Write serving/packaging/locked/ again, with the versions of constrain
 	    $(lock) --extra $${pair%:*}; } > $$file.new && mv $$file.new $$file || exit 1; \
 	done
 
-# A server of OpenSSH is installed by CI only: Debian's package starts one on port 22.
+# Debian's packages start servers, of OpenSSH on port 22 and Prometheus on 9090, so these two are installed by CI and
+# where a policy forbids that, as in containers.
 PROGRAMS := "chromium:chromium fonts-liberation" node:nodejs curl:curl ssh:openssh-client \
-  $(if $(CI),/usr/sbin/sshd:openssh-server)
+  $(if $(CI)$(wildcard /usr/sbin/policy-rc.d),/usr/sbin/sshd:openssh-server promtool:prometheus)
 
-programs:  ## Chromium, Node.js, curl and ssh for the tests, from Debian's packages where they are missing
+programs:  ## Programs for the tests (Chromium, Node.js, curl, ssh and others), from Debian where they are missing
 	@missing=""; \
 	for pair in $(PROGRAMS); do \
 	  command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair#*:}"; \

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -17,7 +18,7 @@ from PIL import Image
 from pyarrow import fs
 
 from pinnace.cli.bulk.model_spec import ModelSpec
-from pinnace.cli.cluster import storage
+from pinnace.cli.cluster import storage, worker
 from pinnace.cli.cluster.inputs import paths_of
 from pinnace.cli.cluster.job import ClusterJob, begin, measure, read_shard, shard_size_for, taken
 from pinnace.cli.cluster.worker import ShardTask, ShardWorker, pack
@@ -97,8 +98,8 @@ def job_for(tiny: Path, inputs: list[str], output: str, format: str = "parquet",
 
 
 def work(task: ShardTask, tiny: Path, shards: list[int] | None = None) -> list[dict]:
-    worker = ShardWorker(task, pack(Bundle.open(tiny), "onnx-fp32"))
-    told = worker({"shard": range(task.job.shards) if shards is None else shards})
+    actor = ShardWorker(task, pack(Bundle.open(tiny), "onnx-fp32"))
+    told = actor({"shard": range(task.job.shards) if shards is None else shards})
     return [json.loads(text) for batch in told for text in batch["report"]]
 
 
@@ -167,6 +168,9 @@ def test_a_store_is_read_and_written(bucket: str, tiny: Path, photos: Path, tmp_
             row["path"] = row["path"].removeprefix(start)
     assert sorted(found, key=str) == sorted(expected, key=str)
     assert work(remote, tiny)[0]["earlier"]
+    assert storage.kind_of(f"{bucket}/answers/_tmp") == "folder"
+    storage.remove(f"{bucket}/answers/_tmp")
+    assert storage.kind_of(f"{bucket}/answers/_tmp") == "nothing"
     assert list(paths_of([f"{bucket}/photos/*/0[13].png"])) == [
         f"{bucket}/photos/sub/01.png",
         f"{bucket}/photos/sub/03.png",
@@ -252,13 +256,33 @@ def test_shards_depend_on_the_list_and_their_size_alone(tiny: Path, tmp_path: Pa
     assert [shard_size_for(count) for count in (1, 10**5, 10**9)] == [32, 390, 2048]
 
 
+def test_a_store_that_stutters_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [OSError("busy"), OSError("busy"), OSError("busy"), b"image"]
+    waits: list[float] = []
+
+    def stutter(_: str) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(storage, "read", stutter)
+    monkeypatch.setattr(worker.time, "sleep", waits.append)
+    assert worker._fetch("s3://bucket/a.jpg") == b"image"
+    assert waits == [0.5, 1, 2]
+    answers += [OSError("busy")] * 4
+    refused = error_of(UsageError, lambda: worker._fetch("s3://bucket/a.jpg"))
+    assert refused.message == "s3://bucket/a.jpg cannot be reached: busy"
+    assert worker._fetch("/photos/a.jpg") == "/photos/a.jpg"
+
+
 def test_what_is_wrong_with_more_than_an_image_is_told(
     tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = job_for(tiny, [str(photos)], str(tmp_path / "out"))
     other = build_bundle(tmp_path / "other.bundle", name="other")
-    worker = ShardWorker(task, pack(Bundle.open(other), "onnx-fp32"))
-    (told,) = worker({"shard": [0]})
+    actor = ShardWorker(task, pack(Bundle.open(other), "onnx-fp32"))
+    (told,) = actor({"shard": [0]})
     assert "the bundle has changed on its way to a worker" in told["report"][0]
     changed = shutil.copytree(tiny, tmp_path / "changed.bundle")
     data = pack(Bundle.open(changed), "onnx-fp32").replace(b"reddish", b"rEddish")
