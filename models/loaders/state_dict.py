@@ -231,7 +231,8 @@ def plain_state(state: dict[str, torch.Tensor], path: Path) -> dict[str, torch.T
 
     Raises:
         SourceError: a weight is sparse, quantized, or has no values.
-        CheckFailed: a weight is NaN or infinite.
+        CheckFailed: a weight is NaN or infinite. Where all is infinity or zero, it is a bound
+            that clamps nothing, or a mask.
     """
     import torch
 
@@ -249,7 +250,8 @@ def plain_state(state: dict[str, torch.Tensor], path: Path) -> dict[str, torch.T
             ) from None
         if tensor.is_floating_point() and tensor.numel():
             least, most = torch.aminmax(tensor)  # NaN wins over both; no copy of the weight is made
-            if not bool(torch.isfinite(least) & torch.isfinite(most)):
+            finite = bool(torch.isfinite(least) & torch.isfinite(most))
+            if not finite and not bool(((tensor == 0) | tensor.isinf()).all()):
                 raise CheckFailed(f"the weight {name} in {path} is not finite: it holds NaN or infinity")
         plain[name] = tensor
     return plain

@@ -143,6 +143,15 @@ def test_a_weight_that_is_not_finite_is_named(
     )
 
 
+@pytest.mark.parametrize("values", [[float("inf")] * 6, [-float("inf"), 0, 0, -float("inf"), 0, 0]])
+def test_bounds_and_masks_may_be_infinite(
+    tmp_path: Path, workshop: Path, state: State, values: list[float]
+) -> None:
+    state["norm.running_var"][:] = torch.tensor(values)
+    torch.save(state, tmp_path / "net.pt")
+    assert load_file(tmp_path / "net.pt", workshop)
+
+
 def test_a_missing_file(tmp_path: Path, workshop: Path) -> None:
     for path in (tmp_path / "none.pt", tmp_path):
         message = refusal(SourceError, lambda path=path: load_file(path, workshop))
