@@ -44,7 +44,7 @@ class ExportOptions:
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Which of several outputs is the answer.",
+            help="Which output, or tensor in an ONNX file, is the answer.",
             show_default=False,
         ),
     ] = None

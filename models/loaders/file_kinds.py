@@ -17,6 +17,7 @@ _OLD_TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19"
 _LEAST_IR, _LATEST_IR = 3, 20
 _WEIGHTS = (".pt", ".pth", ".onnx", ".safetensors", ".ckpt", ".bin", ".pkl", ".h5", ".pt2", ".tar")
 _SHOWN = 3
+_LABELS = "index_to_name.json"  # in archives of TorchServe
 
 _AGAIN = "copy or download it again, and compare its size with that of the original"
 _TO_ONNX = "where it was made, write it as ONNX, and export that file: "
@@ -190,7 +191,8 @@ def _packed(path: Path, what: str, command: str, names: list[str]) -> PinnaceErr
     holds = (
         f" with {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}" if len(names) > 1 else ""
     )
-    then = f", then pinnace export {models[0]}" if models else ", then export what was in it"
+    labels = f" --labels {_LABELS}" if _LABELS in names else ""
+    then = f", then pinnace export {models[0]}{labels}" if models else ", then export what was in it"
     return SourceError(f"{path} is {what}{holds}", hint=command + then)
 
 

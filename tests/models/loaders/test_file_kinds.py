@@ -65,6 +65,12 @@ def _tar(*names: str) -> bytes:
         ("a.pth.tar", _tar("notes", "w.pth"), "a tar archive", "tar xf a.pth.tar, then pinnace export w.pth"),
         ("a.zip", _zip("w.onnx"), "a zip archive", "unzip a.zip, then pinnace export w.onnx"),
         ("a.mar", _zip("MAR-INF/MANIFEST.json", "w.pt"), "an archive of TorchServe", "export w.pt"),
+        (
+            "b.mar",
+            _zip("MAR-INF/MANIFEST.json", "index_to_name.json", "w.pt"),
+            "an archive of TorchServe",
+            "unzip b.mar, then pinnace export w.pt --labels index_to_name.json",
+        ),
         ("a.keras", _zip("config.json", "model.weights.h5"), "Keras' own", 'load_model("a.keras")'),
         ("a.h5", b"\x89HDF\r\n\x1a\n", "HDF5", 'load_model("a.h5")'),
         ("a.npz", _zip("fc.weight.npy"), "arrays of NumPy", "torch.save(model.state_dict()"),
