@@ -35,6 +35,17 @@ def why_not(
                 "write the network so that its other inputs are constants in it, which some converters leave "
                 "out; `pinnace verify` and `pinnace bench` work with it as it is",
             )
+        if (
+            len(signature.inputs) == 1
+            and len(signature.inputs[0].shape) == 4
+            and not _may_be_an_image(signature.inputs[0])
+        ):
+            return (
+                f"{name} takes something else than an image of one or three channels, {given}, so it cannot "
+                f"{_WORDS[use]}",
+                "write the network with such an input, in which it makes the other channels itself; `pinnace "
+                "verify` and `pinnace bench` work with it as it is",
+            )
         return (
             f"{name} takes no image but {given}, so it cannot {_WORDS[use]}",
             "`pinnace verify` and `pinnace bench` work with it; open it in Python with "

@@ -15,6 +15,7 @@ HUBCONF = "hubconf.py"
 CONFIG = "config.json"
 _WEIGHTS = (".pt", ".pth", ".pt2", ".onnx", ".safetensors", ".ckpt", ".bin", ".tar", ".pkl", ".torchscript")
 _SHOWN = 5
+_OF_THE_HUB = (".safetensors", ".bin", ".onnx")
 
 
 def find_source(text: str) -> Source:
@@ -93,6 +94,15 @@ def describe_folder(folder: str) -> PinnaceError:
             hint="pip install tf2onnx; python -m tf2onnx.convert "
             f"--saved-model {folder} --output model.onnx, then pinnace export model.onnx",
         )
+    if runs := sorted(_hugging_faces_within(path), key=_step):
+        named = [(Path(folder) / run.relative_to(path)).as_posix() for run in runs]
+        return UsageError(
+            f"{folder} is a folder in which there are {len(runs)} of Hugging Face's"
+            if len(runs) > 1
+            else f"{folder} is a folder in which there is one of Hugging Face's",
+            expected="one of " + ", ".join(named[-_SHOWN:]),
+            hint=f"pinnace export {named[-1]}",
+        )
     if not files:
         return SourceError(
             f"{folder} is a folder, and holds no model", expected="a file, or a folder with config.json"
@@ -111,6 +121,22 @@ def is_hugging_face(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and bool({"model_type", "architectures", "architecture"} & config.keys())
+
+
+def _hugging_faces_within(folder: Path) -> list[Path]:
+    """The folders below one that hold a network of Hugging Face's, as its trainer writes `checkpoint-500`."""
+    found = [config.parent for config in folder.rglob(CONFIG)]
+    return [
+        each
+        for each in found
+        if is_hugging_face(each) and any(any(each.glob(f"*{end}")) for end in _OF_THE_HUB)
+    ]
+
+
+def _step(folder: Path) -> tuple[int, str]:
+    """The step in a name such as `checkpoint-500`, so that the last one comes last."""
+    step = folder.name.rpartition("-")[2]
+    return int(step) if step.isdecimal() else -1, folder.as_posix()
 
 
 def _only_onnx(folder: Path) -> Path | None:

@@ -18,6 +18,16 @@ def test_an_image_and_something_else() -> None:
     assert found[1].startswith("write the network so that its other inputs are constants in it")
 
 
+def test_four_channels() -> None:
+    four = TensorSpec("x", "float32", ("batch", 4, 8, 8))
+    found = why_not("serve", "net", Signature((four,), OUTPUTS), Outputs("tensors"), takes_image=False)
+    assert found is not None
+    assert found[0] == (
+        f"net takes something else than an image of one or three channels, {four}, so it cannot be served"
+    )
+    assert found[1].startswith("write the network with such an input, in which it makes the other channels")
+
+
 def test_no_image() -> None:
     numbers = TensorSpec("x", "float32", ("batch", 8))
     found = why_not("serve", "net", Signature((numbers,), OUTPUTS), Outputs("tensors"), takes_image=False)

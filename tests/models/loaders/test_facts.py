@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import types
 from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 import torch
 
 from pinnace.models.image.preprocess import Preprocess
-from pinnace.models.loaders.facts import read_facts
+from pinnace.models.loaders.base import LoadedModel, imagenet_preprocess
+from pinnace.models.loaders.facts import TIMM, Facts, read_facts
 from pinnace.models.loaders.trained import facts_of_learner, inner_network
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -33,6 +35,21 @@ def test_timms_script() -> None:
     facts = read_facts({"arch": "resnet50d", "version": 2, "args": arguments, "state_dict": {}})
     assert (facts.trainer, facts.arch, facts.size, facts.share) == ("timm", "resnet50d", (160, 160), 0.9)
     assert (facts.mean, facts.interpolation) == (None, "bicubic")
+
+
+def test_what_timms_script_says_is_applied() -> None:
+    """The crop keeps its share, where other scripts squeeze images into their size."""
+    size = Facts(trainer=TIMM, size=(160, 160), size_from="args.input_size")
+    base = LoadedModel(torch.nn.Identity(), imagenet_preprocess())
+    taken = size.applied_to(base).preprocess
+    assert taken is not None
+    assert (taken.resize, taken.crop) == (183, (160, 160))
+    whole = replace(size, share=1.0, interpolation="bicubic").applied_to(base).preprocess
+    assert whole is not None
+    assert (whole.resize, whole.crop, whole.interpolation) == (160, (160, 160), "bicubic")
+    squeezed = replace(size, trainer=None).applied_to(base).preprocess
+    assert squeezed is not None
+    assert (squeezed.resize, squeezed.crop) == ((160, 160), None)
 
 
 def test_lightning() -> None:

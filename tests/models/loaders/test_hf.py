@@ -188,6 +188,15 @@ def test_the_settings_of_a_processor_are_translated(options: dict[str, Any]) -> 
     assert distance(processor, preprocess) < 1e-6 * most
 
 
+def test_a_processor_that_turns_the_channels_around_is_translated() -> None:
+    sizes = {"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}}
+    processor = transformers.MobileViTImageProcessorPil(do_flip_channel_order=True, **sizes)
+    preprocess = translate(processor)
+    assert preprocess is not None
+    assert preprocess.color == "BGR"
+    assert distance(processor, preprocess) < 1e-6
+
+
 def test_a_processor_of_another_kind_is_said(tmp_path: Path) -> None:
     save("vit", tmp_path)
     path = tmp_path / "preprocessor_config.json"

@@ -116,6 +116,8 @@ def test_an_untrained_torchvision_model_brings_the_preprocessing_and_labels_of_i
     preset = weights.transforms()
     assert loaded.labels == tuple(weights.meta["categories"])
     assert loaded.notes == (f"{name} was exported with random weights",)
+    assert not any(module.training for module in loaded.module.modules())
+    assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
     assert loaded.preprocess is not None
     image = open_image(photographs()[0])
     np.testing.assert_allclose(loaded.preprocess.apply(image), preset(image).numpy(), atol=1e-6)

@@ -93,6 +93,21 @@ def test_a_bundle_and_a_folder_with_checkpoints(tmp_path: Path) -> None:
     )
 
 
+def test_a_folder_of_hugging_faces_trainer_names_its_last_checkpoint(tmp_path: Path) -> None:
+    for step in (500, 1000, 62):
+        run = tmp_path / "run" / f"checkpoint-{step}"
+        run.mkdir(parents=True)
+        (run / "config.json").write_text('{"model_type": "vit"}')
+        for name in ("model.safetensors", "training_args.bin", "optimizer.pt"):
+            (run / name).touch()
+    assert refusal(UsageError, lambda: find_source("run")) == (
+        "run is a folder in which there are 3 of Hugging Face's\n"
+        "  expected: one of run/checkpoint-62, run/checkpoint-500, run/checkpoint-1000\n"
+        "  help: pinnace export run/checkpoint-1000"
+    )
+    assert str(find_source("run/checkpoint-1000")) == "hf:./run/checkpoint-1000"
+
+
 def test_a_saved_model_of_tensorflow(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").touch()
     message = refusal(SourceError, find_source, str(tmp_path))
