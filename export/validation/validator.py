@@ -207,8 +207,18 @@ class Validator:
             )
         warned = self.exported.warnings.get(name, ())
         if not warned:
-            return None
+            return self._own_format(name)
         return f"the code branches on the data, and tracing recorded only one branch; see {warned[0]}"
+
+    def _own_format(self, name: VariantName) -> str | None:
+        """Which format to take of a file of torch that another format does not answer like.
+
+        Quantised networks are such: ONNX Runtime rounds their whole numbers otherwise than torch.
+        """
+        own = [each.format for each in self.exported.files if each.format != name.format]
+        if not self.exported.exported or not own:
+            return None
+        return f"leave {name.format} out with --format {own[0]}, which runs the file as it is"
 
 
 def save_failing_samples(folder: Path, inputs: Arrays, outputs: Arrays) -> None:

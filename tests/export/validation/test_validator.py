@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.errors import CheckFailed
 from pinnace.models.progress import ignore
 from pinnace.models.runtimes import all_runtimes
+from pinnace.models.variant_name import VariantName
+from support.errors import error_of
 
 FILE = "onnx-fp32.onnx"
 SPECS = TensorSpec("x", "float32", ("batch", 1, 4, 4)), TensorSpec("y", "float32", ("batch", 1))
@@ -102,3 +105,16 @@ def test_a_graph_that_answers_otherwise_everywhere_is_refused(tmp_path: Path) ->
     )
     with pytest.raises(CheckFailed, match="does not answer like the eager model; no bundle was written"):
         validator.validate(REFERENCE, FILE)
+
+
+def test_a_file_of_torch_that_onnx_does_not_answer_like_is_taken_as_it_is(tmp_path: Path) -> None:
+    """As quantised networks in TorchScript, whose whole numbers are rounded otherwise."""
+    images = np.random.default_rng(0).random((4, 1, 4, 4), np.float32)
+    off = images.mean(axis=(2, 3)) * np.float32(1.01)
+    validator = validator_of(tmp_path, images, off, helper.make_node("Identity", ["p"], ["y"]))
+    assert error_of(CheckFailed, validator.validate, REFERENCE, FILE).hint is None
+    files = {REFERENCE: FILE, VariantName("torchscript", "fp32"): "net.pt"}
+    scripted = replace(validator.exported, exported=True, files=files, exporters={REFERENCE: "dynamo"})
+    error = error_of(CheckFailed, replace(validator, exported=scripted).validate, REFERENCE, FILE)
+    assert error.message.endswith("does not answer like the file that was given; no bundle was written")
+    assert error.hint == "leave onnx out with --format torchscript, which runs the file as it is"
