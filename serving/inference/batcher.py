@@ -1,5 +1,8 @@
 """Images that wait while the model is busy are given to it together, when its turn comes.
 
+This is for a model on a GPU, whose images are prepared by several threads; on a CPU one thread prepares those
+of a batch and runs it (`calls.py`).
+
 Nothing waits for a batch to fill: a lone image goes at once, and under load a batch has what came while the
 one before it was computed. Sizes are powers of two, so that a runtime that prepares itself for each shape has
 seen them all.
@@ -75,7 +78,8 @@ class Batcher:
                 if outcome.done():
                     return outcome.result()
                 self._busy = True
-                batch = [self._waiting.popleft() for _ in range(self._size(len(self._waiting)))]
+                size = batch_size(len(self._waiting), self.most)
+                batch = [self._waiting.popleft() for _ in range(size)]
             try:
                 self._answer(batch)
             finally:
@@ -87,21 +91,44 @@ class Batcher:
         """Every size that a batch may have."""
         return [1 << power for power in range(self.most.bit_length())]
 
-    def _size(self, waiting: int) -> int:
-        return 1 << (min(waiting, self.most).bit_length() - 1)
-
     def _answer(self, batch: list[tuple[Input, Future[Array]]]) -> None:
-        try:
-            rows = self._run(np.concatenate([image for image, _ in batch]))
-        except Exception as error:
-            if len(batch) == 1:
-                release_frames(error)
-                batch[0][1].set_exception(error)
-                del batch  # the exception keeps this frame
-                return
-        else:
-            for (_, outcome), row in zip(batch, rows, strict=True):
+        rows = run_in_batches(self._run, [image for image, _ in batch], self.most)
+        for (_, outcome), row in zip(batch, rows, strict=True):
+            if isinstance(row, Exception):
+                outcome.set_exception(row)
+            else:
                 outcome.set_result(row)
-            return
-        for one in batch:
-            self._answer([one])
+        del batch, rows  # an exception keeps this frame
+
+
+def run_in_batches(run: Callable[[Input], Array], images: list[Input], most: int) -> list[Array | Exception]:
+    """Run a model on images, as many at once as may be; where that fails, each alone.
+
+    Args:
+        run: the model: its input, shape (batch, ...), to float32 of shape (batch, classes).
+        images: inputs of shape (1, ...).
+        most: the most images of one call; sizes are powers of two.
+
+    Returns:
+        For each image its row, shape (classes,), or what the model raises for it alone.
+    """
+    rows: list[Array | Exception] = []
+    while len(rows) < len(images):
+        rows += _run(run, images[len(rows) :][: batch_size(len(images) - len(rows), most)])
+    return rows
+
+
+def batch_size(waiting: int, most: int) -> int:
+    """How many of the images that wait make a batch: the largest power of two."""
+    return 1 << (min(waiting, most).bit_length() - 1)
+
+
+def _run(run: Callable[[Input], Array], images: list[Input]) -> list[Array | Exception]:
+    try:
+        return list(run(np.concatenate(images) if len(images) > 1 else images[0]))
+    except Exception as error:
+        if len(images) == 1:
+            release_frames(error)
+            del images
+            return [error]
+    return [row for image in images for row in _run(run, [image])]

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import dataclasses
+import functools
 import io
 import logging
 import threading
@@ -25,18 +26,16 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.outputs import Function
 from pinnace.models.classifier import Classifier
 from pinnace.models.embedder import Embedder
-from pinnace.models.errors import BundleError, CheckFailed, ImageError, PinnaceError, UsageError
+from pinnace.models.errors import ImageError, PinnaceError, UsageError
 from pinnace.models.image.decode import open_image
-from pinnace.models.open_model import AnsweringModel, open_model
-from pinnace.models.runtimes.base import RuntimeOptions
-from pinnace.models.selection import variant_for, working_readers
+from pinnace.models.open_model import AnsweringModel
 from pinnace.models.uses import require
 from pinnace.serving.errors import LateAnswer, internal_error
 from pinnace.serving.inference.batcher import Batcher, max_batch_size
+from pinnace.serving.inference.calls import CallGroup, Steps, run_alone
 from pinnace.serving.inference.executor import Executor
 from pinnace.serving.inference.inputs import Batch, Upload
-from pinnace.serving.inference.layout import Layout
-from pinnace.serving.inference.self_check import self_check
+from pinnace.serving.inference.open_checked import open_checked
 from pinnace.serving.inference.tuned import untuned
 from pinnace.serving.observability.metrics import ModelMetrics
 from pinnace.serving.settings import ServerSettings
@@ -92,6 +91,9 @@ class InferenceEngine:
         most = max_batch_size(model, settings)
         self._batcher = Batcher(lambda batch: self.model.infer(batch), most)
         self._together = self._batcher.most > 1 or not model.runtime.concurrent
+        self._group: CallGroup | None = None
+        if most > 1 and model.runtime.concurrent and model.runtime.device == "cpu":
+            self._group = CallGroup(lambda batch: self.model.infer(batch), most)
         self._lock = threading.Lock()
         self._in_work = 0
         self._retired = False
@@ -106,7 +108,7 @@ class InferenceEngine:
         bundle = Bundle.open(folder)
         for file in bundle.manifest.files:  # the variant's own is checked when it is opened
             bundle.check_file(file)
-        model = _checked_model(bundle, settings, executor.layout)
+        model = open_checked(bundle, settings, executor.layout)
         try:
             engine = cls(model, settings, executor)
             engine.warm_up()
@@ -146,7 +148,7 @@ class InferenceEngine:
         for format in ("JPEG", "PNG"):
             buffer = io.BytesIO()
             Image.new("RGB", (64, 64)).save(buffer, format)
-            self._row(buffer.getvalue(), time.perf_counter())
+            self._alone(functools.partial(self._row, buffer.getvalue(), time.perf_counter()))
 
     def check_top_k(self, k: int | None) -> int:
         """How many classes to answer with.
@@ -200,8 +202,8 @@ class InferenceEngine:
         """
         embedder = self.embedder
 
-        def work(item: Item, submitted: float) -> Embedding:
-            row = self._row(item, submitted)
+        def work(item: Item, submitted: float) -> Steps[Embedding]:
+            row = yield from self._row(item, submitted)
             return embedder.answer(row.logits, row.timing_ms)
 
         self._executor.admission.enter()
@@ -271,34 +273,45 @@ class InferenceEngine:
             hint="try again when the server is less busy",
         )
 
-    def _submit(self, work: Callable[[Item, float], Timed], item: Item) -> Future[Timed]:
+    def _submit(self, work: Callable[[Item, float], Steps[Timed]], item: Item) -> Future[Timed]:
         with self._lock:
             self._in_work += 1
-        future = self._executor.submit(self._in_time, work, item, time.perf_counter())
+        steps = functools.partial(self._in_time, work, item, time.perf_counter())
+        if self._group is not None:
+            future = self._executor.submit_grouped(steps, self._group)
+        else:
+            future = self._executor.submit(self._alone, steps)
         future.add_done_callback(self._done)
         return future
 
-    def _in_time(self, work: Callable[[Item, float], Timed], item: Item, submitted: float) -> Timed:
+    def _alone(self, steps: Callable[[], Steps[Timed]]) -> Timed:
+        return run_alone(
+            steps(), self._batcher if self._together else lambda image: self.model.infer(image)[0]
+        )
+
+    def _in_time(
+        self, work: Callable[[Item, float], Steps[Timed]], item: Item, submitted: float
+    ) -> Steps[Timed]:
         started = time.perf_counter()
         timeout = self._settings.timeout
         # At most half of the time: an average that a few huge images have spoilt must be able to mend.
         if started - submitted > timeout - min(self._executor.admission.seconds, timeout / 2):
             raise self._late()
         try:
-            return work(item, submitted)
+            return (yield from work(item, submitted))
         finally:
             self._executor.admission.record_duration(time.perf_counter() - started)
 
     def _answer(
         self, k: int | None, threshold: float | None = None, function: Function | None = None
-    ) -> Callable[[Item, float], Answer]:
+    ) -> Callable[[Item, float], Steps[Answer]]:
         classifier = self.classifier
         self.check_top_k(k)
         classifier.check_threshold(threshold)
         limit = self._settings.max_top_k
 
-        def work(item: Item, submitted: float) -> Answer:
-            row = self._row(item, submitted)
+        def work(item: Item, submitted: float) -> Steps[Answer]:
+            row = yield from self._row(item, submitted)
             predictions = classifier.predictions(row.logits, k, threshold, function)[:limit]
             total = 1000 * (time.perf_counter() - submitted)
             timing = dataclasses.replace(row.timing_ms, total=total)
@@ -306,7 +319,7 @@ class InferenceEngine:
 
         return work
 
-    def _row(self, item: Item, submitted: float) -> InferenceResult:
+    def _row(self, item: Item, submitted: float) -> Steps[InferenceResult]:
         started = decoded = prepared = time.perf_counter()
         if isinstance(item, np.ndarray):
             batch = item
@@ -319,7 +332,7 @@ class InferenceEngine:
                 batch = self.model.prepare(image)
                 del image
             prepared = time.perf_counter()
-        logits = self._batcher(batch) if self._together else self.model.infer(batch)[0]
+        logits = yield batch
         inferred = time.perf_counter()
         timing = Timing(
             decode=1000 * (decoded - started),
@@ -356,31 +369,3 @@ def _decode_base64(text: str) -> bytes:
         raise ImageError(
             "the image is not base64", hint="send the base64 text alone, without a data: prefix"
         ) from None
-
-
-def _checked_model(bundle: Bundle, settings: ServerSettings, layout: Layout) -> AnsweringModel:
-    """The bundle's model as `models.selection` chooses it, once it gives its golden outputs.
-
-    A runtime that does not load it or does not give them is passed over for the next, unless it was named.
-    """
-    options = RuntimeOptions(layout.threads, settings.device, layout.concurrency)
-    named = (settings.variant, settings.runtime) if untuned(settings, bundle) is None else (None, None)
-    variant = variant_for(bundle, *named, settings.device)
-    readers = working_readers(bundle, variant, named[1], settings.device)
-    problems: list[PinnaceError] = []
-    names: list[str | None] = [reader.name for reader in readers]
-    for name in names or [named[1]]:
-        try:
-            model = open_model(bundle, variant.name, name, options, settings.threshold)
-            try:
-                self_check(model)
-            except BaseException:
-                model.close()
-                raise
-        except (BundleError, CheckFailed) as error:
-            problems.append(error)
-        else:
-            for problem in problems:
-                logger.warning("%s; %s answers instead", problem.message, name)
-            return model
-    raise problems[0]

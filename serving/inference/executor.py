@@ -11,8 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
-from pinnace.models.tracebacks import release_frames
 from pinnace.serving.inference.admission import Admission
+from pinnace.serving.inference.calls import CallGroup, GroupedCall, Steps, WaitingCall
 from pinnace.serving.inference.layout import Layout
 from pinnace.serving.inference.scheduler import Scheduler
 from pinnace.serving.observability.metrics import Metrics
@@ -22,39 +22,6 @@ _NICER = 5
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class WaitingCall:
-    """Work that waits for its turn; where its future is cancelled, it is forgotten at once."""
-
-    def __init__(self, future: Future[Any], work: Callable[[], Any], release: Callable[[], None]) -> None:
-        """Hold `work` and call `release` once that is dropped, done or not."""
-        self.future = future
-        self._work: Callable[[], Any] | None = work
-        self._release = release
-        future.add_done_callback(self._drop_if_cancelled)
-
-    def run(self) -> None:
-        """Run it, unless it is cancelled."""
-        if not self.future.set_running_or_notify_cancel():
-            return
-        work, self._work = self._work, None
-        assert work is not None
-        try:
-            self.future.set_result(work())
-        except BaseException as error:
-            release_frames(error)
-            self.future.set_exception(error)
-        finally:
-            # An exception keeps this frame, as the one below which it was raised.
-            release = self._release
-            del self, work
-            release()
-
-    def _drop_if_cancelled(self, future: Future[Any]) -> None:
-        if future.cancelled() and self._work is not None:
-            self._work = None
-            self._release()
 
 
 class Executor:
@@ -88,13 +55,22 @@ class Executor:
     def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run work that `admission` has counted, when the scheduler lets it begin, and count it out again."""
         future: Future[T] = Future()
-        # Also called where the future is cancelled before its turn.
-        future.add_done_callback(lambda _: self.admission.leave())
         work = functools.partial(work, *args, **kwargs)
-        self.scheduler.put(WaitingCall(future, work, self.admission.keep_reserved()))
+        return self._put(WaitingCall(future, work, self.admission.keep_reserved()), 1)
+
+    def submit_grouped(self, steps: Callable[[], Steps[T]], group: CallGroup) -> Future[T]:
+        """As `submit`, of work in steps that a thread does together with others of its group."""
+        future: Future[T] = Future()
+        call = GroupedCall(future, steps, self.admission.keep_reserved(), group)
+        return self._put(call, max(1, self.layout.share // self.layout.calls))
+
+    def _put(self, call: WaitingCall, weight: int) -> Future[Any]:
+        # Also called where the future is cancelled before its turn.
+        call.future.add_done_callback(lambda _: self.admission.leave())
+        self.scheduler.put(call, weight)
         if not self._threads:
             self._start_threads()
-        return future
+        return call.future
 
     def _start_threads(self) -> None:
         with self._starting:
@@ -107,7 +83,7 @@ class Executor:
     def _work(self, number: int) -> None:
         _lower_priority()
         for item in self.scheduler.items(number):
-            item.run()
+            item.run(self.scheduler.more)
             del item  # what it holds is free before the next one comes
 
     def close(self) -> None:

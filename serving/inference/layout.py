@@ -25,12 +25,15 @@ class Layout:
         concurrency: images in work at once in each process, at most.
         threads: CPU threads for one image.
         share: images in work at once in each process while all of them have work.
+        calls: calls of a model at once in each process while all of them have work, where a thread prepares
+            the images of a batch itself.
     """
 
     workers: int
     concurrency: int
     threads: int
     share: int
+    calls: int = 1
 
 
 def plan(settings: ServerSettings, cpus: int | None = None) -> Layout:
@@ -50,9 +53,11 @@ def plan(settings: ServerSettings, cpus: int | None = None) -> Layout:
         workers = max(1, slots // settings.concurrency)
     else:
         workers = slots
-    if settings.concurrency != "auto":
-        return Layout(workers, settings.concurrency, settings.threads, settings.concurrency)
-    # A batch has the images that are in work at once, so there must be as many as it may have.
     batch = 1 if settings.max_batch == "auto" else settings.max_batch
-    share = max(1, slots // workers, batch)
-    return Layout(workers, max(min(_THREADS_OF_A_WORKER, slots), share), settings.threads, share)
+    if settings.concurrency != "auto":
+        at_once = settings.concurrency
+        return Layout(workers, at_once, settings.threads, at_once, max(1, at_once // batch))
+    # A batch has the images that are in work at once, so there must be as many as it may have.
+    calls = max(1, slots // workers)
+    share = max(calls, batch)
+    return Layout(workers, max(min(_THREADS_OF_A_WORKER, slots), share), settings.threads, share, calls)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 Item = TypeVar("Item")
@@ -34,7 +34,7 @@ class _Seat(Generic[Item]):
     def __init__(self, number: int) -> None:
         self.number = number
         self.item: Item | None = None
-        self.in_work = False
+        self.in_work = 0
         self.woken = threading.Lock()
         self.woken.acquire()
 
@@ -58,17 +58,17 @@ class Scheduler(Generic[Item]):
     """
 
     def __init__(self, share: int, processes: int = 1) -> None:
-        """Start with an empty queue; without `share_cpus_with` every thread begins at once.
+        """Start with an empty queue; without `share_cpus_with` every item of weight 1 may begin at once.
 
         Args:
-            share: how many items may always be in work in this process.
+            share: how many items may always be in work in this process, by their weight; one always may.
             processes: how many have such a share.
         """
         self._share = share
         self._all = share * processes
         self._peers: PeerLoads | None = None
         self._lock = threading.Lock()
-        self._items: deque[Item] = deque()
+        self._items: deque[tuple[Item, int]] = deque()
         self._idle: list[_Seat[Item]] = []
         self._watcher: _Seat[Item] | None = None
         self._in_work = 0
@@ -78,11 +78,31 @@ class Scheduler(Generic[Item]):
         """From now on, go beyond the own share only while the other processes leave CPUs free."""
         self._peers = peers
 
-    def put(self, item: Item) -> None:
-        """Append an item; an idle thread has it at once, if it may begin."""
+    def put(self, item: Item, weight: int = 1) -> None:
+        """Append an item; an idle thread has it at once, if it may begin.
+
+        Args:
+            item: what is to be done.
+            weight: as how many it counts while it is in work.
+        """
         with self._lock:
-            self._items.append(item)
+            self._items.append((item, weight))
             self._wake()
+
+    def more(self, wanted: Callable[[Item], bool], most: int) -> list[Item]:
+        """Take the items that have waited longest, for a thread to do with the one that it has.
+
+        Args:
+            wanted: the first that is not wanted stays, and so do all behind it.
+            most: how many at the most.
+        """
+        taken: list[Item] = []
+        with self._lock:
+            while self._items and len(taken) < most and wanted(self._items[0][0]):
+                taken.append(self._items.popleft()[0])
+            if taken:
+                self._publish_demand()
+        return taken
 
     def items(self, number: int = 0) -> Iterator[Item]:
         """The items of one thread, each when it may begin; it is in work until the next one is asked for.
@@ -107,13 +127,13 @@ class Scheduler(Generic[Item]):
             self._closed = True
             for seat in self._idle:
                 seat.wake()
-            return list(self._items)
+            return [item for item, _ in self._items]
 
     def _next(self, seat: _Seat[Item]) -> bool:
         """Wait until the seat has an item; False where there will be none."""
         with self._lock:
             self._in_work -= seat.in_work
-            seat.in_work = False
+            seat.in_work = 0
             begun = self._may_begin() and self._begin(seat)
             if not begun and not self._closed:
                 self._idle.append(seat)
@@ -147,16 +167,17 @@ class Scheduler(Generic[Item]):
     def _begin(self, seat: _Seat[Item]) -> bool:
         if self._closed or not self._items:
             return False
-        seat.item = self._items.popleft()
-        seat.in_work = True
-        self._in_work += 1
+        seat.item, seat.in_work = self._items.popleft()
+        self._in_work += seat.in_work
         if self._watcher is seat:
             self._watcher = None
         return True
 
     def _may_begin(self) -> bool:
-        if self._in_work < self._share or self._peers is None:
+        if self._in_work < self._share:
             return True
+        if self._peers is None:
+            return not self._items or self._items[0][1] == 1
         return self._in_work + self._peers.images_of_peers() < self._all
 
     def _publish_demand(self) -> None:

@@ -20,7 +20,7 @@ from pinnace.models.open_model import AnsweringModel
 from pinnace.models.profile import Configuration, Profile, ProfileFigures, this_machine
 from pinnace.models.runtimes import openvino
 from pinnace.models.runtimes.openvino import OpenVino
-from pinnace.serving.inference import engine
+from pinnace.serving.inference import open_checked
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry, preflight
 from pinnace.serving.inference.tuned import with_profile
@@ -122,7 +122,7 @@ def test_all_choose_alike(
 def test_a_runtime_that_answers_wrongly_is_not_served(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    right = engine.self_check
+    right = open_checked.self_check
 
     def check(model: AnsweringModel) -> float:
         if model.runtime.name == "openvino":
@@ -130,7 +130,7 @@ def test_a_runtime_that_answers_wrongly_is_not_served(
         return right(model)
 
     monkeypatch.setattr(openvino, "has_avx512", lambda: True)
-    monkeypatch.setattr(engine, "self_check", check)
+    monkeypatch.setattr(open_checked, "self_check", check)
     assert served(load_settings(bundle=bundle.folder)) == ("onnx-fp32", "onnxruntime")
     assert caplog.messages == ["openvino is wrong; onnxruntime answers instead"]
     with pytest.raises(CheckFailed, match="openvino is wrong"):
