@@ -109,6 +109,11 @@ def flatten(result: Any) -> dict[str, torch.Tensor]:
 
     if isinstance(result, torch.Tensor):
         return {"logits": result}
+    if isinstance(result, list) and any(isinstance(each, Mapping) and "boxes" in each for each in result):
+        raise SourceError(
+            "the network detects objects: it answers with another number of boxes for each image, which a "
+            "bundle cannot hold"
+        )
     if isinstance(result, tuple | list) and not hasattr(result, "_fields"):
         kept = [value for value in result if value is not None]
         if len(kept) == 1:
@@ -157,6 +162,8 @@ def keep_rows(module: torch.nn.Module, run: ModelFunction, feeds: Arrays) -> tor
     try:
         two = run({name: np.concatenate([array, array]) for name, array in feeds.items()})
     except SourceError:
+        return None
+    if one.keys() != two.keys():  # a list with an answer for each image
         return None
     lost = {
         name for name, array in one.items() if array.shape != two[name].shape[1:] and array.shape[:1] != (1,)

@@ -71,6 +71,34 @@ def keep_tensors(model: onnx.ModelProto, unfit: set[str]) -> Replaced | None:
     return Replaced(labels, tuple(notes))
 
 
+def dequantise(model: onnx.ModelProto) -> list[str]:
+    """Give what the whole numbers of outputs stand for, where a graph ends in `QuantizeLinear`.
+
+    TensorFlow Lite's networks of int8 end so.
+
+    Args:
+        model: is changed; the outputs are called `NAME_values` then.
+
+    Returns:
+        The names that the outputs had.
+    """
+    from onnx import TensorProto, helper
+
+    makers = {name: node for node in model.graph.node for name in node.output}
+    changed = []
+    for output in model.graph.output:
+        maker = makers.get(output.name)
+        if maker is None or maker.op_type != "QuantizeLinear":
+            continue
+        inner, output.name = output.name, f"{output.name}_values"
+        node = helper.make_node("DequantizeLinear", [inner, *maker.input[1:]], [output.name])
+        node.attribute.extend(each for each in maker.attribute if each.name in ("axis", "block_size"))
+        model.graph.node.append(node)
+        output.type.tensor_type.elem_type = TensorProto.FLOAT
+        changed.append(inner)
+    return changed
+
+
 def take_inner(model: onnx.ModelProto, name: str) -> bool:
     """Let a model give one of the tensors inside of it and nothing else; False where it has none such.
 

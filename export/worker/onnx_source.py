@@ -117,6 +117,11 @@ class OnnxSource:
         unfit = {value.name for value in values if _kind(value) not in _DTYPES}
         one_image = len(inputs) == 1 and len(inputs[0].shape) in (3, 4) and inputs[0].shape[0] == 1
         bare = {value.name for value in values if one_image and _is_bare_row(value)}
+        if self._graph is not None and not unfit and (changed := onnx_outputs.dequantise(self._graph.model)):
+            self.notes += (f"outputs of whole numbers are what they stand for: {', '.join(changed)}",)
+            self._write(self._graph)
+            self._session = _open(self._path)
+            return self._tensors(None)
         if not (unfit or bare) or self._graph is None:
             return values
         if unfit:

@@ -100,7 +100,9 @@ def load_fastai(
         f"the names and shapes of the weights are those of a fastai Learner: the body of {found.arch}, and "
         f"fastai's head with {found.classes} classes; --arch says otherwise"
     )
-    loaded = LoadedModel(network, imagenet_preprocess(), notes=(note, *left_out), assumed_for="fastai")
+    # Its `Resize(224)` brings the shortest edge to what is cropped, and no further.
+    customary = imagenet_preprocess(224, resize=224)
+    loaded = LoadedModel(network, customary, notes=(note, *left_out), assumed_for="fastai")
     return with_channels(loaded, None if channels == 3 else channels)
 
 

@@ -82,3 +82,21 @@ def test_an_answer_to_one_image_without_a_batch_is_given_one(tmp_path: Path) -> 
     (answer,) = source.run({"image": np.zeros((1, 3, 8, 8), np.float32)}).items()
     assert (answer[0], answer[1].shape) == ("row_row", (1, 3))
     assert source.notes == ("outputs without the batch of 1 were given it: row",)
+
+
+def test_whole_numbers_at_the_end_are_what_they_stand_for(tmp_path: Path) -> None:
+    """As networks of int8 from TensorFlow Lite end."""
+    step, zero = np.array(1 / 256, np.float32), np.array(-128, np.int8)
+    end = [
+        helper.make_node("Constant", [], ["step"], value=numpy_helper.from_array(step)),
+        helper.make_node("Constant", [], ["zero"], value=numpy_helper.from_array(zero)),
+        helper.make_node("QuantizeLinear", ["scores", "step", "zero"], ["q"]),
+    ]
+    _save(tmp_path / "net.onnx", end, [helper.make_tensor_value_info("q", TensorProto.INT8, ["N", 3])], "N")
+    source = _open(tmp_path / "net.onnx", tmp_path / "out")
+    images = np.random.default_rng(0).random((2, 3, 8, 8), np.float32)
+    means = np.exp(images.mean((2, 3)))
+    (answer,) = source.run({"image": images}).items()
+    assert (answer[0], answer[1].dtype) == ("q_values", np.float32)
+    np.testing.assert_allclose(answer[1], np.rint(256 * means / means.sum(1, keepdims=True)) / 256, rtol=1e-6)
+    assert source.notes == ("outputs of whole numbers are what they stand for: q",)

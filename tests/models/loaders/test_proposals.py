@@ -261,6 +261,8 @@ def test_what_fastais_learner_saves(tmp_path: Path, form: str) -> None:
     )
     assert note in loaded.notes
     assert loaded.assumed_for == "fastai"
+    assert loaded.preprocess is not None
+    assert (loaded.preprocess.resize, loaded.preprocess.crop) == (224, (224, 224))
 
 
 def test_other_bodies_of_fastais_learner(tmp_path: Path) -> None:
