@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 
 from pinnace.models.errors import PinnaceError
 from pinnace.models.printable import printable
@@ -77,6 +78,15 @@ def only_data() -> Iterator[None]:
         yield
 
 
+def description() -> TextColumn:
+    """What a bar is about; it goes on in the next line where it has no room."""
+    return TextColumn("{task.description}", table_column=Column(overflow="fold"))
+
+
+def _bar_width(console: Console) -> int:
+    return min(40, console.width // 5)
+
+
 @contextmanager
 def bars(show: bool | None) -> Iterator[Progress]:
     """Show activities that run inside one another, each as a bar that disappears when it is done.
@@ -88,7 +98,7 @@ def bars(show: bool | None) -> Iterator[Progress]:
     if not (console.is_terminal if show is None else show):
         yield ignore
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (description(), BarColumn(_bar_width(console)), TimeElapsedColumn())
     with Bars(*columns, console=console, transient=console.is_terminal) as progress:
         tasks: dict[Event, TaskID] = {}
 
@@ -116,7 +126,7 @@ def steps(show: bool | None) -> Iterator[Progress]:
     if not (console.is_terminal if show is None else show):
         yield ignore
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), description(), TimeElapsedColumn())
     with Bars(*columns, console=console, transient=console.is_terminal) as progress:
         last: tuple[TaskID, Event] | None = None
 

@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass
 
 from pinnace.models.cpus import available_cpus, cgroup_cpu_quota, fast_precisions
+from pinnace.models.install import install_line
 from pinnace.models.packages import installed_version
 from pinnace.models.runtimes import all_runtimes
 
@@ -61,7 +62,7 @@ def diagnose() -> list[Finding]:
                 step,
                 None if missing else installed_version(modules[0]),
                 f"missing: {', '.join(missing)}" if missing else None,
-                f"pip install 'pinnace[{extra}]'" if missing else None,
+                install_line(extra) if missing else None,
             )
         )
     return findings

@@ -96,7 +96,7 @@ def parse(data: bytes, name: str) -> LatencyReport:
             f"{name} was written by a newer pinnace",
             expected=f"schema_version {SCHEMA_VERSION} or lower",
             got=str(version),
-            hint="pip install --upgrade pinnace",
+            hint="read it with the version that wrote it, or a newer one",
         )
     try:
         return _REPORT.validate_python(raw)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pinnace.latency.suites.suite import Suite, SuiteRow
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import MissingDependency
+from pinnace.models.install import install_line
 from pinnace.models.photographs import photographs
 from pinnace.models.progress import Progress
 from pinnace.models.variant_name import VariantName
@@ -29,7 +30,7 @@ def export_row(
         from pinnace.export.variant_selection import select
     except ModuleNotFoundError as error:
         raise MissingDependency(
-            f"exporting {row.name} needs the package {error.name}", hint="pip install 'pinnace[export]'"
+            f"exporting {row.name} needs the package {error.name}", hint=install_line("export")
         ) from None
     target = targets.read(suite.target)
     # Random weights have no ranges worth finding; the package's own photographs do for them.

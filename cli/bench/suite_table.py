@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-
 from pinnace.cli.console import err, out, plain
+from pinnace.cli.tables import numbers, print_table, texts
 from pinnace.latency.numbers import number
 from pinnace.latency.report import LatencyReport
 from pinnace.latency.reports import suite
+from pinnace.models.printable import printable
 
 
 def print_suite(report: LatencyReport) -> None:
@@ -16,11 +16,12 @@ def print_suite(report: LatencyReport) -> None:
     console.print(f"[bold]{plain(report.device.name)}[/], {plain(report.device.system)}; images a second")
     for each in suite.tables(report):
         console.print(f"\n[bold]{plain(each.title)}[/]")
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("network", "input"):
-            table.add_column(name)
-        for name in (*each.scenarios.values(), "p50 ms", "p99 ms", *each.columns):
-            table.add_column(plain(name), justify="right")
+        published = map(printable, each.columns)
+        columns = (
+            *texts("network", "input"),
+            *numbers(*each.scenarios.values(), "p50 ms", "p99 ms", *published),
+        )
+        table = []
         for line in each.lines:
             single = line.results.get("single-stream")
             cells = [suite.fps(line.results.get(name)) for name in each.scenarios]
@@ -31,8 +32,8 @@ def print_suite(report: LatencyReport) -> None:
                 value = line.published.get(column)
                 cells.append("" if value is None else f"{value.fps:g}{each.mark(value.note)}")
             mark = each.mark(line.note)
-            table.add_row(plain(f"{line.name} {mark}".strip()), line.size, *cells)
-        console.print(table)
+            table.append((plain(f"{line.name} {mark}".strip()), line.size, *cells))
+        print_table(console, columns, table)
         for note in each.notes():
             console.print(f"[dim]{each.mark(note)}: {plain(note)}[/]", soft_wrap=True)
         for one in suite.sources(each):

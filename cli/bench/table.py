@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rich.table import Table
-
 from pinnace.cli.console import err, out, plain
+from pinnace.cli.tables import Column, numbers, print_table, texts
 from pinnace.latency.report import LatencyReport
 from pinnace.latency.reports import cold
 from pinnace.latency.settings import BenchSettings
@@ -20,6 +19,7 @@ from pinnace.models.printable import printable
 from pinnace.models.progress import Event, Progress, Stage, ignore
 
 _BAR = 20
+_ELSEWHERE = 80  # columns, where it is no terminal
 
 
 def print_report(report: LatencyReport) -> None:
@@ -36,26 +36,15 @@ def print_report(report: LatencyReport) -> None:
         console.print(
             f"\n[bold]{scenario}[/], batch {first.batch}{threads}, ms, {kind[first.timed]}; {first.loadgen}"
         )
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("variant", "runtime"):
-            table.add_column(name)
-        deep = any(row.p999_ms is not None for row in rows)
-        for name in (
-            "p50",
-            "p90",
-            "p99",
-            *["p99.9"] * deep,
-            "max",
-            "images/s",
-            "queries",
-            "ratio",
-            "p10..p90",
-        ):
-            table.add_column(name, justify="right")
+        columns = (
+            *texts("variant", "runtime"),
+            *numbers("p50", "p90", "p99", "p99.9", "max", "images/s", "queries", "ratio", "p10..p90"),
+        )
+        table = []
         for row in rows:
             ratio = row.ratio
-            times = [row.p50_ms, row.p90_ms, row.p99_ms, *[row.p999_ms] * deep, row.max_ms]
-            table.add_row(
+            times = (row.p50_ms, row.p90_ms, row.p99_ms, row.p999_ms, row.max_ms)
+            cells = (
                 plain(row.variant),
                 plain(row.runtime),
                 *("" if value is None else f"{value:.2f}" for value in times),
@@ -64,15 +53,14 @@ def print_report(report: LatencyReport) -> None:
                 "" if ratio is None else f"{ratio.median:.2f}",
                 "" if ratio is None else f"{ratio.p10:.2f}..{ratio.p90:.2f}",
             )
-        console.print(table)
+            table.append(cells)
+        print_table(console, columns, table)
     if starts := cold.cells(report.results):
         console.print("\n[bold]cold start and memory[/]")
-        table = Table(*cold.HEAD, box=None, pad_edge=False, header_style="dim")
-        for column in table.columns[1:]:
-            column.justify = "right"
-        for line in starts:
-            table.add_row(*map(plain, line))
-        console.print(table)
+        first_head, *heads = cold.HEAD
+        print_table(
+            console, (Column(first_head), *numbers(*heads)), [tuple(map(plain, line)) for line in starts]
+        )
         console.print(f"[dim]{plain(cold.method(report.results))}[/]", soft_wrap=True)
     console = err()
     for failure in report.failures:
@@ -117,14 +105,23 @@ def progress_of(show: bool | None, rows: int, settings: BenchSettings) -> Iterat
     current = _Step("warming up", 0.0, 0.0, time.perf_counter())
     ended = threading.Event()
 
+    above = 0  # lines of what is drawn, above that where the cursor stands
+
+    def wipe() -> str:
+        return "\r\x1b[K" + "\x1b[A\x1b[K" * above
+
     def line() -> None:
+        nonlocal above
         while not ended.wait(1.0):
             done = current.done + min(time.perf_counter() - current.since, current.seconds)
             share = min(1.0, done / total)
             left = max(0, round(total - done))
             bar = "█" * round(_BAR * share)
-            text = f"\r\x1b[K{bar:<{_BAR}} {left // 60}:{left % 60:02} left  {current.name}"
-            os.write(stream.fileno(), text.encode())
+            text = f"{bar:<{_BAR}} {left // 60}:{left % 60:02} left  {current.name}"
+            lines = _fitted(text, _columns(stream.fileno()))
+            drawn = wipe() + "\r\n".join(lines)
+            above = len(lines) - 1
+            os.write(stream.fileno(), drawn.encode())
 
     thread = threading.Thread(target=line, daemon=True)
     thread.start()
@@ -139,4 +136,17 @@ def progress_of(show: bool | None, rows: int, settings: BenchSettings) -> Iterat
     finally:
         ended.set()
         thread.join()
-        os.write(stream.fileno(), b"\r\x1b[K")
+        os.write(stream.fileno(), wipe().encode())
+
+
+def _columns(stream: int) -> int:
+    try:
+        return os.get_terminal_size(stream).columns or _ELSEWHERE
+    except OSError:
+        return _ELSEWHERE
+
+
+def _fitted(text: str, columns: int) -> list[str]:
+    """The text in lines shorter than the terminal, which would break longer ones by itself; those stay."""
+    most = max(columns - 1, 1)
+    return [text[start : start + most] for start in range(0, len(text), most)]

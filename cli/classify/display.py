@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from pinnace.cli.classify.job import Tally
 from pinnace.cli.console import err, out, plain
+from pinnace.cli.tables import Column, print_table
 from pinnace.models.answer import Answer
 from pinnace.models.errors import PinnaceError
 
@@ -34,16 +34,17 @@ def print_answer(image: str, answer: Answer) -> None:
         f"{answer.timing_ms.total:.1f} ms"
     )
     width = _bar_width(console)
-    table = Table.grid(padding=(0, 2))
-    for prediction in answer.predictions:
-        table.add_row(
+    rows = [
+        (
             f"{prediction.probability:7.2%}",
             _bar(prediction.probability, width),
             plain(prediction.label),
             f"[dim]{prediction.index}[/]",
-            *([] if answer.threshold is None else ["true" if prediction.above_threshold else ""]),
+            "true" if prediction.above_threshold and answer.threshold is not None else "",
         )
-    console.print(table)
+        for prediction in answer.predictions
+    ]
+    print_table(console, (Column(), Column(), Column(wraps=True), Column(), Column()), rows)
     if answer.threshold is not None:
         found = ", ".join(map(plain, answer.labels)) or "no label"
         console.print(f"{found}: {answer.threshold:g} or more", soft_wrap=True)
@@ -81,15 +82,16 @@ def print_summary(tally: Tally, seconds: float, word: str) -> None:
     if not tally.labels:
         return
     width = _bar_width(console)
-    table = Table.grid(padding=(0, 2))
-    for label, count in tally.labels.most_common(_LABELS):
-        table.add_row(
+    rows = [
+        (
             f"{count:7,}",
             f"{count / tally.answered:6.1%}",
             _bar(count / tally.answered, width),
             plain(label),
         )
-    console.print(table)
+        for label, count in tally.labels.most_common(_LABELS)
+    ]
+    print_table(console, (Column(), Column(), Column(), Column(wraps=True)), rows)
     if len(tally.labels) > _LABELS:
         console.print(f"        and {len(tally.labels) - _LABELS:,} more labels")
 

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from pinnace.models.cpus import available_cpus
 from pinnace.models.errors import MissingDependency, UsageError, error_lines
+from pinnace.models.install import install_line
 
 # The thread that waits for Ray Data, and seconds within which it and Ray Data's own have to end.
 WAITING_THREAD = "pinnace-ray"
@@ -64,7 +65,7 @@ def check_ray_is_there() -> None:
     for package in ("ray", "pyarrow"):
         if importlib.util.find_spec(package) is None:
             raise MissingDependency(
-                f"--ray needs {package}, which is not installed", hint="pip install 'pinnace[ray]'"
+                f"--ray needs {package}, which is not installed", hint=install_line("ray")
             )
 
 

@@ -24,9 +24,8 @@ def build(
     json: Json = False,
 ) -> None:
     """Build TensorRT engines for this machine, prove them if it has a GPU, and add them to the bundle."""
-    from rich.table import Table
-
     from pinnace.cli.console import bars, err, out, plain, print_error, print_json
+    from pinnace.cli.tables import Column, print_table
     from pinnace.export.engines.build import build_variant, choose_builder, sources
     from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.errors import CheckFailed
@@ -50,10 +49,18 @@ def build(
     if json:
         print_json({"bundle": str(bundle), "variants": rows, "errors": [str(error) for error in failures]})
     elif rows:
-        table = Table("variant", "built from", "size", "max rel", "GPU", builder.name)
+        columns = (
+            Column("variant"),
+            Column("built from"),
+            Column("size", right=True),
+            Column("max rel", right=True),
+            Column("GPU", wraps=True),
+            Column(builder.name),
+        )
+        table = []
         for row in rows:
             engine, parity = row["engine"], row["parity"]
-            table.add_row(
+            cells = (
                 row["name"],
                 engine["source"],
                 size_text(row["bytes"]),
@@ -61,7 +68,8 @@ def build(
                 plain(engine["gpu"] or "none"),
                 engine["version"],
             )
-        out().print(table)
+            table.append(cells)
+        print_table(out(), columns, table)
     for row in rows:
         if row["problem"]:
             err().print(plain(f"{row['name']}: {row['problem']}"), soft_wrap=True)

@@ -117,20 +117,20 @@ def _as_json(paths: Sequence[Path], rows: Sequence[Shared], failed: Sequence[Vio
 
 
 def _print(names: Sequence[str], rows: Sequence[Shared]) -> None:
-    from rich.table import Table
-
     from pinnace.cli.console import out, plain
+    from pinnace.cli.tables import Column, numbers, print_table
     from pinnace.latency.comparison.page import SHOWN
     from pinnace.latency.numbers import number
+    from pinnace.models.printable import printable
 
+    columns = [Column()]
+    for place, name in enumerate(map(printable, names)):
+        columns += numbers(name, "ratio", "95 %") if place else numbers(name)
     for row in rows:
-        table = Table(title=plain(row.name), title_justify="left")
-        table.add_column("")
-        for place, name in enumerate(names):
-            table.add_column(plain(name), justify="right")
-            if place:
-                table.add_column("ratio", justify="right")
-                table.add_column("95 %", justify="right")
+        if row is not rows[0]:
+            out().print()
+        out().print(f"[bold]{plain(row.name)}[/]", soft_wrap=True)
+        table = []
         for metric in SHOWN:
             cells: list[str] = []
             for changes in row.changes:
@@ -140,5 +140,6 @@ def _print(names: Sequence[str], rows: Sequence[Shared]) -> None:
                     cells += [number(change.first)] if not cells else []
                     between = "{:.3f} to {:.3f}".format(*change.interval) if change.interval else ""
                     cells += [number(change.value), f"{change.ratio:.3f}x", between]
-            table.add_row(f"{metric} {'images/s' if metric == 'throughput' else 'ms'}", *cells)
-        out().print(table)
+            cells += [""] * (len(columns) - 1 - len(cells))
+            table.append((f"{metric} {'images/s' if metric == 'throughput' else 'ms'}", *cells))
+        print_table(out(), columns, table)

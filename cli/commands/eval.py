@@ -67,9 +67,8 @@ def eval(
 
     Where several labels may be true, mean average precision and F1 instead, in all and by label.
     """
-    from rich.table import Table
-
     from pinnace.cli.console import bars, err, out, plain, print_json, print_note
+    from pinnace.cli.tables import numbers, print_table, texts
     from pinnace.export.validation.accuracy import evaluate_bundle
     from pinnace.export.validation.photographs import bulk_options
     from pinnace.models.bundle.bundle import Bundle
@@ -125,10 +124,11 @@ def eval(
         data = [_as_json(row) for row in rows]
         print_json({"bundle": str(bundle), "variants": data, "answers_with": answers})
         return
-    table = Table("variant", "runtime", "images", "top-1", "95 %", "top-5", "95 %")
+    columns = (*texts("variant", "runtime"), *numbers("images", "top-1", "95 %", "top-5", "95 %"))
+    table = []
     for row in rows:
         found = row.accuracy
-        table.add_row(
+        cells = (
             row.variant,
             row.runtime,
             str(found.images),
@@ -137,7 +137,8 @@ def eval(
             f"{found.top5:.2%}",
             "{:.2%} to {:.2%}".format(*found.top5_interval),
         )
-    out().print(table)
+        table.append(cells)
+    print_table(out(), columns, table)
     if (first, where) in [(row.variant, row.runtime) for row in rows]:
         print_note(f"where none is named, {opened.name} answers with {first} in {where}")
 
@@ -156,9 +157,8 @@ def _eval_labels(
     json: bool,
 ) -> None:
     """Several labels: mean average precision and F1, in all and by label."""
-    from rich.table import Table
-
     from pinnace.cli.console import bars, err, out, plain, print_json
+    from pinnace.cli.tables import Column, numbers, print_table, texts
     from pinnace.export.truth import read_truth
     from pinnace.export.validation.label_accuracy import evaluate_labels
     from pinnace.models.uses import require
@@ -186,11 +186,12 @@ def _eval_labels(
             }
         )
         return
-    table = Table(
-        "variant", "runtime", "images", "threshold", "mAP", "F1, mean of labels", "F1, all together"
+    columns = (
+        *texts("variant", "runtime"),
+        *numbers("images", "threshold", "mAP", "F1, mean of labels", "F1, all together"),
     )
-    for row in rows:
-        table.add_row(
+    table = [
+        (
             row.variant,
             row.runtime,
             str(row.images),
@@ -199,15 +200,20 @@ def _eval_labels(
             f"{row.macro_f1:.2%}",
             f"{row.micro_f1:.2%}",
         )
-    by_label = Table("label", "images", *(f"{row.variant} in {row.runtime}: AP, F1" for row in rows))
+        for row in rows
+    ]
+    print_table(out(), columns, table)
+    heads = numbers("images", *(f"{row.variant} in {row.runtime}: AP, F1" for row in rows))
+    by_label = []
     for index, label in enumerate(bundle.labels):
         found = [row.labels[index] for row in rows]
         cells = [
             f"{'-' if one.average_precision is None else f'{one.average_precision:.2%}'}  {one.f1:.2%}"
             for one in found
         ]
-        by_label.add_row(plain(label), str(found[0].positives), *cells)
-    out().print(table, by_label)
+        by_label.append((plain(label), str(found[0].positives), *cells))
+    out().print()
+    print_table(out(), (Column("label", wraps=True), *heads), by_label)
 
 
 def _as_json(row: VariantAccuracy) -> dict[str, Any]:

@@ -32,16 +32,14 @@ def inspect(bundle: BundleArgument, json: Json = False) -> None:
 
 def print_bundle(bundle: Bundle, *, json: bool) -> None:
     """Print a bundle as JSON or as tables."""
-    from rich.table import Table
-
     from pinnace.cli.console import out, plain, print_json
+    from pinnace.cli.tables import Column, numbers, print_table, texts
     from pinnace.models.files import size_text
 
     manifest = bundle.manifest
     if json:
         print_json(to_dict(bundle))
         return
-    facts = Table.grid(padding=(0, 2))
     rows = [
         ("bundle", str(bundle.folder)),
         ("model", bundle.name),
@@ -53,36 +51,33 @@ def print_bundle(bundle: Bundle, *, json: bool) -> None:
         ("answers", str(bundle.outputs)),
         ("exported", f"{manifest.created} by pinnace {manifest.tools.get('pinnace', '?')}"),
     ]
-    for name, value in rows:
-        facts.add_row(f"[bold]{name}[/]", plain(value))
+    facts = [(f"[bold]{name}[/]", plain(value)) for name, value in rows]
+    print_table(out(), (Column(), Column(wraps=True)), facts)
     counted = [variant.accuracy for variant in manifest.variants if variant.accuracy is not None]
     agreed = "label agreement" if bundle.outputs.several_labels else "top-1 agreement"
-    heads = ("variant", "size", "max abs", "max rel", "cosine", agreed, "compared on", "proved in")
-    table = Table(*heads, *(["top-1, right"] if counted else []))
+    columns = (
+        Column("variant"),
+        *numbers("size", "max abs", "max rel", "cosine", agreed, "compared on"),
+        *texts("proved in", "top-1, right"),
+    )
+    table = []
     for variant in manifest.variants:
         measured = shown(variant)
-        right = [_right(variant.accuracy)] if counted else []
+        right = _right(variant.accuracy)
         if measured is None:
-            table.add_row(
-                plain(variant.name),
-                size_text(variant.bytes),
-                *("", "", "", "", ""),
-                "[yellow]not proved[/]",
-                *right,
+            found = ("", "", "", "", "", "[yellow]not proved[/]")
+        else:
+            found = (
+                f"{measured.max_abs:.2e}",
+                f"{measured.max_rel:.2e}",
+                f"{measured.cosine:.6f}",
+                agreement(measured, variant.tolerance),
+                compared_on(measured, variant.tolerance),
+                plain(measured.runtime),
             )
-            continue
-        table.add_row(
-            plain(variant.name),
-            size_text(variant.bytes),
-            f"{measured.max_abs:.2e}",
-            f"{measured.max_rel:.2e}",
-            f"{measured.cosine:.6f}",
-            agreement(measured, variant.tolerance),
-            compared_on(measured, variant.tolerance),
-            plain(measured.runtime),
-            *right,
-        )
-    out().print(facts, table)
+        table.append((plain(variant.name), size_text(variant.bytes), *found, right))
+    out().print()
+    print_table(out(), columns, table)
     if counted:
         out().print(COUNTED.format(counted[0].images), soft_wrap=True)
     elif bundle.labels:

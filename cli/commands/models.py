@@ -9,9 +9,8 @@ from pinnace.cli.options import Json
 
 def models(json: Json = False) -> None:
     """List the catalogue, whose real weights come as packages, and the networks that bring none."""
-    from rich.table import Table
-
-    from pinnace.cli.console import out, print_json
+    from pinnace.cli.console import out, plain, print_json
+    from pinnace.cli.tables import Column, print_table
     from pinnace.models.loaders import all_loaders
     from pinnace.models.source import UNNAMED
 
@@ -21,12 +20,23 @@ def models(json: Json = False) -> None:
         keys = ("name", "input_size", "weights", "top1")
         print_json([dict(zip(keys, astuple(row), strict=True)) for row in rows])
         return
-    table = Table("model", "input", "weights", "ImageNet top-1, published")
-    for row in rows:
-        top1 = "" if row.top1 is None else f"{row.top1:.1f} %"
-        table.add_row(row.source, f"{row.size} x {row.size}", row.weights, top1)
-    out().print(table)
-    out().print(
-        "Other sources: " + "; ".join(loader.form for loader in loaders if loader.kind != UNNAMED),
-        markup=False,
+    columns = (
+        Column("model"),
+        Column("input", right=True),
+        Column("weights", wraps=True),
+        Column("ImageNet top-1, published", right=True),
     )
+    cells = [
+        (
+            row.source,
+            f"{row.size} x {row.size}",
+            row.weights,
+            "" if row.top1 is None else f"{row.top1:.1f} %",
+        )
+        for row in rows
+    ]
+    print_table(out(), columns, cells)
+    out().print("Other sources:")
+    for loader in loaders:
+        if loader.kind != UNNAMED:
+            out().print(f"  {plain(loader.form)}", soft_wrap=True)

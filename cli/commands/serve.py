@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from pinnace.cli.console import out, plain, print_json
 from pinnace.cli.options import NoProfileOption, RuntimeOption, VariantOption
+from pinnace.cli.tables import Column, print_table
 from pinnace.models.errors import UsageError
 
 if TYPE_CHECKING:
@@ -114,12 +114,10 @@ def _print_settings(settings: list[ResolvedSetting], json: bool) -> None:
     if json:
         print_json({one.name: {"value": one.value, "source": one.source} for one in settings})
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("setting", "value", "from"):
-        table.add_column(title)
+    rows = []
     for one in settings:
         value = "" if one.value is None else str(one.value)
         if isinstance(one.value, list):
             value = " ".join(map(str, one.value))
-        table.add_row(one.name, plain(value), "" if one.source == "default" else plain(one.source))
-    out().print(table)
+        rows.append((one.name, plain(value), "" if one.source == "default" else plain(one.source)))
+    print_table(out(), (Column("setting"), Column("value", wraps=True), Column("from", wraps=True)), rows)

@@ -23,10 +23,9 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check every file's hash, the preprocessing, and every variant against the golden outputs."""
-    from rich.table import Table
-
     from pinnace.cli.commands.inspect import agreement, compared_on
     from pinnace.cli.console import err, only_data, out, plain, print_json, print_note, steps
+    from pinnace.cli.tables import numbers, print_table, texts
     from pinnace.export.validation.verify import passed, verify_bundle, worthless
     from pinnace.models.bundle.bundle import Bundle
 
@@ -48,12 +47,15 @@ def verify(
         print_json({"bundle": str(bundle), "variants": rows, "passed": good, "note": nothing})
     else:
         agreed = "label agreement" if opened.outputs.several_labels else "top-1 agreement"
-        heads = ("variant", "runtime", "verdict", "max abs", "max rel", "cosine", agreed, "compared on")
-        table = Table(*heads)
+        columns = (
+            *texts("variant", "runtime", "verdict"),
+            *numbers("max abs", "max rel", "cosine", agreed, "compared on"),
+        )
         words = {True: "[green]passed[/]", False: "[bold red]failed[/]", None: "[yellow]not run[/]"}
+        table = []
         for verdict in verdicts:
             parity, tolerance = verdict.parity, verdict.variant.tolerance
-            table.add_row(
+            cells = (
                 plain(verdict.variant.name),
                 verdict.runtime or "",
                 words[verdict.passed],
@@ -63,7 +65,8 @@ def verify(
                 "" if parity is None else agreement(parity, tolerance),
                 "" if parity is None else compared_on(parity, tolerance),
             )
-        out().print(table)
+            table.append(cells)
+        print_table(out(), columns, table)
     for verdict in verdicts:
         if verdict.problem is not None:
             err().print(plain(f"{verdict.variant.name}: {verdict.problem}"), soft_wrap=True)

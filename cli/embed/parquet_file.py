@@ -21,6 +21,7 @@ from pinnace.cli.classify.row_formats import Finished
 from pinnace.cli.classify.write_rows import Each
 from pinnace.cli.embed.numpy_file import GrowingArray, Maker, NumpyRows, maker_of, names_of
 from pinnace.models.errors import MissingDependency, UsageError
+from pinnace.models.install import install_line
 
 # So many vectors are one row group.
 _GROUP = 4096
@@ -41,7 +42,7 @@ class ParquetRows:
         if importlib.util.find_spec("pyarrow") is None:
             raise MissingDependency(
                 "writing Parquet needs pyarrow, which is not installed",
-                hint="pip install 'pinnace[parquet]', or write .npy or .jsonl",
+                hint=f"{install_line('parquet')}, or write .npy or .jsonl",
             )
 
     def check_name(self, image: str) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress
 
-from pinnace.cli.console import err, out, plain, print_note
+from pinnace.cli.console import description, err, out, plain, print_note
+from pinnace.cli.tables import Column, numbers, print_table
 from pinnace.latency.numbers import number
 from pinnace.latency.tuning.race import Watch
 from pinnace.latency.tuning.result import TuneResult
@@ -38,7 +38,7 @@ def watching(show: bool | None, budget_s: float) -> Iterator[Watch]:
 
         yield line
         return
-    with Progress(BarColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
+    with Progress(BarColumn(), description(), console=console, transient=True) as bar:
         task = bar.add_task("racing", total=budget_s)
 
         def move(now: Configuration, leader: Configuration | None, left: int, spent: float) -> None:
@@ -54,16 +54,17 @@ def _words(leader: Configuration | None, left: int, spent: float) -> str:
 
 def print_result(result: TuneResult) -> None:
     """Print the table on standard output, and what did not race on standard error."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("configuration")
-    for name in ("images/s", "p50 ms", "p99 ms", "lost", "ratio"):
-        table.add_column(name, justify="right")
-    table.add_column("")
+    columns = (
+        Column("configuration"),
+        *numbers("images/s", "p50 ms", "p99 ms", "lost", "ratio"),
+        Column(wraps=True),
+    )
+    table = []
     shown = result.race.runners[:_MOST_ROWS]
     for runner in shown:
         judged = result.judgement(runner.configuration)
         won = runner.configuration == result.winner
-        table.add_row(
+        cells = (
             plain(str(runner.configuration)),
             number(runner.images_per_second),
             number(runner.percentile_ms(50)) if runner.trials else "",
@@ -72,7 +73,8 @@ def print_result(result: TuneResult) -> None:
             "" if runner.ratio is None else f"{runner.ratio:.2f}",
             "won" if won else plain(runner.reason or "was not beaten"),
         )
-    out().print(table)
+        table.append(cells)
+    print_table(out(), columns, table)
     if len(result.race.runners) > len(shown):
         out().print(f"and {len(result.race.runners) - len(shown)} more; --report FILE.html has them all")
     for each in result.confirmations:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pinnace.models.cpus import available_cpus, saturates
 from pinnace.models.errors import MissingDependency
+from pinnace.models.install import install_line
 
 if TYPE_CHECKING:
     import onnx
@@ -32,9 +33,7 @@ def require_onnxruntime(what: str) -> None:
     import importlib.util
 
     if importlib.util.find_spec("onnxruntime") is None:
-        raise MissingDependency(
-            f"{what} needs onnxruntime, which is not installed", hint="pip install 'pinnace[cpu]'"
-        )
+        raise MissingDependency(f"{what} needs onnxruntime, which is not installed", hint=install_line("cpu"))
 
 
 @contextmanager

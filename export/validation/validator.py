@@ -19,6 +19,7 @@ from pinnace.models.bundle.manifest import Golden, Parity, Photograph, Proof, To
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency
 from pinnace.models.files import sha256
+from pinnace.models.install import install_line
 from pinnace.models.progress import Event, Progress, Stage
 from pinnace.models.runtimes import runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
@@ -299,4 +300,4 @@ def open_reference(folder: Path, exported: ExportedFiles, opened: RuntimeOptions
                 return runtime_class(
                     folder / exported.files[name], exported.signature, opened or RuntimeOptions()
                 )
-    raise MissingDependency("no fp32 variant can be run here", hint="pip install 'pinnace[cpu]'")
+    raise MissingDependency("no fp32 variant can be run here", hint=install_line("cpu"))

@@ -31,6 +31,7 @@ from pinnace.export.worker.resize_trials import trial
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
+from pinnace.models.install import install_line
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, OnnxFile, imagenet_preprocess
 from pinnace.models.packages import installed_versions
@@ -255,7 +256,7 @@ def main() -> None:
             result = json.dumps({"error": error.to_dict()}).encode()
         except ModuleNotFoundError as error:
             missing = MissingDependency(
-                f"exporting needs {error.name}, which is not installed", hint="pip install 'pinnace[export]'"
+                f"exporting needs {error.name}, which is not installed", hint=install_line("export")
             )
             result = json.dumps({"error": missing.to_dict()}).encode()
     if os.getpid() != process:

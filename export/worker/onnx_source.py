@@ -24,6 +24,7 @@ from pinnace.models.bundle.manifest import weights_file
 from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.cpus import available_cpus
 from pinnace.models.errors import MissingDependency, SourceError, error_lines
+from pinnace.models.install import install_line
 from pinnace.models.loaders.facts import Facts
 from pinnace.models.loaders.metadata import read_metadata
 
@@ -36,7 +37,7 @@ _FATAL_ONLY = 4
 # Where it happened in the code of ONNX Runtime, with the signature of the function.
 _PLACE = re.compile(r"^/\S+:\d+ .*\) (?=[A-Z])")
 _COPY = re.compile(r"^Load model from .* failed: ?")
-_WITHOUT_ONNX = "if its weights stand in files beside it: pip install 'pinnace[export]'"
+_WITHOUT_ONNX = "if its weights stand in files beside it: {}"
 
 
 class OnnxSource:
@@ -84,7 +85,8 @@ class OnnxSource:
         except SourceError as error:
             raise SourceError(
                 f"{path} cannot be read as an ONNX model: {error.message}",
-                hint=_remedy(error.message) or (_WITHOUT_ONNX if self._graph is None else None),
+                hint=_remedy(error.message)
+                or (_WITHOUT_ONNX.format(install_line("export")) if self._graph is None else None),
             ) from error
         inputs = [_spec(value, "input") for value in self._session.get_inputs()]
         if not inputs:
@@ -211,7 +213,7 @@ def _open(path: Path) -> Any:
     except ModuleNotFoundError:
         raise MissingDependency(
             "reading an ONNX file needs onnxruntime, which is not installed",
-            hint="pip install 'pinnace[cpu]'",
+            hint=install_line("cpu"),
         ) from None
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = available_cpus()

@@ -104,7 +104,7 @@ def _files(job: Job, working: Sequence[str]) -> list[str]:
         raise MissingDependency(
             f"nothing on the device can run {wanted} of {job.bundle.name}",
             got="runtimes there: " + (", ".join(working) or "none"),
-            hint="on the device: pip install 'pinnace[cpu]'",
+            hint="`pinnace doctor` on the device says how to install one",
         )
     chosen = runnable[:1] if job.variant is None else runnable
     photographs = [each.file for each in manifest.golden.photographs] if job.end_to_end else []

@@ -192,7 +192,8 @@ def _runtimes(ssh: Ssh, job: RemoteCommand) -> tuple[str, ...]:
             what = f"pinnace fails with status {status}"
         raise MissingDependency(
             f"on {ssh.address} {what}",
-            hint="on the device: pip install 'pinnace[cpu,bench]'; or name its Python: --device-python PATH",
+            hint="install it there with the extras cpu and bench, or name the Python that has it: "
+            "--device-python PATH",
         ) from None
 
 

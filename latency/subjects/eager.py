@@ -30,7 +30,7 @@ class EagerTorch(TorchScriptRuntime):
             UsageError: the source is not a torch network, or needs options that a bundle does not keep.
         """
         if importlib.util.find_spec(self.module) is None:
-            raise MissingDependency("eager needs torch, which is not installed", hint=self.install_line)
+            raise MissingDependency("eager needs torch, which is not installed", hint=self.how_to_install())
         self._source = parse_source(bundle.manifest.source)
         super().__init__(bundle.folder, bundle.manifest.signature, options)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pinnace.models.bundle.manifest import FILE_NAME as MANIFEST
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, UsageError
 from pinnace.models.files import sha256, write_atomic
+from pinnace.models.install import install_line
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -223,7 +224,7 @@ def _require_cryptography() -> None:
         import cryptography  # noqa: F401
     except ImportError:
         raise MissingDependency(
-            "signatures need cryptography, which is not installed", hint="pip install 'pinnace[sign]'"
+            "signatures need cryptography, which is not installed", hint=install_line("sign")
         ) from None
 
 

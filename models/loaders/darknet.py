@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.install import install_line
 from pinnace.models.loaders.base import ListedModel, LoadedModel, Loader, LoadRequest, name_and_ref, refuse
 from pinnace.models.networks.darknet import NETWORKS
 from pinnace.models.networks.layers import build
@@ -39,7 +40,7 @@ def load(request: LoadRequest) -> LoadedModel:
         module = build(table)
     except ModuleNotFoundError as error:
         raise MissingDependency(
-            f"darknet sources need the package {error.name}", hint="pip install 'pinnace[export]'"
+            f"darknet sources need the package {error.name}", hint=install_line("export")
         ) from None
     if ref != NO_WEIGHTS:
         path = Path(request.folder) / Path(ref).expanduser()

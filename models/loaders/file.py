@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from pinnace.models.errors import MissingDependency, SourceError
+from pinnace.models.install import install_line
 from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, OnnxFile, refuse
 from pinnace.models.loaders.file_kinds import kind_of, why_not_a_model
 from pinnace.models.loaders.hf_beside import with_what_stands_beside
@@ -35,7 +36,7 @@ def load(request: LoadRequest) -> LoadedModel | OnnxFile:
         return with_what_stands_beside(path)
     if importlib.util.find_spec("torch") is None:
         raise MissingDependency(
-            f"loading {path} needs torch, which is not installed", hint="pip install 'pinnace[export]'"
+            f"loading {path} needs torch, which is not installed", hint=install_line("export")
         )
     from pinnace.models.loaders import checkpoint, program, script
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pinnace.models.errors import MissingDependency, SourceError
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.install import install_line
 from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, name_and_ref, refuse
 from pinnace.models.loaders.file_kinds import why_not_a_model
 from pinnace.models.loaders.foreign import describe, untrusted
@@ -103,7 +104,7 @@ def _transformers() -> Any:
 def _missing(package: str) -> MissingDependency:
     return MissingDependency(
         f"models of Hugging Face need the package {package}, which is not installed",
-        hint="pip install 'pinnace[hf]'",
+        hint=install_line("hf"),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pinnace.models.errors import PinnaceError, UsageError
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.install import install_line
 from pinnace.models.labels import names_in
 from pinnace.models.loaders.base import OnnxFile
 from pinnace.models.loaders.paths import CONFIG, is_hugging_face
@@ -43,7 +44,7 @@ def _preprocess(folder: Path) -> tuple[Preprocess | None, list[str]]:
     if importlib.util.find_spec("transformers") is None:
         return None, [
             f"{_PROCESSOR} beside the file says how images are prepared, and is read where transformers is "
-            "installed: pip install 'pinnace[hf]'"
+            f"installed: {install_line('hf')}"
         ]
     from pinnace.models.loaders import hf
 

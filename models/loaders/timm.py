@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
 from pinnace.models.image.preprocess import Interpolation, Preprocess
+from pinnace.models.install import install_line
 from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, Parts, refuse, with_channels
 from pinnace.models.loaders.foreign import describe
 from pinnace.models.loaders.shapes import compare, on_meta
@@ -137,7 +138,7 @@ def _timm() -> Any:
     except ModuleNotFoundError as error:
         raise MissingDependency(
             f"timm sources need the package {error.name}, which is not installed",
-            hint="pip install 'pinnace[export]'",
+            hint=install_line("export"),
         ) from None
     return timm
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pinnace.models.bundle.signature import BATCH, TensorSpec
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
 from pinnace.models.image.preprocess import Interpolation, Preprocess
+from pinnace.models.install import install_line
 from pinnace.models.loaders.base import (
     LoadedModel,
     Loader,
@@ -107,7 +108,7 @@ def _models() -> Any:
         import torchvision.models
     except ModuleNotFoundError as error:
         raise MissingDependency(
-            f"torchvision sources need the package {error.name}", hint="pip install 'pinnace[export]'"
+            f"torchvision sources need the package {error.name}", hint=install_line("export")
         ) from None
     return torchvision.models
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pinnace.models.errors import MissingDependency, SourceError
+from pinnace.models.install import install_line
 from pinnace.models.loaders.foreign import PACKAGES, describe, imports_from, in_one_sentence, missing_packages
 from pinnace.models.loaders.state_dict import holds_weights
 
@@ -265,7 +266,7 @@ def _read_safetensors(path: Path) -> Any:
     except ModuleNotFoundError:
         raise MissingDependency(
             "reading safetensors needs the package safetensors, which is not installed",
-            hint="pip install 'pinnace[export]'",
+            hint=install_line("export"),
         ) from None
     try:
         return load_file(path, device="cpu")

@@ -19,6 +19,7 @@ from pinnace.models.bundle.manifest import Tolerance, Variant
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.cpus import available_cpus
 from pinnace.models.errors import BundleError, PinnaceError, UsageError, error_lines
+from pinnace.models.install import install_line
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]
 Outputs = dict[str, npt.NDArray[np.generic]]
@@ -55,7 +56,8 @@ class Runtime(abc.ABC):
         name: what users call it.
         formats: the variant formats it reads.
         module: the package that must be importable.
-        install_line: the command that installs the package.
+        extra: the extra of Pinnace that brings the package, where one does.
+        install_line: the command that installs the package, where no extra does.
         rank: lower is preferred where several read the same format.
         devices: where it can run, the preferred one first.
         concurrent: `run` may be called from several threads at once; where it is False, whoever has several
@@ -69,7 +71,8 @@ class Runtime(abc.ABC):
     name: ClassVar[str]
     formats: ClassVar[tuple[str, ...]]
     module: ClassVar[str]
-    install_line: ClassVar[str]
+    extra: ClassVar[str | None] = None
+    install_line: ClassVar[str | None] = None
     rank: ClassVar[int]
     devices: ClassVar[tuple[str, ...]]
     concurrent: ClassVar[bool] = True
@@ -118,7 +121,12 @@ class Runtime(abc.ABC):
     @classmethod
     def install_hint(cls) -> str | None:
         """The command that mends what `unavailable_reason` says, or None where no command does."""
-        return cls.install_line
+        return cls.how_to_install()
+
+    @classmethod
+    def how_to_install(cls) -> str:
+        """The command that installs the package."""
+        return cls.install_line or install_line(cls.extra or "cpu")
 
     @classmethod
     def check_variant(cls, bundle: Bundle, variant: Variant) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.cpus import saturates
 from pinnace.models.errors import BundleError, UsageError, error_lines
+from pinnace.models.install import install_line
 from pinnace.models.packages import installed_versions
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
 
@@ -28,7 +29,7 @@ class OnnxRuntime(Runtime):
     name = "onnxruntime"
     formats = ("onnx",)
     module = "onnxruntime"
-    install_line = "pip install 'pinnace[cpu]'"
+    extra = "cpu"
     rank = 10
     devices = ("cpu", "cuda")
 
@@ -44,7 +45,7 @@ class OnnxRuntime(Runtime):
                 f"this onnxruntime has no {wanted}",
                 expected=wanted,
                 got=", ".join(onnxruntime.get_available_providers()),
-                hint="pip install 'pinnace[gpu]'" if self.device == "cuda" else None,
+                hint=install_line("gpu") if self.device == "cuda" else None,
             )
         providers: list[Any] = [wanted]
         if self.device == "cuda":

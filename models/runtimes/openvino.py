@@ -101,7 +101,7 @@ class OpenVino(Runtime):
     name = "openvino"
     formats = ("onnx",)
     module = "openvino"
-    install_line = "pip install 'pinnace[openvino]'"
+    extra = "openvino"
     rank = 20
     devices = ("cpu",)
     precision: ClassVar[str] = "f32"

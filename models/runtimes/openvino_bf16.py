@@ -36,7 +36,7 @@ class OpenVinoBf16(OpenVino):
     @classmethod
     def install_hint(cls) -> str | None:
         """The command that installs the package; none changes the CPU."""
-        return cls.install_line if super().unavailable_reason() is not None else None
+        return cls.how_to_install() if super().unavailable_reason() is not None else None
 
     @classmethod
     def tolerance(cls, variant: Variant) -> Tolerance:

@@ -24,7 +24,7 @@ class Pt2Runtime(Runtime):
     name = "pt2"
     formats = ("pt2",)
     module = "torch"
-    install_line = "pip install 'pinnace[export]'"
+    extra = "export"
     rank = 60
     devices = ("cpu",)
 

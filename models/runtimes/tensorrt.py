@@ -31,7 +31,7 @@ class TensorRt(Runtime):
     name = "tensorrt"
     formats = ("tensorrt",)
     module = "tensorrt"
-    install_line = "pip install 'pinnace[tensorrt]'"
+    extra = "tensorrt"
     rank = 30
     devices = ("cuda",)
     concurrent = False  # one context, one stream
@@ -109,7 +109,7 @@ class TensorRt(Runtime):
     def install_hint(cls) -> str | None:
         """The command that installs what is missing; none brings a GPU."""
         missing = super().unavailable_reason() is not None or cuda.bindings() is None
-        return cls.install_line if missing else None
+        return cls.how_to_install() if missing else None
 
     @classmethod
     def version(cls) -> str:

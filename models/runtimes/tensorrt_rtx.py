@@ -11,7 +11,7 @@ class TensorRtRtx(TensorRt):
     name = "tensorrt_rtx"
     formats = ("tensorrt_rtx",)
     module = "tensorrt_rtx"
-    install_line = "pip install 'pinnace[rtx]'"
+    extra = "rtx"
     rank = 31
     builds_without_gpu = True
     keeps_timings = False

@@ -29,7 +29,7 @@ class TorchScriptRuntime(Runtime):
     name = "torchscript"
     formats = ("torchscript",)
     module = "torch"
-    install_line = "pip install 'pinnace[export]'"
+    extra = "export"
     rank = 50
     devices = ("cpu", "cuda")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import MissingDependency, UsageError
+from pinnace.models.install import install_line
 from pinnace.models.printable import printable
 from pinnace.serving.bentoml.home import ensure_folders
 from pinnace.serving.bentoml.startup import StartupError
@@ -46,7 +47,7 @@ def launch(settings: ServerSettings) -> None:
     for module in ("bentoml", "python_multipart"):
         if importlib.util.find_spec(module) is None:
             raise MissingDependency(
-                f"serving needs {module}, which is not installed", hint="pip install 'pinnace[serve]'"
+                f"serving needs {module}, which is not installed", hint=install_line("serve")
             )
     require_signatures(settings)
     # `pinnace tune` announces itself to the servers that it starts: one that is killed leaves none behind.

@@ -22,6 +22,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import FILE_NAME, Variant
 from pinnace.models.errors import MissingDependency, PinnaceError, UsageError
 from pinnace.models.files import new_folder, sha256, size_of
+from pinnace.models.install import install_line
 from pinnace.serving.bentoml.private_names import SERVICE
 from pinnace.serving.packaging.locks import EXTRAS, Device, pinned_requirements, read_lock, runtime_extras
 from pinnace.serving.packaging.sbom import FILE_NAME as SBOM
@@ -78,9 +79,7 @@ def build_bento(
         MissingDependency: BentoML is not installed.
     """
     if importlib.util.find_spec("bentoml") is None:
-        raise MissingDependency(
-            "packaging needs bentoml, which is not installed", hint="pip install 'pinnace[serve]'"
-        )
+        raise MissingDependency("packaging needs bentoml, which is not installed", hint=install_line("serve"))
     chosen = {place: choose_variants(bundle, variants) for place, bundle in _by_folder(bundles).items()}
     names = tuple(dict.fromkeys(variant.name for inside in chosen.values() for variant in inside))
     title = safe_name(name or bundles[0].name)

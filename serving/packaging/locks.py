@@ -83,5 +83,5 @@ def pinned_requirements(device: Device, wheel: Path, extra: Sequence[str] = (), 
 
 def runtime_extras(runtimes: Sequence[str]) -> set[str]:
     """The extras of runtimes that profiles name, without that of ONNX Runtime, which each flavour has."""
-    lines = [all_runtimes()[name].install_line for name in runtimes if name in all_runtimes()]
-    return {name for line in lines for name in re.findall(r"pinnace\[(\w+)\]", line)} - {"cpu", "gpu"}
+    extras = {all_runtimes()[name].extra for name in runtimes if name in all_runtimes()}
+    return {extra for extra in extras if extra is not None} - {"cpu", "gpu"}

@@ -13,6 +13,7 @@ import pytest
 
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
+from pinnace.models.install import install_line
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "models" / "photographs"
 CAT = PHOTOGRAPHS / "cat.jpg"
@@ -211,7 +212,7 @@ def test_a_missing_package_exits_with_3_and_says_how_to_get_it(pinnace, bundle, 
     assert outcome.status == 3
     assert outcome.err == (
         "error: no runtime on this machine can run torchscript-fp32: torchscript: it is not installed\n"
-        "  help: install one with: pip install 'pinnace[export]'\n"
+        f"  help: install one with: {install_line('export')}\n"
     )
 
 

@@ -272,7 +272,7 @@ def test_a_variant_that_no_runtime_here_can_prove(
         monkeypatch.setattr(reader, "unavailable_reason", classmethod(lambda cls: "it is not installed"))
     assert refusal(MissingDependency, lambda: export_bundle(torchscript, CPU, tmp_path / "out.bundle")) == (
         "torchscript-fp32 cannot be proved here: no runtime that reads it is installed\n"
-        "  help: " + " or ".join(reader.install_line for reader in readers)
+        "  help: " + " or ".join(reader.how_to_install() for reader in readers)
     )
     assert list(tmp_path.iterdir()) == []
 

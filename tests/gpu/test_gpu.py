@@ -27,6 +27,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Variant
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, UsageError
+from pinnace.models.install import install_line
 from pinnace.models.runtimes import cuda, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 from pinnace.models.runtimes.tensorrt import TensorRt
@@ -66,7 +67,7 @@ def need(runtime: str) -> None:
     if runtime == "onnxruntime":
         onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            pytest.skip("this onnxruntime has no CUDA provider: pip install 'pinnace[gpu]'")
+            pytest.skip(f"this onnxruntime has no CUDA provider: {install_line('gpu')}")
     else:
         torch = pytest.importorskip("torch", reason="torch is not installed")
         if not torch.cuda.is_available():

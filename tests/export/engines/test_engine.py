@@ -22,6 +22,7 @@ from pinnace.models.bundle.manifest import EngineInfo, Tolerance
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, UsageError
 from pinnace.models.files import sha256
+from pinnace.models.install import install_line
 from pinnace.models.progress import Event, Stage
 from pinnace.models.runtimes import cuda as cuda_api
 from pinnace.models.runtimes.tensorrt import TensorRt
@@ -426,7 +427,7 @@ def test_a_builder_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(building, "builders", lambda: {"tensorrt": TensorRt})
     assert refusal(MissingDependency, lambda: choose_builder(None)) == (
         "no engine can be built here: the package package_that_nobody_has is not installed\n"
-        "  help: pip install 'pinnace[tensorrt]'"
+        f"  help: {install_line('tensorrt')}"
     )
 
 

@@ -17,6 +17,7 @@ import pytest
 from pinnace.models.bundle import signing
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import CheckFailed, MissingDependency
+from pinnace.models.install import install_line
 from pinnace.serving.errors import ReloadFailed
 from pinnace.serving.inference.layout import Layout
 from pinnace.serving.inference.registry import Registry
@@ -231,4 +232,4 @@ def test_without_the_package_it_is_said_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
     for act in (lambda: Bundle.open(signed), lambda: signing.sign(signed, "tiny", keys.own)):
-        assert "pip install 'pinnace[sign]'" in refusal(MissingDependency, act)
+        assert install_line("sign") in refusal(MissingDependency, act)

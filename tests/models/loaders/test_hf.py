@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
+from pinnace.models.install import install_line
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest, OnnxFile
 from pinnace.models.loaders.image_processor import distance, translate
@@ -255,7 +256,7 @@ def test_without_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     save("vit", tmp_path)
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     message = refusal(MissingDependency, lambda: load_folder(tmp_path))
-    assert message.endswith("which is not installed\n  help: pip install 'pinnace[hf]'")
+    assert message.endswith(f"which is not installed\n  help: {install_line('hf')}")
 
 
 def test_a_folder_of_timm(tmp_path: Path) -> None:

