@@ -10,7 +10,7 @@ EXTRAS := cpu,export,serve
 # Without --no-compile pip would spend more than a minute on modules of which most are never imported. Those that
 # a server imports are compiled after it, in seconds: each start would do it where PYTHONDONTWRITEBYTECODE is set.
 COMPILE := PYTHONDONTWRITEBYTECODE= $(BIN)/python -c
-COMPILED := from pinnace.cli.main import command_line; command_line(); \
+COMPILED := from pinnace.cli.group import verb; from pinnace.cli.verbs import VERBS; [*map(verb, VERBS)]; \
   from pinnace.serving.bentoml.worker import preload; from pinnace.serving.settings import load_settings; \
   preload(load_settings()); import onnxruntime
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \

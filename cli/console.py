@@ -7,21 +7,15 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import Any, TextIO
-
-from pydantic import TypeAdapter
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
-from rich.table import Column
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pinnace.models.errors import PinnaceError
 from pinnace.models.printable import printable
-from pinnace.models.progress import Event, Progress, ignore
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _CONTROLS = re.compile(r"[\x7f-\x9f\u2028\u2029]")
-_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 # A pipe or a file has no width of its own; tables must not be cut there.
@@ -39,6 +33,8 @@ def err() -> Console:
 
 
 def _console(file: TextIO) -> Console:
+    from rich.console import Console
+
     width = None if file.isatty() else _WIDTH_OFF_TERMINAL
     return Console(file=file, highlight=False, width=width)
 
@@ -48,12 +44,16 @@ def plain(text: str) -> str:
 
     Every command passes through this what it did not write itself.
     """
+    from rich.markup import escape
+
     return escape(printable(text))
 
 
 def print_json(value: Any) -> None:
     """Print dataclasses, dicts and lists as indented JSON on standard output."""
-    text = json.dumps(_ANYTHING.dump_python(value, mode="json"), indent=2, ensure_ascii=False)
+    from pydantic import TypeAdapter
+
+    text = json.dumps(TypeAdapter(Any).dump_python(value, mode="json"), indent=2, ensure_ascii=False)
     # json leaves DEL and the C1 controls as they are, and some of those begin an escape of a terminal.
     print(_CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
@@ -76,67 +76,3 @@ def only_data() -> Iterator[None]:
     """Send what a model's own code prints to standard error, which keeps standard output for data."""
     with redirect_stdout(sys.stderr):
         yield
-
-
-def description() -> TextColumn:
-    """What a bar is about; it goes on in the next line where it has no room."""
-    return TextColumn("{task.description}", table_column=Column(overflow="fold"))
-
-
-def _bar_width(console: Console) -> int:
-    return min(40, console.width // 5)
-
-
-@contextmanager
-def bars(show: bool | None) -> Iterator[Progress]:
-    """Show activities that run inside one another, each as a bar that disappears when it is done.
-
-    Args:
-        show: whether to show anything; None means on a terminal only.
-    """
-    console = err()
-    if not (console.is_terminal if show is None else show):
-        yield ignore
-        return
-    columns = (description(), BarColumn(_bar_width(console)), TimeElapsedColumn())
-    with Bars(*columns, console=console, transient=console.is_terminal) as progress:
-        tasks: dict[Event, TaskID] = {}
-
-        def show_event(event: Event) -> None:
-            activity = event.activity
-            if event.done >= event.total:
-                if activity in tasks:
-                    progress.remove_task(tasks.pop(activity))
-                return
-            if activity not in tasks:
-                tasks[activity] = progress.add_task(plain(str(activity)), total=event.total)
-            progress.update(tasks[activity], completed=event.done, total=event.total)
-
-        yield show_event
-
-
-@contextmanager
-def steps(show: bool | None) -> Iterator[Progress]:
-    """Show one activity after the other, with the time that each has taken.
-
-    Args:
-        show: whether to show anything; None means on a terminal only.
-    """
-    console = err()
-    if not (console.is_terminal if show is None else show):
-        yield ignore
-        return
-    columns = (SpinnerColumn(), description(), TimeElapsedColumn())
-    with Bars(*columns, console=console, transient=console.is_terminal) as progress:
-        last: tuple[TaskID, Event] | None = None
-
-        def show_event(event: Event) -> None:
-            nonlocal last
-            if last is not None and last[1] == event.activity:
-                progress.update(last[0], description=plain(str(event)))
-                return
-            if last is not None:
-                progress.stop_task(last[0])
-            last = progress.add_task(plain(str(event)), total=None), event.activity
-
-        yield show_event

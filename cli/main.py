@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from pinnace.cli.console import out, print_error
 from pinnace.cli.exit_status import INTERNAL_ERROR, INTERRUPTED
+from pinnace.cli.group import Verbs
 from pinnace.cli.standard_streams import discard_output, prepare_streams
-from pinnace.models.errors import PinnaceError, UsageError
+from pinnace.models.errors import PinnaceError
 
 # Newer versions of typer bring their own copy of click, so its errors are reached through typer.
 _WRONG_USAGE: Any = typer.BadParameter.__mro__[2]
 
 
-# In the order of `pinnace --help`. Each is a function of its module in `pinnace.cli.commands`.
-COMMANDS = (
-    *("export", "build", "verify", "eval", "bench", "tune", "compare", "report", "sign"),
-    *("serve", "package", "classify", "embed", "inspect", "models", "targets", "doctor"),
-)
-
-
-def command_line(commands: Iterable[str] = COMMANDS) -> typer.Typer:
-    """The command line with these commands: what each imports takes longer than what most of them do."""
+def command_line() -> typer.Typer:
+    """The command line; each verb is imported when it is named."""
     app = typer.Typer(
         name="pinnace",
+        cls=Verbs,
         help="Carry a trained image model from its checkpoint to the place where it answers.",
         no_args_is_help=False,
         invoke_without_command=True,
@@ -38,30 +30,7 @@ def command_line(commands: Iterable[str] = COMMANDS) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for command in commands:
-        module = importlib.import_module(f"pinnace.cli.commands.{command}")
-        app.command(cls=getattr(module, "COMMAND_CLASS", None))(getattr(module, command))
     return app
-
-
-def _needed(arguments: Sequence[str]) -> Iterable[str]:
-    """The command that is named, where one is; all of them for the help and for a name that is none."""
-    for argument in arguments:
-        if argument in COMMANDS:
-            return [argument]
-        if argument != "--debug":
-            break
-    return COMMANDS
-
-
-_GETTING_STARTED = """Pinnace carries a trained image model from its checkpoint to the place where it answers.
-
-To get started:
-  pinnace export efficientnet_lite0 -o efficientnet_lite0.bundle
-  pinnace serve efficientnet_lite0.bundle
-  pinnace classify photo.jpg --url http://localhost:3000
-
-pinnace --help lists all commands."""
 
 
 def _root(
@@ -74,9 +43,14 @@ def _root(
     if version:
         from importlib.metadata import version as installed
 
-        out().print(installed("pinnace"))
+        print(installed("pinnace"))
     elif context.invoked_subcommand is None:
-        out().print(_GETTING_STARTED)
+        if sys.stdin.isatty() and sys.stderr.isatty():
+            from pinnace.cli.commands.quickstart import quickstart
+
+            quickstart()
+        else:
+            print(context.get_help())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -88,16 +62,15 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     try:
-        app = command_line(_needed(sys.argv[1:] if arguments is None else arguments))
-        status = app(arguments, prog_name="pinnace", standalone_mode=False)
+        status = command_line()(arguments, prog_name="pinnace", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except _WRONG_USAGE as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "pinnace"
-        return _fail(UsageError(error.format_message().strip().rstrip("."), hint=f"{command} --help"))
+        from pinnace.cli.wrong_usage import explain
+
+        return _fail(explain(error))
     except PinnaceError as error:
         return _fail(error)
     except BrokenPipeError:
@@ -118,6 +91,8 @@ def run(arguments: list[str] | None = None) -> int:
 def _fail(error: PinnaceError) -> int:
     if _debug():
         raise error
+    from pinnace.cli.console import print_error
+
     print_error(error)
     return error.exit_status
 

@@ -5,11 +5,28 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
+
+# What looks like a server without its scheme: a host and a port.
+_HOST_AND_PORT = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[\w.-]+):\d{1,5}(?:/.*)?")
+
+
+def server_url(typed: str | None) -> str | None:
+    """The URL of a server as it was typed, with `http://` where no scheme was."""
+    return typed if typed is None or "://" in typed else f"http://{typed}"
+
+
+def bundle_or_url(typed: str | None) -> str | None:
+    """A folder as it was typed; what is a host and a port, and no folder, as a URL."""
+    if typed is None or not _HOST_AND_PORT.fullmatch(typed) or Path(typed).exists():
+        return typed
+    return server_url(typed)
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 BundleArgument = Annotated[

@@ -8,6 +8,7 @@ A test compares the file with what this script would write.
 from __future__ import annotations
 
 import copy
+import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from typing import Any, get_args
 
 from typer.models import ArgumentInfo, OptionInfo
 
+from pinnace.cli.group import placeholder
 from pinnace.cli.main import command_line
+from pinnace.cli.verbs import VERBS
 
 FILE = Path(__file__).with_name("commands.md")
 
@@ -41,10 +44,6 @@ standard error. With `--json`, standard output holds one JSON document and nothi
 
 An error is one sentence. Where it helps, the lines `expected:`, `got:` and `help:` follow.
 """
-
-
-# What stands for a value in the usage line, where the declaration does not say.
-_PLACEHOLDERS = {Path: "PATH", int: "N", float: "X"}
 
 
 @dataclass(frozen=True)
@@ -90,12 +89,14 @@ def render() -> str:
     root = app.registered_callback.callback
     assert root is not None
     parts = [BEGINNING, "## pinnace\n", f"{app.info.help}\n", _table("option", _parameters(root, {}))]
-    for command in app.registered_commands:
-        assert command.callback is not None
-        name = command.name or command.callback.__name__
-        parameters = list(_parameters(command.callback, getattr(command.cls, "late_help", dict)()))
+    for name, verb in VERBS.items():
+        module = importlib.import_module(f"pinnace.cli.commands.{name}")
+        function = getattr(module, name)
+        late_help = getattr(getattr(module, "COMMAND_CLASS", None), "late_help", dict)()
+        parameters = list(_parameters(function, late_help))
         parts.append(f"## pinnace {name}\n\n```\n{_usage(name, parameters)}\n```\n")
-        parts.append(f"{inspect.getdoc(command.callback)}\n")
+        parts.append(f"{inspect.getdoc(function)}\n")
+        parts.append("```console\n" + "".join(f"$ {example}\n" for example in verb.examples) + "```\n")
         parts.append(_table("argument", [p for p in parameters if p.is_argument]))
         parts.append(_table("option", [p for p in parameters if not p.is_argument]))
     return "\n".join(part for part in parts if part)
@@ -111,10 +112,9 @@ def _parameters(function: Callable[..., Any], late_help: Mapping[str, str]) -> I
         info = copy.copy(infos[0])
         info.help = late_help.get(name, info.help)
         kinds = [part for part in get_args(kind) if part is not NoneType] or [kind]
-        fallback = name.upper() if isinstance(info, ArgumentInfo) else _PLACEHOLDERS.get(kinds[0], "TEXT")
-        placeholder = "" if bool in kinds else info.metavar or fallback
-        names = (placeholder,) if isinstance(info, ArgumentInfo) else _names(name, info)
-        yield Parameter(names, info, placeholder, _default(info, parameter.default))
+        value = "" if bool in kinds else info.metavar or placeholder(name, kinds[0])
+        names = (value,) if isinstance(info, ArgumentInfo) else _names(name, info)
+        yield Parameter(names, info, value, _default(info, parameter.default))
 
 
 def _names(name: str, info: OptionInfo) -> tuple[str, ...]:

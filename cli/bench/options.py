@@ -14,6 +14,7 @@ from pinnace.cli.options import (
     DevicePythonOption,
     NoProfileOption,
     ThreadsOption,
+    bundle_or_url,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class BenchOptions:
         typer.Argument(
             help="A bundle's folder, or a server, such as http://localhost:3000.",
             metavar="BUNDLE|URL",
+            callback=bundle_or_url,
             show_default=False,
         ),
     ] = None

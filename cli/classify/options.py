@@ -25,6 +25,7 @@ from pinnace.cli.options import (
     VariantOption,
     check_ray,
     check_who_answers,
+    server_url,
 )
 
 if TYPE_CHECKING:
@@ -64,7 +65,11 @@ class ClassifyOptions:
     ] = None
     url: Annotated[
         str | None,
-        typer.Option(help="Classify with a server, such as http://localhost:3000.", show_default=False),
+        typer.Option(
+            help="Classify with a server, such as http://localhost:3000.",
+            callback=server_url,
+            show_default=False,
+        ),
     ] = None
     api_key: ApiKeyOption = None
     model: ModelOption = None
@@ -82,7 +87,13 @@ class ClassifyOptions:
     ] = None
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="Write rows to this file, .jsonl or .csv.", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write rows to this file, .jsonl or .csv.",
+            show_default=False,
+        ),
     ] = None
     format: Annotated[
         RowFormatName | None,

@@ -24,7 +24,8 @@ def build(
     json: Json = False,
 ) -> None:
     """Build TensorRT engines for this machine, prove them if it has a GPU, and add them to the bundle."""
-    from pinnace.cli.console import bars, err, out, plain, print_error, print_json
+    from pinnace.cli.console import err, out, plain, print_error, print_json
+    from pinnace.cli.progress import bars
     from pinnace.cli.tables import Column, print_table
     from pinnace.export.engines.build import build_variant, choose_builder, sources
     from pinnace.models.bundle.bundle import Bundle

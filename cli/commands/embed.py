@@ -29,6 +29,7 @@ from pinnace.cli.options import (
     check_ray,
     check_who_answers,
     command,
+    server_url,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +56,11 @@ class EmbedOptions:
     ] = None
     url: Annotated[
         str | None,
-        typer.Option(help="Embed with a server, such as http://localhost:3000.", show_default=False),
+        typer.Option(
+            help="Embed with a server, such as http://localhost:3000.",
+            callback=server_url,
+            show_default=False,
+        ),
     ] = None
     api_key: ApiKeyOption = None
     model: ModelOption = None
@@ -64,6 +69,7 @@ class EmbedOptions:
         typer.Option(
             "--output",
             "-o",
+            metavar="FILE",
             help="Write to this file: .parquet, .npy (with the names beside it) or .jsonl.",
             show_default="JSON Lines on standard output",
         ),

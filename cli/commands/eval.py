@@ -67,7 +67,8 @@ def eval(
 
     Where several labels may be true, mean average precision and F1 instead, in all and by label.
     """
-    from pinnace.cli.console import bars, err, out, plain, print_json, print_note
+    from pinnace.cli.console import err, out, plain, print_json, print_note
+    from pinnace.cli.progress import bars
     from pinnace.cli.tables import numbers, print_table, texts
     from pinnace.export.validation.accuracy import evaluate_bundle
     from pinnace.export.validation.photographs import bulk_options
@@ -157,7 +158,8 @@ def _eval_labels(
     json: bool,
 ) -> None:
     """Several labels: mean average precision and F1, in all and by label."""
-    from pinnace.cli.console import bars, err, out, plain, print_json
+    from pinnace.cli.console import err, out, plain, print_json
+    from pinnace.cli.progress import bars
     from pinnace.cli.tables import Column, numbers, print_table, texts
     from pinnace.export.truth import read_truth
     from pinnace.export.validation.label_accuracy import evaluate_labels

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from pinnace.cli.group import VerbCommand
 from pinnace.cli.options import Json, ProgressOption, command
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class ExportOptions:
 
     source: Annotated[
         str,
-        typer.Argument(show_default=False),
+        typer.Argument(metavar="SOURCE", show_default=False),
     ]
     folder: Annotated[
         Path | None,
@@ -163,7 +163,7 @@ class ExportOptions:
     ] = 600.0
 
 
-class ExportCommand(TyperCommand):
+class ExportCommand(VerbCommand):
     """Lists the sources and formats there are in its help, and looks for them only where that is shown."""
 
     @staticmethod
@@ -193,7 +193,8 @@ COMMAND_CLASS = ExportCommand
 def export(options: ExportOptions, progress: ProgressOption = None, json: Json = False) -> None:
     """Load a model, write its variants, and prove each of them against the eager model."""
     from pinnace.cli.commands.inspect import print_bundle
-    from pinnace.cli.console import err, only_data, plain, steps
+    from pinnace.cli.console import err, only_data, plain
+    from pinnace.cli.progress import steps
     from pinnace.export import targets
     from pinnace.export.exporter import Evidence, export_bundle
     from pinnace.export.outputs import OutputOptions

@@ -24,7 +24,8 @@ def verify(
 ) -> None:
     """Check every file's hash, the preprocessing, and every variant against the golden outputs."""
     from pinnace.cli.commands.inspect import agreement, compared_on
-    from pinnace.cli.console import err, only_data, out, plain, print_json, print_note, steps
+    from pinnace.cli.console import err, only_data, out, plain, print_json, print_note
+    from pinnace.cli.progress import steps
     from pinnace.cli.tables import numbers, print_table, texts
     from pinnace.export.validation.verify import passed, verify_bundle, worthless
     from pinnace.models.bundle.bundle import Bundle

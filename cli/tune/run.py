@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pinnace.cli.console import bars
+from pinnace.cli.progress import bars
 from pinnace.cli.tune.engines import with_engines
 from pinnace.cli.tune.judge import ImageJudge
 from pinnace.cli.tune.options import TuneOptions

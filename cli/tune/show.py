@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress
 
-from pinnace.cli.console import description, err, out, plain, print_note
+from pinnace.cli.console import err, out, plain, print_note
+from pinnace.cli.progress import description
 from pinnace.cli.tables import Column, numbers, print_table
 from pinnace.latency.numbers import number
 from pinnace.latency.tuning.race import Watch

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ def parse_source(text: str) -> Source:
     loader = None if colon and kind == UNNAMED else all_loaders().get(kind)
     parts = loader.parse(rest) if loader is not None else None
     if parts is None or not parts[0]:
+        if (meant := _nearest(kind, rest)) is not None:
+            raise UsageError(f"{text!r} is not a model source", hint=f"did you mean {meant}?")
         raise UsageError(
             f"{text!r} is not a model source",
             expected="; ".join(loader.form for loader in all_loaders().values()),
@@ -44,6 +47,12 @@ def parse_source(text: str) -> Source:
         )
     name, ref, entry = parts
     return Source(kind, name, ref, entry)
+
+
+def _nearest(kind: str, rest: str) -> str | None:
+    """The source that was meant where its kind is misspelt."""
+    found = get_close_matches(kind, all_loaders(), n=1)
+    return f"{found[0]}:{rest}" if found and kind and found[0] != kind else None
 
 
 def load(request: LoadRequest) -> LoadedModel | OnnxFile:

@@ -143,7 +143,8 @@ def test_one_bad_image_among_others_is_reported_and_passed_over(pinnace, bundle,
         (
             ["export"],
             2,
-            "error: Missing argument 'source'\n  help: pinnace export --help\n",
+            "error: pinnace export needs SOURCE\n"
+            "  help: such as: pinnace export weights.pt --labels names.txt -o resnet50.bundle\n",
         ),
         (
             ["verify", "no.bundle"],
@@ -154,13 +155,13 @@ def test_one_bad_image_among_others_is_reported_and_passed_over(pinnace, bundle,
         (
             ["inspect", "no.bundle", "--frobnicate"],
             2,
-            "error: No such option: --frobnicate\n  help: pinnace inspect --help\n",
+            "error: pinnace inspect has no option --frobnicate\n  help: pinnace inspect --help lists all\n",
         ),
         (["classify", "a.jpg"], 2, "error: give either --bundle BUNDLE or --url URL\n"),
         (
-            ["classify", "a.jpg", "--url", "localhost:3000"],
+            ["classify", "a.jpg", "--url", "ftp://localhost:3000"],
             2,
-            "error: 'localhost:3000' is not a server's URL\n  expected: http://HOST:PORT or https://HOST:PORT\n",
+            "error: 'ftp://localhost:3000' is not a server's URL\n  expected: http://HOST:PORT or https://HOST:PORT\n",
         ),
     ],
 )

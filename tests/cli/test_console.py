@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from pinnace.cli.console import bars, steps
+from pinnace.cli.progress import bars, steps
 from pinnace.models.progress import Event, Progress, Stage
 
 Display = Callable[[bool | None], AbstractContextManager[Progress]]
