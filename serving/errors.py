@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 
 from pinnace.models.errors import PinnaceError
+from pinnace.serving.json_line import JsonLine
 
 ErrorData: TypeAlias = dict[str, dict[str, str | None]]
 ErrorForm: TypeAlias = Callable[[ErrorData], dict[str, Any]]
@@ -116,9 +116,7 @@ def error_data(error: PinnaceError) -> ErrorData:
     return body
 
 
-def error_response(
-    error: PinnaceError, *, close: bool = False, form: ErrorForm | None = None
-) -> JSONResponse:
+def error_response(error: PinnaceError, *, close: bool = False, form: ErrorForm | None = None) -> JsonLine:
     """The HTTP answer for an error.
 
     Args:
@@ -134,7 +132,7 @@ def error_response(
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     data = error_data(error)
-    return JSONResponse(data if form is None else form(data), error.http_status, headers)
+    return JsonLine(data if form is None else form(data), error.http_status, headers)
 
 
 def internal_error() -> PinnaceError:
@@ -142,7 +140,7 @@ def internal_error() -> PinnaceError:
     return PinnaceError("the server failed to answer", hint="the server's log says what happened")
 
 
-def http_error_response(request: Request, error: HTTPException, form: ErrorForm) -> JSONResponse:
+def http_error_response(request: Request, error: HTTPException, form: ErrorForm) -> JsonLine:
     """Starlette's own errors (no such route, wrong method, not ready) as errors of ours."""
     try:
         code = HTTPStatus(error.status_code).name.lower()
@@ -158,7 +156,7 @@ def http_error_response(request: Request, error: HTTPException, form: ErrorForm)
     else:
         message = error.detail
     body: ErrorData = {"error": {"code": code, "message": message, "hint": hint}}
-    return JSONResponse(form(body), error.status_code, headers=error.headers)
+    return JsonLine(form(body), error.status_code, headers=error.headers)
 
 
 def _allowed(error: HTTPException) -> list[str]:

@@ -373,7 +373,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._say(error)
 
     def _say(self, error: PinnaceError) -> None:
-        body = json.dumps(error.http_body()).encode()
+        body = json.dumps(error.http_body()).encode() + b"\n"
         lines = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),

@@ -26,7 +26,7 @@ def test_a_newcomer_is_told_how_to_begin(pinnace):
     outcome = pinnace()
     assert outcome.status == 0
     commands = [line.split()[1] for line in outcome.out.splitlines() if line.startswith("  pinnace ")]
-    assert commands == ["export", "serve", "classify"]
+    assert commands == ["quickstart", "export", "serve", "classify"]
 
 
 def test_inspect_prints_the_promised_keys(pinnace, bundle):

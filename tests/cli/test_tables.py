@@ -189,7 +189,7 @@ def test_every_table_has_its_names_and_numbers_at_every_width(printed: list[Laid
         if "print_table(" in path.read_text(encoding="utf-8") and path.name != "tables.py"
     }
     assert {name for name, *_ in printed} == prints
-    assert len(printed) > 18
+    assert len(printed) >= len(prints)
     for name, columns, cells in printed:
         for width in WIDTHS:
             lines = [line.plain for line in tables.lay_out(columns, cells, width)]

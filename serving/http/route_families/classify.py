@@ -7,7 +7,7 @@ import math
 from json.encoder import encode_basestring as _quoted
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from pinnace.models.answer import Answer
 from pinnace.models.errors import PinnaceError
@@ -33,6 +33,7 @@ from pinnace.serving.http.request_body import (
 )
 from pinnace.serving.http.state import server_state
 from pinnace.serving.inference.registry import RegisteredModel
+from pinnace.serving.json_line import JsonLine
 from pinnace.serving.observability.metrics import server_timing
 from pinnace.serving.routes import Json, Route, RouteFamily, ServerFacts
 
@@ -56,8 +57,8 @@ async def classify(request: Request) -> Response:
         answer = await wait_for_answer(request, model.classify(upload), settings.timeout)
     record_answer(request, answer)
     if read is not read_upload:
-        return JSONResponse(hugging_face.scores_body(answer), headers=server_timing(answer.timing_ms))
-    return Response(answer_json(answer), media_type=JSON, headers=server_timing(answer.timing_ms))
+        return JsonLine(hugging_face.scores_body(answer), headers=server_timing(answer.timing_ms))
+    return Response(answer_json(answer) + "\n", media_type=JSON, headers=server_timing(answer.timing_ms))
 
 
 async def classify_batch(request: Request) -> Response:
@@ -86,7 +87,7 @@ async def classify_batch(request: Request) -> Response:
         error_data(outcome) if isinstance(outcome, PinnaceError) else answer_body(outcome)
         for outcome in outcomes
     ]
-    return JSONResponse({"results": results})
+    return JsonLine({"results": results})
 
 
 def requested_model(request: Request) -> RegisteredModel:

@@ -22,7 +22,7 @@ async def docs(request: Request) -> Response:
 async def docs_json(request: Request) -> Response:
     """`GET /docs.json`: the OpenAPI document, for programs; BentoML would make it anew for each request."""
     state = server_state(request)
-    return Response(state.document.json(state.registry), media_type=JSON)
+    return Response(state.document.json(state.registry) + b"\n", media_type=JSON)
 
 
 def describe_docs(facts: ServerFacts) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from pinnace.models.answer import Embedding
 from pinnace.models.errors import UsageError
@@ -16,6 +16,7 @@ from pinnace.serving.http.openapi.tags import EMBEDDINGS
 from pinnace.serving.http.request_body import FORM, IMAGE_FIELD, JSON, RAW, BodyLimits, read_upload
 from pinnace.serving.http.route_families.classify import requested_model
 from pinnace.serving.http.state import server_state
+from pinnace.serving.json_line import JsonLine
 from pinnace.serving.observability.metrics import server_timing
 from pinnace.serving.routes import Json, Route, RouteFamily, ServerFacts
 
@@ -32,7 +33,7 @@ async def embed(request: Request) -> Response:
         upload = await receive_within(read_upload(request, limits), settings.upload_timeout)
         embedding = await wait_for_answer(request, model.embed(upload.image), settings.timeout)
     record_embedding(request, embedding)
-    return JSONResponse(embedding_body(embedding), headers=server_timing(embedding.timing_ms))
+    return JsonLine(embedding_body(embedding), headers=server_timing(embedding.timing_ms))
 
 
 def record_embedding(request: Request, embedding: Embedding) -> None:

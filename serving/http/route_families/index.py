@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from pinnace.serving.http.bodies import IndexBody
 from pinnace.serving.http.model_info import index_body
@@ -13,6 +13,7 @@ from pinnace.serving.http.openapi.tags import MODELS
 from pinnace.serving.http.request_body import JSON
 from pinnace.serving.http.state import server_state
 from pinnace.serving.http.static import PAGE_FILES, wants_page
+from pinnace.serving.json_line import JsonLine
 from pinnace.serving.routes import Json, Route, RouteFamily, ServerFacts
 
 
@@ -22,7 +23,7 @@ async def index(request: Request) -> Response:
         return await PAGE_FILES.page(request.scope)
     state = server_state(request)
     body = index_body(state.models.answering, state.routes.listing())
-    return JSONResponse(body, headers={"Vary": "Accept"})
+    return JsonLine(body, headers={"Vary": "Accept"})
 
 
 def describe_index(facts: ServerFacts) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from pinnace.serving.http.bodies import ModelsBody, ReloadedBody
 from pinnace.serving.http.model_info import models_body
@@ -18,12 +18,13 @@ from pinnace.serving.http.route_families.classify import (
     describe_classify_batch,
 )
 from pinnace.serving.http.state import server_state
+from pinnace.serving.json_line import JsonLine
 from pinnace.serving.routes import Json, Route, RouteFamily, ServerFacts
 
 
 async def models(request: Request) -> Response:
     """`GET /models`: what is served, in detail."""
-    return JSONResponse(models_body(server_state(request).models.answering))
+    return JsonLine(models_body(server_state(request).models.answering))
 
 
 async def reload(request: Request) -> Response:
@@ -40,7 +41,7 @@ async def reload(request: Request) -> Response:
     }
     if done.note is not None:
         body["note"] = done.note
-    return JSONResponse(body)
+    return JsonLine(body)
 
 
 def describe_models(facts: ServerFacts) -> Json:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from pinnace.models.embedder import Embedder
 from pinnace.models.errors import UnsupportedImage, UsageError
@@ -31,6 +31,7 @@ from pinnace.serving.http.openapi.schemas import object_of, ref
 from pinnace.serving.http.openapi.tags import EMBEDDINGS
 from pinnace.serving.http.request_body import JSON, BodyLimits, content_type, parse_json_object, read_body
 from pinnace.serving.http.state import server_state
+from pinnace.serving.json_line import JsonLine
 from pinnace.serving.observability.metrics import server_timing
 from pinnace.serving.routes import Json, Route, RouteFamily, ServerFacts
 
@@ -77,7 +78,7 @@ async def embeddings(request: Request) -> Response:
         "usage": {"prompt_tokens": 0, "total_tokens": 0},
     }
     slowest = max((row.timing_ms for row in rows), key=lambda timing: timing.total)
-    return JSONResponse(answer, headers=server_timing(slowest))
+    return JsonLine(answer, headers=server_timing(slowest))
 
 
 async def models(request: Request) -> Response:
@@ -90,7 +91,7 @@ async def models(request: Request) -> Response:
                 {"id": model.bundle.name, "object": "model", "created": created, "owned_by": "pinnace"}
             )
     body: OpenAiModelsBody = {"object": "list", "data": found}
-    return JSONResponse(body)
+    return JsonLine(body)
 
 
 def _parsed(data: dict[str, Any], most: int) -> tuple[list[str], str | None, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from pinnace.models.bundle.outputs import width
 from pinnace.models.bundle.signature import TensorSpec
@@ -33,6 +33,7 @@ from pinnace.serving.http.v2.tensors import (
 )
 from pinnace.serving.inference.engine import InferenceResult
 from pinnace.serving.inference.registry import RegisteredModel
+from pinnace.serving.json_line import JsonLine
 from pinnace.serving.observability.metrics import server_timing
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -46,23 +47,23 @@ async def server(request: Request) -> Response:
         "version": version("pinnace"),
         "extensions": EXTENSIONS,
     }
-    return JSONResponse(body)
+    return JsonLine(body)
 
 
 async def live(request: Request) -> Response:
     """`GET /v2/health/live`: the process is up."""
-    return JSONResponse({"live": True})
+    return JsonLine({"live": True})
 
 
 async def ready(request: Request) -> Response:
     """`GET /v2/health/ready`: all models of every worker have warmed up."""
     is_ready = server_state(request).is_ready()
-    return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+    return JsonLine({"ready": is_ready}, 200 if is_ready else 503)
 
 
 async def model_ready(request: Request) -> Response:
     """`GET /v2/models/{name}/ready`: there is such a model, and it has warmed up."""
-    return JSONResponse({"name": _model(request).name, "ready": True})
+    return JsonLine({"name": _model(request).name, "ready": True})
 
 
 async def model(request: Request) -> Response:
@@ -79,7 +80,7 @@ async def model(request: Request) -> Response:
         "inputs": [_described(signature.inputs[0])],
         "outputs": [_described_output(answering)],
     }
-    return JSONResponse(body)
+    return JsonLine(body)
 
 
 def _described(spec: TensorSpec, datatype: str | None = None) -> TensorDescriptionBody:
@@ -134,7 +135,7 @@ async def infer(request: Request) -> Response:
         record_timing(request, row.timing_ms, names)
     headers = server_timing(by_time[-1].timing_ms)
     if not wanted.binary:
-        return JSONResponse(answer, headers=headers)
+        return JsonLine(answer, headers=headers)
     head = json.dumps(answer).encode()
     headers[HEADER_LENGTH] = str(len(head))
     return Response(head + raw, media_type="application/octet-stream", headers=headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -80,14 +81,13 @@ def test_the_manifest_says_what_was_measured(converted: Bundle, pictures: Path) 
 
 
 def test_what_people_see_of_a_low_precision_is_what_it_was_judged_on(
-    converted: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    converted: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
     rows = {}
     for verb in ("inspect", "verify"):
         assert main.run([verb, str(converted.folder)]) == 0
         for line in capsys.readouterr().out.splitlines():
-            cells = [cell.strip() for cell in line.strip("│ ").split("│")]
+            cells = re.split(r" {2,}", line)
             if "onnxruntime" in cells:
                 rows[verb, cells[0]] = cells
     proof = converted.variant("onnx-int8").proof
@@ -99,7 +99,8 @@ def test_what_people_see_of_a_low_precision_is_what_it_was_judged_on(
         "onnxruntime",
     ]
     assert rows["inspect", "onnx-fp32"][-3:-1] == ["100.0%", "10 inputs"]
-    assert rows["verify", "onnx-int8"][-2:] == ["", "3 photographs"]
+    assert rows["verify", "onnx-int8"][-1] == "3 photographs"
+    assert not any("%" in cell for cell in rows["verify", "onnx-int8"])
     assert rows["verify", "onnx-fp32"][-2:] == ["100.0%", "10 inputs"]
 
 
