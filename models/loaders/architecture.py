@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,11 +49,15 @@ def _build_own(module_name: str, factory_name: str, request: LoadRequest) -> tor
     import torch
 
     with imports_from(Path(request.folder).absolute()):
-        target = _import(module_name, request)
+        target = home = _import(module_name, request)
         for part in factory_name.split("."):
             target = getattr(target, part, None)
         if not callable(target):
-            raise UsageError(f"--arch {request.arch}: {module_name} has no {factory_name}")
+            found = [name for name, value in vars(home).items() if callable(value) and name[0] != "_"]
+            raise UsageError(
+                f"--arch {request.arch}: {module_name} has no {factory_name}",
+                hint=_did_you_mean(factory_name, found, f"{module_name}:"),
+            )
         try:
             module = target(**request.keywords)
         except Exception as error:
@@ -75,12 +80,18 @@ def _import(name: str, request: LoadRequest) -> Any:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise UsageError(
                 f"--arch {request.arch}: there is no module {name} in {request.folder}",
-                hint="run the command in the folder from which your code imports it",
+                hint=_did_you_mean(name, [path.stem for path in Path(request.folder).glob("*.py")])
+                or "run the command in the folder from which your code imports it",
             ) from None
         with in_one_sentence(f"--arch {request.arch}: importing it", Path(request.folder).absolute()):
             raise
     except Exception as error:
         raise SourceError(f"--arch {request.arch}: importing it fails: {describe(error)}") from error
+
+
+def _did_you_mean(typed: str, known: list[str], before: str = "") -> str | None:
+    nearest = get_close_matches(typed, known, n=1)
+    return f"did you mean {before}{nearest[0]}?" if nearest else None
 
 
 def snippet(request: LoadRequest) -> str:

@@ -77,6 +77,10 @@ def test_the_tutorial_has_every_step(typed: tuple[Any, dict[str, str]]) -> None:
     ]
 
 
+def test_the_tutorial_shows_what_comes(typed: tuple[Any, dict[str, str]]) -> None:
+    typed[0].check_outputs(TUTORIAL)
+
+
 def test_the_tutorial_shows_the_preprocessing_of_the_example() -> None:
     (shown,) = re.findall(r"```toml\n(.*?)```", TUTORIAL.read_text(encoding="utf-8"), re.DOTALL)
     assert (EXAMPLE / "preprocess.toml").read_text(encoding="utf-8").endswith(shown)

@@ -21,8 +21,39 @@ def commands(page: Path) -> list[str]:
     return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
 
 
+def outputs(page: Path) -> dict[str, str]:
+    """What a page shows below its commands, by the command; those below which nothing stands are left out."""
+    blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    shown: dict[str, str] = {}
+    for block in blocks:
+        for part in re.split(r"^\$ ", block.replace("\\\n", " "), flags=re.MULTILINE)[1:]:
+            command, _, below = part.partition("\n")
+            if below.strip():
+                shown[command] = below
+    return shown
+
+
+def outline(text: str) -> list[str]:
+    """The lines of an output, without what differs from one run and one machine to the next.
+
+    Numbers, hashes and dates are all alike, and so are folders, the widths of bars and of columns.
+    """
+    text = re.sub(r"\b[0-9a-f]{12}\b(?=\")", "HASH", text)
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:+.]+", "DATE", text)
+    text = re.sub(r"(?<![\w.-])\d+(?:[.,]\d+)*(?:e[+-]?\d+)?", "0", text)
+    text = re.sub(r"(?<=[ ])/\S+/(?=[\w.-]+)", "/", text)
+    text = re.sub(r"█+", "█", text)
+    return [re.sub(r" {2,}", " ", line).strip() for line in text.splitlines() if line.strip()]
+
+
 class Reader:
-    """Types commands into a shell in a folder; a server gets a free port, and `leave` ends it."""
+    """Types commands into a shell in a folder; a server gets a free port, and `leave` ends it.
+
+    Attributes:
+        folder: where it types.
+        url: of its server.
+        shown: what each command that it typed has shown, on standard error and then on standard output.
+    """
 
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder = folder
@@ -33,19 +64,37 @@ class Reader:
         path = f"{Path(sys.executable).parent}{os.pathsep}{clean.get('PATH', '')}"
         self._env = {**clean, "PATH": path}
         self._server: Server | None = None
+        self.shown: dict[str, str] = {}
 
     def type(self, command: str) -> str:
         """Run a command, a server in the background, and return its standard output; it has to succeed."""
         if command.startswith("pinnace serve "):
             self._serve(command)
+            self.shown[command] = ""
             return ""
+        typed = command
         if command.startswith("pinnace bench "):
             command += " --duration 1"  # and not the ten seconds that it times for by default
         if command.startswith("curl "):
             command = command.replace("curl ", "curl --silent --show-error --fail ", 1)
         done = self.run(["bash", "-c", command.replace(DOCUMENTED, self.url)])
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        self.shown[typed] = done.stderr + done.stdout
         return done.stdout
+
+    def check_outputs(self, page: Path) -> None:
+        """What a page shows below the commands that were typed is what they showed, but for the figures."""
+        compared = 0
+        for command, shown in outputs(page).items():
+            if command not in self.shown:
+                continue
+            came = self.shown[command]
+            if command.startswith("pinnace serve "):
+                came = self._log.read_text(encoding="utf-8").replace(self.url, DOCUMENTED)
+            # Sorted, because standard error and output come in their order only on a terminal.
+            assert sorted(outline(shown)) == sorted(outline(came)), command
+            compared += 1
+        assert compared, f"{page} shows no output of a command that was typed"
 
     def run(self, arguments: list[str]) -> subprocess.CompletedProcess[str]:
         """Run a program."""

@@ -1,0 +1,75 @@
+"""The JSON that the pages show has the keys, in their order, of what a server writes, and its runtime."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pinnace.models.answer import Embedding, Timing
+from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.selection import answering, select
+from pinnace.serving.http.route_families.embed import embedding_body
+from support.command_line import PINNACE
+from support.ports import free_port
+from support.server import Server, clean_environment
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+CAT = ROOT / "models" / "photographs" / "cat.jpg"
+
+
+def example(page: str, beginning: str) -> dict[str, Any]:
+    """The JSON of a page that begins so, indented or not; `...` stands for more of a list."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    found = re.search(rf"^ *({re.escape(beginning)}.*?}})\n(?=\n|```)", text, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    read: dict[str, Any] = json.loads(found[1].replace(", ...]", "]"))
+    return read
+
+
+def shape(value: Any) -> Any:
+    """The keys of nested objects, and of the first element of a list."""
+    if isinstance(value, dict):
+        return [(key, shape(inner)) for key, inner in value.items()]
+    return shape(value[0]) if isinstance(value, list) else None
+
+
+@pytest.fixture(scope="module")
+def logged(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that logs each request."""
+    home, port = tmp_path_factory.mktemp("logged"), free_port()
+    environment = clean_environment(home / "bentoml") | {"PINNACE_ACCESS_LOG": "1"}
+    command = [*PINNACE, "serve", str(bundle), "--port", str(port), "--workers", "1"]
+    server = Server.start(command, port, home / "log", env=environment)
+    try:
+        server.wait_until_ready(90)
+        yield server
+    finally:
+        server.stop()
+
+
+def test_an_answer_and_its_line_in_the_log(logged: Server, bundle: Path) -> None:
+    answer = httpx.post(f"{logged.url}/classify?top_k=1", content=CAT.read_bytes()).json()
+    shown = example("serving.md", '{"model": "resnet50"')
+    assert shape(shown) == shape(answer)
+    lines = [json.loads(line) for line in logged.log.splitlines() if '"POST /classify 200"' in line]
+    in_log = example("operating.md", '{"time": "2026')
+    assert shape(in_log) == shape(lines[0])
+    opened = Bundle.open(bundle)
+    _, runtime = answering(opened, select(opened))
+    if runtime == "openvino":  # where that has a wheel
+        assert [each["runtime"] for each in (answer, shown, in_log)] == ["openvino"] * 3
+
+
+def test_an_embedding() -> None:
+    shown = example("answers.md", '{"model": "embedder"')
+    made = Embedding("embedder", "onnx-fp32", "openvino", (0.1,), True, Timing(1.0, 1.0, 1.0, 1.0, 4.0))
+    assert shape(shown) == shape(embedding_body(made))
+    assert shown["runtime"] == "openvino"
