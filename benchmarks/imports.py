@@ -3,8 +3,8 @@
     python benchmarks/imports.py [BUNDLE]
 
 Runs each in a process of its own, in turns, and prints the medians and how often `python -c pass` goes into
-each. With the folder of a bundle it also inspects it and classifies a photograph with it; what a bench imports is
-compared with ONNX Runtime alone.
+each. With the folder of a bundle, it also inspects that and classifies a photograph with it. What a bench
+imports stands beside ONNX Runtime alone.
 """
 
 from __future__ import annotations
