@@ -140,7 +140,9 @@ def check_who_answers(
     from pinnace.models.errors import UsageError
 
     if (bundle is None) == (url is None):
-        raise UsageError("give either --bundle BUNDLE or --url URL")
+        if bundle is None:
+            raise UsageError("nothing says who answers", hint="--bundle BUNDLE in this process, or --url URL")
+        raise UsageError("--bundle answers in this process, and --url asks a server", hint="leave one out")
     if url is not None and any(for_a_bundle):
         raise UsageError(
             "--variant, --runtime and --threads apply to --bundle",

@@ -105,7 +105,7 @@ def _longest_word(text: Text) -> int:
 
 def _wrapped(text: Text, width: int) -> list[Text]:
     """Lines of at most this width, broken between words; a word that is longer stands whole in its line."""
-    lines = []
+    lines: list[Text] = []
     for whole in text.split("\n", allow_blank=True):
         breaks, start = [], 0
         for word in re.finditer(r"\S+", whole.plain):

@@ -28,7 +28,7 @@ def explain(error: Any) -> UsageError:
     Args:
         error: what typer raises for wrong usage; of `click` or of typer's own copy of it.
     """
-    context = getattr(error, "ctx", None)
+    context: Any = getattr(error, "ctx", None)
     command = context.command_path if context else "pinnace"
     message = error.format_message().strip().rstrip(".")
     hint = f"{command} --help"
@@ -52,9 +52,8 @@ def _wrong_value(option: str, reason: str, hint: str) -> UsageError:
         choices = re.findall(r"'([^']*)'", choice["choices"])
         nearest = get_close_matches(choice["typed"], choices, n=1)
         return UsageError(
-            f"{option} is none of those that there are",
-            expected=", ".join(choices),
-            got=choice["typed"],
+            f"{option} cannot be {choice['typed']!r}",
+            expected="one of " + ", ".join(choices),
             hint=f"did you mean {nearest[0]}?" if nearest else None,
         )
     for pattern, words in _REASONS:

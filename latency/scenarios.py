@@ -43,7 +43,9 @@ def parse(text: str) -> tuple[Scenario, ...]:
     names = list(ALL) if text == "all" else [name.strip() for name in text.split(",")]
     for name in names:
         if name not in ALL:
-            raise UsageError("unknown scenario", expected="one of " + ", ".join([*ALL, "all"]), got=name)
+            raise UsageError(
+                "there is no such scenario", expected="one of " + ", ".join([*ALL, "all"]), got=name
+            )
     return tuple(ALL[name] for name in dict.fromkeys(names))
 
 

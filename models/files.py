@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
 from pinnace.models.errors import UsageError
@@ -117,3 +118,13 @@ def _move_into_place(new: Path, path: Path) -> None:
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def similar_path(path: Path) -> Path | None:
+    """The path beside this one, which is not there, that is spelt most like it; None where none is."""
+    try:
+        names = [each.name for each in path.absolute().parent.iterdir()]
+    except (OSError, ValueError):
+        return None
+    found = get_close_matches(path.name, names, n=1, cutoff=0.75)
+    return path.with_name(found[0]) if found else None

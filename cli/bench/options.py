@@ -144,10 +144,10 @@ class BenchOptions:
         """
         from pinnace.models.errors import UsageError
 
-        if (self.target is None) == (self.suite is None):
-            raise UsageError(
-                "give either a bundle or URL, or a suite", expected="BUNDLE, URL or --suite NAME"
-            )
+        if self.target is None and self.suite is None:
+            raise UsageError("nothing says what to measure", hint="a bundle's folder, a URL, or --suite NAME")
+        if self.target is not None and self.suite is not None:
+            raise UsageError("--suite brings its own bundles", hint=f"leave out {self.target} or --suite")
         if self.suite is None and self.suite_folder is not None:
             raise UsageError("--suite-folder needs --suite")
         if self.cold and (self.is_server or self.suite is not None):
@@ -162,7 +162,9 @@ class BenchOptions:
         if self.device is not None and (self.is_server or self.suite is not None):
             raise UsageError("--device measures a bundle on the device; it takes neither a suite nor a URL")
         if self.device is None and self.device_python is not None:
-            raise UsageError("--device-python needs --device")
+            raise UsageError(
+                "--device-python is about another machine", hint="name it with --device ssh://user@host"
+            )
 
     def runtime_options(self) -> RuntimeOptions:
         """Threads and device of a runtime; the runtime's own where they were not given."""

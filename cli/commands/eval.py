@@ -101,7 +101,7 @@ def eval(
     require("classify", opened)
     if images is None:
         raise UsageError(
-            "there is nothing to be right about",
+            f"how often {opened.name} is right is measured on images whose class is known",
             hint="give --images DIR with a folder for each class, or, where several labels may be true, "
             "--truth FILE.csv",
         )

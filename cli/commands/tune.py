@@ -38,7 +38,9 @@ def tune(
     for path in options.report or ():
         check_ending(path)
     if options.device is None and options.device_python is not None:
-        raise UsageError("--device-python needs --device")
+        raise UsageError(
+            "--device-python is about another machine", hint="name it with --device ssh://user@host"
+        )
     opened = Bundle.open(bundle)
     failure: CheckFailed | None = None
     made: Profile | None = None

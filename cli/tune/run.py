@@ -147,7 +147,7 @@ def _meter(options: TuneOptions) -> EnergyMeter | None:
     meter = open_meter()
     if meter is None:
         raise UsageError(
-            "no sensor of this machine says what it draws, so there is nothing to find the least of",
+            "no sensor of this machine says how much power it draws, so nothing can be compared by energy",
             expected="RAPL counters that this user may read, an NVIDIA GPU, or a Jetson",
             hint="choose --objective throughput or latency",
         )

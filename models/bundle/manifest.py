@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.errors import BundleError, UsageError
-from pinnace.models.files import read_regular
+from pinnace.models.files import read_regular, similar_path
 from pinnace.models.image.preprocess import Preprocess
 
 # Version 2 says what the outputs mean; see `pinnace.models.bundle.outputs.of_an_older_bundle` for version 1.
@@ -361,7 +361,9 @@ def read_bytes(folder: Path) -> bytes:
             ) from None
         raise BundleError(
             f"{folder} is not a bundle: it has no {FILE_NAME}",
-            hint="make one with: pinnace export SOURCE -o " + str(folder),
+            hint=f"make one with: pinnace export SOURCE -o {folder}"
+            if folder.exists() or (similar := similar_path(folder)) is None
+            else f"did you mean {similar}?",
         ) from None
 
 

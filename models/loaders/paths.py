@@ -9,6 +9,7 @@ from typing import Any
 
 from pinnace.models.bundle.manifest import FILE_NAME
 from pinnace.models.errors import PinnaceError, SourceError, UsageError
+from pinnace.models.files import similar_path
 from pinnace.models.source import Source
 
 HUBCONF = "hubconf.py"
@@ -43,7 +44,11 @@ def find_source(text: str) -> Source:
     if _is_folder(path):
         return _of_folder(text)
     if path.suffix.lower() in _WEIGHTS or text.startswith((".", "/", "~")):
-        raise SourceError(f"there is no file {path.absolute()}")
+        similar = similar_path(path)
+        raise SourceError(
+            f"there is no file {path.absolute()}",
+            hint=None if similar is None else f"did you mean {similar}?",
+        )
     if text.count("/") == 1 and not colon:
         raise UsageError(
             f"{text!r} is not a model source, and there is no such file",

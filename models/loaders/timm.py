@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import math
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -170,6 +168,9 @@ def _mind_the_network() -> None:
 
     huggingface_hub would try for most of a minute. Files that it downloaded before are still found.
     """
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(_server(), method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=_PROBE_TIMEOUT).close()

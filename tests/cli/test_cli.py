@@ -157,7 +157,11 @@ def test_one_bad_image_among_others_is_reported_and_passed_over(pinnace, bundle,
             2,
             "error: pinnace inspect has no option --frobnicate\n  help: pinnace inspect --help lists all\n",
         ),
-        (["classify", "a.jpg"], 2, "error: give either --bundle BUNDLE or --url URL\n"),
+        (
+            ["classify", "a.jpg"],
+            2,
+            "error: nothing says who answers\n  help: --bundle BUNDLE in this process, or --url URL\n",
+        ),
         (
             ["classify", "a.jpg", "--url", "ftp://localhost:3000"],
             2,

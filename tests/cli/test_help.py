@@ -71,9 +71,9 @@ def test_export_helps_on_one_screen(pinnace: CommandLine) -> None:
         (["tune", "x", "--max-p99", "fast"], "error: --max-p99 has a wrong value\n  expected: a number\n"),
         (
             ["export", "x", "--scores", "softmx"],
-            "error: --scores is none of those that there are\n"
-            "  expected: softmax, sigmoid, none, embedding, tensors\n"
-            "  got: softmx\n  help: did you mean softmax?\n",
+            "error: --scores cannot be 'softmx'\n"
+            "  expected: one of softmax, sigmoid, none, embedding, tensors\n"
+            "  help: did you mean softmax?\n",
         ),
         (["export", "torchvison:resnet18"], "error: 'torchvison:resnet18' is not a model source\n"),
     ],

@@ -84,7 +84,7 @@ def test_end_to_end_splits_the_stages(pinnace, bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
-        (("--scenario", "fast"), 2, "unknown scenario"),
+        (("--scenario", "fast"), 2, "there is no such scenario"),
         (("--report", "r.doc"), 2, "r.doc does not have the suffix of a report"),
         (("--variant", "onnx-fp8"), 2, "has no variant onnx-fp8"),
         (("--runtime", "abacus"), 2, "there is no runtime abacus"),

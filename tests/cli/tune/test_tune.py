@@ -180,7 +180,7 @@ def test_energy_is_refused_where_nothing_says_what_the_machine_draws(pinnace, bu
         pytest.skip("this machine says what it draws")
     done = pinnace("tune", bundle, "--objective", "energy")
     assert done.status == 2
-    assert done.err.startswith("error: no sensor of this machine says what it draws")
+    assert done.err.startswith("error: no sensor of this machine says how much power it draws")
     assert "choose --objective throughput or latency" in done.err
     assert not (bundle / "profile.json").exists()
 

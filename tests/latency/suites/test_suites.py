@@ -86,8 +86,8 @@ def test_a_suite_file_that_is_wrong_is_a_sentence(pinnace, tmp_path: Path, text:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "give either a bundle or URL, or a suite"),
-        (("x.bundle", "--suite", "classic"), "give either a bundle or URL, or a suite"),
+        ((), "nothing says what to measure"),
+        (("x.bundle", "--suite", "classic"), "--suite brings its own bundles"),
         (("--suite", "modern"), "there is no suite 'modern'"),
         (("x.bundle", "--suite-folder", "x"), "--suite-folder needs --suite"),
         (("--suite", "classic", "--runtime", "abacus"), "there is no runtime abacus"),

@@ -117,6 +117,13 @@ def test_a_folder_without_a_manifest(tmp_path: Path, folder: str) -> None:
     )
 
 
+def test_a_misspelt_folder_is_proposed(tmp_path: Path) -> None:
+    (tmp_path / "digits.bundle").mkdir()
+    assert refusal(BundleError, manifest.read, tmp_path / "digit.bundle").endswith(
+        f"\n  help: did you mean {tmp_path}/digits.bundle?"
+    )
+
+
 @pytest.mark.parametrize(("version", "got"), [(3, "3"), (0, "0"), ("1", "1"), (None, "None")])
 def test_another_schema_version(tmp_path: Path, version: object, got: str) -> None:
     write(tmp_path, json.loads(FULL.to_json()) | {"schema_version": version})

@@ -285,6 +285,15 @@ def test_arch_of_a_module_that_is_not_there(workshop: Path, module: str) -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("arch", "meant"),
+    [("sample_networks:Tinny", "sample_networks:Tiny"), ("sample_network:Tiny", "sample_networks")],
+)
+def test_a_misspelt_factory_is_proposed(workshop: Path, arch: str, meant: str) -> None:
+    said = refusal(UsageError, lambda: load_file(Path("tiny.pt"), workshop, arch))
+    assert said.endswith(f"\n  help: did you mean {meant}?")
+
+
 @pytest.mark.parametrize("name", ["Nope", "torch.Nope", "__name__"])
 def test_arch_of_an_attribute_that_is_not_there(workshop: Path, name: str) -> None:
     assert refusal(UsageError, lambda: load_file(Path("tiny.pt"), workshop, f"sample_networks:{name}")) == (

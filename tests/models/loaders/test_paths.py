@@ -117,6 +117,10 @@ def test_a_saved_model_of_tensorflow(tmp_path: Path) -> None:
 
 def test_what_is_not_there(tmp_path: Path) -> None:
     assert refusal(SourceError, lambda: find_source("none.pth")) == f"there is no file {tmp_path}/none.pth"
+    (tmp_path / "digits.pt").touch()
+    assert refusal(SourceError, lambda: find_source("digts.pt")) == (
+        f"there is no file {tmp_path}/digts.pt\n  help: did you mean digits.pt?"
+    )
     assert refusal(UsageError, lambda: find_source("google/vit-base")) == (
         "'google/vit-base' is not a model source, and there is no such file\n"
         "  help: hf:google/vit-base for a model of Hugging Face's hub, "
