@@ -16,6 +16,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.selection import answering, select
 from pinnace.serving.http.route_families.embed import embedding_body
 from support.command_line import PINNACE
+from support.pages import outline
 from support.ports import free_port
 from support.server import Server, clean_environment
 
@@ -66,6 +67,14 @@ def test_an_answer_and_its_line_in_the_log(logged: Server, bundle: Path) -> None
     _, runtime = answering(opened, select(opened))
     if runtime == "openvino":  # where that has a wheel
         assert [each["runtime"] for each in (answer, shown, in_log)] == ["openvino"] * 3
+
+
+def test_what_a_server_says_when_it_starts(server: Server) -> None:
+    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^    (resnet50 (?:answers|is) .*)$", text, re.MULTILINE)
+    came = server.log.replace("colours", "resnet50").replace(f":{server.port}", ":3000")
+    if "in openvino" in came:  # where that has a wheel
+        assert outline("\n".join(shown)) == outline(came)
 
 
 def test_an_embedding() -> None:
