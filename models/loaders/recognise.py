@@ -32,7 +32,7 @@ class Known:
 
     Attributes:
         arch: as `--arch` has it.
-        head: the name of its last layer.
+        head: the name of its last layer; several with commas between, where it was trained with more heads.
         names: hash of the names of its weights.
         body: hash of the names and shapes of all weights but those of the last layer.
     """
@@ -79,16 +79,22 @@ def body_of(shapes: Shapes, head: str, first: str | None = None) -> str:
 
     Args:
         shapes: of all weights.
-        head: the last layer's name.
+        head: the last layer's name, or several with commas between.
         first: the weight of the first layer; that which comes first unless it is given.
     """
     first = next(iter(shapes), "") if first is None else first
     texts = []
+    heads = _beginnings(head)
     for name, shape in shapes.items():
-        if not name.startswith(f"{head}."):
+        if not name.startswith(heads):
             kept = (shape[0], *shape[2:]) if name == first and len(shape) == 4 else shape
             texts.append(f"{name} {','.join(map(str, kept))}")
     return hash_of(texts)
+
+
+def _beginnings(head: str) -> tuple[str, ...]:
+    """How the names of the weights of a last layer begin."""
+    return tuple(f"{each}." for each in head.split(","))
 
 
 def _bodies(shapes: Shapes, head: str) -> set[str]:
@@ -141,7 +147,7 @@ def _matches(shapes: Shapes) -> list[Match]:
 
 def _places(shapes: Shapes) -> list[str]:
     """Where a last layer may stand: the known ones and what they are part of, as far as there are weights."""
-    heads = [head.split(".") for head in dict.fromkeys(known.head for known in _table())]
+    heads = [head.split(".") for head in dict.fromkeys(known.head for known in _table()) if "," not in head]
     places = dict.fromkeys(".".join(parts[:end]) for parts in heads for end in range(1, len(parts) + 1))
     return [place for place in places if any(name.startswith(f"{place}.") for name in shapes)]
 
@@ -154,7 +160,8 @@ def bodies_of(shapes: Shapes) -> list[str]:
 
 
 def _rows(shapes: Shapes, head: str) -> int | None:
-    return next((shape[0] for name, shape in shapes.items() if name.startswith(f"{head}.") and shape), None)
+    beginnings = _beginnings(head)
+    return next((shape[0] for name, shape in shapes.items() if name.startswith(beginnings) and shape), None)
 
 
 def _readings(state: Mapping[str, Any]) -> Iterator[Shapes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import select
 import subprocess
 import time
@@ -45,7 +46,8 @@ def asked(folder: Path, *answers: str, arguments: tuple[str, ...] = ("quickstart
                 answered = len(shown)
                 screen.write(f"{left.pop(0)}\n".encode())
     assert not left, shown
-    return process.wait(timeout=60), shown.decode().replace("\r\n", "\n")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode().replace("\r\n", "\n"))
+    return process.wait(timeout=60), text
 
 
 def test_a_checkpoint_is_exported(project: Path, tmp_path: Path) -> None:

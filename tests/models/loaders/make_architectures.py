@@ -23,7 +23,7 @@ def line(arch: str, build: Any) -> str:
     module = on_meta(build)
     shapes = counted({name: tuple(value.shape) for name, value in module.state_dict().items()})
     head = getattr(module, "default_cfg", {}).get("classifier") or last_layer(module)
-    head = head if isinstance(head, str) else head[0]
+    head = head if isinstance(head, str) else ",".join(head)
     return f"{arch} {head} {hash_of(shapes)} {body_of(shapes, head)}\n"
 
 

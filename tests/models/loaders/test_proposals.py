@@ -75,6 +75,18 @@ def test_networks_that_answer_the_same_are_no_choice(tmp_path: Path) -> None:
     assert torch.allclose(loaded.module(inputs), trained.eval()(inputs), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["levit_128s", "efficientformer_l1"])
+def test_a_network_of_two_heads_is_known_with_other_classes(tmp_path: Path, name: str) -> None:
+    trained = timm.create_model(name, num_classes=3)
+    loaded = load_saved(trained.state_dict(), tmp_path)
+    assert loaded.notes[0].startswith(
+        f"the names and shapes of the weights are those of timm:{name} with 3 classes, which was taken"
+    )
+    inputs = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.module.eval()(inputs), trained.eval()(inputs))
+
+
 def test_networks_that_answer_differently_are(tmp_path: Path) -> None:
     trained = timm.create_model("efficientnet_b0", num_classes=3)
     assert refusal(UsageError, lambda: load_saved(trained.state_dict(), tmp_path)) == (
