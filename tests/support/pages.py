@@ -104,7 +104,7 @@ class Reader:
             env=self._env,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 
