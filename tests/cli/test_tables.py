@@ -38,6 +38,8 @@ from pinnace.models.profile import Configuration
 from support import reports
 from support.command_line import CommandLine
 
+pytestmark = pytest.mark.slow
+
 CLI = Path(tables.__file__).parent
 CAT = CLI.parent / "models" / "photographs" / "cat.jpg"
 WIDTHS = (60, 80, 120)
