@@ -26,6 +26,7 @@ from pinnace.models.bundle import signing
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import MissingDependency, UsageError, from_dict
+from pinnace.models.install import install_line
 from pinnace.models.runtimes.onnxruntime import OnnxRuntime
 from pinnace.models.runtimes.openvino import OpenVino
 from support.errors import error_of
@@ -308,7 +309,7 @@ def test_a_worker_without_the_runtime_says_what_to_install(
     error = from_dict(reports[0]["problem"])
     assert isinstance(error, MissingDependency)
     assert error.message.startswith("no runtime on this machine can run onnx-fp32: onnxruntime: it is not")
-    assert error.hint == "install one with: pip install 'pinnace[cpu]'"
+    assert error.hint == f"install one with: {install_line('cpu')}"
     assert reports[0]["machine"]
 
 
