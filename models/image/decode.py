@@ -14,6 +14,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from pinnace.models.errors import ImageError, ImageTooLarge, UnsupportedImage, UsageError
+from pinnace.models.image.avif import check_avif
+from pinnace.models.image.boxed import BOXED, boxed_format, ensure_reader
 from pinnace.models.image.decode_limits import (
     MeteredBytes,
     check_container,
@@ -28,12 +30,15 @@ from pinnace.models.image.read import read_image_file
 
 ImageSource: TypeAlias = "bytes | str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]"
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 
 # What their names end in. It only chooses among the files of a folder: the bytes say what a file is.
-SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif"),
+    *(".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+)
 
-_PREFIX_BYTES = 16
+_PREFIX_BYTES = 64  # with the brands that a HEIC or AVIF says it is compatible with
 
 _WARNINGS = threading.Lock()
 
@@ -153,6 +158,8 @@ def _decode(
         check_scans(stream.getvalue(), image.width * image.height)
     _check_pixels(image, max_pixels)
     check_tiles(image)
+    if name == "AVIF":
+        check_avif(stream.getbuffer(), image.width, image.height)
     if name == "TIFF":
         check_tiff_scans(image, stream.getvalue())
     check_work(image)
@@ -166,7 +173,13 @@ def _decode(
 def _recognise(prefix: bytes, formats: tuple[str, ...]) -> str:
     """The name in `formats` of the type whose files begin like this."""
     names = [name.upper() for name in formats]
+    boxed = boxed_format(prefix)
+    if boxed in names:
+        ensure_reader(boxed)
+        return boxed
     for name in names:
+        if name in BOXED:
+            continue
         _ensure_plugin(name)
         accept = Image.OPEN[name][1]
         accepted = accept is None or accept(prefix)

@@ -140,7 +140,7 @@ def decoding_bytes(image: Image.Image) -> int:
         each += 9 if image.mode.startswith("I") else 4
     if image.format == "JPEG" and "progressive" in image.info:
         each += 2 * _samples(image)
-    each += {"WEBP": 14, "GIF": 2, "BMP": 2, "TIFF": 1}.get(image.format or "", 0)
+    each += {"WEBP": 14, "AVIF": 11, "HEIF": 9, "GIF": 2, "BMP": 2, "TIFF": 1}.get(image.format or "", 0)
     if count > FREE_TILE_PIXELS and pixels.orientation(image) != 1:
         each += 4
     return int(count * each) + 16 * image.width + 9 * image.height

@@ -77,6 +77,8 @@ def good() -> Iterator[tuple[str, bytes]]:
     yield "jpeg", encoded(image, "JPEG")
     yield "jpeg, progressive", encoded(image, "JPEG", progressive=True)
     yield "jpeg, grey", encoded(grey, "JPEG")
+    yield "avif", encoded(image, "AVIF")
+    yield "avif with an alpha channel", encoded(rgba, "AVIF")
     yield "jpeg, CMYK", encoded(image.convert("CMYK"), "JPEG")
     yield "jpeg, 4:4:4 with restart markers", encoded(image, "JPEG", subsampling=0, restart_marker_rows=1)
     yield "jpeg, trailing garbage", encoded(image, "JPEG") + b"<script>" * 5000
@@ -145,7 +147,7 @@ def broken_restart(image: Image.Image) -> bytes:
 def damaged() -> Iterator[tuple[str, bytes]]:
     image = photograph()
     yield "nothing", b""
-    for format in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"):
+    for format in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"):
         options = {"compression": "tiff_lzw"} if format == "TIFF" else {}
         data = encoded(image, format, **options)
         yield f"{format}, cut in the middle", data[: len(data) // 2]
@@ -163,6 +165,10 @@ def damaged() -> Iterator[tuple[str, bytes]]:
         "gif, zero wide",
         b"GIF89a\x00\x00\x10\x00\x00\x00\x00,\x00\x00\x00\x00\x00\x00\x10\x00\x00\x02\x00;",
     )
+    avif = encoded(image.resize((1500, 1500)), "AVIF", speed=10)
+    at = avif.index(b"ispe") + 8
+    yield "avif, larger than it says", avif[:at] + struct.pack(">II", 20, 20) + avif[at + 8 :]
+    yield "avif, nothing but its name", b"\x00\x00\x00\x18ftypavif" + bytes(100)
     yield "webp, wrong length", b"RIFF\xff\xff\xff\x7fWEBPVP8 " + bytes(40)
     yield "tiff, no tags", tiff([])
     yield "tiff, the directory outside", b"II*\x00\xff\xff\xff\x7f"
@@ -218,8 +224,8 @@ def other() -> Iterator[tuple[str, bytes]]:
     yield "tiff, 32-bit integers", encoded(Image.fromarray((scales * 2e9).astype(np.int32)), "TIFF")
     yield "psd", b"8BPS\x00\x01" + bytes(100)
     yield "svg", b"<svg xmlns='http://www.w3.org/2000/svg'><image href='http://127.0.0.1:1/'/></svg>"
-    yield "heic", b"\x00\x00\x00\x18ftypheic" + bytes(100)
-    yield "avif", b"\x00\x00\x00\x18ftypavif" + bytes(100)
+    yield "film", b"\x00\x00\x00\x18ftypisom" + bytes(100)
+    yield "avif, a sequence", encoded(image, "AVIF", save_all=True, append_images=[image.rotate(9)])
     yield "zip", b"PK\x03\x04" + bytes(100)
     yield "html", b"<!DOCTYPE html><script>alert(1)</script>"
     yield "elf", b"\x7fELF" + bytes(100)
