@@ -61,6 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
+    arguments = _with_sweep(sys.argv[1:] if arguments is None else arguments)
     try:
         status = command_line()(arguments, prog_name="pinnace", standalone_mode=False)
         sys.stdout.flush()
@@ -86,6 +87,20 @@ def run(arguments: list[str] | None = None) -> int:
         )
         _fail(internal)
         return INTERNAL_ERROR
+
+
+def _with_sweep(arguments: list[str]) -> list[str]:
+    """Give `--sweep batch=1,2 threads=1,2` back as `--sweep batch=1,2 --sweep threads=1,2`.
+
+    An option takes one word, and the second would be taken for an argument.
+    """
+    found: list[str] = []
+    for word in arguments:
+        before = found[-2:]
+        if before[:1] == ["--sweep"] and "=" in word and word.partition("=")[0] in ("batch", "threads"):
+            found.append("--sweep")
+        found.append(word)
+    return found
 
 
 def _fail(error: PinnaceError) -> int:

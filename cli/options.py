@@ -99,6 +99,13 @@ DeviceOption = Annotated[
         show_default=False,
     ),
 ]
+InstallOption = Annotated[
+    bool,
+    typer.Option(
+        "--install",
+        help="Bring Pinnace along, into an environment of its own on the device, which needs only Python.",
+    ),
+]
 DevicePythonOption = Annotated[
     str | None,
     typer.Option(

@@ -17,24 +17,34 @@ _FEW_SAMPLES = 5
 
 
 def of_device(info: DeviceInfo) -> tuple[Caveat, ...]:
-    """Warnings about the machine's settings, before anything is measured: the governor and the clocks."""
+    """Warnings about the machine's settings, before anything is measured: governor, clocks, supply."""
+    found = [_governor(info)]
+    if info.on_battery:
+        words = "the machine runs on its battery, and may be slower than on mains; plug it in"
+        found.append(Caveat("battery", words))
+    if info.board is not None and info.board.since_boot:
+        words = (
+            f"since this board was started, it has reported {', '.join(info.board.since_boot)}: "
+            "look at its supply, its cable and its cooling"
+        )
+        found.append(Caveat("supply", words))
+    return tuple(caveat for caveat in found if caveat is not None)
+
+
+def _governor(info: DeviceInfo) -> Caveat | None:
     if info.board is not None and info.board.jetson_clocks is False:
-        return (
-            Caveat(
-                "governor",
-                "jetson_clocks is off, so CPU and GPU change their clocks while they are measured; "
-                "hold them with: sudo jetson_clocks",
-            ),
+        return Caveat(
+            "governor",
+            "jetson_clocks is off, so CPU and GPU change their clocks while they are measured; "
+            "hold them with: sudo jetson_clocks",
         )
     governor = info.cpu.governor
     if governor is None or governor == "performance" or (info.board and info.board.jetson_clocks):
-        return ()
-    return (
-        Caveat(
-            "governor",
-            f"the CPU's governor is {governor}, so its clock follows the load; "
-            "set it with: sudo cpupower frequency-set -g performance",
-        ),
+        return None
+    return Caveat(
+        "governor",
+        f"the CPU's governor is {governor}, so its clock follows the load; "
+        "set it with: sudo cpupower frequency-set -g performance",
     )
 
 
@@ -43,7 +53,7 @@ def of_timeline(info: DeviceInfo, samples: Sequence[DeviceSample]) -> tuple[Cave
     found = [
         _throttled(samples),
         _dropped("CPU", samples, lambda sample: sample.cpu_mhz),
-        _dropped("GPU", samples, _working_gpu_clock),
+        _dropped("GPU", samples, working_gpu_clock),
         _other_load(info, samples),
         _stolen(samples),
     ]
@@ -94,7 +104,8 @@ def _throttled(samples: Sequence[DeviceSample]) -> Caveat | None:
     return Caveat("throttled", f"the clocks were throttled {share:.0%} of the time ({', '.join(reasons)})")
 
 
-def _working_gpu_clock(sample: DeviceSample) -> float | None:
+def working_gpu_clock(sample: DeviceSample) -> float | None:
+    """A GPU's clock while it works."""
     # An idle GPU lowers its clock, which costs nothing.
     idle = sample.gpu_busy is not None and sample.gpu_busy < 0.1
     return None if idle else sample.gpu_clock_mhz

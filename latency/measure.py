@@ -108,7 +108,7 @@ def measure_interleaved(
         return True
 
     def open_row(subject: Subject) -> None:
-        rows.append(Measurement(subject, warm_up(subject, _call_size(scenario, subject))))
+        rows.append(Measurement(subject, warm_up(subject, call_size(scenario, subject))))
 
     def take_turn(row: Measurement, turn: int) -> None:
         plan = _plan(scenario, row, settings, turn)
@@ -131,7 +131,7 @@ def _event(subject: Subject, seconds: float, detail: str) -> Event:
     return Event(Stage.MEASURE, subject.info.variant, subject.info.runtime, total=seconds, detail=detail)
 
 
-def _call_size(scenario: Scenario, subject: Subject) -> int:
+def call_size(scenario: Scenario, subject: Subject) -> int:
     """Images of one call."""
     return min(subject.batch, scenario.samples) if scenario is MULTI_STREAM else subject.batch
 
@@ -139,7 +139,7 @@ def _call_size(scenario: Scenario, subject: Subject) -> int:
 def _plan(scenario: Scenario, row: Measurement, settings: BenchSettings, turn: int) -> Plan:
     seconds = settings.duration_s / settings.rounds
     call_s = row.warm_up.windows[-1] / 1000
-    size = _call_size(scenario, row.subject)
+    size = call_size(scenario, row.subject)
     samples = 0
     if scenario is OFFLINE:
         samples = max(1, round(seconds / call_s)) * size * row.subject.at_once
@@ -161,7 +161,7 @@ def _plan(scenario: Scenario, row: Measurement, settings: BenchSettings, turn: i
 def _run(
     load: LoadGenerator, plan: Plan, subject: Subject, scenario: Scenario
 ) -> tuple[Samples, SystemUnderTest]:
-    size = _call_size(scenario, subject)
+    size = call_size(scenario, subject)
     together = scenario in (MULTI_STREAM, OFFLINE)
     system = SystemUnderTest(
         subject,
@@ -213,7 +213,7 @@ def _result(load: LoadGenerator, scenario: Scenario, row: Measurement) -> Result
         caveats.append(Caveat("errors", f"{row.errors} of {len(ordered)} queries had no answer"))
     return Result(
         **asdict(row.subject.info),
-        batch=_call_size(scenario, row.subject),
+        batch=call_size(scenario, row.subject),
         scenario=scenario.name,
         p50_ms=p50,
         p90_ms=p90,
@@ -245,8 +245,10 @@ def _with_ratios(results: list[Result]) -> list[Result]:
     base = results[0]
     rated = []
     for result in results:
+        # An image, which of rows of one batch is a query.
+        images = result.batch / base.batch
         ratios = sorted(
-            one.p50_ms / other.p50_ms for one, other in zip(base.rounds, result.rounds, strict=True)
+            images * one.p50_ms / other.p50_ms for one, other in zip(base.rounds, result.rounds, strict=True)
         )
         low, middle, high = (percentile(ratios, percent) for percent in (10, 50, 90))
         ratio = Ratio(base.row, round(middle, 4), round(low, 4), round(high, 4), len(ratios))

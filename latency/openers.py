@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pinnace.latency.scenarios import MULTI_STREAM, OFFLINE, SERVER, Scenario
 from pinnace.latency.settings import BenchSettings
 from pinnace.latency.subjects.base import Subject
+from pinnace.latency.subjects.compiled import FROM_SOURCE
 from pinnace.latency.subjects.eager import EAGER, EagerTorch
 from pinnace.latency.subjects.http import MOST_CONNECTIONS, OFFLINE_CONNECTIONS, HttpSubject
 from pinnace.latency.subjects.runtime import RuntimeSubject
@@ -119,6 +120,41 @@ def bundle_openers(
         return Opener(row, open_it, optional=everything and each is None)
 
     return [opener(each, name) for each, name in pairs_of(bundle, variant, runtime, options.device)]
+
+
+def static_openers(bundle: Bundle, options: RuntimeOptions, settings: BenchSettings) -> list[Opener]:
+    """What opens the network in eager torch and in every static form, those of the bundle where it has them.
+
+    What cannot be had here is a caveat that says why.
+    """
+    names = {variant.name for variant in bundle.manifest.variants}
+
+    def opener(name: str, way: str | None) -> Opener:
+        def open_it(scenario: Scenario) -> Subject:
+            if way is None and name not in names:
+                format_name = name.partition("-")[0]
+                raise UsageError(
+                    f"{bundle.name} has no variant {name}: export it with --format {format_name}"
+                )
+            batch = batch_of(bundle, scenario, settings.batch)
+            variant = bundle.variant(name) if way is None else None
+            subject = RuntimeSubject(
+                bundle, variant, way, options, batch=batch, end_to_end=settings.end_to_end
+            )
+            subject.prepare(batch)
+            return subject
+
+        return Opener(name, open_it, optional=True)
+
+    eager, compiled, exported, ahead = FROM_SOURCE
+    return [
+        opener(EAGER, eager),
+        opener("torchscript-fp32", None),
+        opener(compiled, compiled),
+        opener("pt2-fp32", None) if "pt2-fp32" in names else opener(exported, exported),
+        opener("pt2-aoti", None) if "pt2-aoti" in names else opener(ahead, ahead),
+        opener("onnx-fp32", None),
+    ]
 
 
 def server_openers(url: str, api_key: str | None) -> list[Opener]:

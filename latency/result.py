@@ -8,15 +8,18 @@ from pinnace.latency.result_parts import (
     Bound,
     Caveat,
     ColdStart,
+    EnergyUse,
     Memory,
     RatePoint,
     Ratio,
     Round,
     Samples,
+    Soak,
     Stages,
     State,
     WarmUp,
 )
+from pinnace.models.bundle.manifest import Accuracy
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,9 @@ class Result:
         file_bytes: size of the variant's files; None behind a URL and of the eager network.
         cold: starts in fresh processes; None where they were not asked for.
         memory: of those processes, likewise.
+        accuracy: on labelled images; None where there were none.
+        energy: what each sensor of power counted; empty where there is none.
+        soak: the long run; None where it was not asked for.
     """
 
     model: str
@@ -105,6 +111,9 @@ class Result:
     file_bytes: int | None = None
     cold: ColdStart | None = None
     memory: Memory | None = None
+    energy: tuple[EnergyUse, ...] = ()
+    soak: Soak | None = None
+    accuracy: Accuracy | None = None
 
     @property
     def row(self) -> str:

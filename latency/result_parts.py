@@ -13,7 +13,8 @@ class Caveat:
 
     Attributes:
         code: which kind: `throttled`, `clock-dropped`, `governor`, `other-load`, `variation`, `threads`,
-            `provider`, `warm-up`, `errors`, `bound`, `skipped`, `loadgen`, `connection`, `interrupted`.
+            `provider`, `warm-up`, `errors`, `bound`, `skipped`, `loadgen`, `connection`, `interrupted`,
+            `sustained`, `energy`, `battery`, `supply`, `accuracy`.
         message: one sentence.
     """
 
@@ -70,7 +71,8 @@ class Ratio:
 
     Attributes:
         baseline: the row that has the ratio 1, as `VARIANT RUNTIME`.
-        median: over the rounds, of the baseline's median latency divided by this one's; 2 is twice as fast.
+        median: over the rounds, of the baseline's median latency of an image divided by this one's; 2 is
+            twice as fast.
         p10: 10th percentile over the rounds.
         p90: 90th percentile over the rounds.
         rounds: how many.
@@ -209,3 +211,87 @@ class Memory:
     resident_bytes: int
     pss_bytes: int | None
     before_bytes: int
+
+
+@dataclass(frozen=True)
+class EnergyUse:
+    """What one sensor counted while a row was timed.
+
+    Attributes:
+        sensor: its name.
+        covers: what it measures, in words.
+        joules: in all.
+        seconds: of all runs.
+        images: that were answered meanwhile.
+        idle_w: mean power of the idle machine, before anything was loaded.
+        image_j: joules an image.
+        image_above_idle_j: the same without what the idle machine would have drawn in that time.
+        images_a_joule: the first upside down.
+    """
+
+    sensor: str
+    covers: str
+    joules: float
+    seconds: float
+    images: int
+    idle_w: float
+    image_j: float
+    image_above_idle_j: float
+    images_a_joule: float
+
+
+@dataclass(frozen=True)
+class SoakWindow:
+    """A part of a soak; what the machine does not say is None.
+
+    Attributes:
+        start_s: since the first query.
+        throughput: images a second of the queries that began in it.
+        p50_ms: their median latency.
+        cpu_mhz: mean clock of the CPU.
+        gpu_mhz: mean clock of the GPU.
+        hottest_c: the highest temperature of any sensor.
+    """
+
+    start_s: float
+    throughput: float
+    p50_ms: float
+    cpu_mhz: float | None = None
+    gpu_mhz: float | None = None
+    hottest_c: float | None = None
+
+
+@dataclass(frozen=True)
+class ThrottlePoint:
+    """The moment from which clocks were held down.
+
+    Attributes:
+        seconds: since the first query.
+        reason: what the system reports, or which clock fell, and how far.
+    """
+
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Soak:
+    """A row in the long run.
+
+    Attributes:
+        seconds: how long.
+        span_s: of the beginning and of the end that are compared: a minute, or a fifth of a short soak.
+        first: images a second in the first span.
+        last: in the last.
+        ratio: `last / first`.
+        throttling: when clocks began to be held down; None where no sensor says so.
+        windows: throughput over time.
+    """
+
+    seconds: float
+    span_s: float
+    first: float
+    last: float
+    ratio: float
+    throttling: ThrottlePoint | None
+    windows: tuple[SoakWindow, ...]

@@ -11,18 +11,23 @@ from importlib.metadata import version
 from pinnace.latency import caveats
 from pinnace.latency.cold.starts import Cold
 from pinnace.latency.device.describe import describe
+from pinnace.latency.device.energy import open_meter
 from pinnace.latency.device.monitor import DeviceMonitor
 from pinnace.latency.device.nvidia import Nvml, open_nvml
+from pinnace.latency.device.power import unreadable
 from pinnace.latency.device.sysfs import Sysfs
 from pinnace.latency.device.types import DeviceInfo
 from pinnace.latency.load_generators import LoadGenerator, load_generator
-from pinnace.latency.measure import measure_highest_rate, measure_interleaved
+from pinnace.latency.measure import call_size, measure_highest_rate, measure_interleaved
+from pinnace.latency.metered_load import MeteredLoad
 from pinnace.latency.openers import Opener
 from pinnace.latency.report import SCHEMA_VERSION, LatencyReport
 from pinnace.latency.result import Failure, Result
-from pinnace.latency.result_parts import Caveat, State
+from pinnace.latency.result_parts import Caveat, EnergyUse, State
 from pinnace.latency.scenarios import SERVER, Scenario, parse
 from pinnace.latency.settings import BenchSettings
+from pinnace.latency.soak import caveats_of as lasting
+from pinnace.latency.soak import soak_of
 from pinnace.latency.subjects.base import Subject
 from pinnace.models.errors import PinnaceError
 from pinnace.models.progress import Progress
@@ -50,7 +55,8 @@ def bench(
     """
     created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     nvml = open_nvml()
-    load = load_generator()
+    meter = open_meter(sysfs, nvml)
+    load = load_generator() if meter is None else MeteredLoad(load_generator(), meter)
     info = describe(sysfs, nvml)
     run = _Run(load, info, settings, progress, sysfs, nvml, list(cold))
     try:
@@ -62,6 +68,8 @@ def bench(
     if not run.results:
         raise run.problems[0]
     warnings = [*caveats.of_device(info), *run.warnings]
+    if (problem := unreadable(sysfs or Sysfs())) is not None:
+        warnings.append(Caveat("energy", problem))
     if not load.name.startswith("mlcommons"):
         warnings.append(
             Caveat(
@@ -78,6 +86,14 @@ def bench(
         tuple(dict.fromkeys(warnings)),
         tuple(run.failures),
     )
+
+
+Key = tuple[str, str, int | None, int]
+
+
+def _key(variant: str, runtime: str, threads: int | None, batch: int) -> Key:
+    """What tells the rows of a scenario apart."""
+    return variant, runtime, threads, batch
 
 
 class _Run:
@@ -106,7 +122,8 @@ class _Run:
             subjects = self._open(openers, scenario, stack)
             if not subjects:
                 return
-            groups = [[subject] for subject in subjects] if scenario is SERVER else [subjects]
+            alone = scenario is SERVER or self._settings.soak_s is not None
+            groups = [[subject] for subject in subjects] if alone else [subjects]
             for group in groups:
                 monitor = DeviceMonitor(self._sysfs, self._nvml)
                 monitor.start()
@@ -114,11 +131,26 @@ class _Run:
                     rows = self._measure(scenario, group)
                 finally:
                     samples = monitor.stop()
+                # From the first query on, which is when the last row was warm.
+                warm = sum(row.warm_up.seconds for row in rows if row.warm_up is not None)
+                samples = tuple(
+                    replace(sample, seconds=round(sample.seconds - warm, 3)) for sample in samples
+                )
                 state = State(samples[0], samples[1:-1], samples[-1]) if len(samples) > 1 else State()
+                energy = self._energy(scenario, group)
                 for row in rows:
                     about = caveats.of_result(self._info, row, self._settings.provider)
                     during = caveats.of_timeline(self._info, samples)
-                    done = replace(row, state=state, warnings=(*row.warnings, *about, *during))
+                    done = replace(
+                        row,
+                        state=state,
+                        energy=energy.get(_key(row.variant, row.runtime, row.threads, row.batch), ()),
+                        warnings=(*row.warnings, *about, *during),
+                    )
+                    if self._settings.soak_s is not None:
+                        soak = soak_of(done, samples)
+                        more = (*done.warnings, *lasting(soak))
+                        done = replace(done, soak=soak, warnings=more)
                     self.results.append(self._with_cold(done))
 
     def _open(self, openers: Sequence[Opener], scenario: Scenario, stack: ExitStack) -> list[Subject]:
@@ -129,7 +161,7 @@ class _Run:
             except PinnaceError as error:
                 self.problems.append(error)
                 if opener.optional:
-                    self.warnings.append(Caveat("skipped", error.message))
+                    self.warnings.append(Caveat("skipped", f"{opener.name}: {error.message}"))
                 else:
                     self.failures.append(Failure(opener.name, scenario.name, error.message))
             else:
@@ -155,6 +187,17 @@ class _Run:
         except PinnaceError as error:
             fail(subject, error)
             return []
+
+    def _energy(self, scenario: Scenario, group: Sequence[Subject]) -> dict[Key, tuple[EnergyUse, ...]]:
+        """What each row has drawn; nothing of the server scenario, most of whose rates are not its row's."""
+        if not isinstance(self._load, MeteredLoad):
+            return {}
+        found = {}
+        for subject in group:
+            info, size = subject.info, call_size(scenario, subject)
+            used = self._load.used_by(subject)
+            found[_key(info.variant, info.runtime, info.threads, size)] = () if scenario is SERVER else used
+        return found
 
     def _with_cold(self, row: Result) -> Result:
         for each in self._cold:

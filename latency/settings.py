@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class BenchSettings:
         via: the device that was reached over ssh, or None.
         suite: the suite whose rows these are, or None.
         cold: whether each row was started in fresh processes too.
+        soak_s: seconds of a soak, in which the rows run one after the other; or None.
+        sweep: values of `batch` and `threads`, each with each; empty where they have one value.
+        images: the labelled images that accuracy was counted on, or None.
     """
 
     target: str
@@ -42,3 +45,6 @@ class BenchSettings:
     via: str | None = None
     suite: str | None = None
     cold: bool = False
+    soak_s: float | None = None
+    sweep: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    images: str | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
+from pinnace.cli.bench.accuracy import with_accuracy
+from pinnace.cli.bench.device import install_on
 from pinnace.cli.bench.options import BenchOptions
 from pinnace.cli.bench.suite import measure_suite
 from pinnace.cli.bench.table import progress_of
@@ -14,7 +16,9 @@ from pinnace.latency.cold import starts
 from pinnace.latency.remote import bench as remote
 from pinnace.latency.remote.ssh import Address, Ssh
 from pinnace.latency.report import LatencyReport
+from pinnace.latency.result import Failure
 from pinnace.latency.scenarios import parse
+from pinnace.latency.sweep import combinations
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.selection import select
 
@@ -52,25 +56,46 @@ def measure(options: BenchOptions, progress: bool | None) -> LatencyReport:
             print_note(chosen.note)
         how = options.runtime_options()
         how = how if chosen.device is None else replace(how, device=chosen.device)
-        opened = openers.bundle_openers(bundle, chosen.variant, chosen.runtime, how, settings)
+        if options.static:
+            opened = openers.static_openers(bundle, how, settings)
+        else:
+            opened = [
+                opener
+                for batch, threads in combinations(settings.sweep, settings.batch, how.threads)
+                for opener in openers.bundle_openers(
+                    bundle,
+                    chosen.variant,
+                    chosen.runtime,
+                    replace(how, threads=threads),
+                    replace(settings, batch=batch),
+                )
+            ]
     with progress_of(progress, len(opened), settings) as step:
-        if bundle is None or not settings.cold:
-            return run.bench(opened, settings, step)
-        # First, while no runtime of this process keeps its libraries in memory.
-        pairs = openers.pairs_of(bundle, chosen.variant, chosen.runtime, how.device)
-        batches = [
-            openers.batch_of(bundle, each, settings.batch) for each in parse(",".join(settings.scenarios))
-        ]
-        cold, failures = starts.measure(bundle, pairs, how, batches, step)
+        cold: list[starts.Cold] = []
+        failures: list[Failure] = []
+        if bundle is not None and settings.cold:
+            # First, while no runtime of this process keeps its libraries in memory.
+            pairs = openers.pairs_of(bundle, chosen.variant, chosen.runtime, how.device)
+            scenarios = parse(",".join(settings.scenarios))
+            batches = [openers.batch_of(bundle, each, settings.batch) for each in scenarios]
+            cold, failures = starts.measure(bundle, pairs, how, batches, step)
         report = run.bench(opened, settings, step, cold=cold)
-        return replace(report, failures=(*failures, *report.failures))
+        report = replace(report, failures=(*failures, *report.failures))
+    if bundle is not None and options.images is not None:
+        report = with_accuracy(report, bundle, options.images, progress)
+    return report
 
 
 def _measure_on_device(
     options: BenchOptions, device: str, folder: str, progress: bool | None
 ) -> LatencyReport:
+    ssh = Ssh(Address.parse(device))
+    bundle = Bundle.open(folder)
+    python = options.device_python
+    if options.install:
+        python = install_on(ssh, python, print_note)
     job = remote.Job(
-        bundle=Bundle.open(folder),
+        bundle=bundle,
         variant=options.variant,
         runtime=options.runtime,
         end_to_end=options.end_to_end,
@@ -78,10 +103,10 @@ def _measure_on_device(
             *remote.arguments(options.settings(), options.variant, options.runtime),
             *(("--no-profile",) if options.no_profile else ()),
         ),
-        python=options.device_python,
+        python=python,
     )
     return remote.bench(
-        Ssh(Address.parse(device)),
+        ssh,
         job,
         print_note,
         progress=sys.stderr.isatty() if progress is None else progress,

@@ -12,6 +12,7 @@ from pinnace.cli.options import (
     ApiKeyOption,
     DeviceOption,
     DevicePythonOption,
+    InstallOption,
     NoProfileOption,
     ThreadsOption,
     bundle_or_url,
@@ -108,6 +109,39 @@ class BenchOptions:
             "to load, first and warm call, and memory.",
         ),
     ] = False
+    soak: Annotated[
+        str | None,
+        typer.Option(
+            help="Run each row for so long, such as 10m, and report throughput, clocks and temperature over "
+            "time, and when throttling begins.",
+            metavar="TIME",
+            show_default=False,
+        ),
+    ] = None
+    static: Annotated[
+        bool,
+        typer.Option(
+            "--static",
+            help="Measure the source's network in eager torch beside its static forms: TorchScript, "
+            "torch.compile, torch.export, AOTInductor, ONNX.",
+        ),
+    ] = False
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Measure every combination of these, and draw the curves; repeatable.",
+            metavar="batch=1,2,4 threads=1,2",
+            show_default=False,
+        ),
+    ] = None
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Count right answers too: one folder of images for each class.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None
     max_p99: Annotated[
         float,
         typer.Option(min=0.001, help="Bound of the 99th percentile in the server scenario, in milliseconds."),
@@ -130,6 +164,7 @@ class BenchOptions:
     ] = None
     device: DeviceOption = None
     device_python: DevicePythonOption = None
+    install: InstallOption = False
 
     @property
     def is_server(self) -> bool:
@@ -152,6 +187,30 @@ class BenchOptions:
             raise UsageError("--suite-folder needs --suite")
         if self.cold and (self.is_server or self.suite is not None):
             raise UsageError("--cold starts a bundle; it takes neither a suite nor a URL")
+        if self.sweep:
+            if self.is_server or self.suite is not None:
+                raise UsageError("--sweep measures a bundle; it takes neither a suite nor a URL")
+            if self.cold or self.batch is not None or self.threads is not None:
+                raise UsageError("--sweep has its own batches and threads, and goes without --cold")
+        if self.static:
+            others = (self.suite, self.device, self.variant, self.runtime, self.sweep)
+            if self.is_server or self.cold or any(each is not None for each in others):
+                raise UsageError(
+                    "--static has its own rows, of a bundle and here; it takes no URL, --suite, --device, "
+                    "--variant, --runtime, --sweep or --cold"
+                )
+        if self.images is not None and (self.is_server or self.suite is not None or self.device is not None):
+            raise UsageError("--images counts right answers here; it takes no --suite, URL or --device")
+        if self.soak is not None:
+            if self.suite is not None or self.mlperf or self.duration is not None or self.rounds is not None:
+                raise UsageError(
+                    "--soak says how long; it takes no --suite, --mlperf, --duration or --rounds"
+                )
+            if "server" in (self.scenario or "") or self.scenario == "all":
+                raise UsageError(
+                    "--soak runs at full load; the server scenario looks for a rate",
+                    expected="--scenario single-stream, multi-stream or offline",
+                )
         of_bundles = (self.variant, self.runtime, self.threads, self.provider, self.batch)
         if self.is_server and (self.end_to_end or any(value is not None for value in of_bundles)):
             raise UsageError(
@@ -164,6 +223,10 @@ class BenchOptions:
         if self.device is None and self.device_python is not None:
             raise UsageError(
                 "--device-python is about another machine", hint="name it with --device ssh://user@host"
+            )
+        if self.device is None and self.install:
+            raise UsageError(
+                "--install is about another machine", hint="name it with --device ssh://user@host"
             )
 
     def runtime_options(self) -> RuntimeOptions:
@@ -180,14 +243,19 @@ class BenchOptions:
         Raises:
             UsageError: a scenario is unknown.
         """
+        from pinnace.latency.durations import parse_duration
         from pinnace.latency.scenarios import ALL, MLPERF_SECONDS, parse
         from pinnace.latency.settings import BenchSettings
+        from pinnace.latency.sweep import parse_sweep
 
         duration_s, min_queries, rounds, names = DURATION_S, MIN_QUERIES, ROUNDS, SCENARIO
         if suite is not None:
             duration_s, min_queries, rounds = suite.duration_s, suite.min_queries, suite.rounds
             names = ",".join(suite.scenarios)
         scenarios = parse(self.scenario or names)
+        soak_s = None if self.soak is None else parse_duration(self.soak, "--soak")
+        if soak_s is not None:
+            duration_s, rounds = soak_s, 1
         if self.mlperf:
             # A suite's own scenarios get the count that is enough for any of them.
             counted = ALL.values() if suite is not None and self.scenario is None else scenarios
@@ -208,4 +276,7 @@ class BenchOptions:
             provider=self.provider,
             suite=None if suite is None else suite.name,
             cold=self.cold,
+            soak_s=soak_s,
+            sweep=parse_sweep(self.sweep or ()),
+            images=None if self.images is None else str(self.images),
         )

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from pinnace.cli.console import err, out, plain
 from pinnace.cli.tables import Column, numbers, print_table, texts
+from pinnace.latency.numbers import megabytes
 from pinnace.latency.report import LatencyReport
-from pinnace.latency.reports import cold
+from pinnace.latency.reports import extras
+from pinnace.latency.result import Result
 from pinnace.latency.settings import BenchSettings
 from pinnace.models.printable import printable
 from pinnace.models.progress import Event, Progress, Stage, ignore
@@ -32,36 +34,17 @@ def print_report(report: LatencyReport) -> None:
             continue
         kind = {"infer": "infer alone", "end-to-end": "from JPEG bytes", "http": "from when it was due"}
         first = rows[0]
-        threads = "" if first.threads is None else f", {first.threads} thread{'s' * (first.threads != 1)}"
-        console.print(
-            f"\n[bold]{scenario}[/], batch {first.batch}{threads}, ms, {kind[first.timed]}; {first.loadgen}"
-        )
-        columns = (
-            *texts("variant", "runtime"),
-            *numbers("p50", "p90", "p99", "p99.9", "max", "images/s", "queries", "ratio", "p10..p90"),
-        )
-        table = []
-        for row in rows:
-            ratio = row.ratio
-            times = (row.p50_ms, row.p90_ms, row.p99_ms, row.p999_ms, row.max_ms)
-            cells = (
-                plain(row.variant),
-                plain(row.runtime),
-                *("" if value is None else f"{value:.2f}" for value in times),
-                f"{row.throughput:,.1f}",
-                f"{row.samples:,}",
-                "" if ratio is None else f"{ratio.median:.2f}",
-                "" if ratio is None else f"{ratio.p10:.2f}..{ratio.p90:.2f}",
-            )
-            table.append(cells)
-        print_table(console, columns, table)
-    if starts := cold.cells(report.results):
-        console.print("\n[bold]cold start and memory[/]")
-        first_head, *heads = cold.HEAD
-        print_table(
-            console, (Column(first_head), *numbers(*heads)), [tuple(map(plain, line)) for line in starts]
-        )
-        console.print(f"[dim]{plain(cold.method(report.results))}[/]", soft_wrap=True)
+        swept = len({(row.batch, row.threads) for row in rows}) > 1
+        count = None if swept else first.threads
+        threads = "" if count is None else f", {count} thread{'s' * (count != 1)}"
+        batch = "" if swept else f", batch {first.batch}"
+        console.print(f"\n[bold]{scenario}[/]{batch}{threads}, ms, {kind[first.timed]}; {first.loadgen}")
+        print_table(console, _COLUMNS, [_cells(row, swept=swept) for row in rows])
+    for extra in extras.tables(report.results):
+        console.print(f"\n[bold]{extra.title.lower()}[/]")
+        columns = [Column(name, wraps=name == "covers") for name in extra.head]
+        print_table(console, columns, [tuple(map(plain, line)) for line in extra.lines])
+        console.print(f"[dim]{plain(extra.method)}[/]", soft_wrap=True)
     console = err()
     for failure in report.failures:
         where = " ".join(part for part in (failure.model, failure.scenario) if part)
@@ -75,6 +58,33 @@ def print_report(report: LatencyReport) -> None:
     for message, names in seen.items():
         who = "" if len(names) == len(report.results) else f" ({', '.join(names)})"
         console.print(f"[yellow]note:[/] {plain(message + who)}", soft_wrap=True)
+
+
+_COLUMNS = (
+    *texts("variant", "runtime"),
+    *numbers("batch", "threads", "p50", "p90", "p99", "p99.9", "max", "images/s", "queries"),
+    *numbers("file, MB", "top-1", "ratio", "p10..p90"),
+)
+
+
+def _cells(row: Result, *, swept: bool) -> tuple[str, ...]:
+    """A row of `_COLUMNS`; those that are empty in every row are left out."""
+    ratio = row.ratio
+    return (
+        plain(row.variant),
+        plain(row.runtime),
+        str(row.batch) if swept else "",
+        str(row.threads) if swept else "",
+        *(f"{value:.2f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms)),
+        "" if row.p999_ms is None else f"{row.p999_ms:.2f}",
+        f"{row.max_ms:.2f}",
+        f"{row.throughput:,.1f}",
+        f"{row.samples:,}",
+        megabytes(row.file_bytes),
+        "" if row.accuracy is None else f"{row.accuracy.top1:.1%}",
+        "" if ratio is None else f"{ratio.median:.2f}",
+        "" if ratio is None else f"{ratio.p10:.2f}..{ratio.p90:.2f}",
+    )
 
 
 @dataclass

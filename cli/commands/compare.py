@@ -40,7 +40,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compare latency reports: ratios to the first, with their 95 % intervals."""
-    from pinnace.cli.console import print_json
+    from pinnace.cli.console import print_json, print_note
     from pinnace.latency.comparison import compare as comparison
     from pinnace.latency.comparison import conditions, page
     from pinnace.latency.report import read
@@ -60,9 +60,12 @@ def compare(
     if report is not None:
         write_text(report, page.render(opened, names, rows, sentences))
     if json:
-        print_json(_as_json(reports, rows, failed))
+        print_json(_as_json(reports, rows, failed, comparison.only_in(opened)))
     else:
         _print(names, rows)
+        for name, others in zip(names, comparison.only_in(opened), strict=True):
+            for other in others:
+                print_note(f"only in {name}: {other}")
     if failed:
         raise CheckFailed(
             f"{len(failed)} of the conditions of --fail-if hold{'s' if len(failed) == 1 else ''}",
@@ -87,7 +90,12 @@ def _sentence(failure: Violation, names: Sequence[str]) -> str:
     return f"{failure.row}: {condition.metric} of {names[failure.report]} is {value}"
 
 
-def _as_json(paths: Sequence[Path], rows: Sequence[Shared], failed: Sequence[Violation]) -> dict[str, Any]:
+def _as_json(
+    paths: Sequence[Path],
+    rows: Sequence[Shared],
+    failed: Sequence[Violation],
+    only: Sequence[Sequence[str]],
+) -> dict[str, Any]:
     return {
         "reports": [str(path) for path in paths],
         "rows": [
@@ -103,6 +111,7 @@ def _as_json(paths: Sequence[Path], rows: Sequence[Shared], failed: Sequence[Vio
             }
             for row in rows
         ],
+        "only_in": {str(path): list(names) for path, names in zip(paths, only, strict=True)},
         "failures": [
             {
                 "row": each.row,

@@ -17,11 +17,11 @@ from pinnace.cli.tune.options import TuneOptions
 from pinnace.cli.tune.server import serving
 from pinnace.cli.tune.show import watching
 from pinnace.latency.device.describe import describe
+from pinnace.latency.device.energy import EnergyMeter, open_meter
 from pinnace.latency.device.nvidia import open_nvml
 from pinnace.latency.device.types import DeviceInfo
 from pinnace.latency.openers import check_runtime
 from pinnace.latency.tuning.confirm import Confirmation, confirm, finalists
-from pinnace.latency.tuning.energy import EnergyMeter, open_meter
 from pinnace.latency.tuning.judgement import Judgement, allowed
 from pinnace.latency.tuning.processes import ProcessMeasurer
 from pinnace.latency.tuning.race import NOT_RUN, RaceResult, Rules, race
@@ -144,7 +144,7 @@ def _confirm(
 def _meter(options: TuneOptions) -> EnergyMeter | None:
     if options.objective.value != "energy":
         return None
-    meter = open_meter()
+    meter = open_meter(nvml=open_nvml())
     if meter is None:
         raise UsageError(
             "no sensor of this machine says how much power it draws, so nothing can be compared by energy",

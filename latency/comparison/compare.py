@@ -92,6 +92,24 @@ def compare(reports: Sequence[LatencyReport], names: Sequence[str]) -> list[Shar
     return [_shared(_name(keyed[0][key]), tuple(each[key] for each in keyed)) for key in keys]
 
 
+def only_in(reports: Sequence[LatencyReport]) -> list[list[str]]:
+    """For each report, the names of its rows that not every report has, and of its rows that failed.
+
+    Reports of a single row each have no such rows, since these are compared whatever they are.
+    """
+    failed = [
+        [f"{' '.join(filter(None, (each.model, each.scenario)))} (failed)" for each in report.failures]
+        for report in reports
+    ]
+    if all(len(report.results) == 1 for report in reports):
+        return failed
+    keyed = [_keyed(report) for report in reports]
+    return [
+        [_name(row) for key, row in each.items() if not all(key in other for other in keyed)] + lost
+        for each, lost in zip(keyed, failed, strict=True)
+    ]
+
+
 def violations(rows: Sequence[Shared], conditions: Sequence[Condition]) -> list[Violation]:
     """Every condition that holds, of every row in every report after the first."""
     return [

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
 
 from pinnace.latency.comparison.bootstrap import RESAMPLES
-from pinnace.latency.comparison.compare import Change, Shared
+from pinnace.latency.comparison.compare import Change, Shared, only_in
 from pinnace.latency.numbers import number
 from pinnace.latency.report import LatencyReport
 from pinnace.latency.reports import facts
 from pinnace.latency.reports.chart import Panel, drawing, words
-from pinnace.latency.reports.charts import LEFT, RIGHT, WIDE, Figure, cdf, legend_of, twice, x_ticks
-from pinnace.latency.reports.html import document, figure, grid, table, warnings
+from pinnace.latency.reports.charts import (
+    LABEL,
+    LEFT,
+    RIGHT,
+    WIDE,
+    Figure,
+    bars,
+    cdf,
+    cut,
+    legend_of,
+    twice,
+    x_ticks,
+)
+from pinnace.latency.reports.html import contents, document, figure, grid, table, warnings
 from pinnace.latency.reports.scale import Scale, fit
 from pinnace.latency.reports.svg import Markup, tag, text
+from pinnace.latency.result import Result
 
+_PARTS = 40
 SHOWN = ("p50", "p90", "p99", "throughput")
 METHOD = (
     "Ratios are those to the first report. The intervals hold with 95 % confidence; they come from "
@@ -48,17 +63,78 @@ def render(
             ]
         ),
     ]
-    for row in rows:
-        content += [tag("h2", text(row.name)), _figures(row, names), figure(ratios(row, names))]
+    content += _only(reports, names)
+    sections = [row.name for row in rows]
+    if len(sections) > 1:
+        content.append(contents(sections))
+        content.append(figure(_side_by_side(rows, names)))
+    for place, row in enumerate(rows):
+        heading = tag("h2", text(row.name), id=f"section-{place}")
+        content += [heading, _figures(row, names), figure(ratios(row, names))]
         named = [
             replace(result, variant=name, runtime="") for name, result in zip(names, row.results, strict=True)
         ]
         if drawn := cdf(named):
             content.append(figure(drawn))
+        if drawn := over_time(named):
+            content.append(figure(drawn))
     for name, report in zip(names, reports, strict=True):
         content += [tag("h2", text(f"The machine of {name}")), table(facts.device(report.device))]
         content.append(warnings(facts.warnings(report)))
     return document(title, content)
+
+
+def _only(reports: Sequence[LatencyReport], names: Sequence[str]) -> list[Markup]:
+    lines = [(name, "; ".join(rows)) for name, rows in zip(names, only_in(reports), strict=True) if rows]
+    return [tag("h2", "Rows that only one side has"), table(lines)] if lines else []
+
+
+def _side_by_side(rows: Sequence[Shared], names: Sequence[str]) -> Figure:
+    """The bars of every row, those of the reports under one another."""
+    named = [
+        replace(result, variant=_short(row, name), runtime="")
+        for row in rows
+        for name, result in zip(names, row.results, strict=True)
+    ]
+    return bars(named)
+
+
+def _short(row: Shared, name: str) -> str:
+    """A row in a report, with room for the report's name."""
+    end = f": {cut(name, LABEL // 2)}"
+    return cut(row.name, LABEL - len(end)) + end
+
+
+def over_time(named: Sequence[Result]) -> Figure | None:
+    """The median latency over time of a row in every report, laid over each other."""
+    series = [(i, _medians(row)) for i, row in enumerate(named)]
+    known = [(i, points) for i, points in series if len(points) > 1]
+    if len(known) < 2:
+        return None
+    values = [value for _, points in known for _, value in points]
+    end = max(points[-1][0] for _, points in known)
+
+    def draw(width: int) -> Markup:
+        panel = Panel(Scale(0, end, LEFT, width - RIGHT), fit(values, 230, 24))
+        panel.axes("s", "median, ms", x_ticks=x_ticks(width))
+        for i, points in known:
+            panel.line(points, i)
+        return drawing(width, 270, "Latency over time", panel.markup())
+
+    caption = f"Medians of {_PARTS} parts of each row's time."
+    return twice("over", "Latency over time", caption, draw, legend_of([row.row for row in named]))
+
+
+def _medians(row: Result) -> list[tuple[float, float]]:
+    """The middle of each part of the time, and the median latency of the queries that were due in it."""
+    starts, taken = row.latencies.start_s, row.latencies.latency_ms
+    if not starts:
+        return []
+    length = max(starts[-1], 1e-9) / _PARTS
+    parts: dict[int, list[float]] = {}
+    for start, value in zip(starts, taken, strict=True):
+        parts.setdefault(min(_PARTS - 1, int(start / length)), []).append(value)
+    return [((part + 0.5) * length, median(inside)) for part, inside in sorted(parts.items())]
 
 
 def ratios(row: Shared, names: Sequence[str]) -> Figure:

@@ -36,6 +36,7 @@ def describe(sysfs: Sysfs | None = None, nvml: Nvml | None = None) -> DeviceInfo
         memory_bytes=portable.memory_bytes() if sysfs.is_missing else _memory(sysfs),
         gpus=gpus,
         board=board,
+        on_battery=_on_battery(sysfs),
         packages=installed_versions((*(runtime.module for runtime in all_runtimes().values()), *_PACKAGES)),
     )
 
@@ -47,6 +48,16 @@ def _system(sysfs: Sysfs) -> str:
     )
     name = names.get("PRETTY_NAME", "").strip('"')
     return ", ".join(part for part in (name, f"Linux {kernel} {platform.machine()}") if part)
+
+
+def _on_battery(sysfs: Sysfs) -> bool | None:
+    supplies = [
+        (sysfs.text(f"{folder}/type"), sysfs.text(f"{folder}/status"), sysfs.text(f"{folder}/scope"))
+        for folder in sysfs.glob("sys/class/power_supply/*")
+    ]
+    # One whose scope is `Device` is that of a mouse.
+    states = [status for kind, status, scope in supplies if kind == "Battery" and scope != "Device"]
+    return "Discharging" in states if states else None
 
 
 def _memory(sysfs: Sysfs) -> int | None:

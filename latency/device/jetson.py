@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from pinnace.latency.device.sysfs import Sysfs
+from pinnace.latency.device.throttling import PiBits
 from pinnace.latency.device.types import BoardInfo
 
 # JetPack's first number for each first number of L4T: https://developer.nvidia.com/embedded/jetpack-archive
@@ -20,7 +21,7 @@ def read_board(sysfs: Sysfs) -> BoardInfo | None:
     model = sysfs.text("proc/device-tree/model")
     release = sysfs.text("etc/nv_tegra_release")
     if release is None:
-        return BoardInfo(model) if model else None
+        return BoardInfo(model, since_boot=_since_boot(sysfs)) if model else None
     l4t = parse_l4t(release)
     return BoardInfo(
         model=model or "Jetson of unknown model",
@@ -29,6 +30,14 @@ def read_board(sysfs: Sysfs) -> BoardInfo | None:
         power_mode=_power_mode(sysfs),
         jetson_clocks=_pinned(sysfs),
     )
+
+
+def _since_boot(sysfs: Sysfs) -> tuple[str, ...]:
+    bits = PiBits(sysfs)
+    try:
+        return bits.since_boot()
+    finally:
+        bits.close()
 
 
 def parse_l4t(release: str) -> str | None:

@@ -6,9 +6,10 @@ import threading
 import time
 
 from pinnace.latency.device.nvidia import GpuReading, Nvml
-from pinnace.latency.device.sensors import Clocks, LoadMeter, Temperatures, Throttling
+from pinnace.latency.device.sensors import Clocks, GpuClock, LoadMeter, Temperatures
 from pinnace.latency.device.sysfs import Sysfs
 from pinnace.latency.device.tegrastats import Reading, Tegrastats
+from pinnace.latency.device.throttling import Throttling
 from pinnace.latency.device.types import DeviceSample
 
 INTERVAL_S = 1.0
@@ -61,6 +62,7 @@ class DeviceMonitor:
         self._clocks = Clocks(self._sysfs)
         self._temperatures = Temperatures(self._sysfs)
         self._throttling = Throttling(self._sysfs)
+        self._gpu_clock = GpuClock(self._sysfs)
         self._load = LoadMeter(self._sysfs, own)
         self._began = time.perf_counter()
         self._sample()
@@ -77,7 +79,7 @@ class DeviceMonitor:
         self._sample()
         if self._tegrastats is not None:
             self._tegrastats.stop()
-        for reader in (self._clocks, self._temperatures, self._throttling, self._load):
+        for reader in (self._clocks, self._gpu_clock, self._temperatures, self._throttling, self._load):
             reader.close()
         return tuple(self._samples)
 
@@ -97,6 +99,10 @@ class DeviceMonitor:
         temperatures = self._temperatures.read() or jetson.temperatures_c
         if gpu.temperature_c is not None:
             temperatures = {**temperatures, "GPU": gpu.temperature_c}
+        clock, busy = self._gpu_clock.read()
+        if gpu.clock_mhz is not None or clock is None:
+            clock = gpu.clock_mhz if gpu.clock_mhz is not None else jetson.gpu_clock_mhz
+            busy = gpu.busy if gpu.busy is not None else jetson.gpu_busy
         self._samples.append(
             DeviceSample(
                 seconds=round(began - self._began, 3),
@@ -105,8 +111,8 @@ class DeviceMonitor:
                 other_load=load.others if load else None,
                 stolen=load.stolen if load else None,
                 temperatures_c=temperatures,
-                gpu_clock_mhz=gpu.clock_mhz if gpu.clock_mhz is not None else jetson.gpu_clock_mhz,
-                gpu_busy=gpu.busy if gpu.busy is not None else jetson.gpu_busy,
+                gpu_clock_mhz=clock,
+                gpu_busy=busy,
                 gpu_power_w=gpu.power_w,
                 rails_w=jetson.rails_w,
                 throttle=tuple(dict.fromkeys((*self._throttling.reasons(), *gpu.throttle))),

@@ -97,6 +97,18 @@ class Nvml:
             throttle=tuple(word for bit, word in _REASONS.items() if (bits or 0) & bit),
         )
 
+    def energy_j(self, index: int = 0) -> float | None:
+        """What one GPU has drawn since the driver was loaded, in joules; None where it does not count.
+
+        Args:
+            index: its place in `describe()`.
+        """
+        # https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html
+        # Since Volta, in millijoules.
+        question = getattr(self._library, "nvmlDeviceGetTotalEnergyConsumption", None)
+        counted = self._ask(question, self._devices[index]) if question else None
+        return None if counted is None else counted / 1000
+
     def close(self) -> None:
         """Shut NVML down."""
         self._ask(self._library.nvmlShutdown)

@@ -1,4 +1,4 @@
-"""What the CPU's side of the machine says at one moment: clocks, temperatures, load, throttling."""
+"""What the machine says at one moment: clocks, temperatures, load."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from pinnace.latency.device.cpu import allowed_cpus
+from pinnace.latency.device.jetson import gpu_devfreq
 from pinnace.latency.device.sysfs import Gauges, Sysfs
 
 # A big server has hundreds of CPUs, and to ask each for its clock costs each an interrupt.
@@ -43,6 +44,27 @@ class Clocks:
         self._gauges.close()
 
 
+class GpuClock:
+    """The clock and the load of the GPU of a Tegra, which any user may read."""
+
+    def __init__(self, sysfs: Sysfs) -> None:
+        folder = next(iter(gpu_devfreq(sysfs)), None)
+        self._clock, self._load = f"{folder}/cur_freq", f"{folder}/device/load"
+        self._gauges = Gauges(sysfs, [self._clock, self._load] if folder else [])
+
+    def read(self) -> tuple[float | None, float | None]:
+        """MHz, and the share of time in which it worked; None both where either is missing.
+
+        A clock alone says nothing: an idle GPU lowers it.
+        """
+        hertz, load = self._gauges.number(self._clock), self._gauges.number(self._load)
+        return (None, None) if hertz is None or load is None else (hertz / 1e6, load / 1000)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._gauges.close()
+
+
 class Temperatures:
     """Temperatures by the sensors' own names: the kernel's thermal zones, else the CPU's hwmon chip."""
 
@@ -58,6 +80,8 @@ class Temperatures:
         self._gauges = Gauges(sysfs, list(self._names))
 
     def _add(self, label: str, file: str) -> None:
+        if label.startswith("PMIC"):  # of a Tegra: always 100, which is no measurement
+            return
         taken = set(self._names.values())
         number = 2
         name = label
@@ -157,46 +181,3 @@ class _Ticks:
     stolen: int
     own: int
     cpus: int
-
-
-class Throttling:
-    """Why the CPU's clocks are held down: Intel counts it, a Raspberry Pi has bits, a Tegra has coolers."""
-
-    # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
-    _PI = ((0, "under_voltage"), (1, "frequency_capped"), (2, "throttled"), (3, "soft_temperature_limit"))
-    _PI_FILE = "sys/devices/platform/soc/soc:firmware/get_throttled"
-
-    def __init__(self, sysfs: Sysfs) -> None:
-        counts = sysfs.glob("sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count")
-        self._counts = Gauges(sysfs, counts[: 2 * _MOST_CLOCKS])
-        coolers = [
-            cooler
-            for cooler in sysfs.glob("sys/class/thermal/cooling_device*")
-            if re.search(r"throttl|alert|cpufreq|devfreq", sysfs.text(f"{cooler}/type") or "", re.IGNORECASE)
-        ]
-        self._types = {f"{cooler}/cur_state": sysfs.text(f"{cooler}/type") or "cooling" for cooler in coolers}
-        self._coolers = Gauges(sysfs, list(self._types))
-        self._pi = Gauges(sysfs, [self._PI_FILE])
-        self._last = self._total()
-
-    def _total(self) -> float:
-        return sum(self._counts.number(name) or 0 for name in self._counts.names)
-
-    def reasons(self) -> tuple[str, ...]:
-        """What has held the clocks down since the last call, in the words of the system."""
-        found = []
-        total = self._total()
-        if total > self._last:
-            found.append("thermal_throttle")
-        self._last = total
-        found.extend(self._types[name] for name in self._coolers.names if self._coolers.number(name))
-        bits = self._pi.text(self._PI_FILE)
-        if bits is not None:
-            value = int(bits, 16)
-            found.extend(word for bit, word in self._PI if value >> bit & 1)
-        return tuple(dict.fromkeys(found))
-
-    def close(self) -> None:
-        """Close the files."""
-        for gauges in (self._counts, self._coolers, self._pi):
-            gauges.close()

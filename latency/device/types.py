@@ -61,6 +61,7 @@ class BoardInfo:
         l4t: release of Linux for Tegra, such as `36.4.3`, or None.
         power_mode: by name, such as `MAXN`, or None.
         jetson_clocks: whether `jetson_clocks` holds the clocks at their highest, or None.
+        since_boot: what has held the clocks of a Raspberry Pi down at any time since it was started.
     """
 
     model: str
@@ -68,6 +69,7 @@ class BoardInfo:
     l4t: str | None = None
     power_mode: str | None = None
     jetson_clocks: bool | None = None
+    since_boot: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class DeviceInfo:
         memory_bytes: what this process may use.
         gpus: in the order of CUDA.
         board: or None where it does not say.
+        on_battery: whether a battery is all that feeds it; None where it has none.
         packages: versions of what runs the models, such as `{"onnxruntime": "1.23.2"}`.
     """
 
@@ -93,6 +96,7 @@ class DeviceInfo:
     gpus: tuple[GpuInfo, ...] = ()
     board: BoardInfo | None = None
     packages: dict[str, str] = field(default_factory=dict)
+    on_battery: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class DeviceSample:
     """The state of the machine at one moment. What the machine does not report is None or empty.
 
     Attributes:
-        seconds: since the monitor started.
+        seconds: since the first query was due; before 0, during the warm-up.
         cpu_mhz: mean frequency of the CPUs that this process may use.
         cpu_busy: share of the machine's CPUs that are busy, 0 to 1, since the sample before.
         other_load: CPUs that other processes keep busy, since the sample before; 1.5 is one and a half CPUs.

@@ -49,13 +49,19 @@ def arguments(settings: BenchSettings, variant: str | None, runtime: str | None)
         "--threads": settings.threads,
         "--provider": settings.provider,
         "--batch": settings.batch or None,
-        "--duration": settings.duration_s,
+        "--soak": None if settings.soak_s is None else f"{settings.soak_s:g}s",
+        "--duration": settings.duration_s if settings.soak_s is None else None,
         "--min-queries": settings.min_queries,
-        "--rounds": settings.rounds,
+        "--rounds": settings.rounds if settings.soak_s is None else None,
         "--seed": settings.seed,
         "--max-p99": settings.max_p99_ms,
     }
     words = [word for name, value in values.items() if value is not None for word in (name, str(value))]
+    words += [
+        word
+        for name, swept in settings.sweep.items()
+        for word in ("--sweep", f"{name}={','.join(map(str, swept))}")
+    ]
     flags = {"--mlperf": settings.mlperf, "--end-to-end": settings.end_to_end, "--cold": settings.cold}
     return (*words, *(name for name, on in flags.items() if on))
 

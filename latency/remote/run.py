@@ -40,7 +40,7 @@ RETRIES_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 30.0)
 STEADY_S = 30.0
 
 # Where pip puts programs for one user is not on the PATH of a command over ssh.
-_ROOT = 'root="${XDG_CACHE_HOME:-$HOME/.cache}/pinnace/device"; PATH="$PATH:$HOME/.local/bin"; '
+ROOT = 'root="${XDG_CACHE_HOME:-$HOME/.cache}/pinnace/device"; PATH="$PATH:$HOME/.local/bin"; '
 _NO_PROGRAM = 127
 _GONE = 97
 _ENDED = 98
@@ -161,7 +161,7 @@ def run(
 
 def _state(ssh: Ssh, job: RemoteCommand) -> str:
     """`none`, `running`, `ended`, or `lost` where a run died without a status."""
-    script = f"""{_ROOT}
+    script = f"""{ROOT}
 run="$root/runs/{job.key}"
 [ -d "$run" ] || {{ echo none; exit 0; }}
 if [ -f "$run/status" ]; then
@@ -178,7 +178,7 @@ rm -rf "$run"
 
 def _runtimes(ssh: Ssh, job: RemoteCommand) -> tuple[str, ...]:
     """The names of the runtimes that work on the device."""
-    status, out = ssh.shell(f"{_ROOT}exec {job.program} doctor --json")
+    status, out = ssh.shell(f"{ROOT}exec {job.program} doctor --json")
     try:
         entries = json.loads(out)
         return tuple(
@@ -204,7 +204,7 @@ def _copy(ssh: Ssh, job: RemoteCommand, files: Sequence[str]) -> None:
     """
     bundle, folder = job.bundle, f"$root/bundles/{job.folder}"
     listing = "\n".join(f"wc -c < {shlex.quote(file)} 2>/dev/null || echo 0" for file in files)
-    status, out = ssh.shell(f'{_ROOT}mkdir -p "{folder}" && cd "{folder}" || exit 1\n{listing}\n')
+    status, out = ssh.shell(f'{ROOT}mkdir -p "{folder}" && cd "{folder}" || exit 1\n{listing}\n')
     if status:
         raise ServerError(f"the folder ~/.cache/pinnace on {ssh.address} cannot be written")
     sizes = [int(line) for line in out.split()]
@@ -222,7 +222,7 @@ def _copy(ssh: Ssh, job: RemoteCommand, files: Sequence[str]) -> None:
             for file in missing:
                 tar.add(bundle.path(file), arcname=file)
 
-    script = f'{_ROOT}cd "{folder}" && exec tar -xf -'
+    script = f'{ROOT}cd "{folder}" && exec tar -xf -'
     status, _ = ssh.run(f"exec sh -c {shlex.quote(script)}", pack)
     if status:
         raise ServerError(f"the bundle cannot be unpacked on {ssh.address}: tar ended with status {status}")
@@ -233,10 +233,10 @@ def send_images(ssh: Ssh, images: Images) -> str:
     packed = images.packed()
     digest = hashlib.sha256(packed).hexdigest()[:12]
     folder = f"$root/images/{digest}"
-    if ssh.shell(f'{_ROOT}[ -d "{folder}" ]')[0]:
+    if ssh.shell(f'{ROOT}[ -d "{folder}" ]')[0]:
         part = f"{folder}.part"
         script = (
-            f'{_ROOT}rm -rf "{part}"; mkdir -p "{part}" && cd "{part}" && tar -xf - && mv "{part}" "{folder}"'
+            f'{ROOT}rm -rf "{part}"; mkdir -p "{part}" && cd "{part}" && tar -xf - && mv "{part}" "{folder}"'
         )
         status, _ = ssh.run(f"exec sh -c {shlex.quote(script)}", packed)
         if status:
@@ -250,7 +250,7 @@ def _start(ssh: Ssh, job: RemoteCommand, *, progress: bool) -> None:
     words = shlex.join([*job.arguments, "--progress" if progress else "--no-progress"])
     take = "mv" if job.signed else "cp"
     profile = f'{take} "$1/profile.json" profile.json' if "profile.json" in job.results else ":"
-    script = f"""{_ROOT}
+    script = f"""{ROOT}
 mkdir -p "$root/runs/{job.key}" && cd "$root/runs/{job.key}" || exit 1
 command -v setsid >/dev/null || exit {_NO_PROGRAM}
 cat > run.sh <<'EOF'
@@ -275,7 +275,7 @@ def _wait(ssh: Ssh, job: RemoteCommand, notify: Notify, *, progress: bool) -> in
     """Wait for the end, over as many connections as that takes, and return the exit status of the command."""
     # While something is measured there, the watch costs one `sleep` a second.
     show = "tail -n +1 -f err >&2 & tail=$!" if progress else "tail="
-    script = f"""{_ROOT}
+    script = f"""{ROOT}
 cd "$root/runs/{job.key}" || exit {_GONE}
 {show}
 while [ ! -f status ]; do
@@ -312,7 +312,7 @@ done
                 raise
             stopping = True
             notify(f"the {job.verb} on {where} is told to end; what it knows is fetched")
-            ssh.shell(f'{_ROOT}kill -TERM -"$(cat "$root/runs/{job.key}/pid")"')
+            ssh.shell(f'{ROOT}kill -TERM -"$(cat "$root/runs/{job.key}/pid")"')
             continue
         if status:
             raise ServerError(
@@ -325,7 +325,7 @@ done
 
 def _stop(ssh: Ssh, job: RemoteCommand, notify: Notify) -> None:
     run = f'"$root/runs/{job.key}"'
-    script = f"""{_ROOT}
+    script = f"""{ROOT}
 pid="$(cat {run}/pid)"
 kill -TERM -"$pid"
 for i in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$pid" 2>/dev/null || break; sleep 0.5; done
@@ -345,10 +345,10 @@ def _fetch(ssh: Ssh, job: RemoteCommand, status: int, read: Callable[[dict[str, 
     run = f'"$root/runs/{job.key}"'
     good = status == 0 or (job.keeps and status == _INTERRUPTED)
     if good:
-        made = read({name: _read(ssh, f"{_ROOT}cat {run}/{name} || :") for name in job.results})
+        made = read({name: _read(ssh, f"{ROOT}cat {run}/{name} || :") for name in job.results})
     else:
-        data = _read(ssh, f"{_ROOT}cat {run}/err")
-    _read(ssh, f"{_ROOT}rm -rf {run}")
+        data = _read(ssh, f"{ROOT}cat {run}/err")
+    _read(ssh, f"{ROOT}rm -rf {run}")
     if good:
         return made
     said = data.decode("utf-8", "replace").replace("\r", "\n")

@@ -46,6 +46,21 @@ class Panel:
         self._below.append(tag("line", x1=self.x.start, x2=self.x.end, y1=foot, y2=foot, class_="axis"))
         self._below.append(words(x_label, self.x.end, foot + 32, "name", "end"))
 
+    def x_values(self, values: Sequence[tuple[float, str]], x_label: str) -> None:
+        """Write values of its own under the x axis."""
+        for value, content in values:
+            self._below.append(words(content, self.x(value), self.y.start + 16, "tick", "middle"))
+        self._below.append(words(x_label, self.x.end, self.y.start + 32, "name", "end"))
+
+    def hover(self, low: float, high: float, title: str) -> None:
+        """Say something of what lies between two values of the x axis, where the pointer rests on it."""
+        left, right = self.x(low), self.x(high)
+        tooltip = tag("title", text(title))
+        height = self.y.start - self.y.end
+        self._marks.append(
+            tag("rect", tooltip, x=left, y=self.y.end, width=right - left, height=height, class_="hit")
+        )
+
     def line(self, points: Sequence[tuple[float, float]], series: int = 0, kind: str = "") -> None:
         """Draw a line through values."""
         places = [(self.x(x), self.y(y)) for x, y in points]
@@ -65,12 +80,21 @@ class Panel:
         )
         self._marks.append(tag("path", d=d, class_=f"span s{series % SERIES}"))
 
-    def dot(self, x: float, y: float, series: int, title: str, *, hollow: bool = False) -> None:
+    def dot(
+        self, x: float, y: float, series: int, title: str, *, hollow: bool = False, small: bool = False
+    ) -> None:
         """Draw a dot with a tooltip."""
         tooltip = tag("title", text(title))
         kind = "hollow" if hollow else "dot"
         self._marks.append(
-            tag("circle", tooltip, cx=self.x(x), cy=self.y(y), r=4, class_=f"{kind} s{series % SERIES}")
+            tag(
+                "circle",
+                tooltip,
+                cx=self.x(x),
+                cy=self.y(y),
+                r=2.5 if small else 4,
+                class_=f"{kind} s{series % SERIES}",
+            )
         )
 
     def upright(self, x: float, content: str, row: int = 0) -> None:

@@ -12,9 +12,11 @@ from pinnace.latency.reports.chart import SERIES, Panel, drawing, words
 from pinnace.latency.reports.scale import Scale, fit, label, wants_log
 from pinnace.latency.reports.svg import Markup, tag, text
 from pinnace.latency.result import Result
+from pinnace.latency.statistics import percentile
 
 WIDE, NARROW = 720, 328
 LEFT, RIGHT = 48, 12
+LABEL = 42  # letters that a narrow picture has room for
 _FEW = 20
 
 
@@ -38,6 +40,11 @@ class Figure:
 def twice(kind: str, title: str, caption: str, draw: Callable[[int], Markup], legend: Markup = "") -> Figure:
     """A figure from a function that draws it at a width."""
     return Figure(kind, title, caption, legend + draw(WIDE) + draw(NARROW))
+
+
+def cut(content: str, room: int) -> str:
+    """Words, short enough for so many letters."""
+    return content if len(content) <= room else f"{content[: room - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def legend_of(names: Sequence[str]) -> Markup:
@@ -101,6 +108,10 @@ def cdf(results: Sequence[Result]) -> Figure | None:
         panel.axes(unit(log), "% of queries", x_ticks=x_ticks(width))
         for i, ordered in rows:
             panel.line(_steps(ordered), i)
+            for percent in (50, 90, 99):
+                value = percentile(ordered, percent)
+                said = f"{results[i].row}: {percent} % within {ms(value)}"
+                panel.dot(value, percent, i, said, small=True)
         return drawing(width, 310, "Share of queries answered within a time", panel.markup())
 
     caption = "The further left and the steeper, the better. Every query counts; nothing is cut off."
@@ -127,6 +138,9 @@ def histogram(row: Result) -> Figure | None:
         for height, (low, high) in zip(heights, bins, strict=True):
             outline += [(low, float(height)), (high, float(height))]
         panel.area(outline)
+        for height, (low, high) in zip(heights, bins, strict=True):
+            if height:
+                panel.hover(low, high, f"{number(low)} to {ms(high)}: {height:,} queries")
         for i, (kind, value) in enumerate((("p50", row.p50_ms), ("p90", row.p90_ms), ("p99", row.p99_ms))):
             panel.upright(min(max(value, x.low), x.high), f"{kind} {number(value)}", i)
         return drawing(width, 230, title, panel.markup())

@@ -36,6 +36,8 @@ def device(info: DeviceInfo) -> Pairs:
         ("CPU clock", clock),
         ("memory", None if info.memory_bytes is None else f"{info.memory_bytes / 2**30:.1f} GiB"),
     ]
+    if info.on_battery is not None:
+        found.append(("supply", "battery" if info.on_battery else "mains"))
     for gpu in info.gpus:
         parts = [
             gpu.name,
@@ -69,6 +71,9 @@ def settings(chosen: BenchSettings) -> Pairs:
         ("bound of p99", f"{chosen.max_p99_ms:g} ms" if chosen.max_p99_ms else None),
         ("threads", None if chosen.threads is None else str(chosen.threads)),
         ("batch", str(chosen.batch) if chosen.batch else None),
+        ("sweep", "; ".join(f"{name} {', '.join(map(str, each))}" for name, each in chosen.sweep.items())),
+        ("accuracy", None if chosen.images is None else f"on {chosen.images}"),
+        ("soak", None if chosen.soak_s is None else f"{chosen.soak_s:g} s, the rows one after the other"),
         ("provider", chosen.provider),
         ("seed", str(chosen.seed)),
         ("MLPerf", "its own durations and counts" if chosen.mlperf else None),

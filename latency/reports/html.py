@@ -62,6 +62,12 @@ def figure(drawn: Figure) -> Markup:
     return tag("figure", caption, drawn.markup, class_=drawn.kind)
 
 
+def contents(names: Sequence[str]) -> Markup:
+    """Links to the sections `section-0` and so on."""
+    links = [tag("li", tag("a", text(name), href=f"#section-{place}")) for place, name in enumerate(names)]
+    return tag("nav", tag("ul", *links), class_="contents", aria_label="Contents")
+
+
 def warnings(messages: Sequence[str]) -> Markup:
     """What a reader should know before the figures; nothing where there is nothing."""
     if not messages:

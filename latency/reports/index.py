@@ -11,14 +11,13 @@ from urllib.parse import quote
 from pinnace.latency.numbers import number
 from pinnace.latency.report import LatencyReport, read
 from pinnace.latency.reports import charts, facts, suite
-from pinnace.latency.reports.charts import Figure
+from pinnace.latency.reports.charts import LABEL, Figure, cut
 from pinnace.latency.reports.html import document, figure, grid, warnings
 from pinnace.latency.reports.svg import Markup, tag, text
 from pinnace.latency.result import Result
 from pinnace.models.errors import UsageError
 
 _DRAWN = 40  # bars of one picture
-_LABEL = 42  # letters that a narrow picture has room for
 
 
 @dataclass(frozen=True)
@@ -185,8 +184,4 @@ def bars(rows: Sequence[tuple[IndexEntry, Result]]) -> Figure:
 def _name(entry: IndexEntry, what: str) -> str:
     """Device, date and what ran, short enough for a narrow picture."""
     end = f" {entry.report.created[:10]}" + (f": {what}" if what else "")
-    return _cut(_cut(entry.report.device.name, max(6, _LABEL - len(end))) + end, _LABEL)
-
-
-def _cut(content: str, room: int) -> str:
-    return content if len(content) <= room else f"{content[: room - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return cut(cut(entry.report.device.name, max(6, LABEL - len(end))) + end, LABEL)

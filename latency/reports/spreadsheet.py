@@ -38,12 +38,18 @@ _ROW = (
 )
 _COLD = ("answer_ms", "process_ms", "load_ms", "first_ms", "warm_ms", "cache")
 _MEMORY = ("peak_bytes", "resident_bytes", "pss_bytes", "before_bytes")
+_ENERGY = ("sensor", "covers", "image_j", "image_above_idle_j", "images_a_joule", "idle_w")
+_SOAK = ("seconds", "first", "last", "ratio")
 COLUMNS = (
     "created",
     "machine",
     *_ROW,
     *(f"cold_{name}" for name in _COLD),
     *_MEMORY,
+    *(f"energy_{name}" for name in _ENERGY),
+    *(f"soak_{name}" for name in _SOAK),
+    "top1",
+    "top5",
     "ratio",
     "baseline",
     "warnings",
@@ -66,6 +72,9 @@ def render(report: LatencyReport) -> str:
                     *(getattr(row, name) for name in _ROW),
                     *(getattr(row.cold, name, None) for name in _COLD),
                     *(getattr(row.memory, name, None) for name in _MEMORY),
+                    *(getattr(next(iter(row.energy), None), name, None) for name in _ENERGY),
+                    *(getattr(row.soak, name, None) for name in _SOAK),
+                    *(getattr(row.accuracy, name, None) for name in ("top1", "top5")),
                     row.ratio.median if row.ratio else None,
                     row.ratio.baseline if row.ratio else None,
                     codes,

@@ -13,7 +13,7 @@ def text(value: object) -> Markup:
     return html.escape(plain)
 
 
-def tag(name: str, *children: Markup, **attributes: object) -> Markup:
+def tag(name: str, /, *children: Markup, **attributes: object) -> Markup:
     """An element. Children are markup, attributes are not; `class_` is `class`, `stroke_width` a hyphen."""
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{text(_short(value))}"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pinnace.latency.device.types import DeviceSample
+from pinnace.latency.numbers import ms, number
 from pinnace.latency.reports.chart import Panel, drawing
 from pinnace.latency.reports.charts import LEFT, RIGHT, Figure, twice, unit, x_ticks
 from pinnace.latency.reports.scale import Scale, fit, wants_log
@@ -12,6 +13,7 @@ from pinnace.latency.reports.svg import Markup
 from pinnace.latency.result import Result
 
 _COLUMNS = 240  # more strokes beside each other cannot be told apart
+_MOMENTS = 60  # that the pointer can rest on
 _FOOT = 190.0
 
 
@@ -31,6 +33,8 @@ def timeline(row: Result) -> Figure | None:
         top = Panel(x, fit(values, _FOOT, 24, log=log))
         top.axes(None if below else "s", unit(log), x_ticks=ticks)
         top.spans(_columns(times, values, end))
+        for begin, until, said in _moments(times, values, end):
+            top.hover(begin, until, said)
         content = [top.markup()]
         foot = _FOOT
         for i, (name, points) in enumerate(below):
@@ -58,6 +62,23 @@ def _columns(times: Sequence[float], values: Sequence[float], end: float) -> lis
     return [((column + 0.5) * end / _COLUMNS, low, high) for column, (low, high) in sorted(found.items())]
 
 
+def _moments(times: Sequence[float], values: Sequence[float], end: float) -> list[tuple[float, float, str]]:
+    """What to say where the pointer rests: the shortest and the longest latency of a part of the time."""
+    found: dict[int, list[float]] = {}
+    for moment, value in zip(times, values, strict=False):
+        found.setdefault(min(_MOMENTS - 1, int(moment / end * _MOMENTS)), []).append(value)
+    width = end / _MOMENTS
+    return [
+        (
+            part * width,
+            (part + 1) * width,
+            f"{number(part * width)} to {number((part + 1) * width)} s: {len(inside):,} queries, "
+            f"{number(min(inside))} to {ms(max(inside))}",
+        )
+        for part, inside in sorted(found.items())
+    ]
+
+
 def _states(samples: Sequence[DeviceSample]) -> list[tuple[str, list[tuple[float, float]]]]:
     """What is known over time, with its unit; series of a single point are left out."""
     hottest = _hottest(samples)
@@ -69,7 +90,11 @@ def _states(samples: Sequence[DeviceSample]) -> list[tuple[str, list[tuple[float
     ]
     found = []
     for name, value in series:
-        points = [(sample.seconds, y) for sample in samples if (y := value(sample)) is not None]
+        points = [
+            (sample.seconds, y)
+            for sample in samples
+            if sample.seconds >= 0 and (y := value(sample)) is not None
+        ]
         if len(points) > 1:
             found.append((name, points))
     return found

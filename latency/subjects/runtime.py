@@ -11,7 +11,8 @@ import numpy as np
 
 from pinnace.latency.result_parts import Stages
 from pinnace.latency.subjects.base import SubjectInfo
-from pinnace.latency.subjects.eager import EAGER, EagerTorch
+from pinnace.latency.subjects.compiled import FROM_SOURCE, row_variant
+from pinnace.latency.subjects.eager import EagerTorch
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.manifest import Variant
@@ -48,7 +49,7 @@ class RuntimeSubject:
         batch: int = 1,
         end_to_end: bool = False,
     ) -> None:
-        """Load the variant; None is for the eager network.
+        """Load the variant; None is for the source's network, in one of the ways of `FROM_SOURCE`.
 
         Raises:
             PinnaceError: it cannot run here, or not in this batch; see `open_variant` and `EagerTorch`.
@@ -73,7 +74,7 @@ class RuntimeSubject:
         self._samples = bundle.manifest.golden.samples
         self.library = len(self._images) or 1
         self._runtime = (
-            EagerTorch(bundle, options)
+            FROM_SOURCE[runtime or EagerTorch.name](bundle, dataclasses.replace(options, batch=batch))
             if variant is None
             else open_variant(bundle, variant, runtime, dataclasses.replace(options, batch=batch))
         )
@@ -81,7 +82,7 @@ class RuntimeSubject:
         self.info = SubjectInfo(
             model=bundle.name,
             source=bundle.manifest.source,
-            variant=EAGER if variant is None else variant.name,
+            variant=row_variant(runtime) if variant is None else variant.name,
             runtime=self._runtime.name,
             provider=self._runtime.provider,
             precision="fp32" if variant is None else variant.precision,

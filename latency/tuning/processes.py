@@ -15,7 +15,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 from typing_extensions import Self
 
-from pinnace.latency.tuning.energy import EnergyMeter
+from pinnace.latency.device.energy import EnergyMeter, total
 from pinnace.latency.tuning.trial import Trial
 from pinnace.models.errors import CheckFailed, PinnaceError, from_dict
 from pinnace.models.profile import Configuration
@@ -133,7 +133,7 @@ class ProcessMeasurer:
                     each.send("run", key=key, seconds=seconds, first=place)
                 answers = _answers(workers)
             finally:
-                joules = self._meter.stop() if self._meter is not None else None
+                joules = total(self._meter.stop()) if self._meter is not None else None
         except BaseException as error:
             # Answers may be left in the pipes of the others.
             if not isinstance(error, PinnaceError) or not all(each.alive for each in self._workers):

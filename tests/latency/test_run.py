@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pinnace.latency import report
+from pinnace.models.errors import CheckFailed
 from support.command_line import PINNACE
 from support.processes import interruptible
 
@@ -64,6 +65,57 @@ def test_a_source_that_cannot_be_loaded_again_is_said(pinnace, bundle: Path) -> 
     alone = pinnace("bench", bundle, *BRIEF, "--variant", "eager")
     assert alone.status != 0
     assert "weights.pt" in alone.err
+
+
+def test_a_sweep_measures_every_combination(pinnace, bundle: Path) -> None:
+    # As it is written in the documents: the shell makes two words of it.
+    sweep = ("--sweep", "batch=1,2", "threads=1,2")
+    done = pinnace(
+        "bench", bundle, *BRIEF, "--variant", "onnx-fp32", "--runtime", "onnxruntime", *sweep, "--json"
+    )
+    assert done.status == 0, done.err
+    assert [(row["batch"], row["threads"]) for row in done.json["results"]] == [
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (2, 2),
+    ]
+    assert done.json["settings"]["sweep"] == {"batch": [1, 2], "threads": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--sweep", "batch=0"), ("--sweep", "batch"), ("--sweep", "batch=1 batch=2"), ("--sweep", "speed=1")],
+)
+def test_a_sweep_that_cannot_be_read(pinnace, bundle: Path, arguments: tuple[str, ...]) -> None:
+    done = pinnace("bench", bundle, *arguments)
+    assert done.status == 2
+    assert "--sweep cannot be read" in done.err
+
+
+def test_a_row_that_fails_leaves_the_others_and_ends_with_1(
+    pinnace, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pinnace.models.runtimes.torchscript import TorchScriptRuntime
+
+    calls = []
+
+    def break_down(self: object, feeds: object) -> None:
+        calls.append(feeds)
+        raise CheckFailed("it broke")
+
+    monkeypatch.setattr(TorchScriptRuntime, "_run", break_down)
+    out = tmp_path / "r.json"
+    every = ("--variant", "all", "--report", out)
+    done = pinnace("bench", bundle, *BRIEF, *every)
+    assert calls
+    assert done.status == 1
+    assert "torchscript-fp32 torchscript under single-stream has no figures" in done.err
+    assert "onnx-fp32" in done.out
+    whole = report.read(out)
+    (failure,) = whole.failures
+    assert (failure.scenario, failure.message) == ("single-stream", "it broke")
+    assert "torchscript-fp32" not in {row.variant for row in whole.results}
 
 
 def test_the_table_names_the_scenarios(pinnace, bundle: Path) -> None:

@@ -56,8 +56,8 @@ CONTRASTS = """() => {
 }"""
 
 # Words that are drawn outside of their picture.
-WORDS_OUTSIDE = """() => [...document.querySelectorAll('figure > svg')].filter(e => e.checkVisibility())
-.flatMap(svg => {
+WORDS_OUTSIDE = """() => [...document.querySelectorAll('figure svg.wide, figure svg.narrow')]
+.filter(e => e.checkVisibility()).flatMap(svg => {
     const frame = svg.getBoundingClientRect();
     return [...svg.querySelectorAll('text')].filter(word => {
       const box = word.getBoundingClientRect();

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from pinnace.cli.tune.judge import paired_loss
+from pinnace.latency.device.energy import open_meter
 from pinnace.latency.tuning import saved
-from pinnace.latency.tuning.energy import open_meter
 from pinnace.latency.tuning.race import NOT_RUN
 from pinnace.models import profile
 from pinnace.models.bundle.bundle import Bundle

@@ -12,9 +12,10 @@ import pytest
 
 from pinnace.cli import main
 from pinnace.latency.comparison import bootstrap, conditions
-from pinnace.latency.comparison.compare import compare, violations
+from pinnace.latency.comparison.compare import compare, only_in, violations
 from pinnace.latency.report import LatencyReport
 from pinnace.latency.reports.write import write_report
+from pinnace.latency.result import Failure
 from pinnace.latency.result_parts import Samples
 from pinnace.models.errors import UsageError
 from support import reports
@@ -62,6 +63,27 @@ def test_percentiles_are_of_nearest_rank() -> None:
     lines = np.arange(1.0, 101.0)[None]
     assert bootstrap.percentile(0.99)(lines) == [99]
     assert bootstrap.percentile(0.5)(lines) == [50]
+
+
+def test_what_only_one_side_has_is_named(pinnace, tmp_path: Path) -> None:
+    lonely = reports.result("onnx-fp16", "onnxruntime")
+    broken = Failure("onnx-bf16 openvino", "single-stream", "it broke")
+    after = report(1.2, seed=1)
+    after = replace(after, results=(lonely, after.results[0]), failures=(broken,))
+    write_report(report(), tmp_path / "a.json")
+    write_report(after, tmp_path / "b.json")
+    assert only_in([report(), after]) == [
+        ["resnet50 onnx-int8 openvino single-stream"],
+        ["resnet50 onnx-fp16 onnxruntime single-stream", "onnx-bf16 openvino single-stream (failed)"],
+    ]
+    page = tmp_path / "c.html"
+    done = pinnace("compare", tmp_path / "a.json", tmp_path / "b.json", "--report", page)
+    assert done.status == 0, done.err
+    assert "only in a: resnet50 onnx-int8 openvino single-stream" in done.err
+    assert "only in b: onnx-bf16 openvino single-stream (failed)" in done.err
+    assert "Rows that only one side has" in page.read_text()
+    told = pinnace("compare", tmp_path / "a.json", tmp_path / "b.json", "--json").json["only_in"]
+    assert [len(names) for names in told.values()] == [1, 2]
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ import pytest
 
 from pinnace.latency.device import tegrastats
 from pinnace.latency.device.monitor import DeviceMonitor
-from pinnace.latency.device.sensors import Clocks, LoadMeter, Temperatures, Throttling
+from pinnace.latency.device.sensors import Clocks, LoadMeter, Temperatures
 from pinnace.latency.device.sysfs import Sysfs
+from pinnace.latency.device.throttling import Throttling
 
 # One line each in the formats that NVIDIA documents; the figures are made up.
 LINES = {
