@@ -51,7 +51,7 @@ $(BUNDLE)/manifest.json: | $(VENV)/.installed
 	$(BIN)/pinnace verify $(BUNDLE)
 
 serve: $(VENV)/.installed $(BUNDLE)/manifest.json  ## Serve EfficientNet-Lite0 on http://localhost:3000
-	exec $(BIN)/pinnace serve $(BUNDLE) --port $(PORT)
+	exec $(BIN)/pinnace serve $(BUNDLE) --port $(PORT) --explain
 
 test: lint types unit  ## Lint, types, and every test that needs no GPU
 

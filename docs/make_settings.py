@@ -51,7 +51,7 @@ def render() -> str:
 
 
 def _default(value: object) -> str:
-    if value is None or value == "":
+    if value is None or value in ("", ()):
         return ""
     if isinstance(value, tuple):
         return f"`{':'.join(map(str, value))}`"

@@ -47,6 +47,13 @@ class UnknownModel(PinnaceError):
     code = "unknown_model"
 
 
+class NotEnabled(PinnaceError):
+    """The server could do this, and its settings do not let it."""
+
+    http_status = 404
+    code = "not_enabled"
+
+
 class ReloadFailed(PinnaceError):
     """A bundle on disk is not fit to take the place of the one that answers."""
 

@@ -39,6 +39,7 @@ class ServerFacts:
         classifiers: the names of the models that classify.
         embedders: the names of the models that embed.
         several_labels: the names of the models of which several labels may be true.
+        explains: whether `POST /explain` is answered.
     """
 
     names: tuple[str, ...]
@@ -49,6 +50,7 @@ class ServerFacts:
     classifiers: tuple[str, ...] = ()
     embedders: tuple[str, ...] = ()
     several_labels: tuple[str, ...] = ()
+    explains: bool = True
 
     def default_is(self, names: tuple[str, ...]) -> bool:
         """Whether the default model is one of these; also where no server runs."""

@@ -42,6 +42,12 @@ def _join(paths: tuple[Path, ...]) -> str:
     return json.dumps(texts) if any(os.pathsep in text for text in texts) else os.pathsep.join(texts)
 
 
+def _split_names(value: object) -> object:
+    """Several names in one string, separated by commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_names)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 
 
@@ -55,6 +61,8 @@ class ServerSettings(BaseSettings):
         shadow: a second bundle, which is asked about a share of the images after they are answered; metrics
             count where it disagrees.
         shadow_share: of the images, the share that the shadow is asked about.
+        beside: more variants of the first bundle, separated by commas, each of which is served too, under the
+            name `NAME@VARIANT`: to be compared with each other.
         variant: which variant of each bundle, such as `onnx-fp32`; by default the first that runs here.
         runtime: which runtime, such as `onnxruntime`; by default the preferred one that works here.
         profile: use what `pinnace tune` found best for the bundle on this machine, where there is one bundle,
@@ -92,6 +100,7 @@ class ServerSettings(BaseSettings):
         api_keys: more such keys, separated by commas or in lines: one for each client, or a new one while the
             old one still holds.
         cors_origins: origins whose pages may call the server, separated by commas, or `*`; none by default.
+        explain: answer `POST /explain`, which runs the model once for each field of a grid over the image.
         drain: seconds for which a server that is told to stop still takes new requests.
         grace: seconds that requests in flight have to finish once the server is told to stop.
         access_log: log one line per request on standard error.
@@ -103,6 +112,7 @@ class ServerSettings(BaseSettings):
     trusted_key: Path | None = None
     shadow: Path | None = None
     shadow_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    beside: Names = ()
     variant: str | None = None
     runtime: str | None = None
     profile: bool = True
@@ -133,6 +143,7 @@ class ServerSettings(BaseSettings):
     api_key: SecretStr | None = None
     api_keys: SecretStr | None = None
     cors_origins: str = ""
+    explain: bool = False
     drain: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     grace: Count = 30
     access_log: bool = False
@@ -147,6 +158,7 @@ class ServerSettings(BaseSettings):
         """The settings as the environment variables that give the same settings in another process."""
         values = self.model_dump(mode="json", exclude_none=True)
         values["bundle"] = _join(self.bundle)
+        values["beside"] = ",".join(self.beside)
         for name in ("api_key", "api_keys"):  # written out as asterisks otherwise
             secret: SecretStr | None = getattr(self, name)
             if secret is not None:

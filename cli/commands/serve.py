@@ -42,6 +42,14 @@ def serve(
         int | None, typer.Option(help="CPU threads for one image.", min=1, show_default="1")
     ] = None,
     variant: VariantOption = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Serve this variant of the first bundle too, as NAME@VARIANT; repeatable.",
+            metavar="VARIANT",
+            show_default=False,
+        ),
+    ] = None,
     runtime: RuntimeOption = None,
     no_profile: NoProfileOption = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="the runtime's own")] = None,
@@ -66,6 +74,10 @@ def serve(
     shadow_share: Annotated[
         float | None, typer.Option(help="The share that it is asked about.", max=1, show_default="0.1")
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Answer POST /explain too, which the page asks why."),
+    ] = False,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -95,12 +107,14 @@ def serve(
         "concurrency": concurrency,
         "threads": threads,
         "variant": variant,
+        "beside": tuple(beside or ()) or None,
         "runtime": runtime,
         "profile": False if no_profile else None,
         "device": device,
         "threshold": threshold,
         "shadow": shadow,
         "shadow_share": shadow_share,
+        "explain": explain or None,
     }
     if print_settings:
         _print_settings(resolve_settings(config, **options), json)

@@ -1,4 +1,4 @@
-/** What can be sent: the encoded bytes of a JPEG, PNG, WebP, GIF, BMP or TIFF. A `File` is a `Blob`, a `Buffer` a view. */
+/** What can be sent: the encoded bytes of an image. A `File` is a `Blob`, a `Buffer` a view. */
 export type ImageSource = Blob | ArrayBuffer | ArrayBufferView;
 
 /** One class. */
@@ -45,6 +45,39 @@ export interface Embedding {
   /** Whether its Euclidean norm is 1. */
   normalised: boolean;
   timing_ms: Timing;
+}
+
+/** Which part of an image a model sees, as shares of its width and height; outside of 0..1 is padding. */
+export interface Part {
+  left: number;
+  top: number;
+  width: number;
+  height: number;
+}
+
+/** How much the score of a class drops while each field of a grid is covered. */
+export interface Explanation {
+  model: string;
+  version: string;
+  variant: string;
+  runtime: string;
+  label: string;
+  /** The number of the class, from 0. */
+  index: number;
+  /** With nothing covered. */
+  probability: number;
+  /** Row by row from the top; negative where the score rises. */
+  drops: number[][];
+  /** Where the grid lies. */
+  part: Part;
+  timing_ms: Timing;
+}
+
+/** What a model sees of an image. */
+export interface Crop {
+  /** A PNG. */
+  image: Blob;
+  part: Part;
 }
 
 /** What a model's answers mean. */
@@ -126,6 +159,15 @@ export interface BatchOptions extends CallOptions {
 
 export type ClassifyOptions = BatchOptions;
 
+export interface ExplainOptions extends CallOptions {
+  /** The number of the class; the most probable one where left out. */
+  index?: number;
+  /** Fields along each side, 1 to 16; 8 where left out. */
+  grid?: number;
+  /** The name of a model; the server's first where left out. */
+  model?: string;
+}
+
 export interface EmbedOptions extends CallOptions {
   /** The name of a model; the server's first where left out. */
   model?: string;
@@ -175,6 +217,18 @@ export class Client {
    * @throws PinnaceError if the request as a whole fails.
    */
   classifyBatch(images: Iterable<ImageSource>, options?: BatchOptions): Promise<(Answer | PinnaceError)[]>;
+  /**
+   * Which parts of an image the score of a class depends on; of a server that was started with `--explain`.
+   * @throws TypeError if the image is of another kind.
+   * @throws PinnaceError for everything else.
+   */
+  explain(image: ImageSource, options?: ExplainOptions): Promise<Explanation>;
+  /**
+   * What a model sees of an image, after its own resize and crop.
+   * @throws TypeError if the image is of another kind.
+   * @throws PinnaceError for everything else.
+   */
+  crop(image: ImageSource, options?: EmbedOptions): Promise<Crop>;
   /** What is served; the first is asked where `classify` names no model. */
   models(options?: CallOptions): Promise<Model[]>;
   /** Whether every worker has warmed up; false where the server cannot be reached. Never repeated. */

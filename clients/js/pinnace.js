@@ -9,6 +9,8 @@
 
 const RETRIED = new Set([429, 503]); // the server is full, or not ready: the same request may succeed later
 const FIRST_WAIT_MS = 250;
+// The server decides by the bytes, so what a browser guesses from a file's name is not passed on.
+const BYTES = { "Content-Type": "application/octet-stream" };
 
 /** What went wrong: the server's own words where it answered, ours where it did not. */
 export class PinnaceError extends Error {
@@ -45,7 +47,8 @@ export class Client {
   }
 
   async classify(image, { topK, threshold, model, signal } = {}) {
-    const answer = await this.#ask(image, pathOf("classify", model) + query(topK, threshold), signal);
+    const asked = query({ top_k: topK, threshold });
+    const answer = await this.#ask(image, pathOf("classify", model) + asked, signal);
     if (!isAnswer(answer)) throw this.#notPinnace(200);
     return answer;
   }
@@ -62,13 +65,28 @@ export class Client {
       body.append("images", image instanceof Blob ? image : new Blob([image]));
     }
     const path = pathOf("classify_batch", model);
-    const answer = await this.#json(path + query(topK, threshold), { method: "POST", body }, signal);
+    const answer = await this.#json(path + query({ top_k: topK, threshold }), { method: "POST", body }, signal);
     const { results } = answer ?? {};
     const complete = Array.isArray(results) && results.length === body.getAll("images").length;
     if (!complete || !results.every((result) => isAnswer(result) || isError(result?.error))) {
       throw this.#notPinnace(200);
     }
     return results.map((result) => (isAnswer(result) ? result : toError(result.error, null)));
+  }
+
+  async explain(image, { index, grid, model, signal } = {}) {
+    const made = await this.#ask(image, pathOf("explain", model) + query({ index, grid }), signal);
+    if (!isExplanation(made)) throw this.#notPinnace(200);
+    return made;
+  }
+
+  async crop(image, { model, signal } = {}) {
+    const request = { method: "POST", body: await readable(image), headers: BYTES };
+    return this.#asked(pathOf("crop", model), request, signal, async (response, deadline) => {
+      const part = shares(response.headers.get("X-Part") ?? "");
+      if (part === null) throw this.#notPinnace(response.status);
+      return { image: await this.#whole(response, deadline, "blob"), part };
+    });
   }
 
   async models({ signal } = {}) {
@@ -94,14 +112,18 @@ export class Client {
   }
 
   async #ask(image, path, signal) {
-    const body = await readable(image);
-    // The server decides by the bytes, so what a browser guesses from a file's name is not passed on.
-    const headers = { "Content-Type": "application/octet-stream" };
-    return this.#json(path, { method: "POST", body, headers }, signal);
+    return this.#json(path, { method: "POST", body: await readable(image), headers: BYTES }, signal);
   }
 
-  /** The JSON of a successful answer; one deadline over all attempts and the waits between them. */
-  async #json(path, request, signal) {
+  /** The JSON of a successful answer. */
+  #json(path, request, signal) {
+    return this.#asked(path, request, signal, async (response, deadline) =>
+      this.#parse(await this.#whole(response, deadline), response.status),
+    );
+  }
+
+  /** What `take` makes of a successful response; one deadline over all attempts and the waits between them. */
+  async #asked(path, request, signal, take) {
     const deadline = new Deadline(this.#timeout, signal);
     try {
       for (let attempt = 0; ; attempt += 1) {
@@ -109,9 +131,8 @@ export class Client {
         let wait = backoff(attempt);
         try {
           const response = await this.#send(path, request, deadline);
-          const text = await this.#whole(response, deadline);
-          if (response.ok) return this.#parse(text, response.status);
-          failure = this.#errorOf(text, response.status);
+          if (response.ok) return await take(response, deadline);
+          failure = this.#errorOf(await this.#whole(response, deadline), response.status);
           wait = Math.max(wait, retryAfter(response));
         } catch (error) {
           if (!(error instanceof PinnaceError)) throw error;
@@ -138,9 +159,9 @@ export class Client {
     }
   }
 
-  async #whole(response, deadline) {
+  async #whole(response, deadline, kind = "text") {
     try {
-      return await response.text();
+      return await response[kind]();
     } catch (error) {
       throw this.#noAnswer(error, deadline);
     }
@@ -277,6 +298,24 @@ function isEmbedding(answer) {
   return saysWhoAnswered(answer) && Array.isArray(answer.embedding) && answer.embedding.every(Number.isFinite);
 }
 
+function isExplanation(made) {
+  const { drops, part } = made ?? {};
+  return (
+    saysWhoAnswered(made) &&
+    typeof made.label === "string" &&
+    Array.isArray(drops) &&
+    drops.every((row) => Array.isArray(row) && row.every(Number.isFinite)) &&
+    [part?.left, part?.top, part?.width, part?.height].every(Number.isFinite)
+  );
+}
+
+/** The part of an image that a header says; null where it does not. */
+function shares(text) {
+  const [left, top, width, height, ...more] = text.split(",").map(Number.parseFloat);
+  const part = { left, top, width, height };
+  return more.length === 0 && Object.values(part).every(Number.isFinite) ? part : null;
+}
+
 function isAnswer(answer) {
   return (
     saysWhoAnswered(answer) &&
@@ -298,8 +337,8 @@ function pathOf(verb, model) {
   return model === undefined ? verb : `models/${encodeURIComponent(model)}/${verb}`;
 }
 
-function query(topK, threshold) {
-  const given = Object.entries({ top_k: topK, threshold }).filter(([, value]) => value !== undefined);
+function query(asked) {
+  const given = Object.entries(asked).filter(([, value]) => value !== undefined);
   return given.length === 0 ? "" : `?${given.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&")}`;
 }
 

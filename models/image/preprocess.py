@@ -147,6 +147,22 @@ class Preprocess:
         """Whether `apply` may make do with a part of an image, and with a JPEG that is not decoded."""
         return self.crop is not None and self.channels == 3 and self.dtype not in PIXELS
 
+    def seen_part(self, image: Image.Image) -> tuple[float, float, float, float]:
+        """Which part of an image is left after the crop: left, top, width and height, as shares of it.
+
+        The image is the right way up, where `exif` says that it is turned. A part that the crop pads with
+        black begins below 0 or ends beyond 1.
+        """
+        turned = self.exif and pixels.orientation(image) >= 5
+        width, height = (image.height, image.width) if turned else image.size
+        size = self._resized(height, width)
+        crop = self.crop or size
+        (top, inner_top, _), (left, inner_left, _) = (
+            _centre(edge, kept, self.centre) for edge, kept in zip(size, crop, strict=True)
+        )
+        left, top = left - inner_left, top - inner_top
+        return left / size[1], top / size[0], crop[1] / size[1], crop[0] / size[0]
+
     def _upright(self, image: Image.Image) -> Image.Image:
         load_pixels(image)
         orientation = pixels.orientation(image) if self.exif else 1

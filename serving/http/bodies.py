@@ -80,6 +80,36 @@ class EmbeddingBody(TypedDict):
     timing_ms: TimingBody
 
 
+Share = Annotated[float, Field(description="A share of the image's width or height.")]
+
+
+class PartBody(TypedDict):
+    """Which part of the image, the right way up, the model sees; what lies outside of 0..1 is padding."""
+
+    left: Share
+    top: Share
+    width: Share
+    height: Share
+
+
+class ExplanationBody(TypedDict):
+    """How much the score of a class drops while each field of a grid is covered."""
+
+    model: ModelName
+    version: Version
+    variant: VariantNameText
+    runtime: RuntimeName
+    label: Annotated[str, Field(json_schema_extra={"example": "Egyptian cat"})]
+    index: Annotated[int, Field(ge=0, json_schema_extra={"example": 285})]
+    probability: Annotated[float, Field(ge=0, le=1, description="With nothing covered.")]
+    drops: Annotated[
+        list[list[float]],
+        Field(description="Row by row from the top; negative where the score rises."),
+    ]
+    part: Annotated[PartBody, Field(description="Where the grid lies.")]
+    timing_ms: TimingBody
+
+
 class OpenAiEmbeddingBody(TypedDict):
     """One vector, as OpenAI's clients read it."""
 
@@ -221,6 +251,14 @@ class ModelsBody(TypedDict):
     models: list[ModelBody]
 
 
+class LimitsBody(TypedDict):
+    """The most that may be asked."""
+
+    max_body_bytes: Count
+    max_pixels: Count
+    max_top_k: Annotated[Count | None, Field(description="Null where a model's classes are the limit.")]
+
+
 class IndexBody(TypedDict):
     """The default model, the names of all, and the routes."""
 
@@ -229,6 +267,8 @@ class IndexBody(TypedDict):
     runtime: RuntimeName
     classes: Count
     models: list[str]
+    explain: Annotated[bool, Field(description="Whether `POST /explain` is answered.")]
+    limits: LimitsBody
     routes: dict[str, str]
 
 

@@ -11,10 +11,11 @@ from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.classifier import Classifier
 from pinnace.models.open_model import AnsweringModel
 from pinnace.serving.http.bodies import IndexBody, InputBody, ModelBody, ModelsBody, OutputsBody
+from pinnace.serving.settings import ServerSettings
 
 
-def index_body(models: list[AnsweringModel], routes: dict[str, str]) -> IndexBody:
-    """The body of `GET /` for a program: the first model, the names of all, and the routes."""
+def index_body(models: list[AnsweringModel], routes: dict[str, str], settings: ServerSettings) -> IndexBody:
+    """The body of `GET /` for a program: the first model, the names of all, limits, and the routes."""
     first = models[0]
     return {
         "model": first.bundle.name,
@@ -22,6 +23,12 @@ def index_body(models: list[AnsweringModel], routes: dict[str, str]) -> IndexBod
         "runtime": first.runtime.name,
         "classes": len(_labels(first)),
         "models": [model.bundle.name for model in models],
+        "explain": settings.explain,
+        "limits": {
+            "max_body_bytes": settings.max_body_bytes,
+            "max_pixels": settings.max_pixels,
+            "max_top_k": settings.max_top_k,
+        },
         "routes": routes,
     }
 

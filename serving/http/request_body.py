@@ -103,6 +103,16 @@ async def read_upload(request: Request, limits: BodyLimits) -> Upload:
     raise UnsupportedImage(f"the content type {kind[:80]} is not accepted", hint=hint)
 
 
+async def read_image(request: Request, max_bytes: int, hold: Callable[[int], None]) -> bytes | str:
+    """Read the body of a request that asks nothing of an image besides it, as `read_upload` does."""
+    limits = BodyLimits(max_bytes, hold, _refuse_parameter, _refuse_parameter, parameters=())
+    return (await read_upload(request, limits)).image
+
+
+def _refuse_parameter(value: float) -> None:
+    raise UsageError(f"{TOP_K} and {THRESHOLD} mean nothing here", hint="leave them out")
+
+
 async def read_batch(request: Request, limits: BodyLimits) -> Batch:
     """Read the body of a request for several images, which is a form.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeAlias
 
@@ -69,14 +69,22 @@ class Batcher:
         Raises:
             What the model raises for this image alone; an error of another image of the batch does not count.
         """
-        outcome: Future[Array] = Future()
+        return self.rows((image,))[0]
+
+    def rows(self, images: Sequence[Input]) -> list[Array]:
+        """The rows of several images, as many at once as there may be; others' images go between them.
+
+        Raises:
+            What the model raises for one of these images.
+        """
+        outcomes: list[Future[Array]] = [Future() for _ in images]
         with self._changed:
-            self._waiting.append((image, outcome))
+            self._waiting.extend(zip(images, outcomes, strict=True))
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: outcome.done() or not self._busy)
-                if outcome.done():
-                    return outcome.result()
+                self._changed.wait_for(lambda: not self._busy or all(one.done() for one in outcomes))
+                if all(one.done() for one in outcomes):
+                    return [one.result() for one in outcomes]
                 self._busy = True
                 size = batch_size(len(self._waiting), self.most)
                 batch = [self._waiting.popleft() for _ in range(size)]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import dataclasses
 import functools
 import io
@@ -26,15 +24,16 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.outputs import Function
 from pinnace.models.classifier import Classifier
 from pinnace.models.embedder import Embedder
-from pinnace.models.errors import ImageError, PinnaceError, UsageError
+from pinnace.models.errors import PinnaceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.open_model import AnsweringModel
 from pinnace.models.uses import require
 from pinnace.serving.errors import LateAnswer, internal_error
+from pinnace.serving.inference.another_variant import beside_it
 from pinnace.serving.inference.batcher import Batcher, max_batch_size
 from pinnace.serving.inference.calls import CallGroup, Steps, run_alone
 from pinnace.serving.inference.executor import Executor
-from pinnace.serving.inference.inputs import Batch, Upload
+from pinnace.serving.inference.inputs import Batch, Upload, decode_base64
 from pinnace.serving.inference.open_checked import open_checked
 from pinnace.serving.inference.tuned import untuned
 from pinnace.serving.observability.metrics import ModelMetrics
@@ -46,8 +45,6 @@ logger = logging.getLogger("pinnace.serving")
 Item: TypeAlias = "bytes | str | npt.NDArray[np.generic]"
 
 Timed = TypeVar("Timed")
-
-_NOT_BLANK = str.maketrans("", "", " \t\r\n")
 
 
 @dataclass(frozen=True)
@@ -99,13 +96,23 @@ class InferenceEngine:
         self._retired = False
 
     @classmethod
-    def open(cls, settings: ServerSettings, folder: Path, executor: Executor) -> InferenceEngine:
+    def open(
+        cls, settings: ServerSettings, folder: Path, executor: Executor, beside: str | None = None
+    ) -> InferenceEngine:
         """Load a bundle, compare it with its golden data, and warm up.
+
+        Args:
+            settings: what is wanted of it, and limits.
+            folder: where the bundle stands.
+            executor: where images are worked on.
+            beside: a variant that answers under a name of its own, whatever the settings say.
 
         Raises:
             PinnaceError: the bundle cannot be served here; see `open_model` and `self_check`.
         """
         bundle = Bundle.open(folder)
+        if beside is not None:
+            bundle, settings = beside_it(bundle, settings, beside)
         for file in bundle.manifest.files:  # the variant's own is checked when it is opened
             bundle.check_file(file)
         model = open_checked(bundle, settings, executor.layout)
@@ -256,6 +263,31 @@ class InferenceEngine:
             raise self._late()
         return [future.result() for future in futures]
 
+    def begin(self, work: Callable[[], Timed]) -> Future[Timed]:
+        """Do other work with the model on a thread. It counts as an image that waits or is in work, but not
+        in the metrics of images, nor in the average time of one.
+
+        Raises:
+            Overloaded: too many images wait.
+        """
+        self._executor.admission.enter()
+        with self._lock:
+            self._in_work += 1
+        future = self._executor.submit(work)
+        future.add_done_callback(self._left)
+        return future
+
+    def rows(self, inputs: Sequence[npt.NDArray[np.generic]]) -> list[npt.NDArray[np.float32]]:
+        """The model's output for each of these, shape (1, ...) to (values,); in batches of `max_batch`.
+
+        Call it on a thread of the executor.
+        """
+        if not self._together:
+            return [self.model.infer(each)[0] for each in inputs]
+        most = self._batcher.most
+        parts = [inputs[start : start + most] for start in range(0, len(inputs), most)]
+        return [row for part in parts for row in self._batcher.rows(part)]
+
     def _outcome(self, future: asyncio.Future[Answer]) -> Answer | PinnaceError:
         if future.cancelled():
             return self._late()
@@ -324,7 +356,7 @@ class InferenceEngine:
         if isinstance(item, np.ndarray):
             batch = item
         else:
-            data = _decode_base64(item) if isinstance(item, str) else item
+            data = decode_base64(item) if isinstance(item, str) else item
             with self._executor.admission.decoding() as reserve:
                 whole = not self.model.preprocess.takes_window
                 image = open_image(data, max_pixels=self._settings.max_pixels, reserve=reserve, whole=whole)
@@ -346,6 +378,9 @@ class InferenceEngine:
     def _done(self, future: Future[Any]) -> None:
         if self._metrics is not None:
             self._metrics.record(future)
+        self._left(future)
+
+    def _left(self, _: Future[Any]) -> None:
         with self._lock:
             self._in_work -= 1
             last = self._retired and not self._in_work
@@ -359,13 +394,3 @@ class InferenceEngine:
             idle = not self._in_work
         if idle:
             self.model.close()
-
-
-def _decode_base64(text: str) -> bytes:
-    try:
-        # `base64 cat.jpg` wraps its lines; anything else that is not of the alphabet is a mistake.
-        return base64.b64decode(text.translate(_NOT_BLANK), validate=True)
-    except (binascii.Error, ValueError):
-        raise ImageError(
-            "the image is not base64", hint="send the base64 text alone, without a data: prefix"
-        ) from None

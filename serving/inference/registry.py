@@ -17,8 +17,10 @@ from pinnace.models.errors import BundleError, PinnaceError, UsageError
 from pinnace.models.open_model import AnsweringModel
 from pinnace.serving.errors import ReloadFailed, UnknownModel
 from pinnace.serving.inference.admission import Admission
+from pinnace.serving.inference.another_variant import name_beside
 from pinnace.serving.inference.engine import InferenceEngine, InferenceResult, Item
 from pinnace.serving.inference.executor import Executor
+from pinnace.serving.inference.explanation import Explainer
 from pinnace.serving.inference.inputs import Batch, Upload
 from pinnace.serving.inference.layout import Layout
 from pinnace.serving.inference.shadow import Shadow
@@ -31,10 +33,11 @@ logger = logging.getLogger("pinnace.serving")
 class RegisteredModel:
     """A model under its name; which version of its bundle answers may change between two requests."""
 
-    def __init__(self, name: str, folder: Path, engine: InferenceEngine) -> None:
-        """Answer with `engine`, which has the bundle in `folder`, until there is another."""
+    def __init__(self, name: str, folder: Path, engine: InferenceEngine, beside: str | None = None) -> None:
+        """Answer with `engine`, opened from `folder` with `beside`, until there is another."""
         self.name = name
         self.folder = folder
+        self._beside = beside
         self.engine = engine
         self.shadow: Shadow | None = None
         self._lock = anyio.Lock()
@@ -104,11 +107,12 @@ class RegisteredModel:
         if bundle.version == self.version:
             bundle.check_files()  # a worker that starts later reads them
             return None
-        if bundle.name != self.name:
+        name = name_beside(bundle, self._beside)
+        if name != self.name:
             raise BundleError(
-                "the bundle has another model", expected=self.name, got=bundle.name, hint="restart the server"
+                "the bundle has another model", expected=self.name, got=name, hint="restart the server"
             )
-        return InferenceEngine.open(settings, self.folder, executor)
+        return InferenceEngine.open(settings, self.folder, executor, self._beside)
 
     def _failed(self, error: Exception) -> ReloadFailed:
         message = error.message if isinstance(error, PinnaceError) else f"{type(error).__name__}: {error}"
@@ -129,6 +133,7 @@ class Registry:
         self._default = models[0]
         self._settings = settings
         self.executor = executor
+        self.explainer = Explainer(settings, executor)
 
     @classmethod
     def open(cls, settings: ServerSettings, layout: Layout, metrics: Metrics | None = None) -> Registry:
@@ -149,6 +154,10 @@ class Registry:
         try:
             for name, folder in folders.items():
                 models.append(RegisteredModel(name, folder, InferenceEngine.open(settings, folder, executor)))
+            for variant in dict.fromkeys(settings.beside):
+                engine = InferenceEngine.open(settings, models[0].folder, executor, variant)
+                name = engine.model.bundle.name
+                models.append(RegisteredModel(name, models[0].folder, engine, variant))
             _check_threshold(settings, models)
         except BaseException:
             for model in models:

@@ -58,6 +58,9 @@ class Metrics:
         self._shadow_distance = Histogram(
             "pinnace_shadow_distance", "Distance of the shadow's answer", compared, buckets=DISTANCES
         )
+        self._explanations = Counter(
+            "pinnace_explanations", "Answers of /explain, by how they ended", [*_MODEL, "outcome"]
+        )
         live: Any = {"multiprocess_mode": "livesum"}
         self._in_flight = Gauge("pinnace_images_in_flight", "Images that wait or are in work", **live)
         self._queued = Gauge("pinnace_images_queued", "Images that wait", **live)
@@ -79,6 +82,10 @@ class Metrics:
     def reloaded(self, model: str, outcome: str) -> None:
         """A bundle was taken up (`ok`) or not (the code of the error)."""
         self._reloads.labels(model, outcome).inc()
+
+    def explained(self, model: str, variant: str, runtime: str, outcome: str) -> None:
+        """An image was explained (`ok`) or not (the code of the error)."""
+        self._explanations.labels(model, variant, runtime, outcome).inc()
 
     def shadowed(self, model: str, version: str, shadow: str, outcome: str) -> None:
         """An image was compared by the shadow of this version, could not be, or was dropped."""

@@ -94,7 +94,7 @@ def server(start_server: StartServer) -> Server:
     """The server that most tests ask: small limits, one process, two images at once."""
     limits = {"max_body_bytes": 200_000, "max_pixels": 90_000, "max_batch_images": 4}
     limits |= {"max_header_bytes": 16_000, "header_timeout": 2, "upload_timeout": 2}
-    server = start_server(workers=1, concurrency=2, drain=0.1, **limits)
+    server = start_server(workers=1, concurrency=2, drain=0.1, explain=True, **limits)
     server.wait_until_ready()
     return server
 

@@ -5,6 +5,7 @@ What it answers can be computed by hand.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.manifest import Golden, Manifest, Parity, Tolerance, Variant
+from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.image.preprocess import Preprocess
 
@@ -37,28 +39,51 @@ def build_bundle(
     name: str = "tiny",
     variant: str = "onnx-fp32",
     created: str = "2026-01-01T00:00:00Z",
+    seen: tuple[slice, slice] = (slice(None), slice(None)),
+    crop: tuple[int, int] | None = None,
+    outputs: Outputs | None = None,
+    others: tuple[str, ...] = (),
 ) -> Path:
-    """A bundle of a global average and one matrix; `weights` other than ours break its golden data."""
+    """A bundle of a global average and one matrix.
+
+    Args:
+        folder: to be made.
+        weights: of the matrix; others than ours break its golden data.
+        name: of the model.
+        variant: the name of its only variant.
+        created: when.
+        seen: rows and columns of the input that the answer depends on.
+        outputs: what the answer means; by default logits.
+        others: names of more variants, each the same network.
+        crop: of the preprocessing, after the shortest edge is scaled to `SIZE`; by default all is squeezed.
+    """
     folder.mkdir(parents=True)
+    mask = np.zeros((1, 1, SIZE, SIZE), np.float32)
+    rows, columns = seen
+    mask[0, 0, rows, columns] = 1
     graph = helper.make_graph(
         [
-            helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
+            helper.make_node("Mul", ["input", "mask"], ["masked"]),
+            helper.make_node("GlobalAveragePool", ["masked"], ["pooled"]),
             helper.make_node("Flatten", ["pooled"], ["flat"]),
             helper.make_node("Gemm", ["flat", "weights", "bias"], ["logits"], transB=1),
         ],
         "tiny",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, SIZE, SIZE])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(LABELS)])],
-        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(BIAS, "bias")],
+        [
+            numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(BIAS, "bias"),
+            numpy_helper.from_array(mask, "mask"),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, folder / "model.onnx")
     (folder / "labels.txt").write_text("\n".join(LABELS) + "\n", encoding="utf-8")
     inputs = np.random.default_rng(0).normal(size=(2, 3, SIZE, SIZE)).astype(np.float32)
-    golden.write(
-        folder / golden.FILE, {"input": inputs}, {"logits": inputs.mean(axis=(2, 3)) @ WEIGHTS.T + BIAS}
-    )
-    only = Variant(
+    pooled = (inputs * mask).mean(axis=(2, 3))
+    golden.write(folder / golden.FILE, {"input": inputs}, {"logits": pooled @ WEIGHTS.T + BIAS})
+    first = Variant(
         variant,
         "onnx",
         "fp32",
@@ -69,28 +94,29 @@ def build_bundle(
         Tolerance(max_rel=1e-4),
     )
     manifest = Manifest(
-        schema_version=1,
+        schema_version=1 if outputs is None else 2,
         name=name,
         source="file:tiny.onnx",
         preprocess=Preprocess(
-            resize=(SIZE, SIZE),
+            resize=(SIZE, SIZE) if crop is None else SIZE,
             interpolation="bilinear",
-            crop=None,
+            crop=crop,
             color="RGB",
             mean=(0.5,) * 3,
             std=(0.5,) * 3,
         ),
-        labels="labels.txt",
+        labels=None if outputs is not None and not outputs.is_classifier else "labels.txt",
         signature=Signature(
             (TensorSpec("input", "float32", ("batch", 3, SIZE, SIZE)),),
             (TensorSpec("logits", "float32", ("batch", len(LABELS))),),
         ),
-        variants=(only,),
+        variants=(first, *(dataclasses.replace(first, name=each) for each in others)),
         golden=Golden(golden.FILE, 2),
-        files={name: _sha256(folder / name) for name in ("labels.txt", golden.FILE)},
+        files={file: _sha256(folder / file) for file in ("labels.txt", golden.FILE)},
         tools={},
         created=created,
         runtimes=("onnxruntime",),
+        outputs=outputs,
     )
     (folder / "manifest.json").write_bytes(manifest.to_json())
     return folder

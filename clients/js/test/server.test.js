@@ -53,6 +53,18 @@ test("a model is listed, and answers by its name", options, async () => {
   assert.equal(answer.predictions[0].label, model.labels[answer.predictions[0].index]);
 });
 
+test("what the model sees is a PNG, and where it lies", options, async () => {
+  const { image, part } = await client.crop(IMAGE);
+  const first = Buffer.from(await image.slice(0, 8).arrayBuffer());
+  assert.deepEqual(first, Buffer.from([0x89, 0x50, 0x4e, 0x47, 13, 10, 26, 10]));
+  assert.ok(Object.values(part).every(Number.isFinite));
+  await assert.rejects(client.crop(Buffer.from("hello")), { code: "unsupported_image_type", status: 415 });
+});
+
+test("a server that was not started with --explain says so", options, async () => {
+  await assert.rejects(client.explain(IMAGE, { index: 0, grid: 2 }), { code: "not_enabled", status: 404 });
+});
+
 test("a batch has an answer or an error for each image, in order", options, async () => {
   const images = [IMAGE, Buffer.from("hello"), new Blob([bitmap(20, 30, 220)])];
   const [first, second, third] = await client.classifyBatch(images, { topK: 1 });

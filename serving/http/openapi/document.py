@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from pydantic import BaseModel
 
+from pinnace.serving.http.openapi.examples import example_components
 from pinnace.serving.http.openapi.responses import RESPONSES
 from pinnace.serving.http.openapi.schemas import component_schemas
 from pinnace.serving.http.openapi.tags import TAGS
@@ -71,17 +72,43 @@ def describe(routes: RouteTable, settings: ServerSettings, registry: Registry | 
         "info": {
             "title": f"Pinnace: {', '.join(names)}",
             "version": version("pinnace"),
-            "description": 'Errors, but those of `/v2`: `{"error": {"code", "message", "hint"}}`.',
+            "description": _description(facts),
         },
         "servers": [{"url": "."}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
-        "components": {"schemas": component_schemas(answers, requests), "responses": RESPONSES},
+        "components": {
+            "schemas": component_schemas(answers, requests),
+            "responses": RESPONSES,
+            "examples": example_components(),
+        },
     }
     if settings.accepted_keys():
         document["components"]["securitySchemes"] = _KEYS
         document["security"] = [{name: []} for name in _KEYS]
     return Document(document)
+
+
+def _description(facts: ServerFacts) -> str:
+    """What the service is, in a sentence; then how to try it, and the form of errors."""
+    done = [
+        f"{verb} with {_and(names)}"
+        for verb, names in (
+            ("classifies them", facts.classifiers),
+            ("makes vectors of them", facts.embedders),
+        )
+        if names
+    ]
+    service = f"This server takes images and {_and(tuple(done)) or 'answers with what a model says of them'}"
+    return (
+        f"{service}, and says where the time went. The requests below are filled in: *Try it out*, then "
+        '*Execute*, sends one.\n\nEvery error is `{"error": {"code", "message", "hint"}}`, but for '
+        "those of `/v2` and `/v1`, which have the form of their protocols."
+    )
+
+
+def _and(words: tuple[str, ...]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def _facts(settings: ServerSettings, registry: Registry | None) -> ServerFacts:
@@ -97,4 +124,5 @@ def _facts(settings: ServerSettings, registry: Registry | None) -> ServerFacts:
         classifiers=tuple(one.bundle.name for one in models if one.outputs.is_classifier),
         embedders=tuple(one.bundle.name for one in models if not one.outputs.is_classifier),
         several_labels=tuple(one.bundle.name for one in models if one.outputs.several_labels),
+        explains=settings.explain,
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pinnace.serving.http.bodies import ErrorBody
+from pinnace.serving.http.openapi.examples import IMAGE, example
 from pinnace.serving.http.openapi.responses import ANYWHERE, failures
-from pinnace.serving.http.openapi.schemas import ref
+from pinnace.serving.http.openapi.schemas import object_of, ref
 from pinnace.serving.http.openapi.tags import OPERATIONS
-from pinnace.serving.http.request_body import JSON
+from pinnace.serving.http.request_body import FORM, IMAGE_FIELD, JSON, RAW
 from pinnace.serving.routes import Json, ServerFacts
 
 
@@ -47,5 +48,20 @@ def model_name(facts: ServerFacts, names: tuple[str, ...] | None = None) -> Json
     schema: Json = {"type": "string"}
     if facts.names:
         schema["enum"] = list(facts.names if names is None else names)
+        schema["default"] = schema["enum"][0]
     listed = "One of those that `GET /models` lists; a slash is written `%2F`."
     return {"name": "name", "in": "path", "required": True, "description": listed, "schema": schema}
+
+
+def image_body() -> Json:
+    """The body of a request for one image that asks nothing besides."""
+    image = {"type": "string", "format": "binary"}
+    text = {"type": "string", "format": "byte", "minLength": 1, "description": "The image in base64."}
+    data = {**object_of({IMAGE_FIELD: text}, [IMAGE_FIELD]), "additionalProperties": False}
+    content = {
+        JSON: {"schema": data, **example(IMAGE)},
+        FORM: {"schema": {**object_of({IMAGE_FIELD: image}, [IMAGE_FIELD]), "additionalProperties": False}},
+        "image/*": {"schema": image},
+        RAW: {"schema": image},
+    }
+    return {"required": True, "content": content}

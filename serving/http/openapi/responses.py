@@ -16,7 +16,8 @@ _DESCRIPTIONS = {
     "or the JSON cannot be read. `malformed_request`: the request is not valid HTTP. "
     "`cross_origin_refused`: pages of that origin may not ask this.",
     "401": "`unauthorized`: an API key is set, and the request does not bring it.",
-    "404": "`unknown_model`: no model of that name is served.",
+    "404": "`unknown_model`: no model of that name is served. `not_enabled`: the server's settings "
+    "do not let it.",
     "405": "`method_not_allowed`: the path accepts another method.",
     "408": "`request_timeout`: the request did not arrive in time.",
     "409": "`reload_failed`: the bundle on disk is not good; the one from before answers on.",

@@ -16,6 +16,7 @@ from pinnace.serving.errors import error_data
 from pinnace.serving.http import hugging_face
 from pinnace.serving.http.bodies import AnswerBody, AnswersBody, ErrorBody, PredictionBody, ScoreBody
 from pinnace.serving.http.endpoint import receive_within, record_timing, rounded, wait_for_answer
+from pinnace.serving.http.openapi.examples import IMAGE, example
 from pinnace.serving.http.openapi.responses import FOR_AN_IMAGE, failures, success
 from pinnace.serving.http.openapi.schemas import object_of, ref
 from pinnace.serving.http.openapi.tags import CLASSIFICATION
@@ -190,11 +191,12 @@ def describe_classify(
     form = _closed({IMAGE_FIELD: image, **parameters}, IMAGE_FIELD)
     text = {"type": "string", "format": "byte", "minLength": 1, "description": "The image in base64."}
     data = _closed({IMAGE_FIELD: text, **nullable}, IMAGE_FIELD)
+    # The first is the one that is offered, and of a file there can be no example.
     content = {
+        JSON: {"schema": data, **example(IMAGE)},
         FORM: {"schema": form},
         "image/*": {"schema": image},
         RAW: {"schema": image},
-        JSON: {"schema": data},
     }
     scores = {"type": "array", "items": ref(ScoreBody)}
     answer = success("The most probable classes, most probable first.", {"oneOf": [ref(AnswerBody), scores]})

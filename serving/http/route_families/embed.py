@@ -9,11 +9,11 @@ from pinnace.models.answer import Embedding
 from pinnace.models.errors import UsageError
 from pinnace.serving.http.bodies import EmbeddingBody
 from pinnace.serving.http.endpoint import receive_within, record_timing, rounded, wait_for_answer
-from pinnace.serving.http.openapi.operations import model_name
+from pinnace.serving.http.openapi.operations import image_body, model_name
 from pinnace.serving.http.openapi.responses import FOR_AN_IMAGE, failures, success
-from pinnace.serving.http.openapi.schemas import object_of, ref
+from pinnace.serving.http.openapi.schemas import ref
 from pinnace.serving.http.openapi.tags import EMBEDDINGS
-from pinnace.serving.http.request_body import FORM, IMAGE_FIELD, JSON, RAW, BodyLimits, read_upload
+from pinnace.serving.http.request_body import BodyLimits, read_upload
 from pinnace.serving.http.route_families.classify import requested_model
 from pinnace.serving.http.state import server_state
 from pinnace.serving.json_line import JsonLine
@@ -60,14 +60,6 @@ def _no_parameter(value: float) -> None:
 
 
 def _describe(operation: str, summary: str, name: Json | None = None) -> Json:
-    image = {"type": "string", "format": "binary"}
-    text = {"type": "string", "format": "byte", "minLength": 1, "description": "The image in base64."}
-    content = {
-        FORM: {"schema": {**object_of({IMAGE_FIELD: image}, [IMAGE_FIELD]), "additionalProperties": False}},
-        "image/*": {"schema": image},
-        RAW: {"schema": image},
-        JSON: {"schema": {**object_of({IMAGE_FIELD: text}, [IMAGE_FIELD]), "additionalProperties": False}},
-    }
     unknown = () if name is None else ("404",)
     return {
         "summary": summary,
@@ -75,7 +67,7 @@ def _describe(operation: str, summary: str, name: Json | None = None) -> Json:
         "operationId": operation,
         "tags": [EMBEDDINGS],
         "parameters": [] if name is None else [name],
-        "requestBody": {"required": True, "content": content},
+        "requestBody": image_body(),
         "responses": {
             **success("The vector.", ref(EmbeddingBody)),
             **failures(*FOR_AN_IMAGE, *unknown),

@@ -22,7 +22,7 @@ async def index(request: Request) -> Response:
     if wants_page(request):
         return await PAGE_FILES.page(request.scope)
     state = server_state(request)
-    body = index_body(state.models.answering, state.routes.listing())
+    body = index_body(state.models.answering, state.routes.listing(), state.settings)
     return JsonLine(body, headers={"Vary": "Accept"})
 
 

@@ -26,6 +26,7 @@ from pinnace.serving.http.bodies import (
 )
 from pinnace.serving.http.endpoint import receive_within, record_timing, wait_for_answer
 from pinnace.serving.http.off_loop import off_loop
+from pinnace.serving.http.openapi.examples import DATA_URL, example
 from pinnace.serving.http.openapi.responses import ANYWHERE, success
 from pinnace.serving.http.openapi.schemas import object_of, ref
 from pinnace.serving.http.openapi.tags import EMBEDDINGS
@@ -171,7 +172,7 @@ def _describe_embeddings(facts: ServerFacts) -> Json | None:
         "summary": "The vectors of images, in OpenAI's form",
         "operationId": "openai_embeddings",
         "tags": [EMBEDDINGS],
-        "requestBody": {"required": True, "content": {JSON: {"schema": schema}}},
+        "requestBody": {"required": True, "content": {JSON: {"schema": schema, **example(DATA_URL)}}},
         "responses": {
             **success("The vectors, in the order of the images.", ref(OpenAiEmbeddingsBody)),
             **_failures(*ANYWHERE, "400", "404", "408", "413", "415", "422", "503", "504"),

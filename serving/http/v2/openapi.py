@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pinnace.serving.http.bodies import ErrorBody
+from pinnace.serving.http.openapi.examples import TENSORS, example
 from pinnace.serving.http.openapi.responses import ANYWHERE, FOR_AN_IMAGE, RESPONSES, success
 from pinnace.serving.http.openapi.schemas import ref
 from pinnace.serving.http.openapi.tags import OPEN_INFERENCE
@@ -77,6 +78,7 @@ def describe_infer(operation: str, *parameters: str) -> Describe:
     def describe(facts: ServerFacts) -> Json:
         binary = {"type": "string", "format": "tensors", "description": "JSON, then binary tensors."}
         raw: Json = {RAW: {"schema": binary}}
+        request = {"schema": ref(InferRequest), **example(TENSORS)}
         good = success("The model's outputs.", ref(InferResponseBody))
         good["200"]["content"].update(raw)
         good["200"]["headers"] = {"Server-Timing": _TIMING}
@@ -85,7 +87,7 @@ def describe_infer(operation: str, *parameters: str) -> Describe:
             "operationId": operation,
             "tags": [OPEN_INFERENCE],
             "parameters": [*_in_path(parameters, facts), _LENGTH],
-            "requestBody": {"required": True, "content": {JSON: {"schema": ref(InferRequest)}, **raw}},
+            "requestBody": {"required": True, "content": {JSON: request, **raw}},
             "responses": {**good, **_failures(*FOR_AN_IMAGE, "404")},
         }
 
@@ -94,18 +96,13 @@ def describe_infer(operation: str, *parameters: str) -> Describe:
 
 def _in_path(parameters: tuple[str, ...], facts: ServerFacts) -> list[Json]:
     known = {"name": facts.names, "version": facts.versions}
-    return [
-        {
-            "name": name,
-            "in": "path",
-            "required": True,
-            "schema": {
-                "type": "string",
-                **({"enum": list(dict.fromkeys(known[name]))} if known[name] else {}),
-            },
-        }
-        for name in parameters
-    ]
+    found = []
+    for name in parameters:
+        schema: Json = {"type": "string"}
+        if known[name]:
+            schema |= {"enum": list(dict.fromkeys(known[name])), "default": known[name][0]}
+        found.append({"name": name, "in": "path", "required": True, "schema": schema})
+    return found
 
 
 def _failures(*statuses: str) -> Json:

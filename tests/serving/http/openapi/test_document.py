@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.outputs import Outputs
 from pinnace.serving.errors import UnknownModel
 from pinnace.serving.http.app import create_app
 from pinnace.serving.http.openapi.document import Document, ServedDocument, describe
@@ -21,6 +22,7 @@ from pinnace.serving.http.route_families import route_table
 from pinnace.serving.inference.layout import plan
 from pinnace.serving.inference.registry import Registry
 from pinnace.serving.settings import load_settings
+from support.command_line import PINNACE
 from support.tiny_bundle import build_bundle, encode
 
 pytestmark = pytest.mark.slow
@@ -107,6 +109,50 @@ def _routes(app: Any) -> list[tuple[str, set[str]]]:
         (route.path.replace(":path", ""), route.methods) for route in app.routes if route.path != "/page"
     ]
     return [(path, methods - {"HEAD"}) for path, methods in found]
+
+
+def test_it_begins_with_what_the_service_is(document: dict[str, Any]) -> None:
+    described = document["info"]["description"]
+    assert described.startswith(
+        "This server takes images and classifies them with tiny, and says where the time"
+    )
+
+
+def test_every_example_works_as_it_is(client: httpx.Client, document: dict[str, Any]) -> None:
+    posted = set()
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            filled = path
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":
+                    filled = filled.replace(f"{{{parameter['name']}}}", parameter["schema"]["default"])
+            for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+                for example in content.get("examples", {}).values():
+                    name = example["$ref"].removeprefix("#/components/examples/")
+                    body = document["components"]["examples"][name]["value"]
+                    assert media_type == "application/json"
+                    answered = client.request(method, filled, json=body)
+                    assert answered.status_code == 200, (path, answered.text)
+                    posted.add(path)
+    # All that have a body, but for files of a form, of which there can be no example.
+    bodies = {path for path, item in document["paths"].items() if "requestBody" in item.get("post", {})}
+    assert bodies - posted == {"/classify_batch", "/models/{name}/classify_batch"}
+
+
+def test_the_examples_of_embedders_work_too(start_server: Any, tmp_path: Path) -> None:
+    outputs = Outputs("embedding", "logits", normalised=False)
+    bundle = build_bundle(tmp_path / "vectors.bundle", name="vectors", outputs=outputs)
+    server = start_server([*PINNACE, "serve", str(bundle)], workers=1, concurrency=1, drain=0)
+    server.wait_until_ready()
+    with httpx.Client(base_url=server.url, timeout=20) as client:
+        document = client.get("/docs.json").json()
+        assert "makes vectors of them with vectors" in document["info"]["description"]
+        for path in ("/embed", "/v1/embeddings", "/crop"):
+            content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+            (example,) = content["examples"].values()
+            body = document["components"]["examples"][example["$ref"].rpartition("/")[2]]["value"]
+            assert client.post(path, json=body).status_code == 200, path
+    server.stop()
 
 
 def test_every_operation_has_a_name_a_summary_and_one_tag(document: dict[str, Any]) -> None:
