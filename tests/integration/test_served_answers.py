@@ -391,7 +391,7 @@ def test_the_page_shows_several_labels_and_vectors(server: Server, folder: Path)
         page.select_option("#model", "tags")
         page.locator("#answer-model", has_text="tags").wait_for()
         here.wait_for_answer()
-        status = page.get_by_role("status").inner_text()
+        status = page.locator("#status").inner_text()
         labels, _, rest = status.rpartition(": ")
         assert rest == "40.0% or more"
         assert set(labels.split(", ")) == (reached or {"No label"})
@@ -400,7 +400,7 @@ def test_the_page_shows_several_labels_and_vectors(server: Server, folder: Path)
         page.select_option("#model", "vectors")
         page.locator("#answer-model", has_text="vectors").wait_for()
         here.wait_for_answer()
-        assert page.get_by_role("status").inner_text() == "An embedding of 4 numbers, of norm 1"
+        assert page.locator("#status").inner_text() == "An embedding of 4 numbers, of norm 1"
         shown = [float(word) for word in page.locator("#predictions .label").inner_text().split()]
         np.testing.assert_allclose(shown, by_hand(folder, "vectors"), atol=1e-4)
         here.check_looks()

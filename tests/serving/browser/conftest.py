@@ -28,8 +28,9 @@ def url(start_server: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     manifest["files"]["labels.txt"] = hashlib.sha256(labels.encode()).hexdigest()
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     second = build_bundle(bundle.with_name("second.bundle"), name=SECOND)
-    command = [*PINNACE, "serve", str(bundle), str(second)]
-    server = start_server(command, max_pixels=200_000, workers=1, concurrency=2)
+    command = [*PINNACE, "serve", str(bundle), str(second), "--explain"]
+    limits = {"max_pixels": 200_000, "max_body_bytes": 400_000}
+    server = start_server(command, workers=1, concurrency=2, **limits)
     server.wait_until_ready()
     return str(server.url)
 

@@ -37,6 +37,7 @@ def test_swagger_shows_every_route_without_an_error(shown: Any, url: str) -> Non
     assert shown.locator(".opblock").count() == operations
     assert shown.locator(".errors-wrapper").count() == 0
     assert "Pinnace: tiny, a second/model" in shown.locator(".title").first.inner_text()
+    assert shown.locator(".info .description p").first.inner_text().startswith("This server takes images")
 
 
 def test_an_image_is_classified_from_there(shown: Any, picture: Any) -> None:
@@ -44,8 +45,21 @@ def test_an_image_is_classified_from_there(shown: Any, picture: Any) -> None:
     block.locator(".opblock-summary-control").click()
     assert block.locator(".response[data-code='503']", has_text="overloaded").is_visible()
     block.get_by_role("button", name="Try it out").click()
+    block.get_by_label("Request content type").select_option("multipart/form-data")
     block.locator("input[type=file]").set_input_files(picture())
+    execute(block)
+
+
+@pytest.mark.parametrize("operation", ["classify", "classify_with_model", "explain"])
+def test_what_is_filled_in_is_sent_as_it_is(shown: Any, operation: str) -> None:
+    block = shown.locator(f"#operations-Classification-{operation}")
+    block.locator(".opblock-summary-control").click()
+    block.get_by_role("button", name="Try it out").click()
+    execute(block)
+
+
+def execute(block: Any) -> None:
     block.get_by_role("button", name="Execute").click()
     live = block.locator(".live-responses-table .response", has_text="200")
     live.wait_for()
-    assert '"predictions"' in live.inner_text()
+    assert '"probability"' in live.inner_text()

@@ -74,21 +74,24 @@ def test_from_the_keyboard_alone(visit: Visit, picture: Picture, red_bars: Bars)
     keyboard = here.page.keyboard
     at = "document.activeElement"
     order = []
-    for _ in range(5):
+    for _ in range(9):
         keyboard.press("Tab")
         order.append(here.page.evaluate(f"{at}.id || {at}.dataset.example || {at}.href"))
         outlines = f"[{at}, {at}.parentElement].map(e => getComputedStyle(e).outlineWidth)"
         assert "3px" in here.page.evaluate(outlines)
-    assert order[:4] == ["model", "pick", "page/example-clock.jpg", "page/example-lights.jpg"]
-    assert order[4].endswith("/docs")
-    for _ in range(3):
+    ways = ["pick", "folder", "run-camera"]
+    examples = ["page/example-clock.jpg", "page/example-lights.jpg"]
+    assert order[:8] == ["model", "beside", *ways, *examples, "code-button"]
+    assert order[8].endswith("/docs")
+    for _ in range(6):
         keyboard.press("Shift+Tab")
     with here.page.expect_file_chooser() as chooser:
         keyboard.press("Enter")
     chooser.value.set_files(picture())
     here.wait_for_answer()
     assert here.shown() == red_bars
-    keyboard.press("Tab")
+    for _ in range(3):
+        keyboard.press("Tab")
     keyboard.press("Enter")
     here.wait_for_text("#preview-name", "example-clock.jpg")
     here.wait_for_answer()
@@ -134,7 +137,7 @@ def test_everything_has_a_name(visit: Visit, picture: Picture) -> None:
     here.choose(picture())
     here.wait_for_answer()
     page = here.page
-    for label in ("Choose a picture", "Model"):
+    for label in ("Choose pictures", "Choose a folder", "Model", "Beside it"):
         assert page.get_by_label(label, exact=True).count() == 1
     for region in ("Picture", "Answer"):
         assert page.get_by_role("region", name=region).count() == 1
