@@ -285,10 +285,11 @@ def test_what_is_wrong_with_more_than_an_image_is_told(
     actor = ShardWorker(task, pack(Bundle.open(other), "onnx-fp32"))
     (told,) = actor({"shard": [0]})
     assert "the bundle has changed on its way to a worker" in told["report"][0]
-    changed = shutil.copytree(tiny, tmp_path / "changed.bundle")
-    data = pack(Bundle.open(changed), "onnx-fp32").replace(b"reddish", b"rEddish")
-    (told,) = ShardWorker(task, data)({"shard": [0]})
-    assert "labels.txt has changed since it was exported" in told["report"][0]
+    data = pack(Bundle.open(tiny), "onnx-fp32")
+    for file, before, after in (("labels.txt", b"reddish", b"rEddish"), ("model.onnx", b"bias", b"bIas")):
+        assert before in data
+        (told,) = ShardWorker(task, data.replace(before, after))({"shard": [0]})
+        assert f"{file} has changed since it was exported" in told["report"][0]
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
