@@ -17,6 +17,7 @@ from pinnace.models.errors import ImageError, ImageTooLarge, UnsupportedImage, U
 from pinnace.models.image.avif import check_avif
 from pinnace.models.image.boxed import BOXED, boxed_format, ensure_reader
 from pinnace.models.image.decode_limits import (
+    MOST_GIF_READS,
     MeteredBytes,
     check_container,
     check_scans,
@@ -149,7 +150,9 @@ def _decode(
         raise ImageError("the image is empty")
     name = _recognise(prefix, formats)
     stream.seek(0)
-    check_container(name, stream.getbuffer(), max_pixels)
+    check_container(name, stream.getvalue(), max_pixels)
+    if name == "GIF":
+        stream.reads_left = MOST_GIF_READS
     try:
         image = Image.OPEN[name][0](stream, "")
     except Exception as error:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from pinnace.models.errors import ImageError, ImageTooLarge
-from pinnace.models.image import pixels, resample
+from pinnace.models.image import pixels, resample, tags
 
 # Every chunk, marker, block and tag costs a few reads, and a microsecond or more of Python each. Photographs
-# take tens of reads, and a PNG of 20 MB in chunks of 8 kB ten thousand.
+# take tens of reads, and a PNG of 20 MB in chunks of 8 kB ten thousand. Before version 13, Pillow copied the
+# whole comment of a GIF for each block of it.
 MOST_READS = 200_000
+MOST_GIF_READS = 20_000
 
 # A scan of a progressive JPEG may take a few bytes, and passes over all pixels: about 1.5 ns for each.
 # Encoders write ten scans or so.
@@ -26,13 +29,17 @@ MOST_SCANNED_PIXELS = 3_000_000_000
 MOST_TIFF_VALUES = 100_000
 FREE_TILE_PIXELS = 1 << 22
 
-# Pillow reads these in Python, pixel by pixel: about 80 ns for each.
+# Pillow reads these in Python, pixel by pixel: about 80 ns for each. A file may skip 255 rows at once, and
+# before version 13 they were filled also where the image has only one.
 MOST_BMP_RLE_PIXELS = 1 << 24
+_MOST_ROWS_SKIPPED = 255
 
 _IN_ONE_PIECE = (1, 2, 6, 7)  # byte, text, signed byte, undefined
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
-_COMPRESSION, _JPEG = 259, (6, 7)
-_ROWS = 278
+_COMPRESSION, _UNCOMPRESSED, _JPEG = 259, 1, (6, 7)
+_PHOTOMETRIC, _YCBCR = 262, 6
+_BITS, _SAMPLES, _ROWS = 258, 277, 278
+_PLANES, _SEPARATE = 284, 2
 _STRIPS, _TILES = (273, 279), (324, 325)  # where the strips or tiles begin, and their lengths
 
 # What Pillow holds of a pixel, by its mode; four bytes where it is not here.
@@ -42,11 +49,15 @@ _START_OF_SCAN = b"\xff\xda"
 
 
 class MeteredBytes(io.BytesIO):
-    """Bytes that give up on a reader which takes them in crumbs: millions of empty chunks, or fill bytes."""
+    """Bytes that give up on a reader which takes them in crumbs: millions of empty chunks, or fill bytes.
+
+    Attributes:
+        reads_left: how often they may still be read.
+    """
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
         super().__init__(data)
-        self._left = MOST_READS
+        self.reads_left = MOST_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read as `io.BytesIO` does.
@@ -54,9 +65,9 @@ class MeteredBytes(io.BytesIO):
         Raises:
             ValueError: it was read too often.
         """
-        self._left -= 1
-        if self._left < 0:
-            raise ValueError(f"it takes more than {MOST_READS:,} reads")
+        self.reads_left -= 1
+        if self.reads_left < 0:
+            raise ValueError("it takes too many reads")
         return super().read(size)
 
 
@@ -87,7 +98,7 @@ def _places(data: bytes, pair: bytes) -> npt.NDArray[np.int64]:
     return places
 
 
-def check_container(name: str, data: bytes | memoryview, max_pixels: int) -> None:
+def check_container(name: str, data: bytes, max_pixels: int) -> None:
     """Refuse what Pillow would allocate memory or objects for already while it opens the file.
 
     Args:
@@ -97,7 +108,7 @@ def check_container(name: str, data: bytes | memoryview, max_pixels: int) -> Non
 
     Raises:
         ImageTooLarge: a WebP has more pixels.
-        ImageError: a TIFF has lists longer than any writer makes.
+        ImageError: a TIFF has lists longer than any writer makes, or tags stand for far more than there is.
     """
     if name == "WEBP":
         width, height = _webp_size(data)
@@ -108,6 +119,9 @@ def check_container(name: str, data: bytes | memoryview, max_pixels: int) -> Non
             )
     elif name == "TIFF":
         _check_tiff(data)
+    elif name == "JPEG":
+        for part in tags.parts_of_jpeg(data):
+            tags.check_part(part)
 
 
 def check_work(image: Image.Image) -> None:
@@ -115,13 +129,22 @@ def check_work(image: Image.Image) -> None:
 
     Raises:
         ImageTooLarge: a BMP is compressed, and large.
+        ImageError: the EXIF has tags that stand for far more than there is.
     """
+    if image.format != "JPEG":  # whose EXIF was looked at before Pillow did
+        tags.check_part(tags.exif_of(image))
     count = image.width * image.height
     tiles = getattr(image, "tile", None)
-    if image.format == "BMP" and tiles and tiles[0][0] == "bmp_rle" and count > MOST_BMP_RLE_PIXELS:
-        raise ImageTooLarge(
-            f"the compressed BMP image has {count:,} pixels", expected=f"at most {MOST_BMP_RLE_PIXELS:,}"
-        )
+    if image.format == "BMP" and tiles and tiles[0][0] == "bmp_rle":
+        if count > MOST_BMP_RLE_PIXELS:
+            raise ImageTooLarge(
+                f"the compressed BMP image has {count:,} pixels", expected=f"at most {MOST_BMP_RLE_PIXELS:,}"
+            )
+        if image.width * _MOST_ROWS_SKIPPED > MOST_BMP_RLE_PIXELS:
+            raise ImageTooLarge(
+                f"the compressed BMP image is {image.width:,} pixels wide",
+                expected=f"at most {MOST_BMP_RLE_PIXELS // _MOST_ROWS_SKIPPED:,}",
+            )
 
 
 def decoding_bytes(image: Image.Image) -> int:
@@ -143,7 +166,26 @@ def decoding_bytes(image: Image.Image) -> int:
     each += {"WEBP": 14, "AVIF": 11, "HEIF": 9, "GIF": 2, "BMP": 2, "TIFF": 1}.get(image.format or "", 0)
     if count > FREE_TILE_PIXELS and pixels.orientation(image) != 1:
         each += 4
-    return int(count * each) + 16 * image.width + 9 * image.height
+    return int(count * each) + 16 * image.width + 9 * image.height + _piece_bytes(image)
+
+
+def _piece_bytes(image: Image.Image) -> int:
+    """What the largest strip or tile of a TIFF takes, beside the pixels that are made of it."""
+    values = getattr(image, "tag_v2", None)
+    if image.format != "TIFF" or values is None or values.get(_COMPRESSION) == _UNCOMPRESSED:
+        return 0
+    width, height = _piece(image, values)
+    if values.get(_PHOTOMETRIC) == _YCBCR:
+        return 4 * width * height  # libtiff makes RGBA of these
+    bits = _numbers(values.get(_BITS, 1))
+    samples = 1 if values.get(_PLANES) == _SEPARATE else _one(values.get(_SAMPLES), 1)
+    return int(width * height * samples * bits.max(initial=1)) // 8
+
+
+def _piece(image: Image.Image, values: Mapping[int, object]) -> tuple[int, int]:
+    """Width and height of a strip or tile of a TIFF."""
+    width = _one(values.get(_TILE_WIDTH), image.width)
+    return width, _one(values.get(_TILE_LENGTH), min(_one(values.get(_ROWS), image.height), image.height))
 
 
 def _samples(jpeg: Image.Image) -> float:
@@ -156,9 +198,9 @@ def _samples(jpeg: Image.Image) -> float:
         return float(len(jpeg.getbands()))
 
 
-def _webp_size(data: bytes | memoryview) -> tuple[int, int]:
+def _webp_size(data: bytes) -> tuple[int, int]:
     """Width and height from the first chunk of a WebP; zeros where it has none, which libwebp refuses."""
-    head = bytes(data[:30])
+    head = data[:30]
     kind = head[12:16]
     if len(head) < 30:
         return 0, 0
@@ -173,27 +215,15 @@ def _webp_size(data: bytes | memoryview) -> tuple[int, int]:
     return 0, 0
 
 
-def _check_tiff(data: bytes | memoryview) -> None:
-    """Look at the first directory of a TIFF: entries of (tag, type, count, value)."""
-    order = "<" if bytes(data[:2]) == b"II" else ">"
-    big = struct.unpack(order + "H", data[2:4])[0] == 43
-    start, number, entry = ("Q", "Q", "HHQQ") if big else ("I", "H", "HHII")
-    try:
-        at = struct.unpack_from(order + start, data, 8 if big else 4)[0]
-        entries = struct.unpack_from(order + number, data, at)[0]
-        at += struct.calcsize(order + number)
-        size = struct.calcsize(order + entry)
-        found = [
-            struct.unpack_from(order + entry, data, at + index * size)
-            for index in range(min(entries, MOST_TIFF_VALUES))
-        ]
-    except (struct.error, OverflowError):
-        return  # cut short, as Pillow will say
-    for tag, kind, count, _ in found:
+def _check_tiff(data: bytes) -> None:
+    """Look at the first directory of a TIFF."""
+    entries = tags.directory(data)
+    for tag, kind, count, _ in entries:
         if kind not in _IN_ONE_PIECE and count > MOST_TIFF_VALUES:
             raise ImageError(
                 f"the TIFF image has {count:,} values for tag {tag}", expected=f"at most {MOST_TIFF_VALUES:,}"
             )
+    tags.check_claims(entries, len(data), "TIFF image")
 
 
 def check_tiles(image: Image.Image) -> None:
@@ -205,10 +235,10 @@ def check_tiles(image: Image.Image) -> None:
     Raises:
         ImageTooLarge: they are.
     """
-    tags = getattr(image, "tag_v2", None)
-    if image.format != "TIFF" or tags is None:
+    values = getattr(image, "tag_v2", None)
+    if image.format != "TIFF" or values is None:
         return
-    width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)
+    width, height = values.get(_TILE_WIDTH, 0), values.get(_TILE_LENGTH, 0)
     sizes = isinstance(width, int) and isinstance(height, int)
     most = max(4 * image.width * image.height, FREE_TILE_PIXELS)
     if not sizes or width * height > most:
@@ -231,19 +261,18 @@ def check_tiff_scans(image: Image.Image, data: bytes) -> None:
     Raises:
         ImageError: there are too many scans.
     """
-    tags = getattr(image, "tag_v2", None)
-    if tags is None or tags.get(_COMPRESSION) not in _JPEG:
+    values = getattr(image, "tag_v2", None)
+    if values is None or values.get(_COMPRESSION) not in _JPEG:
         return
-    at, lengths = _TILES if _TILES[0] in tags else _STRIPS
-    starts = _numbers(tags.get(at))
-    sizes = _numbers(tags.get(lengths))
+    at, lengths = _TILES if _TILES[0] in values else _STRIPS
+    starts = _numbers(values.get(at))
+    sizes = _numbers(values.get(lengths))
     places = _places(data, _START_OF_SCAN)
     if len(sizes) == len(starts):
         scans = np.searchsorted(places, starts + sizes) - np.searchsorted(places, starts)
     else:
         scans = np.full(len(starts), len(places))
-    width = _one(tags.get(_TILE_WIDTH), image.width)
-    height = _one(tags.get(_TILE_LENGTH), min(_one(tags.get(_ROWS), image.height), image.height))
+    width, height = _piece(image, values)
     if scans.max(initial=0) > USUAL_SCANS and int(scans.sum()) * width * height > MOST_SCANNED_PIXELS:
         raise ImageError(
             f"the TIFF image has {int(scans.sum())} scans of {width} x {height} pixels",

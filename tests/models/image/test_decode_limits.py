@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from pinnace.models.errors import ImageError, ImageTooLarge
 from pinnace.models.image import resample
@@ -39,6 +40,55 @@ def rle_bmp(width: int, height: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + 40 + 1024) + head + bytes(1024) + bytes(2 * height)
 
 
+def directory(size: int, count: int = 3000) -> bytes:
+    """EXIF whose tags all stand for the same bytes, which are most of it."""
+    entries = b"".join(struct.pack("<HHII", 40_000 + number, 7, size, 8) for number in range(count))
+    return b"II*\0" + struct.pack("<IH", 8, count) + entries + bytes(4)
+
+
+EXIF = directory(30_000)
+JUNK = b"junk" + b"\xff\x00" + b"\xff\xd1" + b"\xff\xff"
+
+
+def encoded(format: str, size: tuple[int, int] = (8, 8), mode: str = "RGB", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, format, **options)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def jpeg_with(*parts: bytes, marker: int = 0xE1, name: bytes = b"Exif\0\0", junk: bytes = b"") -> bytes:
+    whole = encoded("JPEG")
+    segments = [
+        b"\xff" + bytes([marker]) + struct.pack(">H", 2 + len(name) + len(part)) + name + part
+        for part in parts
+    ]
+    return whole[:2] + junk.join([whole[2:20], *segments, whole[20:]])
+
+
+def png_with_exif(in_text: bool = False) -> bytes:
+    text = PngInfo()
+    if in_text:
+        text.add_text("Raw profile type exif", f"\nexif\n{len(EXIF)}\n{EXIF.hex()}", zip=True)
+        return encoded("PNG", pnginfo=text)
+    return encoded("PNG", exif=b"Exif\0\0" + EXIF)
+
+
+def webp_with_exif() -> bytes:
+    return encoded("WEBP", exif=EXIF)
+
+
+def gif_with_comment(size: int) -> bytes:
+    whole = encoded("GIF")
+    start = whole.index(b",")
+    blocks = b"\xff" + bytes(255)
+    return whole[:start] + b"!\xfe" + blocks * (size // 255) + b"\0" + whole[start:]
+
+
+def repeated_tags(count: int) -> dict[str, int]:
+    tags = {f"t{40_000 + number}": 8 for number in range(count)}
+    return {**tags, **{name.replace("t", "n"): 5000 for name in tags}}
+
+
 HOSTILE = {
     "a tile of 4 billion pixels": (
         tiff(t322=65_520, t323=65_520),
@@ -48,6 +98,20 @@ HOSTILE = {
     "a list of a million tiles": (tiff(n324=1_000_000), ImageError, "1,000,000 values for tag 324"),
     "a canvas of 268 million pixels": (webp(16_383, 16_383), ImageTooLarge, "16383 x 16383"),
     "lines that Python fills": (rle_bmp(9000, 9000), ImageTooLarge, "compressed BMP image has 81,000,000"),
+    "a line of 16 million pixels": (
+        rle_bmp(1 << 24, 1),
+        ImageTooLarge,
+        "BMP image is 16,777,216 pixels wide",
+    ),
+    "a TIFF's tags for the whole of it": (tiff(**repeated_tags(2000)), ImageError, "tags of the TIFF image"),
+    "EXIF in a JPEG": (jpeg_with(EXIF), ImageError, "tags of the EXIF stand for"),
+    "EXIF in segments": (jpeg_with(EXIF[:9000], EXIF[9000:]), ImageError, "tags of the EXIF stand for"),
+    "EXIF behind bytes of no segment": (jpeg_with(EXIF, junk=JUNK), ImageError, "tags of the EXIF stand for"),
+    "MPF in a JPEG": (jpeg_with(EXIF, marker=0xE2, name=b"MPF\0"), ImageError, "tags of the EXIF stand for"),
+    "EXIF in a PNG": (png_with_exif(), ImageError, "tags of the EXIF stand for"),
+    "EXIF in the text of a PNG": (png_with_exif(in_text=True), ImageError, "tags of the EXIF stand for"),
+    "EXIF in a WebP": (webp_with_exif(), ImageError, "tags of the EXIF stand for"),
+    "a comment of 3 MB in a GIF": (gif_with_comment(3_000_000), ImageError, "too many reads"),
 }
 
 
@@ -87,12 +151,35 @@ def test_usual_files_of_those_kinds_are_read(compression: str) -> None:
     ],
 )
 def test_what_a_pixel_costs(options: dict[str, object], each: int) -> None:
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 64)).save(buffer, **options)  # type: ignore[arg-type]
+    data = encoded(size=(64, 64), **options)  # type: ignore[arg-type]
     reserved: list[int] = []
-    open_image(buffer.getvalue(), reserve=reserved.append)
+    open_image(data, reserve=reserved.append)
     assert reserved == [each * 64 * 64 + 16 * 64 + 9 * 64]
-    assert decoding_bytes(Image.open(io.BytesIO(buffer.getvalue()))) == reserved[0]
+    assert decoding_bytes(Image.open(io.BytesIO(data))) == reserved[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "each"),
+    [
+        ({"compression": "raw"}, 5),
+        ({"compression": "tiff_lzw"}, 8),  # all rows of the file are one strip
+        ({"compression": "jpeg"}, 8),
+        ({"compression": "tiff_lzw", "mode": "YCbCr"}, 9),  # libtiff makes RGBA of it
+        ({"compression": "tiff_lzw", "strip_size": 1}, 5),
+    ],
+)
+def test_a_strip_of_a_tiff_costs_as_much_as_it_holds(options: dict[str, object], each: int) -> None:
+    options = {"size": (1024, 768), "strip_size": 1 << 30, **options}
+    image = Image.open(io.BytesIO(encoded("TIFF", **options)))  # type: ignore[arg-type]
+    rows = image.tag_v2[278]  # type: ignore[attr-defined]
+    beside = 16 * 1024 + 9 * 768
+    of_a_row = 3 * 1024 * rows if options["strip_size"] == 1 else 0
+    assert decoding_bytes(image) == each * 1024 * 768 + beside + of_a_row
+
+
+def test_so_do_its_tiles() -> None:
+    small = decoding_bytes(Image.open(io.BytesIO(tiff())))
+    assert decoding_bytes(Image.open(io.BytesIO(tiff(t322=2048, t323=1024)))) == small + 2048 * 1024 - 256
 
 
 def test_pipes_devices_and_giants_are_errors_of_an_image(tmp_path: Path) -> None:
