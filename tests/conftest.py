@@ -167,6 +167,7 @@ def precisions(exported: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bu
             precision=precision,
             file=f"onnx-{precision}.onnx",
             sha256=sha256(folder / f"onnx-{precision}.onnx"),
+            bytes=(folder / f"onnx-{precision}.onnx").stat().st_size,
             tolerance=tolerance,
         )
         for precision, tolerance in (("fp16", Tolerance(max_rel=0.02)), ("int8", Tolerance(min_cosine=0.9)))

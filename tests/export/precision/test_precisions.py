@@ -206,7 +206,9 @@ def test_a_scale_that_was_broken_by_hand_is_found_by_verify(converted: Bundle, t
     scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) * np.float32(8), scale.name))
     onnx.save(model, str(path))
     variants = tuple(
-        dataclasses.replace(variant, sha256=sha256(folder / variant.file))
+        dataclasses.replace(
+            variant, sha256=sha256(folder / variant.file), bytes=(folder / variant.file).stat().st_size
+        )
         for variant in converted.manifest.variants
     )
     document = dataclasses.replace(converted.manifest, variants=variants)

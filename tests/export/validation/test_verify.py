@@ -29,10 +29,14 @@ def flip_last_byte(path: Path) -> None:
 
 
 def sign(bundle: Bundle) -> Bundle:
-    """The bundle with the hashes of the files as they are now: what a careful forger would leave behind."""
+    """The bundle with the hashes and sizes of the files as they are now: what a careful forger would leave."""
     manifest = bundle.manifest
     variants = tuple(
-        dataclasses.replace(variant, sha256=sha256(bundle.folder / variant.file))
+        dataclasses.replace(
+            variant,
+            sha256=sha256(bundle.folder / variant.file),
+            bytes=sum(bundle.path(file).stat().st_size for file in variant.all_files),
+        )
         for variant in manifest.variants
     )
     files = {file: sha256(bundle.folder / file) for file in manifest.files}
@@ -288,3 +292,14 @@ def test_labels_of_another_number_than_classes_do_not_pass(own_copy: Bundle) -> 
     path.write_bytes(path.read_bytes() + b"one more\n")
     with pytest.raises(BundleError, match="has not one name for each class"):
         verify_bundle(sign(own_copy))
+
+
+def test_a_size_that_is_not_the_file_s_is_found(own_copy: Bundle) -> None:
+    variants = [*own_copy.manifest.variants]
+    true = variants[0].bytes
+    variants[0] = dataclasses.replace(variants[0], bytes=true + 1)
+    manifest = dataclasses.replace(own_copy.manifest, variants=tuple(variants))
+    verdicts = verify_bundle(Bundle(own_copy.folder, manifest))
+    [found] = [verdict for verdict in verdicts if verdict.variant.name == variants[0].name]
+    assert found.passed is False
+    assert f"expected: {true + 1:,} bytes\n  got: {true:,} bytes" in str(found.problem)

@@ -157,7 +157,7 @@ def test_a_model_that_is_wrong_is_seen_without_a_batch_too(words: Callable[..., 
     for tensor in model.graph.initializer:
         tensor.raw_data = bytes(len(tensor.raw_data))
     onnx.save(model, path)
-    variant = dataclasses.replace(bundle.manifest.variants[0], sha256=sha256(path))
+    variant = dataclasses.replace(bundle.manifest.variants[0], sha256=sha256(path), bytes=path.stat().st_size)
     damaged = Bundle(bundle.folder, dataclasses.replace(bundle.manifest, variants=(variant,)))
     assert not passed(verify_bundle(damaged, runtime="onnxruntime"))
 

@@ -239,3 +239,16 @@ def test_neither_a_pipe_nor_a_device_nor_40_gigabytes_are_read(own_copy: Bundle,
 def sparse(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(40 << 30)
+
+
+@pytest.mark.parametrize("file", ["labels.txt", "onnx-fp32.onnx"])
+def test_a_file_that_is_far_too_large_is_not_read(
+    own_copy: Bundle, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.truncate(own_copy.folder / file, 40 << 30)  # sparse: it takes no space
+    monkeypatch.setattr("pinnace.models.bundle.bundle.sha256", lambda path: pytest.fail("it was read"))
+    with pytest.raises(CheckFailed, match="has changed since it was exported") as caught:
+        own_copy.check_file(file)
+    assert f"got: {40 << 30:,} bytes" in message(caught)
+    with pytest.raises(CheckFailed, match="has changed since it was exported"):
+        own_copy.check_files()
