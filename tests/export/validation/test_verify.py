@@ -29,7 +29,7 @@ def flip_last_byte(path: Path) -> None:
 
 
 def sign(bundle: Bundle) -> Bundle:
-    """The bundle with the hashes and sizes of the files as they are now: what a careful forger would leave."""
+    """The bundle with the hashes and sizes of the files as they are: what a careful forger would leave."""
     manifest = bundle.manifest
     variants = tuple(
         dataclasses.replace(
