@@ -127,6 +127,40 @@ def test_damaged_files_end_as_they_do_with_pillow(windows: list[bool]) -> None:
     assert sum(windows) > 50
 
 
+def frame_header(data: bytes | bytearray) -> int:
+    return data.index(b"\xff\xc0")
+
+
+@pytest.mark.parametrize("kind", ["bytes before a marker", "bits after the last block", "a wrong restart"])
+def test_a_warning_leaves_the_picture_to_pillow(kind: str, windows: list[bool]) -> None:
+    image = Image.open(photographs()[0]).convert("RGB").resize((160, 128))
+    sound = encoded(image, restart_marker_rows=1)
+    if kind == "bytes before a marker":
+        at = sound.index(b"\xff\xdb")
+        data = sound[:at] + bytes(7) + sound[at:]
+    elif kind == "bits after the last block":
+        data = sound[:-2] + bytes(7) + sound[-2:]
+    else:
+        data = sound.replace(b"\xff\xd2", b"\xff\xd5", 1)
+    whole, alone, of_the_sound = (
+        spec().apply(open_image(each, whole=which))
+        for each, which in ((data, True), (data, False), (sound, False))
+    )
+    np.testing.assert_array_equal(alone, whole, strict=True)
+    assert of_the_sound.shape == whole.shape
+    assert windows == [False, True]
+
+
+def test_unusual_sampling_is_left_to_pillow(windows: list[bool]) -> None:
+    image = Image.open(photographs()[0]).convert("RGB").resize((160, 128))
+    data = bytearray(encoded(image, subsampling="4:2:0"))
+    # As many blocks in as many units, but one above the other: a sound file of another picture.
+    data[frame_header(data) + 11] = 0x14
+    whole, alone = (spec().apply(open_image(bytes(data), whole=which)) for which in (True, False))
+    np.testing.assert_array_equal(alone, whole, strict=True)
+    assert windows == [False]
+
+
 @pytest.mark.parametrize(("mode", "options"), [("L", {}), ("CMYK", {}), ("L", {"progressive": True})])
 def test_modes(mode: str, options: dict[str, object]) -> None:
     image = Image.open(photographs()[0]).convert(mode)
