@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -14,8 +13,6 @@ from pinnace.models.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-_CONTROLS = re.compile(r"[\x7f-\x9f\u2028\u2029]")
 
 
 # A pipe or a file has no width of its own; tables must not be cut there.
@@ -54,8 +51,13 @@ def print_json(value: Any) -> None:
     from pydantic import TypeAdapter
 
     text = json.dumps(TypeAdapter(Any).dump_python(value, mode="json"), indent=2, ensure_ascii=False)
-    # json leaves DEL and the C1 controls as they are, and some of those begin an escape of a terminal.
-    print(_CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+    # json leaves DEL, the C1 controls, some of which begin an escape of a terminal, and marks that turn the
+    # direction of the text as they are.
+    print(text if text.isascii() else "".join(map(_shown, text)))
+
+
+def _shown(char: str) -> str:
+    return char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1]
 
 
 def print_error(error: PinnaceError) -> None:

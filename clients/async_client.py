@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from pinnace.clients.client import CONNECTIONS
 from pinnace.clients.encoding import ImageSource
-from pinnace.clients.responses import Body, ServedModel
+from pinnace.clients.responses import ServedModel
 from pinnace.clients.sansio import SansIoClient, Sleep, Step, Steps
 from pinnace.models.answer import Answer, Embedding
 from pinnace.models.concurrency import check_concurrency
@@ -119,7 +119,7 @@ class AsyncClient:
         if isinstance(step, httpx.Request):
             response = await self._http.send(step, stream=True)
             try:
-                body = Body(self.url, response)
+                body = self._sansio.body(response)
                 async for part in response.aiter_raw():
                     body.add(part)
             finally:

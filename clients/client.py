@@ -11,7 +11,7 @@ import httpx
 from typing_extensions import Self
 
 from pinnace.clients.encoding import ImageSource
-from pinnace.clients.responses import Body, ServedModel
+from pinnace.clients.responses import ServedModel
 from pinnace.clients.sansio import SansIoClient, Sleep, Step, Steps
 from pinnace.models.answer import Answer, Embedding
 from pinnace.models.concurrency import map_in_order
@@ -44,6 +44,7 @@ class Client:
         Args:
             url: the server's root, such as `http://localhost:3000`.
             timeout: seconds of silence: to make a connection, and until the server sends or takes more bytes.
+                What is sent without such a pause has to end within ten times as many.
             retries: how often a request is made again where the connection fails.
             retries_when_full: how often where the server is full (429, 503); None: as `retries`.
             api_key: sent as `Authorization: Bearer KEY`, where the server asks for one.
@@ -187,7 +188,7 @@ class Client:
         if isinstance(step, httpx.Request):
             response = self._http.send(step, stream=True)
             try:
-                body = Body(self.url, response)
+                body = self._sansio.body(response)
                 for part in response.iter_raw():
                     body.add(part)
             finally:

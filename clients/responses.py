@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import TypeVar, overload
 
@@ -81,6 +82,8 @@ class _Results:
 # A batch of 64 images with 1,000 classes each is 5 MB.
 MOST_BYTES = 64 << 20
 _LONGEST_TEXT = 500
+_LONGEST_NAME = 10_000
+_MOST_UNASKED = 1000  # classes, where the server chooses how many
 _ROUNDING = 1e-3
 
 _ANSWER = TypeAdapter(Answer)
@@ -90,14 +93,14 @@ _MODELS = TypeAdapter(_Models)
 _RESULTS = TypeAdapter(_Results)
 
 
-def answer(url: str, response: httpx.Response) -> Answer:
-    """The answer to one image.
+def answer(url: str, response: httpx.Response, top_k: int | None) -> Answer:
+    """The answer to one image, with as many classes as were asked for at most.
 
     Raises:
         BadAnswer: the response is something else.
     """
     received = _parse(url, response, _ANSWER)
-    _require_good(url, received)
+    _require_good(url, received, top_k)
     return received
 
 
@@ -113,7 +116,7 @@ def embedding(url: str, response: httpx.Response) -> Embedding:
     return received
 
 
-def results(url: str, response: httpx.Response, images: int) -> list[Answer | Refused]:
+def results(url: str, response: httpx.Response, images: int, top_k: int | None) -> list[Answer | Refused]:
     """The answers to a batch, one for each image; an image that the server refuses has an error in its place.
 
     Raises:
@@ -124,7 +127,7 @@ def results(url: str, response: httpx.Response, images: int) -> list[Answer | Re
         raise not_a_pinnace_server(url)
     for one in received:
         if isinstance(one, Answer):
-            _require_good(url, one)
+            _require_good(url, one, top_k)
     return [
         Refused(_text(one.error.message), hint=_text(one.error.hint), code=_text(one.error.code))
         if isinstance(one, _ErrorBody)
@@ -170,8 +173,13 @@ def not_a_pinnace_server(url: str) -> BadAnswer:
 class Body:
     """What a server sends, as long as it is not too much; it is asked to send it as it is."""
 
-    def __init__(self, url: str, response: httpx.Response) -> None:
+    def __init__(self, url: str, response: httpx.Response, seconds: float) -> None:
         """Nothing yet.
+
+        Args:
+            url: the server.
+            response: without what it sends.
+            seconds: within which all of it has to come.
 
         Raises:
             BadAnswer: it is compressed, although that was not asked for: a little of it could unpack to more
@@ -180,6 +188,8 @@ class Body:
         if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
             raise not_a_pinnace_server(url)
         self._url = url
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -187,8 +197,10 @@ class Body:
         """Take what has come.
 
         Raises:
-            BadAnswer: it is more than `MOST_BYTES` in all.
+            BadAnswer: it is more than `MOST_BYTES` in all, or comes byte by byte and never ends.
         """
+        if time.monotonic() > self._end:
+            raise BadAnswer(f"{self._url} did not end its answer in {self._seconds:g} seconds")
         self._size += len(part)
         if self._size > MOST_BYTES:
             raise BadAnswer(
@@ -201,17 +213,22 @@ class Body:
         return httpx.Response(response.status_code, headers=response.headers, content=b"".join(self._parts))
 
 
-def _require_good(url: str, received: Answer) -> None:
-    """Refuse an answer without predictions, or with numbers that are none.
+def _require_good(url: str, received: Answer, top_k: int | None) -> None:
+    """Refuse an answer without predictions, with more than were asked for, or with numbers that are none.
 
     Raises:
         BadAnswer: it is one.
     """
     threshold = 0.0 if received.threshold is None else received.threshold
-    if not received.predictions or not all(map(math.isfinite, (threshold, *_times(received)))):
+    if not 1 <= len(received.predictions) <= (top_k or _MOST_UNASKED):
+        raise not_a_pinnace_server(url)
+    if not all(map(math.isfinite, (threshold, *_times(received)))):
+        raise not_a_pinnace_server(url)
+    if max(map(len, (received.model, received.variant, received.runtime))) > _LONGEST_NAME:
         raise not_a_pinnace_server(url)
     for prediction in received.predictions:
-        if not -_ROUNDING <= prediction.probability <= 1 + _ROUNDING or prediction.index < 0:
+        is_probable = -_ROUNDING <= prediction.probability <= 1 + _ROUNDING
+        if not is_probable or prediction.index < 0 or len(prediction.label) > _LONGEST_NAME:
             raise not_a_pinnace_server(url)
 
 

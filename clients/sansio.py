@@ -25,6 +25,7 @@ from pinnace.models.errors import ImageError, PinnaceError, ServerError, UsageEr
 T = TypeVar("T")
 
 _SERVER_FULL = (429, 503)
+_LONGEST_ANSWER = 10  # timeouts, which are of silence; an answer that drips would never end
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class SansIoClient:
     ) -> Steps[Answer]:
         """Send an image, and read the answer."""
         response = yield from self._ask(image, _path("classify", model), _params(top_k, threshold))
-        return responses.answer(self.url, response)
+        return responses.answer(self.url, response, top_k)
 
     def embed(self, image: ImageSource, model: str | None) -> Steps[Embedding]:
         """Send an image, and read its vector."""
@@ -133,7 +134,7 @@ class SansIoClient:
             params = _params(top_k, threshold)
             request = self._request("POST", _path("classify_batch", model), params=params, files=files)
             response = yield from self._answer(request)
-            results = iter(responses.results(self.url, response, len(files)))
+            results = iter(responses.results(self.url, response, len(files), top_k))
         return [next(results) if outcome is None else outcome for outcome in outcomes]
 
     def models(self) -> Steps[tuple[ServedModel, ...]]:
@@ -150,6 +151,10 @@ class SansIoClient:
         if response.status_code not in (200, 503):
             raise responses.error_of(self.url, response)
         return bool(response.status_code == 200)
+
+    def body(self, response: httpx.Response) -> responses.Body:
+        """What collects the body of a response."""
+        return responses.Body(self.url, response, _LONGEST_ANSWER * self._timeout)
 
     def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:
         headers = {**self._headers, **parts.pop("headers", {})}

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from pinnace.models.errors import PinnaceError
+from pinnace.models.printable import printable
 from pinnace.serving.json_line import JsonLine
 
 ErrorData: TypeAlias = dict[str, dict[str, str | None]]
@@ -116,11 +117,15 @@ class LateAnswer(PinnaceError):
 
 
 def error_data(error: PinnaceError) -> ErrorData:
-    """The body of the HTTP answer for an error; where it has no hint, what was expected is one."""
+    """The body of the HTTP answer for an error; where it has no hint, what was expected is one.
+
+    It may quote a text of the request that is none in UTF-8, half of a surrogate pair, which JSON can hold.
+    """
     body = error.http_body()
     if body["error"]["hint"] is None and error.expected is not None:
         body["error"]["hint"] = f"expected: {error.expected}"
-    return body
+    fields = body["error"].items()
+    return {"error": {name: text and printable(text, keep="\n") for name, text in fields}}
 
 
 def error_response(error: PinnaceError, *, close: bool = False, form: ErrorForm | None = None) -> JsonLine:

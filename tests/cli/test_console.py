@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import pytest
 
+from pinnace.cli.console import print_json
 from pinnace.cli.progress import bars, steps
 from pinnace.models.progress import Event, Progress, Stage
 
@@ -48,3 +50,12 @@ def test_bars_stand_inside_one_another_and_go_when_they_are_done(capsys: pytest.
     shown = capsys.readouterr().err.splitlines()[-1]
     assert "building (outer)" in shown
     assert "inner" not in shown
+
+
+def test_json_is_fit_for_a_terminal_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "\x1b[31m \x7f \x9b31m \u2028 \u202e \u2066 \U000e0001 émeu 猫 \n"
+    print_json({text: text})
+    printed = capsys.readouterr().out
+    assert printed.replace("\n", "").isprintable()
+    assert "émeu 猫" in printed
+    assert json.loads(printed) == {text: text}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import time
 from collections.abc import Awaitable, Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -255,6 +257,37 @@ def test_a_body_without_an_end_is_not_read_to_it(ask: Ask, stub: Stub) -> None:
 
     stub.plan(endless)
     assert "answers with more than 64 MB" in refusal(BadAnswer, ask, "classify", stub.url, b"image")
+
+
+def test_a_body_that_drips_is_not_waited_for(ask: Ask, stub: Stub) -> None:
+    def dripping(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        while True:
+            handler.wfile.write(b" ")
+            time.sleep(0.02)
+
+    stub.plan(dripping)
+    message = refusal(BadAnswer, ask, "classify", stub.url, b"image", timeout=0.2)
+    assert message == f"{stub.url} did not end its answer in 2 seconds"
+
+
+def test_more_classes_than_were_asked_for_are_nonsense(ask: Ask, stub: Stub) -> None:
+    three = [{"label": "x", "index": index, "probability": 0.001} for index in range(3)]
+    stub.plan(*3 * [stub.say(200, {**ANSWER, "predictions": three})])
+    assert len(ask("classify", stub.url, b"image", top_k=3).predictions) == 3
+    with pytest.raises(BadAnswer):
+        ask("classify", stub.url, b"image", top_k=2)
+    assert len(ask("classify", stub.url, b"image").predictions) == 3
+
+
+@pytest.mark.parametrize("place", ["model", "label"])
+def test_so_is_a_name_without_an_end(ask: Ask, stub: Stub, place: str) -> None:
+    body = json.loads(json.dumps(ANSWER))
+    (body if place == "model" else body["predictions"][0])[place] = "a\u0301" * 50_000
+    stub.plan(stub.say(200, body))
+    with pytest.raises(BadAnswer):
+        ask("classify", stub.url, b"image")
 
 
 def test_what_a_server_says_has_no_escapes_and_an_end(ask: Ask, stub: Stub) -> None:

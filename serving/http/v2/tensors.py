@@ -97,11 +97,15 @@ def parse_request(
         MalformedBody: it is not JSON, or has more parts than the largest tensor has.
         UsageError: it is not what the protocol says.
     """
-    # Megabytes of empty lists would take gigabytes.
+    # Megabytes of empty lists would take gigabytes, and while names and texts are made, nothing else is done.
     sizes = [max(1, size) for size in limits.spec.with_batch(1)]
     rows = limits.images * math.prod(sizes[:-1])
     lists, elements = text.count(b"[") + text.count(b"{"), text.count(b",")
-    if lists > _MOST_STRUCTURE + 4 * rows or elements > _MOST_STRUCTURE + limits.images * math.prod(sizes):
+    too_many = lists > _MOST_STRUCTURE + 4 * rows
+    too_many |= elements > _MOST_STRUCTURE + limits.images * math.prod(sizes)
+    too_many |= text.count(b":") > _MOST_STRUCTURE
+    too_many |= text.count(b'"') > 2 * (_MOST_STRUCTURE + limits.images)
+    if too_many:
         raise MalformedBody("the JSON body has too many parts")
     hold(_BYTES_EACH * (lists + elements))
     try:

@@ -173,6 +173,19 @@ SIZE = {"parameters": {"binary_data_size": 768}}
     [
         (b"nothing", None, 400, "the body is not JSON"),
         (b"[" * 100_000, None, 400, "the JSON body has too many parts"),
+        (
+            described(data={str(number): 0 for number in range(1100)}),
+            None,
+            400,
+            "the JSON body has too many parts",
+        ),
+        (described(data=["1"] * 1100), None, 400, "the JSON body has too many parts"),
+        (
+            described(parameters={"binary_data_size": "\ud800"}),
+            None,
+            400,
+            r"the binary_data_size is \ud800, but",
+        ),
         (b"{}", None, 422, "inputs: field required"),
         (b'{"inputs": []}', None, 422, "inputs: list should have at least 1 item"),
         (b'{"inputs": [{"name": "input"}]}', None, 422, "inputs.0.shape: field required"),
