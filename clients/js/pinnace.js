@@ -11,6 +11,7 @@ const RETRIED = new Set([429, 503]); // the server is full, or not ready: the sa
 const FIRST_WAIT_MS = 250;
 // The server decides by the bytes, so what a browser guesses from a file's name is not passed on.
 const BYTES = { "Content-Type": "application/octet-stream" };
+const MOST_BYTES = 64 * 2 ** 20; // a batch of 64 images with 1,000 classes each is 5 MB
 
 /** What went wrong: the server's own words where it answered, ours where it did not. */
 export class PinnaceError extends Error {
@@ -159,12 +160,22 @@ export class Client {
     }
   }
 
+  /** An answer, which may unpack to more than there is memory, or have no end. */
   async #whole(response, deadline, kind = "text") {
+    const parts = [];
+    let size = 0;
     try {
-      return await response[kind]();
+      const reader = response.body?.getReader();
+      for (let part; reader && size <= MOST_BYTES && !(part = await reader.read()).done; ) {
+        parts.push(part.value);
+        size += part.value.length;
+      }
+      if (size > MOST_BYTES) reader.cancel().catch(() => {});
+      else return await new Response(new Blob(parts, { type: response.headers.get("Content-Type") ?? "" }))[kind]();
     } catch (error) {
       throw this.#noAnswer(error, deadline);
     }
+    throw this.#notPinnace(response.status);
   }
 
   #parse(text, status) {

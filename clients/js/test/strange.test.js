@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { gzipSync } from "node:zlib";
 
 import { Client, PinnaceError } from "pinnace-client";
 
@@ -152,6 +153,44 @@ for (const [name, action] of Object.entries({ silence, stall })) {
     assert.equal(requests.length, 1);
   });
 }
+
+test("an answer without an end is not read to it", async () => {
+  let sent = 0;
+  const endless = (request, response) => {
+    response.writeHead(200);
+    const part = Buffer.alloc(2 ** 20, " ");
+    const more = () => {
+      for (let room = true; room && !response.destroyed; sent += part.length) room = response.write(part);
+    };
+    response.on("drain", more);
+    more();
+  };
+  const { url } = await strangeServer(endless);
+  const { message, code } = await failure(new Client(url).classify(IMAGE));
+  assert.deepEqual([message, code], [`${url}/ answers, but it is not a Pinnace server`, "unexpected_answer"]);
+  assert.ok(sent < 200 * 2 ** 20, `${sent}`);
+});
+
+test("nor one that unpacks to more than there is memory for", async () => {
+  const bomb = gzipSync(Buffer.alloc(200 * 2 ** 20, " "));
+  const { url } = await strangeServer((request, response) => {
+    response.writeHead(200, { "Content-Encoding": "gzip" });
+    response.end(bomb);
+  });
+  assert.equal((await failure(new Client(url).classify(IMAGE))).code, "unexpected_answer");
+});
+
+test("an answer in several parts is put together, letters too", async () => {
+  const whole = Buffer.from(JSON.stringify({ ...ANSWER, model: "猫".repeat(1000) }));
+  const { url } = await strangeServer(async (request, response) => {
+    for (let at = 0; at < whole.length; at += 1000) {
+      response.write(whole.subarray(at, at + 1000));
+      await new Promise((done) => setTimeout(done, 2));
+    }
+    response.end();
+  });
+  assert.equal((await new Client(url).classify(IMAGE)).model, "猫".repeat(1000));
+});
 
 test("the timeout is one for all attempts", async () => {
   const { url, requests } = await strangeServer(reply(503, OVERLOADED), silence);
