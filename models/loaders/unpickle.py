@@ -56,6 +56,7 @@ _MORE_THAN_DATA = (
     "can only create",
     "can only build",
 )
+_FOLDER = 0x10  # the attribute of a member of an archive
 _SAFETENSORS_HEAD = struct.calcsize("<Q")
 _TORCH_INTERNALS = re.compile(r"^\[enforce fail at [^\]]*\] \. ")
 _GLOBAL = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL ([\w.]+)")
@@ -242,12 +243,40 @@ def _read_weights_alone(path: Path) -> Any:
 def _is_mappable(path: Path) -> bool:
     """Whether torch can map a file's tensors into memory: not in the format before torch 1.6, nor where an
     archiver has compressed them. It does not look, and takes the compressed bytes for numbers.
+
+    Raises:
+        zipfile.BadZipFile: what was compressed is damaged. Where torch cannot unpack a tensor, its numbers
+            are those that happened to be in memory.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
+            members = archive.infolist()
+            if all(member.compress_type == zipfile.ZIP_STORED for member in members):
+                for member in members:  # it is where the directory says, under the same name
+                    archive.open(member).close()
+                return True
+            damaged = _first_damaged(archive)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return False
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} in it is damaged")
+    return False
+
+
+def _first_damaged(archive: zipfile.ZipFile) -> str | None:
+    """The name of a member that cannot be unpacked, or is not what its checksum says; or that torch takes for
+    a folder, and leaves unread.
+    """
+    for member in archive.infolist():
+        if member.external_attr & _FOLDER:
+            return member.filename
+        try:
+            with archive.open(member) as file:
+                while file.read(1 << 20):
+                    pass
+        except Exception:  # whatever zlib, bz2 and lzma stumble over
+            return member.filename
+    return None
 
 
 def _is_safetensors(path: Path, head: bytes) -> bool:

@@ -389,6 +389,50 @@ def test_an_archive_packed_again_is_read_as_torch_reads_it(tmp_path: Path, metho
     }
 
 
+def packed_again(tmp_path: Path) -> tuple[Path, int]:
+    """A checkpoint that an archiver has compressed, and where the bytes of its one tensor begin."""
+    torch.save({"weight": torch.arange(500.0)}, tmp_path / "as_saved.pt")
+    path = tmp_path / "again.pt"
+    with (
+        zipfile.ZipFile(tmp_path / "as_saved.pt") as saved,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as again,
+    ):
+        for member in saved.infolist():
+            again.writestr(member.filename, saved.read(member))
+    with zipfile.ZipFile(path) as again:
+        tensor = next(member for member in again.infolist() if member.filename.endswith("data/0"))
+    return path, tensor.header_offset + 30 + len(tensor.filename)
+
+
+@pytest.mark.parametrize("damage", ["bytes", "checksum", "folder"])
+def test_a_compressed_archive_that_is_damaged_is_refused(tmp_path: Path, damage: str) -> None:
+    path, begin = packed_again(tmp_path)
+    assert torch.equal(read(path)["weight"], torch.arange(500.0))
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\x01\x02", 0, data.index(b"data/0", data.index(b"PK\x01\x02")))
+    if damage == "bytes":
+        data[begin + 5 : begin + 60] = bytes(55)
+    elif damage == "checksum":
+        data[entry + 16] ^= 1
+    else:
+        data[entry + 38] |= 0x10
+    path.write_bytes(data)
+    # torch would read the tensor, and give what happened to be in memory.
+    assert refusal(SourceError, read, path).startswith(f"{path} cannot be read as a checkpoint: ")
+
+
+def test_a_member_that_is_not_where_the_directory_says_is_not_mapped(tmp_path: Path) -> None:
+    path = tmp_path / "saved.pt"
+    torch.save({"weight": torch.arange(500.0)}, path)
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\x01\x02", 0, data.index(b"data/0", data.index(b"PK\x01\x02")))
+    data[entry + 43] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(RuntimeError):
+        torch.load(path, weights_only=True)
+    assert refusal(SourceError, read, path).startswith(f"{path} cannot be read as a checkpoint: ")
+
+
 def test_an_archive_that_torch_cannot_read_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(3)}, tmp_path / "as_saved.pt")
     with (
