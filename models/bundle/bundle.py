@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from pinnace.models.bundle import golden, manifest, signing
+from pinnace.models.bundle.external_data import locations
 from pinnace.models.bundle.golden import Arrays
 from pinnace.models.bundle.manifest import Manifest, Variant
 from pinnace.models.bundle.outputs import Outputs, of_an_older_bundle
@@ -210,6 +211,23 @@ class Bundle:
             raise _changed(files, f"{variant.bytes:,} bytes", f"{size:,} bytes")
         for file in variant.all_files:
             self.check_file(file)
+        if variant.format == "onnx":
+            self._check_external(variant)
+
+    def _check_external(self, variant: Variant) -> None:
+        """Of an ONNX file, no tensor is read from a file that has no hash.
+
+        Raises:
+            BundleError: one would be.
+        """
+        others = locations(self.path(variant.file)) - {variant.weights}
+        if others:
+            raise BundleError(
+                f"{self.folder / variant.file} takes weights from a file of which the manifest has no hash",
+                expected=variant.weights or "all weights in it",
+                got=", ".join(sorted(map(repr, others)))[:200],
+                hint="export the model again",
+            )
 
     def check_files(self) -> None:
         """Compare every file with its hash; see `check_file`."""

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from pinnace.models.bundle import golden
@@ -250,5 +251,49 @@ def test_a_file_that_is_far_too_large_is_not_read(
     with pytest.raises(CheckFailed, match="has changed since it was exported") as caught:
         own_copy.check_file(file)
     assert f"got: {40 << 30:,} bytes" in message(caught)
-    with pytest.raises(CheckFailed, match="has changed since it was exported"):
-        own_copy.check_files()
+
+
+def with_weights_elsewhere(bundle: Bundle, location: str, *, listed: bool) -> Bundle:
+    """The bundle with the weights of its ONNX file in another file, which the manifest knows or does not."""
+    path = bundle.folder / "onnx-fp32.onnx"
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.data", size_threshold=0)
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    path.write_bytes(model.SerializeToString())
+    files = ["onnx-fp32.onnx", *(["w.data"] if listed else [])]
+    (variant, *others) = bundle.manifest.variants
+    variant = dataclasses.replace(
+        variant,
+        sha256=sha256(path),
+        bytes=sum((bundle.folder / file).stat().st_size for file in files),
+        weights="w.data" if listed else None,
+    )
+    hashes = bundle.manifest.files | ({"w.data": sha256(bundle.folder / "w.data")} if listed else {})
+    return Bundle.open(rewrite(bundle, variants=(variant, *others), files=hashes))
+
+
+def test_weights_in_a_file_without_a_hash_are_refused(own_copy: Bundle) -> None:
+    bundle = with_weights_elsewhere(own_copy, "w.data", listed=False)
+    with pytest.raises(BundleError) as caught:
+        bundle.check_variant(bundle.variant("onnx-fp32"))
+    assert message(caught) == (
+        f"{bundle.folder}/onnx-fp32.onnx takes weights from a file of which the manifest has no hash\n"
+        "  expected: all weights in it\n"
+        "  got: 'w.data'\n"
+        "  help: export the model again"
+    )
+
+
+@pytest.mark.parametrize("location", ["../w.data", "w.data\0x", "manifest.json", "", "x" * 5000])
+def test_weights_in_another_file_than_the_listed_one_are_refused(own_copy: Bundle, location: str) -> None:
+    bundle = with_weights_elsewhere(own_copy, location, listed=True)
+    with pytest.raises(BundleError, match="takes weights from a file of which the manifest has no hash"):
+        bundle.check_variant(bundle.variant("onnx-fp32"))
+
+
+def test_weights_in_the_listed_file_are_good(own_copy: Bundle) -> None:
+    bundle = with_weights_elsewhere(own_copy, "w.data", listed=True)
+    bundle.check_variant(bundle.variant("onnx-fp32"))
