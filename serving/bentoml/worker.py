@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import socket
+import tempfile
 from multiprocessing.connection import Connection
 
 from pinnace.models.bundle.bundle import Bundle
@@ -14,6 +15,7 @@ from pinnace.models.selection import variant_for, working_readers
 from pinnace.serving.bentoml.private_names import SERVICE
 from pinnace.serving.settings import ServerSettings
 from pinnace.serving.workers.parent_watchdog import stop_with_parent
+from pinnace.serving.workers.server_folder import shared_folder
 from pinnace.serving.workers.start_report import reporter
 
 # What a worker imports when it starts and when it answers first, beyond the service: those that are forked
@@ -56,6 +58,8 @@ def run_worker(listener: socket.socket, grace: int, number: int, connection: Con
         connection: where the parent is told that it is ready, or cannot be.
     """
     stop_with_parent(grace)
+    # BentoML makes a folder here, which a worker that is killed leaves behind.
+    tempfile.tempdir = str(shared_folder() or tempfile.gettempdir())
     reporter.connect(connection)
     from _bentoml_impl.worker.service import main  # type: ignore[import-untyped]
     from bentoml._internal.log import SERVER_LOGGING_CONFIG

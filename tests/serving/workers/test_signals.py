@@ -143,11 +143,15 @@ def test_a_parent_that_is_killed_takes_workers_that_start_with_it_and_leaves_not
         for worker in workers:
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()
-    left = {file.name for file in tmp_path.iterdir() if file.name.startswith(("pinnace-", "bentoml-uds-"))}
+    left = {file.name for file in tmp_path.iterdir()}
     assert len(left) == 1
     again = start_server(workers=1, concurrency=1, folder=tmp_path)
     again.wait_until_ready()
-    folders = {file.name for file in tmp_path.iterdir() if file.name.startswith(("pinnace-", "bentoml-uds-"))}
+    [worker] = workers_of(again)
+    worker.kill()
+    wait_for(lambda: workers_of(again) not in ([], [worker]))
+    again.wait_until_ready()
+    folders = {file.name for file in tmp_path.iterdir()}
     assert len(folders) == 1
     assert not folders & left
     # A write to memory that has no room on the disk would end a worker with SIGBUS.
@@ -155,6 +159,7 @@ def test_a_parent_that_is_killed_takes_workers_that_start_with_it_and_leaves_not
     assert len(mapped) >= 3
     assert all(file.stat().st_blocks * 512 >= file.stat().st_size > 0 for file in mapped)
     again.stop()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_is_kept_while_its_parent_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
