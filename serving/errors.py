@@ -55,6 +55,13 @@ class NotEnabled(PinnaceError):
     code = "not_enabled"
 
 
+class UnknownVersion(PinnaceError):
+    """The model is served, and another version of it."""
+
+    http_status = 404
+    code = "unknown_version"
+
+
 class ReloadFailed(PinnaceError):
     """A bundle on disk is not fit to take the place of the one that answers."""
 

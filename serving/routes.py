@@ -119,6 +119,7 @@ class RouteFamily:
         prefix: where it is given, the family owns every path below it, whether or not there is a route.
         prefix_listed: what `GET /` says of the prefix.
         error_form: makes the body of an error of a path below the prefix.
+        only_with: the setting that has to be on for these routes; None where they are always there.
     """
 
     routes: tuple[Route, ...]
@@ -126,6 +127,7 @@ class RouteFamily:
     prefix: str | None = None
     prefix_listed: str | None = None
     error_form: ErrorForm = plain_form
+    only_with: str | None = None
 
     def owns(self, path: str) -> bool:
         """Whether a path is the prefix, or below it."""

@@ -218,7 +218,7 @@ def _on_ready(registry: Registry) -> None:
 
 settings, profile_sentences = _read_settings()
 stop_with_parent(settings.grace)
-routes = route_table()
+routes = route_table(settings.switched_on())
 layout = plan(settings)
 readiness = Readiness(layout.workers)
 shutdown = GracefulShutdown(settings.drain, settings.grace)

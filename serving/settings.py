@@ -104,6 +104,7 @@ class ServerSettings(BaseSettings):
         drain: seconds for which a server that is told to stop still takes new requests.
         grace: seconds that requests in flight have to finish once the server is told to stop.
         access_log: log one line per request on standard error.
+        torchserve: answer the routes of TorchServe as well, for its clients.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
@@ -147,6 +148,11 @@ class ServerSettings(BaseSettings):
     drain: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     grace: Count = 30
     access_log: bool = False
+    torchserve: bool = False
+
+    def switched_on(self) -> list[str]:
+        """The names of the settings that are on, of those that are on or off."""
+        return [name for name, value in self if value is True]
 
     def accepted_keys(self) -> tuple[str, ...]:
         """The keys of which a request must bring one; none where it needs none."""

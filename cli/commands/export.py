@@ -173,7 +173,7 @@ class ExportCommand(VerbCommand):
         from pinnace.models.loaders import all_loaders
 
         return {
-            "source": ", ".join(loader.usage for loader in all_loaders().values()),
+            "source": ", ".join(loader.usage for loader in all_loaders().values() if loader.usage),
             "format": f"Only {', '.join(all_formats())}.",
         }
 

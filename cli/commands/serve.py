@@ -78,6 +78,10 @@ def serve(
         bool,
         typer.Option("--explain", help="Answer POST /explain too, which the page asks why."),
     ] = False,
+    torchserve: Annotated[
+        bool,
+        typer.Option("--torchserve", help="Answer the routes of TorchServe as well, for its clients."),
+    ] = False,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -115,6 +119,7 @@ def serve(
         "shadow": shadow,
         "shadow_share": shadow_share,
         "explain": explain or None,
+        "torchserve": torchserve or None,
     }
     if print_settings:
         _print_settings(resolve_settings(config, **options), json)

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import warnings
 from dataclasses import replace
 from importlib.metadata import version
@@ -241,6 +242,7 @@ def main() -> None:
     """Read the request, write the files, and leave a result or an error behind."""
     request_path, result_path, folder, events = sys.argv[1:]
     process = os.getpid()
+    tempfile.tempdir = str(Path(request_path).parent)  # it goes away with this interpreter
     logging.getLogger("torch").setLevel(logging.ERROR)
     with os.fdopen(int(events), "w", buffering=1) as stream:
 

@@ -125,7 +125,7 @@ class Loader:
     Attributes:
         kind: what stands before the colon in a source string.
         form: how a source string looks, for messages.
-        usage: the same in short, for `--help`.
+        usage: the same in short, for `--help`; empty where a plain path of a folder says enough.
         load: loads the network. It raises UsageError where an option does not apply, or code would have to
             run that is not trusted; SourceError where the source cannot be found, reached or loaded;
             MissingDependency where a package is missing.
@@ -137,6 +137,8 @@ class Loader:
         size: height and width of an example image, where nothing else says them.
         reads: the file of the user's that a source reads, as the source names it, or None.
         listed: the models that `pinnace models` lists.
+        find: the source for a path that was typed without a kind; None where it is none of these.
+        title: what the model is called in its source, where the bundle is to have that name, or None.
     """
 
     kind: str
@@ -149,6 +151,8 @@ class Loader:
     size: tuple[int, int] = (224, 224)
     reads: Callable[[Source], str | None] = lambda source: None
     listed: Callable[[], Sequence[ListedModel]] = tuple
+    find: Callable[[str], Source | None] = lambda text: None
+    title: Callable[[Source], str | None] = lambda source: None
 
 
 def imagenet_preprocess(crop: int = 224, resize: int | None = None) -> Preprocess:

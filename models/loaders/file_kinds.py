@@ -17,7 +17,6 @@ _OLD_TORCH = b"l\xfc\x9cF\xf9 j\xa8P\x19"
 _LEAST_IR, _LATEST_IR = 3, 20
 _WEIGHTS = (".pt", ".pth", ".onnx", ".safetensors", ".ckpt", ".bin", ".pkl", ".h5", ".pt2", ".tar")
 _SHOWN = 3
-_LABELS = "index_to_name.json"  # in archives of TorchServe
 
 _AGAIN = "copy or download it again, and compare its size with that of the original"
 _TO_ONNX = "where it was made, write it as ONNX, and export that file: "
@@ -182,8 +181,11 @@ def _zipped(path: Path, names: list[str]) -> PinnaceError | None:
     models = [name for name in names if Path(name).suffix.lower() in _WEIGHTS]
     if not models:
         return None
-    what = "an archive of TorchServe" if any("MAR-INF" in name for name in names) else "a zip archive"
-    return _packed(path, what, f"unzip {path.name}", names)
+    if "MAR-INF/MANIFEST.json" in names:
+        return SourceError(
+            f"{path} is an archive of TorchServe", hint=f"pinnace export torchserve:{path.name}"
+        )
+    return _packed(path, "a zip archive", f"unzip {path.name}", names)
 
 
 def _packed(path: Path, what: str, command: str, names: list[str]) -> PinnaceError:
@@ -191,8 +193,7 @@ def _packed(path: Path, what: str, command: str, names: list[str]) -> PinnaceErr
     holds = (
         f" with {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}" if len(names) > 1 else ""
     )
-    labels = f" --labels {_LABELS}" if _LABELS in names else ""
-    then = f", then pinnace export {models[0]}{labels}" if models else ", then export what was in it"
+    then = f", then pinnace export {models[0]}" if models else ", then export what was in it"
     return SourceError(f"{path} is {what}{holds}", hint=command + then)
 
 

@@ -32,9 +32,14 @@ def find_source(text: str) -> Source:
     if colon and kind in all_loaders():
         if kind == "hub" and (error := _hub_error(rest)) is not None:
             raise error
+        if (found := all_loaders()[kind].find(rest)) is not None:
+            return found
         if kind == "file" and _is_folder(Path(rest).expanduser()):
             return _of_folder(rest)
         return parse_source(text)
+    for loader in all_loaders().values():
+        if (found := loader.find(text)) is not None:
+            return found
     path = Path(text).expanduser()
     try:
         if path.is_file():
@@ -60,6 +65,11 @@ def find_source(text: str) -> Source:
 
 def default_name(source: Source) -> str:
     """The folder of a bundle for which the user gave none: `NAME.bundle`."""
+    from pinnace.models.loaders import all_loaders
+
+    loader = all_loaders().get(source.kind)
+    if loader is not None and (title := loader.title(source)) is not None:
+        return f"{title}.bundle"
     if source.kind == "file":
         name = Path(source.name).expanduser().name
         for suffix in (".tar", *_WEIGHTS):

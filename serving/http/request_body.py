@@ -200,10 +200,12 @@ def _accepted(headers: Headers) -> Headers:
 
 
 @contextlib.asynccontextmanager
-async def _form(
-    request: Request, limits: BodyLimits, field: str, asked: _Asked
-) -> AsyncIterator[tuple[FormData, _Asked]]:
-    """The form, which has the field, and what it asks besides."""
+async def read_form(request: Request, limits: BodyLimits) -> AsyncIterator[FormData]:
+    """The form that the body of a request is, whatever its fields.
+
+    Raises:
+        As `read_upload`.
+    """
     # A few more than are allowed: the checks below have better messages than the parser's.
     parser = _FormParser(
         _accepted(request.headers), _chunks(request, limits), max_files=limits.images + 7, max_fields=8
@@ -215,13 +217,23 @@ async def _form(
         if error.message.startswith("Too many files") and limits.images > 1:
             raise _too_many(limits.images) from None
         raise MalformedBody(f"the form cannot be read: {error.message}") from None
-    if not parser.ended:
-        await form.close()
-        raise MalformedBody(
-            "the form is cut short: it ends before its last boundary",
-            hint="send the whole of it, or a Content-Length that is right",
-        )
     try:
+        if not parser.ended:
+            raise MalformedBody(
+                "the form is cut short: it ends before its last boundary",
+                hint="send the whole of it, or a Content-Length that is right",
+            )
+        yield form
+    finally:
+        await form.close()
+
+
+@contextlib.asynccontextmanager
+async def _form(
+    request: Request, limits: BodyLimits, field: str, asked: _Asked
+) -> AsyncIterator[tuple[FormData, _Asked]]:
+    """The form, which has the field, and what it asks besides."""
+    async with read_form(request, limits) as form:
         _check_fields("form", list(form), field, limits.parameters)
         if len(form.getlist(field)) > limits.images > 1:
             raise _too_many(limits.images)
@@ -233,8 +245,6 @@ async def _form(
             if values:
                 texts[name] = str(values[0])
         yield form, _asked(texts, limits, asked)
-    finally:
-        await form.close()
 
 
 def _too_many(images: int) -> BatchTooLarge:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +35,7 @@ TYPED = [command for command in COMMANDS if command.startswith("pinnace export")
 # They download weights or code; that they fail in one sentence is tested with their loaders. The default
 # model is exported by other tests, and weights of Darknet are read in tests/models/networks/test_darknet.py.
 NEED_A_NETWORK = ("torchvision:resnet50", "timm:resnet18.a1_in1k", "hub:pytorch/vision", "hf:google/")
-ELSEWHERE = ("efficientnet_lite0", "darknet:yolov3@")
+ELSEWHERE = ("efficientnet_lite0", "darknet:yolov3@", "bentoml:")
 
 NETWORK = """
 import torch
@@ -106,6 +108,16 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dynamic_axes=axes,
         dynamo=False,
     )
+    (folder / "repository" / "birds" / "1").mkdir(parents=True)
+    (folder / "repository" / "birds" / "config.pbtxt").write_text('backend: "onnxruntime"\n')
+    shutil.copy(folder / "model.onnx", folder / "repository" / "birds" / "1" / "model.onnx")
+    (folder / "runs" / "flowers" / "data").mkdir(parents=True)
+    (folder / "runs" / "flowers" / "MLmodel").write_text("flavors: {pytorch: {model_data: data}}\n")
+    shutil.copy(folder / "whole.pt", folder / "runs" / "flowers" / "data" / "model.pth")
+    with zipfile.ZipFile(folder / "pets.mar", "w") as archive:
+        archive.write(folder / "scripted.pt", "scripted.pt")
+        model = {"modelName": "pets", "serializedFile": "scripted.pt", "handler": "image_classifier"}
+        archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": model}))
     _forget()
     return folder
 
@@ -166,6 +178,10 @@ def test_every_kind_of_source_has_an_example() -> None:
         "hf",
         "file",
         "flowers.pth",
+        "pets.mar",
+        "runs/flowers",
+        "repository/birds",
+        "bentoml",
     }
     files = {source for source in sources if source.startswith("file:")}
     assert {Path(file).suffix for file in files} == {".pt", ".safetensors", ".pt2", ".onnx"}

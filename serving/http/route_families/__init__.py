@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Collection
 
 from pinnace.serving.routes import RouteFamily, RouteTable
 
 
-def route_table() -> RouteTable:
+def route_table(switched_on: Collection[str] = ()) -> RouteTable:
     """The table of all routes.
+
+    Args:
+        switched_on: the settings that are on: some families are there only with one of them.
 
     Raises:
         ValueError: two families have the same route.
@@ -20,6 +24,6 @@ def route_table() -> RouteTable:
     found: list[RouteFamily] = []
     for module in pkgutil.iter_modules(__path__):
         family = getattr(importlib.import_module(f"{__name__}.{module.name}"), "FAMILY", None)
-        if family is not None:
+        if family is not None and (family.only_with is None or family.only_with in switched_on):
             found.append(family)
     return RouteTable(found)

@@ -17,14 +17,21 @@ from pinnace.serving.http.route_families.classify import (
     describe_classify,
     describe_classify_batch,
 )
+from pinnace.serving.http.route_families.torchserve import listed
 from pinnace.serving.http.state import server_state
 from pinnace.serving.json_line import JsonLine
 from pinnace.serving.routes import Json, Route, RouteFamily, ServerFacts
 
 
 async def models(request: Request) -> Response:
-    """`GET /models`: what is served, in detail."""
-    return JsonLine(models_body(server_state(request).models.answering))
+    """`GET /models`: what is served, in detail; TorchServe's clients find its two fields beside ours."""
+    state = server_state(request)
+    answering = state.models.answering
+    body = models_body(answering)
+    if state.settings.torchserve:
+        both = [{**listed(one), **ours} for one, ours in zip(answering, body["models"], strict=True)]
+        return JsonLine({"models": both})
+    return JsonLine(body)
 
 
 async def reload(request: Request) -> Response:
