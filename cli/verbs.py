@@ -48,6 +48,11 @@ VERBS = {
     ),
     "report": Verb("Write pages of latency reports, and their index.", ("pinnace report reports/",)),
     "sign": Verb("Sign a bundle with a private key.", ("pinnace sign resnet50.bundle --key private.pem",)),
+    "pull": Verb(
+        "Fetch a bundle from a store or a web server.",
+        ("pinnace pull s3://models/resnet50 -o resnet50.bundle",),
+    ),
+    "push": Verb("Copy a bundle into a store.", ("pinnace push resnet50.bundle s3://models/resnet50",)),
     "serve": Verb("Answer over HTTP.", ("pinnace serve resnet50.bundle --port 8080",)),
     "package": Verb(
         "Make a bento, or what Triton or KServe serves.",

@@ -71,6 +71,19 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise
 
 
+def require_free(path: Path, *, marker: str) -> None:
+    """Require that `new_folder` may make a folder: nothing is there, or an empty folder, or one of its kind.
+
+    Raises:
+        UsageError: something else is there.
+    """
+    if path.exists() and not (path / marker).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise UsageError(
+            f"{path} already exists and was not written by this command, so it was not replaced",
+            hint="choose another output path",
+        )
+
+
 @contextmanager
 def new_folder(path: Path, *, marker: str) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` when the block ends well, and vanishes when it does not.
@@ -82,15 +95,7 @@ def new_folder(path: Path, *, marker: str) -> Iterator[Path]:
         UsageError: `path` exists and is no folder with `marker` in it, or nothing can be written there.
     """
     try:
-        if (
-            path.exists()
-            and not (path / marker).is_file()
-            and not (path.is_dir() and not any(path.iterdir()))
-        ):
-            raise UsageError(
-                f"{path} already exists and was not written by this command, so it was not replaced",
-                hint="choose another output path",
-            )
+        require_free(path, marker=marker)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     except OSError as error:

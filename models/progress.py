@@ -29,6 +29,8 @@ class Stage(str, Enum):
     EVALUATE = "evaluate"
     BUILD = "build"
     MEASURE = "measure"
+    PULL = "pull"
+    PUSH = "push"
 
     @property
     def words(self) -> str:
@@ -55,6 +57,8 @@ _WORDS = {
     Stage.EVALUATE: "evaluating images",
     Stage.BUILD: "building",
     Stage.MEASURE: "measuring",
+    Stage.PULL: "pulling",
+    Stage.PUSH: "pushing",
 }
 
 

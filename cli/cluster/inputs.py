@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pinnace.cli.cluster.storage import absolute, is_uri, join, kind_of, not_reached, open_store
 from pinnace.models.errors import UsageError
+from pinnace.models.file_stores import absolute, is_uri, join, kind_of, not_reached, open_store
 from pinnace.models.image.decode import SUFFIXES
 from pinnace.models.image.find import find_images
 

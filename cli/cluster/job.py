@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pinnace.cli.classify.row_file import lock
-from pinnace.cli.cluster import storage
+from pinnace.models import file_stores
 from pinnace.models.errors import UsageError
 
 _FILE = "_job.json"
@@ -100,10 +100,10 @@ def begin(output: str, job: ClusterJob, paths: Paths) -> bool:
         UsageError: another job was begun there, something else is there, or nothing can be written.
     """
     try:
-        if storage.kind_of(storage.join(output, _FILE)) == "file":
+        if file_stores.kind_of(file_stores.join(output, _FILE)) == "file":
             _check_same(output, job)
             return True
-        if storage.names_in(output):
+        if file_stores.names_in(output):
             raise UsageError(
                 f"{output} has files that no run on a cluster wrote, so nothing was written there",
                 hint="choose another folder",
@@ -115,19 +115,19 @@ def begin(output: str, job: ClusterJob, paths: Paths) -> bool:
             data = _list_file(itertools.takewhile(bool, shards))
             if data is None:
                 break
-            storage.write(output, _list_name(number), data)
+            file_stores.write(output, _list_name(number), data)
         if digest.hexdigest() != job.list_digest:
             raise UsageError("the list of images changed while it was read", hint="run the command again")
-        storage.write(output, _FILE, (json.dumps(asdict(job), indent=2) + "\n").encode())
+        file_stores.write(output, _FILE, (json.dumps(asdict(job), indent=2) + "\n").encode())
     except OSError as error:
-        raise storage.not_written(output, error) from None
+        raise file_stores.not_written(output, error) from None
     _check_same(output, job)  # another run may have begun at the same moment
     return False
 
 
 def _check_same(output: str, job: ClusterJob) -> None:
     try:
-        found = ClusterJob(**json.loads(storage.read(storage.join(output, _FILE))))
+        found = ClusterJob(**json.loads(file_stores.read(file_stores.join(output, _FILE))))
     except (ValueError, TypeError):
         raise UsageError(f"{output}/{_FILE} is damaged", hint="choose another folder") from None
     if found.list_digest != job.list_digest:
@@ -172,7 +172,7 @@ def read_shard(output: str, shard: int) -> list[str]:
     import pyarrow.parquet
 
     file, group = divmod(shard, _SHARDS_OF_A_LIST)
-    store, path = storage.open_store(storage.join(output, _list_name(file)))
+    store, path = file_stores.open_store(file_stores.join(output, _list_name(file)))
     with store.open_input_file(path) as stream:
         rows = pyarrow.parquet.ParquetFile(stream).read_row_group(group)["path"].to_pylist()
     return [os.fsdecode(row) for row in rows]
@@ -185,7 +185,7 @@ def taken(output: str) -> Iterator[None]:
     Raises:
         UsageError: another run holds it, or it cannot be written.
     """
-    folder = storage.local_folder(output)
+    folder = file_stores.local_folder(output)
     if folder is None:
         yield
         return
@@ -193,7 +193,7 @@ def taken(output: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise storage.not_written(output, error) from None
+        raise file_stores.not_written(output, error) from None
     try:
         lock(handle, output, "folder")
         yield

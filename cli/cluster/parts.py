@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pinnace.cli.cluster import storage
+from pinnace.models import file_stores
 from pinnace.models.answer import Answer, Embedding
 from pinnace.models.errors import PinnaceError
 
@@ -103,9 +103,9 @@ def summary(place: str, format: str, images: int) -> tuple[dict[str, int], int] 
 
     try:
         if format == "jsonl":
-            rows = [json.loads(line) for line in storage.read(place).decode().splitlines()]
+            rows = [json.loads(line) for line in file_stores.read(place).decode().splitlines()]
             return count(rows) if len(rows) == images else None
-        store, path = storage.open_store(place)
+        store, path = file_stores.open_store(place)
         with store.open_input_file(path) as file:
             facts = pyarrow.parquet.read_metadata(file)
         labels, failed = json.loads(facts.metadata[b"summary"])

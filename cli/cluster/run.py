@@ -12,7 +12,6 @@ import typer
 from pinnace.cli.bulk.model_spec import ModelSpec
 from pinnace.cli.classify.display import Stopwatch, print_summary, progress_bar
 from pinnace.cli.classify.job import Tally
-from pinnace.cli.cluster import storage
 from pinnace.cli.cluster.connection import check_ray_is_there, connected, without_native_output
 from pinnace.cli.cluster.hand_out import SmallerCluster, reports_of
 from pinnace.cli.cluster.inputs import paths_of
@@ -20,6 +19,7 @@ from pinnace.cli.cluster.job import ClusterJob, begin, measure, shard_size_for, 
 from pinnace.cli.cluster.worker import ShardTask, pack
 from pinnace.cli.console import err, print_note
 from pinnace.cli.exit_status import INTERRUPTED
+from pinnace.models import file_stores
 from pinnace.models.errors import PinnaceError, UsageError, from_dict
 
 
@@ -101,7 +101,7 @@ class ClusterRun:
         check_ray_is_there()
         options, spec, variant = self.options, *self._chosen()
         assert options.output is not None
-        output = storage.absolute(options.output)
+        output = file_stores.absolute(options.output)
 
         def paths() -> Iterator[str]:
             return paths_of(options.images, options.column)
@@ -133,7 +133,7 @@ class ClusterRun:
                 if done:
                     err().print(text, soft_wrap=True, markup=False)
                 raise
-            storage.remove(storage.join(output, "_tmp"))
+            file_stores.remove(file_stores.join(output, "_tmp"))
         print_summary(tally, watch.seconds, self.word)
         return tally.all_answered
 

@@ -17,8 +17,9 @@ from typing import Any
 
 from pinnace.cli.bulk.batches import answer_in_batches
 from pinnace.cli.bulk.model_spec import ModelSpec
-from pinnace.cli.cluster import parts, storage
+from pinnace.cli.cluster import parts
 from pinnace.cli.cluster.job import ClusterJob, read_shard
+from pinnace.models import file_stores
 from pinnace.models.answer import Answer, Embedding
 from pinnace.models.bundle import signing
 from pinnace.models.bundle.bundle import Bundle
@@ -130,24 +131,24 @@ class ShardWorker:
                 return earlier
             paths = read_shard(output, shard)
         except OSError as error:
-            raise storage.not_reached(output, error) from None
+            raise file_stores.not_reached(output, error) from None
         rows = list(self._answers(paths))
         try:
-            storage.write(output, job.part(shard), parts.encode(rows, job.format, job.use))
+            file_stores.write(output, job.part(shard), parts.encode(rows, job.format, job.use))
         except OSError as error:
             # In a store another run may have written it, and removed what was being written here.
             earlier = self._earlier(shard)
             if earlier is not None:
                 return earlier
-            raise storage.not_written(output, error) from None
+            raise file_stores.not_written(output, error) from None
         labels, failed = parts.count(parts.row(path, outcome) for path, outcome in rows)
         return {"earlier": False, "labels": labels, "failed": failed}
 
     def _earlier(self, shard: int) -> dict[str, Any] | None:
         """What to report of a part that is there, or None where there is none."""
         job = self._task.job
-        place = storage.join(self._task.output, job.part(shard))
-        if storage.kind_of(place) != "file":
+        place = file_stores.join(self._task.output, job.part(shard))
+        if file_stores.kind_of(place) != "file":
             return None
         found = parts.summary(place, job.format, job.images_of(shard))
         return None if found is None else {"earlier": True, "labels": found[0], "failed": found[1]}
@@ -159,7 +160,7 @@ class ShardWorker:
             )
             return
         ask = self._task.spec.of(self._model)
-        if not any(map(storage.is_uri, paths)):
+        if not any(map(file_stores.is_uri, paths)):
             for path in paths:
                 yield path, _outcome(ask, path)
             return
@@ -189,11 +190,11 @@ def _fetch(path: str) -> Any:
         ImageError: it is not there, or may not be read.
         UsageError: the store does not answer, asked several times.
     """
-    if not storage.is_uri(path):
+    if not file_stores.is_uri(path):
         return path
     for number in range(_TRIES):
         try:
-            return storage.read(path)
+            return file_stores.read(path)
         except FileNotFoundError:
             raise ImageError(f"there is no file {path}") from None
         except PermissionError:
@@ -202,6 +203,6 @@ def _fetch(path: str) -> Any:
             if "ACCESS_DENIED" in str(error):
                 raise ImageError(f"the file {path} may not be read") from None
             if number == _TRIES - 1:
-                raise storage.not_reached(path, error) from None
+                raise file_stores.not_reached(path, error) from None
         time.sleep(2**number / 2)
     raise AssertionError

@@ -12,9 +12,10 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from pinnace.cli.cluster import run, storage
+from pinnace.cli.cluster import run
 from pinnace.cli.cluster.hand_out import SmallerCluster
 from pinnace.cli.cluster.worker import ShardTask, ShardWorker
+from pinnace.models import file_stores
 from pinnace.models.bundle.bundle import Bundle
 from support.tiny_bundle import build_bundle
 
@@ -124,20 +125,20 @@ def test_what_a_smaller_cluster_has_left_is_handed_out_anew(
 def test_the_first_problem_with_more_than_an_image_ends_the_run(
     classify: Callable[..., Any], actors: Actors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = storage.write
+    write = file_stores.write
 
     def fills_up(folder: str, name: str, data: bytes) -> None:
         if name == "part-0000005.parquet":
             raise OSError(28, "No space left on device")
         write(folder, name, data)
 
-    monkeypatch.setattr(storage, "write", fills_up)
+    monkeypatch.setattr(file_stores, "write", fills_up)
     done = classify()
     assert done.status == 2
     done_images = IMAGES - 6 * SHARD
     assert f"stopped: {done_images} of {IMAGES} images are done; run the same command to continue" in done.err
     assert f"error: {tmp_path}/out cannot be written: No space left on device (on " in done.err
-    monkeypatch.setattr(storage, "write", write)
+    monkeypatch.setattr(file_stores, "write", write)
     assert f"; {done_images} of them by an earlier run; " in classify().err
 
 

@@ -18,10 +18,11 @@ from PIL import Image
 from pyarrow import fs
 
 from pinnace.cli.bulk.model_spec import ModelSpec
-from pinnace.cli.cluster import storage, worker
+from pinnace.cli.cluster import worker
 from pinnace.cli.cluster.inputs import paths_of
 from pinnace.cli.cluster.job import ClusterJob, begin, measure, read_shard, shard_size_for, taken
 from pinnace.cli.cluster.worker import ShardTask, ShardWorker, pack
+from pinnace.models import file_stores
 from pinnace.models.bundle import signing
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
@@ -70,12 +71,12 @@ def bucket(photos: Path) -> str:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        storage._file_system.cache_clear()
+        file_stores._file_system.cache_clear()
         store = fs.S3FileSystem(endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True)
         store.create_dir("bucket")
         fs.copy_files(str(photos), "bucket/photos", fs.LocalFileSystem(), store)
         yield "s3://bucket"
-        storage._file_system.cache_clear()
+        file_stores._file_system.cache_clear()
     server.stop()
 
 
@@ -105,10 +106,10 @@ def work(task: ShardTask, tiny: Path, shards: list[int] | None = None) -> list[d
 
 
 def rows_of(output: str) -> list[dict]:
-    names = sorted(name for name in storage.names_in(output) if name.startswith("part-"))
+    names = sorted(name for name in file_stores.names_in(output) if name.startswith("part-"))
     found: list[dict] = []
     for name in names:
-        data = storage.read(storage.join(output, name))
+        data = file_stores.read(file_stores.join(output, name))
         if name.endswith(".jsonl"):
             found += map(json.loads, data.decode().splitlines())
         else:
@@ -137,7 +138,7 @@ def test_every_image_has_its_row_as_the_classifier_answers(tiny: Path, photos: P
                 [p.probability for p in expected.predictions], rel=1e-6
             )
             assert (row["model"], row["variant"], row["version"]) == ("tiny", "onnx-fp32", expected.version)
-    assert sorted(storage.names_in(task.output)) == ["_job.json", *(task.job.part(n) for n in range(3))]
+    assert sorted(file_stores.names_in(task.output)) == ["_job.json", *(task.job.part(n) for n in range(3))]
 
 
 @pytest.mark.parametrize("format", ["parquet", "jsonl"])
@@ -169,9 +170,9 @@ def test_a_store_is_read_and_written(bucket: str, tiny: Path, photos: Path, tmp_
             row["path"] = row["path"].removeprefix(start)
     assert sorted(found, key=str) == sorted(expected, key=str)
     assert work(remote, tiny)[0]["earlier"]
-    assert storage.kind_of(f"{bucket}/answers/_tmp") == "folder"
-    storage.remove(f"{bucket}/answers/_tmp")
-    assert storage.kind_of(f"{bucket}/answers/_tmp") == "nothing"
+    assert file_stores.kind_of(f"{bucket}/answers/_tmp") == "folder"
+    file_stores.remove(f"{bucket}/answers/_tmp")
+    assert file_stores.kind_of(f"{bucket}/answers/_tmp") == "nothing"
     assert list(paths_of([f"{bucket}/photos/*/0[13].png"])) == [
         f"{bucket}/photos/sub/01.png",
         f"{bucket}/photos/sub/03.png",
@@ -203,14 +204,14 @@ def test_a_part_that_another_run_has_written_meanwhile_is_taken(
     tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = job_for(tiny, [str(photos)], str(tmp_path / "out"))
-    write = storage.write
+    write = file_stores.write
 
     def slower(folder: str, name: str, data: bytes) -> None:
         """The other run writes the same part, ends, and removes what is being written."""
         write(folder, name, data)
         raise FileNotFoundError(errno.ENOENT, "No such file or directory")
 
-    monkeypatch.setattr(storage, "write", slower)
+    monkeypatch.setattr(file_stores, "write", slower)
     assert [report["earlier"] for report in work(task, tiny)] == [True] * 3
     assert len(rows_of(task.output)) == IMAGES
 
@@ -267,7 +268,7 @@ def test_a_store_that_stutters_is_asked_again(monkeypatch: pytest.MonkeyPatch) -
             raise answer
         return answer
 
-    monkeypatch.setattr(storage, "read", stutter)
+    monkeypatch.setattr(file_stores, "read", stutter)
     monkeypatch.setattr(worker.time, "sleep", waits.append)
     assert worker._fetch("s3://bucket/a.jpg") == b"image"
     assert waits == [0.5, 1, 2]
@@ -294,7 +295,7 @@ def test_what_is_wrong_with_more_than_an_image_is_told(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(storage, "write", full)
+    monkeypatch.setattr(file_stores, "write", full)
     problem = work(task, tiny, [0])[0]["problem"]
     assert problem["message"] == f"{task.output} cannot be written: No space left on device"
 

@@ -6,14 +6,17 @@ import contextlib
 import os
 import posixpath
 import re
+import shutil
 import uuid
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from pinnace.models.errors import UsageError
+from pinnace.models.errors import MissingDependency, UsageError
 
+_BLOCK = 1 << 20
 _URI = re.compile(r"([a-z][a-z0-9+.-]+)://")
 
 
@@ -49,7 +52,13 @@ def open_store(name: str) -> tuple[Any, str]:
 
 @lru_cache(maxsize=64)
 def _file_system(scheme: str, authority: str) -> Any:
-    from pyarrow import ArrowException, fs
+    try:
+        from pyarrow import ArrowException, fs
+    except ModuleNotFoundError:
+        raise MissingDependency(
+            f"{scheme}:// needs the package pyarrow, which is not installed",
+            hint="pip install 'pinnace[remote]'",
+        ) from None
 
     if scheme == "file":
         return fs.LocalFileSystem()
@@ -119,6 +128,32 @@ def write(folder: str, name: str, data: bytes) -> None:
         with contextlib.suppress(OSError):  # what went wrong before is what is to be known
             store.delete_file(temporary)
         raise
+
+
+def copy_in(path: Path, folder: str, name: str) -> None:
+    """Write a local file below a folder, piece by piece; a store shows it once it is whole.
+
+    Raises:
+        OSError: as the store has it.
+    """
+    store, base = open_store(folder)
+    place = posixpath.join(base, name)
+    store.create_dir(posixpath.dirname(place), recursive=True)
+    with path.open("rb") as file, store.open_output_stream(place) as out:
+        shutil.copyfileobj(file, out, _BLOCK)
+
+
+def pieces(folder: str, name: str, start: int) -> Iterator[bytes]:
+    """A file below a folder, from a byte on, piece by piece.
+
+    Raises:
+        OSError: as the store has it.
+    """
+    store, base = open_store(folder)
+    with store.open_input_file(posixpath.join(base, name)) as file:
+        file.seek(start)
+        while piece := file.read(_BLOCK):
+            yield piece
 
 
 def remove(name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
-from pinnace.cli.cluster import storage
+from pinnace.models import file_stores
 from pinnace.models.errors import UsageError
 from support.errors import error_of
 
@@ -34,8 +34,8 @@ def test_a_file_gets_its_name_when_all_of_it_is_written(
             fs.LocalFileSystem().move(temporary, place)
             moved.append((Path(temporary).parent, Path(place)))
 
-    monkeypatch.setattr(storage, "open_store", lambda name: (Watched(), name))
-    storage.write(str(tmp_path), "_list/00000.parquet", DATA)
+    monkeypatch.setattr(file_stores, "open_store", lambda name: (Watched(), name))
+    file_stores.write(str(tmp_path), "_list/00000.parquet", DATA)
     assert moved == [(tmp_path / "_tmp", tmp_path / "_list" / "00000.parquet")]
     assert (tmp_path / "_list" / "00000.parquet").read_bytes() == DATA
 
@@ -46,18 +46,18 @@ def test_a_file_that_cannot_be_written_to_its_end_leaves_nothing(tmp_path: Path)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
         with pytest.raises(OSError, match="File too large") as raised:
-            storage.write(str(tmp_path), "part", DATA)
+            file_stores.write(str(tmp_path), "part", DATA)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-    error = storage.not_written("out", raised.value)
+    error = file_stores.not_written("out", raised.value)
     assert raised.value.errno == errno.EFBIG
     assert error.message == "out cannot be written: File too large"
 
 
 def test_a_store_that_nothing_knows_is_named(tmp_path: Path) -> None:
-    error = error_of(UsageError, lambda: storage.open_store("nonsense://bucket/x"))
+    error = error_of(UsageError, lambda: file_stores.open_store("nonsense://bucket/x"))
     assert error.message.startswith("nonsense://bucket cannot be opened: ")
-    assert storage.kind_of(str(tmp_path)) == "folder"
-    assert storage.kind_of(str(tmp_path / "none")) == "nothing"
-    storage.remove(str(tmp_path / "none"))
+    assert file_stores.kind_of(str(tmp_path)) == "folder"
+    assert file_stores.kind_of(str(tmp_path / "none")) == "nothing"
+    file_stores.remove(str(tmp_path / "none"))
