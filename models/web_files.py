@@ -11,7 +11,6 @@ import httpx
 from pinnace.models.errors import ServerError, UsageError
 
 _MOST_REDIRECTS = 5
-_BLOCK = 1 << 18
 _TIMEOUT = httpx.Timeout(30, connect=10)  # for each piece, and not for all of them
 
 
@@ -79,7 +78,7 @@ def _begins_at(response: httpx.Response, start: int, shown: str) -> int:
 
 def _pieces(response: httpx.Response) -> Iterator[bytes]:
     if response.status_code != 416:
-        yield from response.iter_raw(_BLOCK)
+        yield from response.iter_raw()  # as it comes: pieces of one size would lose the last before a cut
 
 
 def _followed(url: httpx.URL, response: httpx.Response, shown: str) -> httpx.URL:

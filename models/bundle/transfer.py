@@ -238,8 +238,10 @@ def _writable(path: Path) -> IO[bytes]:
 
 
 def _write(file: IO[bytes], piece: bytes, path: Path) -> None:
+    left = memoryview(piece)
     try:
-        file.write(piece)
+        while left:
+            left = left[file.write(left) :]
     except OSError as error:
         raise _not_written(path, error) from None
 

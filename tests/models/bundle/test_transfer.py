@@ -148,7 +148,8 @@ def test_what_is_cut_again_and_again_is_kept_for_the_next_command(
 
 
 def test_a_server_that_falls_silent(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_files, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(web_files, "_TIMEOUT", 2)
+    monkeypatch.setattr(transfer, "_ATTEMPTS", 1)
     gate = threading.Event()
 
     def stall(page: Page, name: str) -> bool:
@@ -203,7 +204,7 @@ def test_another_host_is_not_followed(site: Site, tmp_path: Path, there: str) ->
 
 def test_the_same_host_is_followed_and_not_for_ever(site: Site, tiny: Path, tmp_path: Path) -> None:
     def redirect(page: Page, name: str) -> bool:
-        if name.startswith("moved/") or site.asked.count((name, None)) > 9:
+        if name.startswith("moved/"):
             return False
         page.send_response(301)
         page.send_header("Location", f"/b/moved/{name}" if loops == [] else f"/b/{name}")
