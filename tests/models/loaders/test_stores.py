@@ -23,6 +23,8 @@ platform: "onnxruntime_onnx"
 max_batch_size: 8
 output [ { name: "logits" data_type: TYPE_FP32 dims: [ 5 ] label_filename: "names.txt" } ]
 """
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
 # What mlflow-skinny 3 wrote for a network of torch, without what does not matter here.
 MLMODEL = """\
 flavors:
