@@ -30,7 +30,8 @@ def pull(
 ) -> None:
     """Fetch a bundle; each file is compared with its hash, and a pull that was cut goes on."""
     from pinnace.cli.commands.inspect import print_bundle
-    from pinnace.cli.console import only_data, steps
+    from pinnace.cli.console import only_data
+    from pinnace.cli.progress import steps
     from pinnace.models.bundle.transfer import pull as fetch
     from pinnace.models.web_files import without_secrets
 

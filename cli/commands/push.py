@@ -23,7 +23,8 @@ def push(
     json: Json = False,
 ) -> None:
     """Copy a bundle into a store, from which `pinnace pull` fetches it."""
-    from pinnace.cli.console import only_data, out, plain, print_json, steps
+    from pinnace.cli.console import only_data, out, plain, print_json
+    from pinnace.cli.progress import steps
     from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.bundle.transfer import push as send
     from pinnace.models.web_files import without_secrets
