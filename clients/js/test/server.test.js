@@ -76,7 +76,7 @@ test("a batch has an answer or an error for each image, in order", options, asyn
       "unsupported_image_type",
       null,
       "the bytes are not of an accepted image type",
-      "expected: JPEG, PNG, WEBP, GIF, BMP, TIFF",
+      "expected: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIF",
     ],
   );
   assert.deepEqual(third.predictions, (await client.classify(images[2], { topK: 1 })).predictions);
@@ -92,7 +92,7 @@ test("the server's words reach the caller", options, async () => {
     [
       [Buffer.from("hello")],
       [415, "unsupported_image_type", "the bytes are not of an accepted image type"],
-      "expected: JPEG, PNG, WEBP, GIF, BMP, TIFF",
+      "expected: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIF",
     ],
     [[Buffer.alloc(0)], [400, "undecodable_image", "the image is empty"], null],
     [
