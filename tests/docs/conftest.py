@@ -7,26 +7,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-from support import pages, small_networks
+from support import pages
 
 ROOT = Path(__file__).parents[2]
-BUNDLE = "efficientnet_lite0.bundle"
 
 
 @pytest.fixture(scope="session")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pages.Reader]:
-    """A reader in a folder like the checkout, where a small network stands for the default model."""
+    """A reader in a folder like the checkout, who has exported the default model as the README says."""
     home = tmp_path_factory.mktemp("pages")
     folder = home / "checkout"
     shutil.copytree(ROOT / "models" / "photographs", folder / "models" / "photographs")
     shutil.copy(ROOT / "README.md", folder)
-    shutil.copy(small_networks.__file__, folder / "net.py")
-    torch.save(small_networks.linear().state_dict(), folder / "weights.pt")
     reader = pages.Reader(folder, home)
     try:
-        reader.type(f"pinnace export file:weights.pt --arch net:linear --format onnx -o {BUNDLE}")
+        (export,) = [
+            each for each in pages.commands(ROOT / "README.md") if each.startswith("pinnace export ")
+        ]
+        reader.type(export)
         yield reader
     finally:
         reader.leave()
