@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
 
 import typer
@@ -79,9 +80,7 @@ def _say(sentence: str) -> None:
 
 def _run(words: list[str]) -> None:
     """Show a command and run it; where it fails, no other follows."""
-    from pinnace.cli.main import run
-
     typer.secho(f"\n$ {shlex.join(['pinnace', *words])}", err=True, bold=True)
-    status = run(words)
-    if status:
-        raise typer.Exit(status)
+    done = subprocess.run([sys.executable, "-m", "pinnace.cli.main", *words], check=False)
+    if done.returncode:
+        raise typer.Exit(done.returncode)

@@ -1,7 +1,7 @@
 """ncnn: a graph and its weights for small Arm and x86 devices, without Python or torch; written by pnnx.
 
-`ncnn-fp16` holds the weights in half precision, which is what ncnn's own tools write. pnnx is a program that reads
-a trace of torch: https://github.com/pnnx/pnnx.
+`ncnn-fp16` holds the weights in half precision, which is what ncnn's own tools write. pnnx is a program that
+reads a trace of torch: https://github.com/pnnx/pnnx.
 """
 
 from __future__ import annotations
