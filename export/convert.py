@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pinnace.export.calibration_images import PreparedImages
@@ -11,8 +12,9 @@ from pinnace.export.precision.base import AUTO, DEFAULT_METHOD, ConversionInput
 from pinnace.export.request import REFERENCE, ExportedFiles
 from pinnace.export.validation.validator import is_fixed
 from pinnace.models.bundle import golden
+from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import weights_file
-from pinnace.models.bundle.signature import BATCH
+from pinnace.models.bundle.signature import BATCH, Signature
 from pinnace.models.errors import CheckFailed, PinnaceError, UsageError
 from pinnace.models.loaders.foreign import describe
 from pinnace.models.packages import installed_versions
@@ -56,7 +58,7 @@ def convert(
     wanted = {name: made for name, made in wanted.items() if name not in exported.files}
     if not wanted:
         return exported
-    if (reason := _impossible(folder, exported)) is not None:
+    if (reason := _impossible(folder, exported.files, exported.signature)) is not None:
         left_out = ", ".join(map(str, wanted))
         if required:
             raise UsageError(f"{left_out} cannot be made: {reason}", hint="leave out --precision")
@@ -96,13 +98,34 @@ def convert(
     )
 
 
-def _impossible(folder: Path, exported: ExportedFiles) -> str | None:
+def without_images(bundle: Bundle, names: Sequence[VariantName]) -> list[str]:
+    """What is said of conversions that were left out because there was nothing to calibrate with.
+
+    Only where images would help are they asked for.
+
+    Args:
+        bundle: what the export came to.
+        names: of the conversions; of one that the bundle has after all, as the given file, nothing is said.
+    """
+    files = {VariantName.parse(variant.name): variant.file for variant in bundle.manifest.variants}
+    left_out = [name for name in names if name not in files]
+    if not left_out:
+        return []
+    reason = _impossible(bundle.folder, files, bundle.manifest.signature)
+    if reason is None and bundle.manifest.preprocess is None:
+        reason = "its ranges are found by running the model on images, and this takes none"
+    if reason is not None:
+        return [f"{', '.join(map(str, left_out))} is left out: {reason}"]
+    return [f"{name} was left out, because it needs images: --calibrate DIR" for name in left_out]
+
+
+def _impossible(folder: Path, files: Mapping[VariantName, str], signature: Signature) -> str | None:
     """Why nothing can be made of a model in another precision, or None."""
-    if REFERENCE not in exported.files:
-        return f"the file is {precision_of(next(iter(exported.files)))} already, and they are made of fp32"
-    if (folder / weights_file(exported.files[REFERENCE])).is_file():
+    if REFERENCE not in files:
+        return f"the file is {precision_of(next(iter(files)))} already, and they are made of fp32"
+    if (folder / weights_file(files[REFERENCE])).is_file():
         return "they are made of an ONNX file that holds its weights, and of this the weights stand beside it"
-    if exported.signature.batch not in (BATCH, 1):
-        takes = exported.signature.batch or "no batch"
+    if signature.batch not in (BATCH, 1):
+        takes = signature.batch or "no batch"
         return f"they are made of models that take one sample at a time or any number, and this takes {takes}"
     return None

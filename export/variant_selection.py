@@ -17,11 +17,14 @@ class Selection:
 
     Attributes:
         variants: their names, in the order of preference.
-        notes: a sentence for each variant that was left out or added.
+        notes: a sentence for each variant that was added.
+        without_images: those that were left out because there is nothing to calibrate with; what is said of
+            them, `pinnace.export.convert.without_images` knows when the model has been seen.
     """
 
     variants: tuple[VariantName, ...]
     notes: tuple[str, ...] = ()
+    without_images: tuple[VariantName, ...] = ()
 
 
 def select(
@@ -46,6 +49,7 @@ def select(
     """
     chosen = _named(target, formats, precisions) if formats or precisions else list(target.variants)
     notes = []
+    without_images = []
     for name in list(chosen):
         conversion = conversion_of(name)
         if calibrated or conversion is None or not conversion.needs_images:
@@ -56,7 +60,7 @@ def select(
                 expected="--calibrate DIR, with about 100 to 500 photographs of the kind the model will meet",
             )
         chosen.remove(name)
-        notes.append(f"{name} was left out, because it needs images: --calibrate DIR")
+        without_images.append(name)
     if not chosen:
         raise UsageError(
             "no variant is left", expected="--calibrate DIR", hint="pinnace targets lists what needs it"
@@ -66,7 +70,7 @@ def select(
         if conversion_of(name) is not None and base not in chosen:
             chosen.append(base)
             notes.append(f"{base} was added, because {name} is made from it and compared with it")
-    return Selection(tuple(chosen), tuple(notes))
+    return Selection(tuple(chosen), tuple(notes), tuple(without_images))
 
 
 def _named(target: Target, formats: Sequence[str], precisions: Sequence[str]) -> list[VariantName]:

@@ -196,6 +196,7 @@ def export(options: ExportOptions, progress: ProgressOption = None, json: Json =
     from pinnace.cli.console import err, only_data, plain
     from pinnace.cli.progress import steps
     from pinnace.export import targets
+    from pinnace.export.convert import without_images
     from pinnace.export.exporter import Evidence, export_bundle
     from pinnace.export.outputs import OutputOptions
     from pinnace.export.reproduce.script import script_path
@@ -239,7 +240,8 @@ def export(options: ExportOptions, progress: ProgressOption = None, json: Json =
         if (script := script_path(folder)).is_file():
             err().print(f"note: {plain(str(script))} shows it without pinnace", soft_wrap=True)
         raise
-    for note in (*bundle.manifest.notes, *selection.notes):
+    left_out = without_images(bundle, selection.without_images)
+    for note in (*bundle.manifest.notes, *left_out, *selection.notes):
         err().print(f"note: {plain(note)}", soft_wrap=True)
     print_bundle(bundle, json=json)
 

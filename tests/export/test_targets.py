@@ -173,10 +173,10 @@ def test_formats_and_precisions_choose_and_add(
     assert list(map(str, chosen.variants)) == variants.split()
 
 
-def test_what_needs_images_is_left_out_and_said_so() -> None:
+def test_what_needs_images_is_left_out() -> None:
     chosen = select(CPU, [], [], calibrated=False)
     assert list(map(str, chosen.variants)) == ["onnx-fp32", "torchscript-fp32"]
-    assert chosen.notes == ("onnx-int8 was left out, because it needs images: --calibrate DIR",)
+    assert (chosen.notes, list(map(str, chosen.without_images))) == ((), ["onnx-int8"])
 
 
 def test_what_another_is_made_of_comes_along_and_said_so() -> None:

@@ -20,7 +20,9 @@ from onnxruntime.quantization import (
 )
 
 from pinnace.export import targets
+from pinnace.export.convert import without_images
 from pinnace.export.exporter import Evidence, export_bundle
+from pinnace.export.inputs import parse_inputs
 from pinnace.export.request import ExportRequest, OpsetOrigin
 from pinnace.export.validation.verify import passed, verify_bundle
 from pinnace.models.bundle.bundle import Bundle
@@ -210,6 +212,23 @@ def test_no_other_precision_is_made_of_a_quantised_file(plain: Path, tmp_path: P
     assert (
         "onnx-fp16 is left out: the file is int8 already, and they are made of fp32" in bundle.manifest.notes
     )
+
+
+def test_images_are_asked_for_only_where_they_help(plain: Path, tmp_path: Path, export: Export) -> None:
+    names = [VariantName("onnx", "int8"), VariantName("onnx", "int8sym")]
+    assert without_images(export(plain, changes=SQUEEZED), names) == [
+        f"{name} was left out, because it needs images: --calibrate DIR" for name in names
+    ]
+    quantised(plain, tmp_path / "q.onnx", "qdq")
+    bundle = export(tmp_path / "q.onnx", changes=SQUEEZED)
+    assert without_images(bundle, names[:1]) == []
+    assert without_images(bundle, names) == [
+        "onnx-int8sym is left out: the file is int8 already, and they are made of fp32"
+    ]
+    tensors = export(plain, inputs=parse_inputs([f"x=float32[batch,3,{EDGE},{EDGE}]"]))
+    assert without_images(tensors, names[:1]) == [
+        "onnx-int8 is left out: its ranges are found by running the model on images, and this takes none"
+    ]
 
 
 def test_a_file_of_half_precision(plain: Path, tmp_path: Path, export: Export) -> None:
