@@ -22,7 +22,6 @@ from onnxruntime.quantization import (
 from pinnace.export import targets
 from pinnace.export.convert import without_images
 from pinnace.export.exporter import Evidence, export_bundle
-from pinnace.export.inputs import parse_inputs
 from pinnace.export.request import ExportRequest, OpsetOrigin
 from pinnace.export.validation.verify import passed, verify_bundle
 from pinnace.models.bundle.bundle import Bundle
@@ -225,8 +224,17 @@ def test_images_are_asked_for_only_where_they_help(plain: Path, tmp_path: Path, 
     assert without_images(bundle, names) == [
         "onnx-int8sym is left out: the file is int8 already, and they are made of fp32"
     ]
-    tensors = export(plain, inputs=parse_inputs([f"x=float32[batch,3,{EDGE},{EDGE}]"]))
-    assert without_images(tensors, names[:1]) == [
+    weights = [numpy_helper.from_array(np.eye(5, 3, dtype=f), "w")]
+    row, scores = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", edge])
+        for name, edge in (("row", 5), ("y", 3))
+    )
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["row", "w"], ["y"])], "g", [row], [scores], weights
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.save(model, tmp_path / "rows.onnx")
+    assert without_images(export(tmp_path / "rows.onnx"), names[:1]) == [
         "onnx-int8 is left out: its ranges are found by running the model on images, and this takes none"
     ]
 

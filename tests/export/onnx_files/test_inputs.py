@@ -58,6 +58,8 @@ BYTES_LAST = [("Cast", ["data"], ["f"], {"to": FLOAT}), ("Div", ["f", "k"], ["a"
          lambda x: x.astype(np.uint8).transpose(CHW)),
         (BYTES, {"k": f(255)}, TensorProto.INT32, ["b", 3, EDGE, EDGE],
          lambda x: x.astype(np.int32).transpose(CHW)),
+        ([("Cast", ["data"], ["x"], {"to": FLOAT})], {}, TensorProto.INT32, ["b", 3, EDGE, EDGE],
+         lambda x: x.astype(np.int32).transpose(CHW)),
         (BYTES_LAST, {"k": f(127.5), "o": f(1)}, TensorProto.INT64, ["b", EDGE, EDGE, 3],
          lambda x: x.astype(np.int64)),
         (LAST, {"k": f(127.5), "o": f(1)}, FLOAT, ["b", EDGE, EDGE, 3], np.asarray),
@@ -69,7 +71,7 @@ BYTES_LAST = [("Cast", ["data"], ["f"], {"to": FLOAT}), ("Div", ["f", "k"], ["a"
          lambda x: ((x / f(255) - IMAGENET[0]) / IMAGENET[1]).transpose(CHW)),
     ],
     ids=[
-        *("0..255 inside", "uint8", "int32", "int64, channels last"),
+        *("0..255 inside", "uint8", "int32", "int32 alone", "int64, channels last"),
         *("channels last, inside", "channels last", "float16", "any channels"),
     ],
 )  # fmt: skip

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from pinnace.cli import main
-from pinnace.export.image_folder import Classes, order_note, read_image_folder
+from pinnace.export.image_folder import Classes, folder_labels, order_note, read_image_folder
 from pinnace.export.validation.accuracy import Count, check_drop, evaluate_bundle, wilson
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Accuracy
@@ -112,6 +112,18 @@ def test_images_are_found_at_any_depth_in_the_order_of_their_paths(tmp_path: Pat
     save(tmp_path / "loose.png")
     found = read_image_folder(tmp_path, LABELS)
     assert [(image.file, image.target) for image in found] == [(plain, 2), (deep, 0)]
+
+
+def test_the_names_of_folders_are_labels_in_the_order_of_their_text(tmp_path: Path) -> None:
+    for name in ("bird10", "bird9", "Bird2", "ape"):
+        (tmp_path / "tree" / name).mkdir(parents=True)
+    (tmp_path / "tree" / "cat.txt").touch()
+    assert folder_labels(tmp_path / "tree", 4) == ("Bird2", "ape", "bird10", "bird9")
+    assert folder_labels(tmp_path / "tree", 5) is None
+    assert folder_labels(tmp_path / "none", 0) is None
+    for name in ("1", "10", "9"):
+        (tmp_path / "numbers" / name).mkdir(parents=True)
+    assert folder_labels(tmp_path / "numbers", 3) is None
 
 
 def test_the_order_of_folders_that_are_numbers_is_told(tmp_path: Path) -> None:
