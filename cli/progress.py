@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Column
 
@@ -24,6 +24,17 @@ def _bar_width(console: Console) -> int:
 
 
 @contextmanager
+def _shown(show: bool | None, *columns: ProgressColumn) -> Iterator[Bars | None]:
+    """Bars on standard error, None where nothing is to be shown: by default, where it is no terminal."""
+    console = err()
+    if not (console.is_terminal if show is None else show):
+        yield None
+        return
+    with Bars(*columns, console=console, transient=console.is_terminal) as progress:
+        yield progress
+
+
+@contextmanager
 def bars(show: bool | None) -> Iterator[Progress]:
     """Show activities that run inside one another, each as a bar that disappears when it is done.
 
@@ -31,11 +42,10 @@ def bars(show: bool | None) -> Iterator[Progress]:
         show: whether to show anything; None means on a terminal only.
     """
     console = err()
-    if not (console.is_terminal if show is None else show):
-        yield ignore
-        return
-    columns = (description(), BarColumn(_bar_width(console)), TimeElapsedColumn())
-    with Bars(*columns, console=console, transient=console.is_terminal) as progress:
+    with _shown(show, description(), BarColumn(_bar_width(console)), TimeElapsedColumn()) as progress:
+        if progress is None:
+            yield ignore
+            return
         tasks: dict[Event, TaskID] = {}
 
         def show_event(event: Event) -> None:
@@ -58,12 +68,10 @@ def steps(show: bool | None) -> Iterator[Progress]:
     Args:
         show: whether to show anything; None means on a terminal only.
     """
-    console = err()
-    if not (console.is_terminal if show is None else show):
-        yield ignore
-        return
-    columns = (SpinnerColumn(), description(), TimeElapsedColumn())
-    with Bars(*columns, console=console, transient=console.is_terminal) as progress:
+    with _shown(show, SpinnerColumn(), description(), TimeElapsedColumn()) as progress:
+        if progress is None:
+            yield ignore
+            return
         last: tuple[TaskID, Event] | None = None
 
         def show_event(event: Event) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
 from pyarrow import fs
 
@@ -31,7 +30,7 @@ from pinnace.models.install import install_line
 from pinnace.models.runtimes.onnxruntime import OnnxRuntime
 from pinnace.models.runtimes.openvino import OpenVino
 from support.errors import error_of
-from support.ports import free_port
+from support.s3 import s3_server
 from support.signing_keys import Keys
 from support.tiny_bundle import build_bundle
 
@@ -62,22 +61,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bucket(photos: Path) -> str:
     """An S3 server on loopback with the pictures in a bucket."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "anybody")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        file_stores._file_system.cache_clear()
-        store = fs.S3FileSystem(endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True)
-        store.create_dir("bucket")
+    with s3_server() as store:
         fs.copy_files(str(photos), "bucket/photos", fs.LocalFileSystem(), store)
         yield "s3://bucket"
-        file_stores._file_system.cache_clear()
-    server.stop()
 
 
 def job_for(tiny: Path, inputs: list[str], output: str, format: str = "parquet", size: int = 4) -> ShardTask:

@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from moto.server import ThreadedMotoServer
-from pyarrow import fs
 
 from pinnace.models import file_stores, web_files
 from pinnace.models.bundle import transfer
@@ -24,6 +22,7 @@ from pinnace.models.errors import BundleError, CheckFailed, ServerError, UsageEr
 from support.command_line import run_here
 from support.errors import refusal
 from support.ports import free_port
+from support.s3 import s3_server
 from support.tiny_bundle import build_bundle
 
 
@@ -307,21 +306,8 @@ def test_two_at_once(site: Site, tiny: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """An S3 server on loopback with an empty bucket."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "anybody")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        file_stores._file_system.cache_clear()
-        store = fs.S3FileSystem(endpoint_override=f"{host}:{port}", scheme="http", allow_bucket_creation=True)
-        store.create_dir("bucket")
+    with s3_server():
         yield "s3://bucket"
-        file_stores._file_system.cache_clear()
-    server.stop()
 
 
 def test_into_a_store_and_back_on_the_command_line(bucket: str, tiny: Path, tmp_path: Path) -> None:
