@@ -154,10 +154,16 @@ export class Client {
   async #send(path, { headers, ...request }, deadline) {
     const all = { ...this.#headers, ...headers };
     try {
-      return await this.#fetch(this.#root + path, { ...request, headers: all, signal: deadline.signal });
+      // Wherever it points, neither the image nor the key is sent there.
+      const asked = { ...request, headers: all, signal: deadline.signal, redirect: "manual" };
+      const response = await this.#fetch(this.#root + path, asked);
+      if (!isRedirect(response)) return response;
+      response.body?.cancel().catch(() => {});
     } catch (error) {
       throw this.#noAnswer(error, deadline);
     }
+    const message = `${this.#root} redirects to another address`;
+    throw new PinnaceError(message, { code: "unexpected_answer", hint: "use that address" });
   }
 
   /** An answer, which may unpack to more than there is memory, or have no end. */
@@ -212,6 +218,11 @@ export class Client {
     const message = `${this.#root} answers, but it is not a Pinnace server`;
     return new PinnaceError(message, { code: "unexpected_answer", status });
   }
+}
+
+/** In a browser nothing is said of a redirect but that there is one. */
+function isRedirect(response) {
+  return response.type === "opaqueredirect" || (response.status >= 300 && response.status < 400);
 }
 
 /** Aborts a request when its time is up, or when the caller says so. */

@@ -117,6 +117,17 @@ test("a refusal is not tried again", async () => {
   assert.equal(requests.length, 1);
 });
 
+for (const status of [301, 302, 303, 307, 308]) {
+  test(`a redirect (${status}) is told and not followed`, async () => {
+    const other = await strangeServer(reply(200, ANSWER));
+    const { url, requests } = await strangeServer(reply(status, "", { Location: `${other.url}/classify` }));
+    const { message, code } = await failure(new Client(url, { apiKey: "secret" }).classify(IMAGE));
+    assert.deepEqual([message, code], [`${url}/ redirects to another address`, "unexpected_answer"]);
+    assert.equal(requests.length, 1);
+    assert.equal(other.requests.length, 0);
+  });
+}
+
 test("a connection that is cut is tried again", async () => {
   const { url, requests } = await strangeServer(hangUp, reply(200, ANSWER));
   assert.deepEqual(await new Client(url).classify(IMAGE), ANSWER);
