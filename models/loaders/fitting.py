@@ -31,10 +31,11 @@ _PREFIXES_TRIED = 3
 _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\..*)$")
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _PARALLEL = re.compile(r"(?:^|(?<=\.))module\.")
-# What training puts beside the layers of a network: losses, metrics, counters.
+# What training puts beside the layers of a network: losses, metrics, counters, the mean and std of images.
 OF_TRAINING = re.compile(
     r"(?:criterion\w*|loss\w*|\w+_loss(?:es)?|\w*metrics?|(?:train|val|valid|test)_\w+|acc|accuracy|\w+_acc"
     r"|n_averaged|num_updates|ema_decay)(?:\..*|$)|(?:.*\.)?(?:total_ops|total_params)$"
+    r"|data_preprocessor\.(?:mean|std)$"
 )
 _COUNTERS = ("n_averaged", "total_ops", "total_params")
 _QUANTISED = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pinnace.models.loaders.fitting import candidates
+from pinnace.models.loaders.fitting import OF_TRAINING, candidates
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,7 @@ def compare(module: torch.nn.Module, state: Mapping[str, Any]) -> Shapes:
     """Compare the likeliest reading of a checkpoint's names with a network built by default."""
     wanted = dict(module.state_dict())
     readings = [candidate.weights for candidate in candidates(state, wanted)]
-    weights = min(readings, key=lambda names: len(names.keys() ^ wanted.keys()))
+    weights = min(readings, key=lambda names: sum(map(_counts, names.keys() ^ wanted.keys())))
     classes: dict[int, str] = {}
     channels: dict[int, str] = {}
     others = [name for name in {**wanted, **weights} if (name in wanted) != (name in weights)]
@@ -67,3 +67,8 @@ def compare(module: torch.nn.Module, state: Mapping[str, Any]) -> Shapes:
         next(iter(found.items()), (None, None)) for found in (classes, channels)
     )
     return Shapes(num_classes, head, count, stem, tuple(others))
+
+
+def _counts(name: str) -> bool:
+    """Whether a name that only one of two has tells them apart."""
+    return not OF_TRAINING.match(name)

@@ -150,16 +150,19 @@ def test_a_classifier_that_was_replaced_whole(tmp_path: Path) -> None:
     )
 
 
-def test_mmpretrains_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", [(), ("data_preprocessor.mean", "data_preprocessor.std")])
+def test_mmpretrains_names(tmp_path: Path, beside: tuple[str, ...]) -> None:
     trained = torchvision.models.resnet18(num_classes=3)
     state = {
         f"head.{name}" if name.startswith("fc.") else f"backbone.{name}": value
         for name, value in trained.state_dict().items()
     }
+    state |= {name: torch.full((3, 1, 1), 100.0) for name in beside}
     content = {"meta": {"dataset_meta": {"classes": ("cat", "dog", "fish")}}, "state_dict": state}
     loaded = load_saved(content, tmp_path)
     assert_same(loaded.module, trained)
     assert loaded.labels == ("cat", "dog", "fish")
+    assert f"left out of the checkpoint: 2 ({', '.join(beside)})" in loaded.notes or not beside
 
 
 def test_a_head_of_several_layers_is_told_as_code(tmp_path: Path) -> None:
