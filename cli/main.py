@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import os
 import sys
 from typing import Annotated, Any
@@ -56,6 +58,8 @@ def _root(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit status."""
     prepare_streams()
+    with contextlib.suppress(OSError, RuntimeError, ValueError):
+        faulthandler.enable()  # where a library has crashed, instead of an end without a word
     sys.exit(run(arguments))
 
 

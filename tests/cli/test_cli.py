@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -325,3 +326,11 @@ def test_json_is_the_only_thing_on_standard_output(bundle):
     )
     assert done.returncode == 0
     assert json.loads(done.stdout)["passed"] is True
+
+
+def test_a_library_that_crashes_does_not_end_without_a_word() -> None:
+    code = "import ctypes; from pinnace.cli import main; main.run = ctypes.string_at; main.main(0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGSEGV
+    assert "Fatal Python error: Segmentation fault" in done.stderr
+    assert "string_at" in done.stderr
