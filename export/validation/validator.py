@@ -14,6 +14,7 @@ from pinnace.export.request import REFERENCE, ExportedFiles
 from pinnace.export.validation import divergence, parity, photographs
 from pinnace.export.validation.parity import Arrays
 from pinnace.export.validation.photographs import Photographs, pick
+from pinnace.export.validation.trial import crash
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.manifest import Golden, Parity, Photograph, Proof, Tolerance, Variant, weights_file
 from pinnace.models.bundle.outputs import Outputs
@@ -84,12 +85,19 @@ class Validator:
         )
         refused: dict[str, BundleError] = {}
         answers_otherwise: dict[str, CheckFailed] = {}
+        crashed: dict[str, str] = {}
         for runtime_class in runtimes_for(name.format):
             if runtime_class.opt_in or runtime_class.unavailable_reason() is not None:
                 continue
             self.progress(Event(Stage.COMPARE, str(name), runtime_class.name))
+            signature = self.exported.signature
+            if variant.precision in runtime_class.may_crash_on and (
+                died := crash(runtime_class.name, path, signature, options(name))
+            ):
+                crashed[runtime_class.name] = f"it crashed when it loaded the file ({died})"
+                continue
             try:
-                with runtime_class(path, self.exported.signature, options(name)) as runtime:
+                with runtime_class(path, signature, options(name)) as runtime:
                     measured = self._golden(name, variant, runtime)
                     if variant.parity is None:
                         variant = replace(
@@ -104,6 +112,8 @@ class Validator:
                 # The last one's samples are those that were kept.
                 raise list(answers_otherwise.values())[-1]
             variant = self._left_out(variant, answers_otherwise)
+        if crashed:
+            variant = self._without_crashed(variant, crashed)
         if variant.parity is None and refused:
             first = next(iter(refused.values()))
             raise CheckFailed(f"{first.message}; no bundle was written", hint=first.hint) from first
@@ -133,6 +143,24 @@ class Validator:
             for name, reason in reasons.items()
         )
         return replace(variant, unproved_in=reasons)
+
+    def _without_crashed(self, variant: Variant, crashed: dict[str, str]) -> Variant:
+        """The variant with the runtimes that would take whoever loads it with them.
+
+        Raises:
+            CheckFailed: no other has proved it.
+        """
+        if variant.parity is None:
+            runtime, how = next(iter(crashed.items()))
+            raise CheckFailed(
+                f"{variant.name} cannot be proved in {runtime}: {how}; no bundle was written",
+                hint="leave it out with --precision, or install another runtime that reads it",
+            )
+        self.notes.extend(
+            f"{variant.name} is left out of {runtime}: {how}; {variant.parity.runtime} answers"
+            for runtime, how in crashed.items()
+        )
+        return replace(variant, unproved_in={**variant.unproved_in, **crashed})
 
     def _golden(self, name: VariantName, variant: Variant, runtime: Runtime) -> Parity:
         stored = stored_golden(self.exported)

@@ -62,6 +62,8 @@ class Runtime(abc.ABC):
         devices: where it can run, the preferred one first.
         concurrent: `run` may be called from several threads at once; where it is False, whoever has several
             threads lets one call in at a time.
+        may_crash_on: precisions of files on some of which the library has crashed; an export loads such a file
+            in a process of its own first.
         opt_in: it runs only where it is asked for by name, because its answers are less exact than the file.
         device: where it runs.
         provider: what actually executes, as the runtime itself reports it.
@@ -76,6 +78,7 @@ class Runtime(abc.ABC):
     rank: ClassVar[int]
     devices: ClassVar[tuple[str, ...]]
     concurrent: ClassVar[bool] = True
+    may_crash_on: ClassVar[tuple[str, ...]] = ()
     opt_in: ClassVar[bool] = False
     provider: str
 
@@ -136,7 +139,10 @@ class Runtime(abc.ABC):
             BundleError: the variant cannot run here; the hint is the command that makes one that can, or
                 leaves this runtime out.
         """
-        if (reason := variant.unproved_in.get(cls.name)) is not None:
+        # What one runtime does to a file, another that is made of it does too.
+        kinds = [kind for kind in cls.__mro__ if issubclass(kind, Runtime) and hasattr(kind, "name")]
+        reasons = (variant.unproved_in.get(kind.name) for kind in kinds)
+        if (reason := next(filter(None, reasons), None)) is not None:
             raise BundleError(
                 f"{variant.name} does not answer in {cls.name} as it should, as the export found ({reason})",
                 hint=f"another runtime answers where --runtime {cls.name} is left out",

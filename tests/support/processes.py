@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -42,3 +43,8 @@ def kill_on_exit(process: subprocess.Popen[Any]) -> Callable[[], None]:
                 one.kill()
 
     return kill
+
+
+def crash(*_: object) -> None:
+    """End this process as a fault in a library does."""
+    os.kill(os.getpid(), signal.SIGSEGV)

@@ -12,15 +12,21 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pinnace.export.request import REFERENCE, ExportedFiles
+from pinnace.export.validation import trial
+from pinnace.export.validation import validator as validator_module
 from pinnace.export.validation.validator import Validator, reference_photographs
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.manifest import Tolerance
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import Signature, TensorSpec
-from pinnace.models.errors import CheckFailed
+from pinnace.models.errors import BundleError, CheckFailed
 from pinnace.models.progress import ignore
 from pinnace.models.runtimes import all_runtimes
+from pinnace.models.runtimes.base import RuntimeOptions
+from pinnace.models.runtimes.openvino import OpenVino
+from pinnace.models.runtimes.openvino_bf16 import OpenVinoBf16
 from pinnace.models.variant_name import VariantName
+from support import processes
 from support.errors import error_of
 
 FILE = "onnx-fp32.onnx"
@@ -118,3 +124,49 @@ def test_a_file_of_torch_that_onnx_does_not_answer_like_is_taken_as_it_is(tmp_pa
     error = error_of(CheckFailed, replace(validator, exported=scripted).validate, REFERENCE, FILE)
     assert error.message.endswith("does not answer like the file that was given; no bundle was written")
     assert error.hint == "leave onnx out with --format torchscript, which runs the file as it is"
+
+
+@pytest.fixture
+def crashing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's process dies when it loads a file."""
+    monkeypatch.setattr(OpenVino, "may_crash_on", ("fp32",))
+    monkeypatch.setattr(trial, "_load", processes.crash)
+
+
+@pytest.mark.skipif(OpenVino.unavailable_reason() is not None, reason="needs OpenVINO")
+def test_a_runtime_that_crashes_is_left_out(crashing: None, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).random((4, 1, 4, 4), np.float32)
+    validator = validator_of(
+        tmp_path, images, images.mean(axis=(2, 3)), helper.make_node("Identity", ["p"], ["y"])
+    )
+    variant = validator.validate(REFERENCE, FILE)
+    died = "it crashed when it loaded the file (SIGSEGV)"
+    assert variant.unproved_in == {"openvino": died}
+    assert validator.notes == [f"onnx-fp32 is left out of openvino: {died}; onnxruntime answers"]
+    for runtime in (OpenVino, OpenVinoBf16):
+        with pytest.raises(BundleError, match="as the export found"):
+            runtime.check_variant(None, variant)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(OpenVino.unavailable_reason() is not None, reason="needs OpenVINO")
+def test_where_the_only_runtime_crashes_that_is_the_error(
+    crashing: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validator_module, "runtimes_for", lambda format: [OpenVino])
+    images = np.random.default_rng(0).random((4, 1, 4, 4), np.float32)
+    validator = validator_of(
+        tmp_path, images, images.mean(axis=(2, 3)), helper.make_node("Identity", ["p"], ["y"])
+    )
+    with pytest.raises(CheckFailed, match="cannot be proved in openvino: it crashed"):
+        validator.validate(REFERENCE, FILE)
+
+
+def test_a_sound_file_and_one_that_is_refused_crash_nothing(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).random((4, 1, 4, 4), np.float32)
+    validator = validator_of(
+        tmp_path, images, images.mean(axis=(2, 3)), helper.make_node("Identity", ["p"], ["y"])
+    )
+    signature = validator.exported.signature
+    assert trial.crash("onnxruntime", tmp_path / FILE, signature, RuntimeOptions()) is None
+    (tmp_path / FILE).write_bytes(b"no model")
+    assert trial.crash("onnxruntime", tmp_path / FILE, signature, RuntimeOptions()) is None
