@@ -1,4 +1,4 @@
-"""Whether a library survives a file: where it crashes, it takes its process with it, so that is tried first."""
+"""Whether a library survives a file: where it crashes, it takes its process with it, so it is tried first."""
 
 from __future__ import annotations
 

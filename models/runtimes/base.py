@@ -62,8 +62,8 @@ class Runtime(abc.ABC):
         devices: where it can run, the preferred one first.
         concurrent: `run` may be called from several threads at once; where it is False, whoever has several
             threads lets one call in at a time.
-        may_crash_on: precisions of files on some of which the library has crashed; an export loads such a file
-            in a process of its own first.
+        may_crash_on: precisions of files on some of which the library has crashed; an export loads such files
+            in a process of their own first.
         opt_in: it runs only where it is asked for by name, because its answers are less exact than the file.
         device: where it runs.
         provider: what actually executes, as the runtime itself reports it.

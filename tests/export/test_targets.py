@@ -19,7 +19,7 @@ from pinnace.models.runtimes import all_runtimes
 from pinnace.models.variant_name import VariantName
 from support.errors import refusal
 
-NAMES = ["cpu", "cuda", "jetson-nano", "jetson-orin", "raspberry-pi", "rtx"]
+NAMES = ["android", "cpu", "cuda", "jetson-nano", "jetson-orin", "raspberry-pi", "rtx"]
 FILES = Path(targets.__file__).parent
 each_target = pytest.mark.parametrize("name", NAMES)
 
@@ -135,7 +135,7 @@ def test_pinnace_targets_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["targets", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [target["name"] for target in listed] == NAMES
-    assert listed[0]["variants"] == list(map(str, targets.read("cpu").variants))
+    assert listed[NAMES.index("cpu")]["variants"] == list(map(str, targets.read("cpu").variants))
     assert main.run(["targets"]) == 0
     shown = capsys.readouterr().out
     assert all(re.search(rf"^{name} ", shown, re.MULTILINE) for name in NAMES)
@@ -190,7 +190,7 @@ def test_what_another_is_made_of_comes_along_and_said_so() -> None:
         (
             ["tflite"],
             [],
-            "there is no format tflite\n  expected: one of onnx, pt2, torchscript\n  got: tflite",
+            "there is no format tflite\n  expected: one of ncnn, onnx, pt2, torchscript\n  got: tflite",
         ),
         (
             [],
@@ -200,8 +200,8 @@ def test_what_another_is_made_of_comes_along_and_said_so() -> None:
         (
             ["torchscript"],
             ["int8"],
-            "none of torchscript is written in int8\n  expected: one of onnx-fp32, onnx-fp16, onnx-int8, "
-            "onnx-int8sym, pt2-fp32, pt2-aoti, torchscript-fp32, torchscript-fp16",
+            "none of torchscript is written in int8\n  expected: one of ncnn-fp32, ncnn-fp16, onnx-fp32, "
+            "onnx-fp16, onnx-int8, onnx-int8sym, pt2-fp32, pt2-aoti, torchscript-fp32, torchscript-fp16",
         ),
         (
             [],
