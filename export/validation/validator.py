@@ -109,8 +109,8 @@ class Validator:
                 answers_otherwise[runtime_class.name] = error
         if answers_otherwise:
             if variant.parity is None:
-                # The last one's samples are those that were kept.
-                raise list(answers_otherwise.values())[-1]
+                # The first one's samples are those that were kept.
+                raise next(iter(answers_otherwise.values()))
             variant = self._left_out(variant, answers_otherwise)
         if crashed:
             variant = self._without_crashed(variant, crashed)
@@ -257,8 +257,11 @@ def save_failing_samples(folder: Path, inputs: Arrays, outputs: Arrays) -> None:
         folder: where the variants' files are.
         inputs: by tensor name; first dimension the sample.
         outputs: what the variant should have answered.
+
+    Those of the runtime that failed first stay, because its error is the one that is told.
     """
-    golden.write(folder / FAILING, dict(inputs), dict(outputs))
+    if not (folder / FAILING).exists():
+        golden.write(folder / FAILING, dict(inputs), dict(outputs))
 
 
 def original(exported: ExportedFiles) -> str:

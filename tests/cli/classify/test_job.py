@@ -274,7 +274,7 @@ def test_interrupting_a_server_that_hangs(stub, photos, tmp_path) -> None:
     [
         (
             ["empty", "--url", "http://x"],
-            "there are no images in empty\n  expected: files that end in .bmp, ",
+            "there are no images in empty\n  expected: files that end in .avif, .bmp, ",
         ),
         (
             ["a.jpg", "--url", "http://x", "-o", "rows.txt"],
