@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from pinnace.models.errors import MissingDependency, UsageError
+from pinnace.models.install import install_line
 
 _BLOCK = 1 << 20
 _URI = re.compile(r"([a-z][a-z0-9+.-]+)://")
@@ -57,7 +58,7 @@ def _file_system(scheme: str, authority: str) -> Any:
     except ModuleNotFoundError:
         raise MissingDependency(
             f"{scheme}:// needs the package pyarrow, which is not installed",
-            hint="pip install 'pinnace[remote]'",
+            hint=install_line("remote"),
         ) from None
 
     if scheme == "file":

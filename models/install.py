@@ -12,7 +12,7 @@ import re
 import shlex
 import shutil
 import sys
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distributions
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -27,10 +27,25 @@ def install_line(*extras: str) -> str:
     as it may be in a bento's image, the packages of the extras are named instead.
     """
     try:
-        found = distribution(_NAME)
+        found = own_distribution()
     except PackageNotFoundError:
         return "pip install " + shlex.quote(f"{_NAME}[{','.join(extras)}]")
     return f"{_installer(found)} {_what(found, extras)}"
+
+
+def own_distribution() -> Distribution:
+    """This copy of Pinnace, as it was installed.
+
+    A checkout in which it was built has a `pinnace.egg-info` too, which Python finds first if it is started
+    there. That says nothing of the way, and has its metadata under another name.
+
+    Raises:
+        PackageNotFoundError: it was not installed.
+    """
+    found = sorted(distributions(name=_NAME), key=lambda one: one.read_text("METADATA") is None)
+    if not found:
+        raise PackageNotFoundError(_NAME)
+    return found[0]
 
 
 def _what(found: Distribution, extras: tuple[str, ...]) -> str:

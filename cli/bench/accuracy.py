@@ -10,6 +10,7 @@ from pinnace.latency.report import LatencyReport
 from pinnace.latency.result_parts import Caveat
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.errors import MissingDependency
+from pinnace.models.install import install_line
 
 
 def with_accuracy(
@@ -26,7 +27,7 @@ def with_accuracy(
         from pinnace.export.validation.photographs import bulk_options
     except ModuleNotFoundError as error:
         raise MissingDependency(
-            f"--images needs the package {error.name}", hint="pip install 'pinnace[export]'"
+            f"--images needs the package {error.name}", hint=install_line("export")
         ) from None
     timed = {(row.variant, row.runtime) for row in report.results}
     names = {variant.name for variant in bundle.manifest.variants}

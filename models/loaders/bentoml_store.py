@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pinnace.models.errors import MissingDependency, SourceError, UsageError
+from pinnace.models.install import install_line
 from pinnace.models.labels import names_in
 from pinnace.models.loaders import file
 from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, OnnxFile
@@ -41,7 +42,7 @@ def _model(request: LoadRequest) -> Any:
     except ModuleNotFoundError:
         raise MissingDependency(
             f"{request.source} needs the package bentoml, which is not installed",
-            hint="pip install 'pinnace[serve]'",
+            hint=install_line("serve"),
         ) from None
     try:
         return models.get(request.source.name)

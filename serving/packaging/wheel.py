@@ -6,8 +6,9 @@ import base64
 import hashlib
 import importlib.util
 import zipfile
-from importlib.metadata import distribution
 from pathlib import Path
+
+from pinnace.models.install import own_distribution
 
 ROOMS = ("models", "export", "latency", "serving", "clients", "cli")
 _LEFT_OUT = {"__pycache__", "js"}  # `clients/js` of a checkout is a package of its own, for npm
@@ -19,7 +20,7 @@ def write_wheel(folder: Path) -> Path:
 
     The layout is that of https://packaging.python.org/specifications/binary-distribution-format/.
     """
-    installed = distribution("pinnace")
+    installed = own_distribution()
     name = f"pinnace-{installed.version}"
     files = _package_files()
     wheel = "Wheel-Version: 1.0\nGenerator: pinnace\nRoot-Is-Purelib: true\nTag: py3-none-any\n"

@@ -40,7 +40,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         if origin is not None:
             (info / "direct_url.json").write_text(json.dumps(origin))
 
-    monkeypatch.setattr(install, "distribution", lambda _: Distribution.at(info))
+    monkeypatch.setattr(install, "own_distribution", lambda: Distribution.at(info))
     monkeypatch.setattr(install.shutil, "which", lambda _: str(Path(sys.executable).with_name("pip")))
     return leave
 
@@ -103,10 +103,10 @@ def test_a_pip_of_another_environment_is_not_taken(installed: Any, monkeypatch: 
 
 
 def test_not_installed_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Distribution:
-        raise PackageNotFoundError(name)
+    def missing() -> Distribution:
+        raise PackageNotFoundError("pinnace")
 
-    monkeypatch.setattr(install, "distribution", missing)
+    monkeypatch.setattr(install, "own_distribution", missing)
     assert install_line("cpu") == "pip install 'pinnace[cpu]'"
 
 
