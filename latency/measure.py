@@ -97,9 +97,9 @@ def measure_interleaved(
     """
     rows: list[Measurement] = []
 
-    def attempt(subject: Subject, step: Callable[[], None]) -> bool:
+    def attempt(subject: Subject, work: Callable[[], None]) -> bool:
         try:
-            step()
+            work()
         except PinnaceError as error:
             if on_failure is None:
                 raise

@@ -19,6 +19,7 @@ from pinnace.models.errors import MissingDependency, UsageError
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.runtimes.base import RuntimeOptions
 from pinnace.models.selection import working_readers
+from pinnace.models.variant_name import VariantName
 
 ALL = "all"
 OFFLINE_BATCH = 8
@@ -132,10 +133,8 @@ def static_openers(bundle: Bundle, options: RuntimeOptions, settings: BenchSetti
     def opener(name: str, way: str | None) -> Opener:
         def open_it(scenario: Scenario) -> Subject:
             if way is None and name not in names:
-                format_name = name.partition("-")[0]
-                raise UsageError(
-                    f"{bundle.name} has no variant {name}: export it with --format {format_name}"
-                )
+                wanted = VariantName.parse(name).format
+                raise UsageError(f"{bundle.name} has no variant {name}: export it with --format {wanted}")
             batch = batch_of(bundle, scenario, settings.batch)
             variant = bundle.variant(name) if way is None else None
             subject = RuntimeSubject(

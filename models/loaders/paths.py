@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,8 @@ def _hugging_faces_within(folder: Path) -> list[Path]:
 
 def _step(folder: Path) -> tuple[int, str]:
     """The step in a name such as `checkpoint-500`, so that the last one comes last."""
-    step = folder.name.rpartition("-")[2]
-    return int(step) if step.isdecimal() else -1, folder.as_posix()
+    step = re.search(r"\d+$", folder.name)
+    return int(step[0]) if step else -1, folder.as_posix()
 
 
 def _only_onnx(folder: Path) -> Path | None:

@@ -17,6 +17,9 @@ from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
 # How the first weights begin where they are stored in float32: ncnn's modelbin.cpp.
 _FLOAT32 = 0
 
+# The first line of every graph.
+_MAGIC = "7767517"
+
 # What ncnn does in half precision where it may. Weights in float32 ask for an answer in float32.
 _LESS_EXACT = (
     "use_fp16_packed",
@@ -43,6 +46,8 @@ class Ncnn(Runtime):
 
         super().__init__(path, signature, options)
         weights = path.with_name(weights_file(path.name))
+        if (fault := _fault(path, signature)) is not None:
+            raise BundleError(f"ncnn cannot load {path}: {fault}")
         self._mat = ncnn.Mat
         self._net: Any = ncnn.Net()
         self._net.opt.num_threads = options.threads
@@ -51,8 +56,10 @@ class Ncnn(Runtime):
             for name in _LESS_EXACT:
                 if hasattr(self._net.opt, name):
                     setattr(self._net.opt, name, False)
-        if self._net.load_param(str(path)) or self._net.load_model(str(weights)):
-            raise BundleError(f"ncnn cannot load {path}")
+        if self._net.load_param(str(path)):
+            raise BundleError(f"ncnn cannot load {path}: it has layers that this ncnn does not know")
+        if self._net.load_model(str(weights)):
+            raise BundleError(f"ncnn cannot load {path}: its weights are missing or cut short")
 
     @classmethod
     def version(cls) -> str:
@@ -105,6 +112,22 @@ def run(feeds):
     def close(self) -> None:
         """Free the net."""
         self._net.clear()
+
+
+def _fault(path: Path, signature: Signature) -> str | None:
+    """What is wrong with a graph; ncnn looks at none of it, and crashes."""
+    try:
+        first, counts, *layers = path.read_text(encoding="utf-8").splitlines()
+        count = int(counts.split()[0])
+    except (OSError, ValueError, IndexError) as error:
+        return (str(error) or type(error).__name__).splitlines()[0]
+    if first.strip() != _MAGIC or count != len(layers):
+        return "it is not a whole graph of ncnn's"
+    names = {word for layer in layers for word in layer.split()}
+    wanted = [f"in{place}" for place in range(len(signature.inputs))]
+    wanted += [f"out{place}" for place in range(len(signature.outputs))]
+    missing = [name for name in wanted if name not in names]
+    return f"it has no {missing[0]}" if missing else None
 
 
 def _sizes(shape: tuple[int | str, ...]) -> tuple[int, ...]:

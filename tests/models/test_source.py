@@ -97,7 +97,6 @@ def test_whatever_is_accepted_is_printed_back_unchanged(text: str) -> None:
         "hub:owner/repo/more#entry",
         "hub:owner/repo:#entry",
         "https://example.org/net.pt",
-        "Torchvision:resnet50",
     ],
 )
 def test_other_forms_are_refused_with_the_forms_there_are(text: str) -> None:
@@ -108,9 +107,15 @@ def test_other_forms_are_refused_with_the_forms_there_are(text: str) -> None:
         "  expected: efficientnet_lite0; torchvision:resnet50[@WEIGHTS or @none]; "
         "darknet:yolov3@WEIGHTS or @none; timm:mobilenetv3_small_100[.TAG][@none]; "
         "hub:owner/repo[:ref]#entry or hub:./folder#entry; "
-        "hf:./folder or hf:owner/name[@REVISION]; file:PATH\n"
+        "hf:./folder or hf:owner/name[@REVISION]; file:PATH; "
+        "torchserve:ARCHIVE.mar or torchserve:FOLDER; mlflow:FOLDER; triton:FOLDER; bentoml:NAME[:VERSION]\n"
         "  help: `pinnace models` lists the catalogue"
     )
+
+
+def test_a_kind_that_is_misspelt_is_proposed() -> None:
+    with pytest.raises(UsageError, match="source\n  help: did you mean torchvision:resnet50"):
+        parse_source("Torchvision:resnet50")
 
 
 def test_a_hub_repository_in_a_folder_is_told_from_one_that_is_elsewhere() -> None:

@@ -116,9 +116,15 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.param"
     ncnn_format.write(graph_of(TwoHeads()), path)
     path.write_text(path.read_text().replace("Convolution", "Revolution"))
-    assert refusal(BundleError, Ncnn, path, SIGNATURE, RuntimeOptions()) == f"ncnn cannot load {path}"
+    message = refusal(BundleError, Ncnn, path, SIGNATURE, RuntimeOptions())
+    assert message == f"ncnn cannot load {path}: it has layers that this ncnn does not know"
+    path.write_text(path.read_text().replace("Revolution", "Convolution"))
     path.with_name(weights_file(path.name)).unlink()
-    assert refusal(BundleError, Ncnn, path, SIGNATURE, RuntimeOptions()) == f"ncnn cannot load {path}"
+    message = refusal(BundleError, Ncnn, path, SIGNATURE, RuntimeOptions())
+    assert message == f"ncnn cannot load {path}: its weights are missing or cut short"
+    more = Signature(SIGNATURE.inputs, (*SIGNATURE.outputs, TensorSpec("more", "float32", ("batch", 1))))
+    message = refusal(BundleError, Ncnn, path, more, RuntimeOptions())
+    assert message == f"ncnn cannot load {path}: it has no out2"
 
 
 def test_the_script_writes_the_same_files(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pinnace.latency.device.energy import Drawn
 from pinnace.latency.tuning import processes
 from pinnace.latency.tuning.processes import ProcessMeasurer, memory_left
 from pinnace.models.errors import PinnaceError
@@ -21,8 +22,8 @@ class Meter:
     def start(self) -> None:
         pass
 
-    def stop(self) -> float:
-        return 2.0
+    def stop(self) -> list[Drawn]:
+        return [Drawn("board", "the whole board", True, 2.0, 1.0)]
 
 
 def test_processes_share_what_is_open_and_one_that_fails_leaves_the_others_alone(

@@ -415,7 +415,8 @@ def test_a_changed_file_is_never_loaded(own_copy: Bundle) -> None:
         path = own_copy.path(variant.file)
         path.write_bytes(path.read_bytes() + b"\0")
         message = refusal(CheckFailed, lambda variant=variant: open_variant(own_copy, variant))
-        assert message.startswith(f"{path} has changed since it was exported\n")
+        assert message.startswith(str(path))
+        assert "changed since it was exported" in message
 
 
 def test_no_runtime_imports_its_package_before_it_is_opened() -> None:
