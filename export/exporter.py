@@ -24,7 +24,8 @@ from pinnace.export.validation.validator import Validator, original, reference_p
 from pinnace.export.worker.spawn import run_worker
 from pinnace.models.bundle import golden, manifest
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Manifest, Tolerance
+from pinnace.models.bundle.manifest import Manifest
+from pinnace.models.bundle.measurements import Tolerance
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.errors import UsageError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pinnace.models.bundle.manifest import Accuracy, Manifest, Parity, Proof, Variant
+from pinnace.models.bundle.manifest import Manifest, Variant
+from pinnace.models.bundle.measurements import Accuracy, Parity, Proof
 from pinnace.models.files import size_text
 
 FILE = "README.md"

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from pydantic import TypeAdapter
 
 from pinnace.export.preprocessing import Changes
-from pinnace.models.bundle.manifest import Quantisation
+from pinnace.models.bundle.measurements import Quantisation
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.loaders import parse_source

@@ -19,7 +19,7 @@ from pinnace.latency.result_parts import (
     State,
     WarmUp,
 )
-from pinnace.models.bundle.manifest import Accuracy
+from pinnace.models.bundle.measurements import Accuracy
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def precisions(exported: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bu
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     from pinnace.models.bundle.bundle import Bundle
-    from pinnace.models.bundle.manifest import Tolerance
+    from pinnace.models.bundle.measurements import Tolerance
     from pinnace.models.files import sha256
 
     class Golden(CalibrationDataReader):

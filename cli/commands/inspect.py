@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pinnace.cli.options import BundleArgument, Json
-from pinnace.models.bundle.manifest import FEWEST_FOR_SHARES, Accuracy, Parity, Proof, Tolerance, Variant
+from pinnace.models.bundle.manifest import Variant
+from pinnace.models.bundle.measurements import FEWEST_FOR_SHARES, Accuracy, Parity, Proof, Tolerance
 
 if TYPE_CHECKING:
     from pinnace.models.bundle.bundle import Bundle

@@ -15,7 +15,8 @@ from pinnace.export.engines.engine import build_engine
 from pinnace.export.validation import parity, photographs
 from pinnace.models.bundle import manifest
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Parity, Variant
+from pinnace.models.bundle.manifest import Variant
+from pinnace.models.bundle.measurements import Parity
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, UsageError
 from pinnace.models.files import sha256, write_atomic
 from pinnace.models.progress import Progress, ignore

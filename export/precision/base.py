@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pinnace.models.bundle.manifest import Quantisation
+from pinnace.models.bundle.measurements import Quantisation
 from pinnace.models.progress import Progress, ignore
 
 Floats = npt.NDArray[np.float32]

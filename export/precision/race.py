@@ -13,7 +13,7 @@ from pinnace.export.precision import sensitivity
 from pinnace.export.precision.base import AUTO, ConversionInput, Floats
 from pinnace.export.precision.recipes import all_recipes
 from pinnace.export.precision.recipes.base import CalibratedNetwork
-from pinnace.models.bundle.manifest import Quantisation, RecipeScore
+from pinnace.models.bundle.measurements import Quantisation, RecipeScore
 from pinnace.models.progress import Event, Stage
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from pinnace.export.formats import all_formats, format_of
-from pinnace.models.bundle.manifest import Tolerance
+from pinnace.models.bundle.measurements import Tolerance
 from pinnace.models.errors import UsageError
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.toml import read_toml

@@ -18,7 +18,7 @@ from pinnace.export.request import ExportedFiles
 from pinnace.export.validation import photographs
 from pinnace.export.validation.validator import open_reference, options, save_failing_samples
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Accuracy
+from pinnace.models.bundle.measurements import Accuracy
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.concurrency import map_in_order
 from pinnace.models.cpus import available_cpus

@@ -9,7 +9,7 @@ from pathlib import Path
 from pinnace.export.image_folder import LabelledImage, order_note, read_image_folder
 from pinnace.export.request import ExportedFiles, ResizeTrial
 from pinnace.export.validation.accuracy import export_accuracy
-from pinnace.models.bundle.manifest import Accuracy
+from pinnace.models.bundle.measurements import Accuracy
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.errors import UsageError
 from pinnace.models.progress import Progress

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pinnace.models.bundle import golden
-from pinnace.models.bundle.manifest import Golden, Parity, Tolerance, Variant
+from pinnace.models.bundle.manifest import Golden, Variant
+from pinnace.models.bundle.measurements import Parity, Tolerance
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.predictions import batch_scores
 from pinnace.models.runtimes.base import Runtime

@@ -10,7 +10,8 @@ import numpy as np
 
 from pinnace.export.validation import parity
 from pinnace.models.bundle import golden
-from pinnace.models.bundle.manifest import FEWEST_FOR_SHARES, Golden, Proof, Tolerance
+from pinnace.models.bundle.manifest import Golden
+from pinnace.models.bundle.measurements import FEWEST_FOR_SHARES, Proof, Tolerance
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.cpus import available_cpus
 from pinnace.models.predictions import DEFAULT_TOP_K

@@ -16,7 +16,8 @@ from pinnace.export.validation.parity import Arrays
 from pinnace.export.validation.photographs import Photographs, pick
 from pinnace.export.validation.trial import crash
 from pinnace.models.bundle import golden
-from pinnace.models.bundle.manifest import Golden, Parity, Photograph, Proof, Tolerance, Variant, weights_file
+from pinnace.models.bundle.manifest import Golden, Photograph, Variant, weights_file
+from pinnace.models.bundle.measurements import Parity, Proof, Tolerance
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency
 from pinnace.models.files import sha256

@@ -9,7 +9,8 @@ import numpy as np
 
 from pinnace.export.validation import parity, photographs
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Parity, Tolerance, Variant
+from pinnace.models.bundle.manifest import Variant
+from pinnace.models.bundle.measurements import Parity, Tolerance
 from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.progress import Event, Progress, Stage, ignore

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Tolerance, Variant
+from pinnace.models.bundle.manifest import Variant
+from pinnace.models.bundle.measurements import Tolerance
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.cpus import available_cpus
 from pinnace.models.errors import BundleError, PinnaceError, UsageError, error_lines

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 
-from pinnace.models.bundle.manifest import Tolerance, Variant
+from pinnace.models.bundle.manifest import Variant
+from pinnace.models.bundle.measurements import Tolerance
 from pinnace.models.runtimes.openvino import OpenVino, import_openvino
 
 # bf16 has 8 significant bits, so one rounding is off by up to 2^-9 = 0.2 %, and some fifty layers add up.

@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 
 from pinnace.cli.group import verb
 from pinnace.cli.verbs import VERBS
-from pinnace.models.bundle.manifest import Manifest, Parity, Variant
+from pinnace.models.bundle.manifest import Manifest, Variant
+from pinnace.models.bundle.measurements import Parity
 from pinnace.models.toml import read_toml
 from support import pages
 

@@ -21,7 +21,7 @@ from pinnace.export.targets import Target
 from pinnace.export.worker.main import export_files
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Tolerance
+from pinnace.models.bundle.measurements import Tolerance
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.errors import CheckFailed, MissingDependency, UsageError
 from pinnace.models.files import sha256

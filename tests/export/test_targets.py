@@ -13,7 +13,7 @@ from pinnace.export import targets
 from pinnace.export.formats import precision_of
 from pinnace.export.targets import Target, combine, parse_batch, words
 from pinnace.export.variant_selection import select
-from pinnace.models.bundle.manifest import Tolerance
+from pinnace.models.bundle.measurements import Tolerance
 from pinnace.models.errors import UsageError
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.variant_name import VariantName

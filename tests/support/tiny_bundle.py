@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from pinnace.models.bundle import golden
-from pinnace.models.bundle.manifest import Golden, Manifest, Parity, Tolerance, Variant
+from pinnace.models.bundle.manifest import Golden, Manifest, Variant
+from pinnace.models.bundle.measurements import Parity, Tolerance
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.image.preprocess import Preprocess

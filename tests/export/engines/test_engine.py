@@ -18,7 +18,8 @@ from pinnace.export.engines.build import build_variant, choose_builder, sources
 from pinnace.export.engines.engine import build_engine
 from pinnace.export.validation.verify import verify_bundle
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import EngineInfo, Tolerance
+from pinnace.models.bundle.manifest import EngineInfo
+from pinnace.models.bundle.measurements import Tolerance
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.errors import BundleError, CheckFailed, MissingDependency, UsageError
 from pinnace.models.files import sha256

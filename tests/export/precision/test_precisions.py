@@ -24,7 +24,7 @@ from pinnace.export.request import ExportRequest
 from pinnace.export.validation.verify import passed, verify_bundle
 from pinnace.models.bundle import golden
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Tolerance
+from pinnace.models.bundle.measurements import Tolerance
 from pinnace.models.errors import CheckFailed, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.variant_name import VariantName

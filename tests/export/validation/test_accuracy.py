@@ -15,7 +15,7 @@ from pinnace.cli import main
 from pinnace.export.image_folder import Classes, folder_labels, order_note, read_image_folder
 from pinnace.export.validation.accuracy import Count, check_drop, evaluate_bundle, wilson
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Accuracy
+from pinnace.models.bundle.measurements import Accuracy
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import CheckFailed, UsageError
 from pinnace.models.image.decode import open_image

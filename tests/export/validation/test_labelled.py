@@ -19,7 +19,7 @@ from pinnace.export.request import ExportRequest, ResizeTrial
 from pinnace.export.validation.accuracy import wilson
 from pinnace.export.validation.labelled import accuracy_notes
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Accuracy
+from pinnace.models.bundle.measurements import Accuracy
 from pinnace.models.variant_name import VariantName
 from support.command_line import CommandLine
 

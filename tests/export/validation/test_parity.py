@@ -9,7 +9,7 @@ import pytest
 
 from pinnace.export.validation import parity, photographs
 from pinnace.export.validation.parity import compare, excess, measure
-from pinnace.models.bundle.manifest import Parity, Tolerance
+from pinnace.models.bundle.measurements import Parity, Tolerance
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import Signature, TensorSpec
 

@@ -16,7 +16,7 @@ from pinnace.export.validation import trial
 from pinnace.export.validation import validator as validator_module
 from pinnace.export.validation.validator import Validator, reference_photographs
 from pinnace.models.bundle import golden
-from pinnace.models.bundle.manifest import Tolerance
+from pinnace.models.bundle.measurements import Tolerance
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.errors import BundleError, CheckFailed

@@ -15,7 +15,7 @@ from pinnace.export.request import ExportRequest
 from pinnace.export.validation import parity
 from pinnace.export.validation.verify import passed, verify_bundle
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Tolerance
+from pinnace.models.bundle.measurements import Tolerance
 from pinnace.models.errors import CheckFailed
 from pinnace.models.variant_name import VariantName
 

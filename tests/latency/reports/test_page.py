@@ -18,7 +18,7 @@ from pinnace.latency.reports import page
 from pinnace.latency.reports.write import write_report
 from pinnace.latency.result import Failure
 from pinnace.latency.result_parts import Samples, State
-from pinnace.models.bundle.manifest import Accuracy
+from pinnace.models.bundle.measurements import Accuracy
 from support import reports
 from support.browser import WORDS_OUTSIDE, check_looks
 

@@ -15,15 +15,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from pinnace.models.bundle import manifest
-from pinnace.models.bundle.manifest import (
-    EngineInfo,
-    Golden,
-    Manifest,
-    Parity,
-    Photograph,
-    Tolerance,
-    Variant,
-)
+from pinnace.models.bundle.manifest import EngineInfo, Golden, Manifest, Photograph, Variant
+from pinnace.models.bundle.measurements import Parity, Tolerance
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.bundle.signature import Signature, TensorSpec
 from pinnace.models.errors import BundleError

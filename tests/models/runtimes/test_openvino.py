@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.bundle.manifest import Tolerance
+from pinnace.models.bundle.measurements import Tolerance
 from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.install import install_line
 from pinnace.models.runtimes import all_runtimes, openvino, readers_for, runtimes_for
