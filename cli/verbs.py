@@ -54,6 +54,17 @@ VERBS = {
     ),
     "push": Verb("Copy a bundle into a store.", ("pinnace push resnet50.bundle s3://models/resnet50",)),
     "serve": Verb("Answer over HTTP.", ("pinnace serve resnet50.bundle --port 8080",)),
+    "drift": Verb(
+        "Say whether what is asked and answered has changed.",
+        (
+            "pinnace drift record --against resnet50.bundle",
+            "pinnace drift record --since 24h --against record",
+        ),
+    ),
+    "replay": Verb(
+        "Say what another bundle would have answered.",
+        ("pinnace replay record --bundle resnet50-int8.bundle --report replay.html",),
+    ),
     "package": Verb(
         "Make a bento, or what Triton or KServe serves.",
         ("pinnace package resnet50.bundle -o my.bento",),

@@ -17,6 +17,7 @@ from pinnace.models.image.decode import SUFFIXES, open_image
 from pinnace.models.image.find import find_images
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.progress import Event, Progress, Stage, ignore
+from pinnace.models.records.image_facts import ImageFacts, facts_of
 
 # About 500 calibration images are customary; more change little and take long.
 MOST_IMAGES = 512
@@ -31,11 +32,13 @@ class PreparedImages:
         inputs: float32, shape (images, channels, height, width).
         files: their files, in the same order.
         problems: a sentence for each file that could not be read.
+        facts: what each is like, in the same order.
     """
 
     inputs: npt.NDArray[np.float32]
     files: tuple[Path, ...]
     problems: tuple[str, ...]
+    facts: tuple[ImageFacts, ...] = ()
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -77,10 +80,12 @@ def prepare(files: Sequence[Path], preprocess: Preprocess, progress: Progress = 
     Raises:
         UsageError: none can be read.
     """
-    inputs, read, problems = [], [], []
+    inputs, read, problems, facts = [], [], [], []
 
-    def ready(path: Path) -> npt.NDArray[np.generic]:
-        return preprocess.apply(open_image(path))
+    def ready(path: Path) -> tuple[npt.NDArray[np.generic], ImageFacts]:
+        image = open_image(path)
+        made = preprocess.apply(image)
+        return made, facts_of(image, path.stat().st_size, made, preprocess)
 
     with closing(map_in_order(ready, files, available_cpus(), join_timeout=None)) as results:
         for number, (path, outcome) in enumerate(results, 1):
@@ -90,8 +95,9 @@ def prepare(files: Sequence[Path], preprocess: Preprocess, progress: Progress = 
             elif isinstance(outcome, PinnaceError):
                 raise outcome
             else:
-                inputs.append(outcome)
+                inputs.append(outcome[0])
+                facts.append(outcome[1])
                 read.append(path)
     if not inputs:
         raise UsageError("none of the images can be read", got=problems[0] if problems else "no files")
-    return PreparedImages(np.stack(inputs), tuple(read), tuple(problems))
+    return PreparedImages(np.stack(inputs), tuple(read), tuple(problems), tuple(facts))

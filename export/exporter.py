@@ -20,6 +20,7 @@ from pinnace.export.request import ExportedFiles, ExportRequest
 from pinnace.export.targets import Target
 from pinnace.export.validation import parity
 from pinnace.export.validation.labelled import count_right
+from pinnace.export.validation.reference import keep_reference
 from pinnace.export.validation.validator import Validator, original, reference_photographs, stored_golden
 from pinnace.export.worker.spawn import run_worker
 from pinnace.models.bundle import golden, manifest
@@ -154,6 +155,7 @@ def export_bundle(
             required=request.named,
         )
         seen = reference_photographs(folder, exported, given or calibration, progress)
+        keep_reference(folder, given or calibration, seen, outputs, names)
         validator = Validator(folder, exported, outputs, target.tolerance, seen, progress)
         chosen = [name for name in request.variants if name in exported.files]
         chosen += [name for name in exported.files if name not in chosen]

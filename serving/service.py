@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from pinnace.models.errors import PinnaceError
+from pinnace.models.file_stores import absolute
 from pinnace.models.printable import printable
 from pinnace.serving.bentoml.analytics import opt_out
 from pinnace.serving.bentoml.connections import share_connections, use_bounded_protocol
@@ -147,6 +148,8 @@ def _read_settings() -> tuple[ServerSettings, list[str]]:
     places: dict[str, object] = {"bundle": tuple(path.absolute() for path in settings.bundle)}
     if settings.shadow is not None:
         places["shadow"] = settings.shadow.absolute()
+    if settings.record is not None:
+        places["record"] = absolute(settings.record)
     settings = settings.model_copy(update=places)
     try:
         tuned, sentences = with_profile(settings)

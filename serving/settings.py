@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pinnace.models.bundle.signing import TRUSTED_KEY
 from pinnace.models.errors import UsageError
+from pinnace.models.file_stores import is_uri
 from pinnace.models.toml import read_toml
 
 PREFIX = "PINNACE_"
@@ -61,6 +62,11 @@ class ServerSettings(BaseSettings):
         shadow: a second bundle, which is asked about a share of the images after they are answered; metrics
             count where it disagrees.
         shadow_share: of the images, the share that the shadow is asked about.
+        record: a folder, or the URL of one in a store such as S3, to which a row for each answer is written.
+        record_share: of the answers, the share that is recorded.
+        record_images: keep the images too, as they came in.
+        record_max: the most bytes of the record; the oldest images go first, then rows.
+        record_seconds: after so many seconds at the latest, a row is in the record.
         beside: more variants of the first bundle, separated by commas, each of which is served too, under the
             name `NAME@VARIANT`: to be compared with each other.
         variant: which variant of each bundle, such as `onnx-fp32`; by default the first that runs here.
@@ -113,6 +119,11 @@ class ServerSettings(BaseSettings):
     trusted_key: Path | None = None
     shadow: Path | None = None
     shadow_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    record: str | None = None
+    record_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    record_images: bool = False
+    record_max: Annotated[ByteSize, Field(gt=0)] = ByteSize(1_000_000_000)
+    record_seconds: Seconds = 60.0
     beside: Names = ()
     variant: str | None = None
     runtime: str | None = None
@@ -269,9 +280,9 @@ def _read_config(config: Path | None) -> tuple[Path | None, dict[str, object]]:
     bundles = [data["bundle"]] if isinstance(data.get("bundle"), str) else data.get("bundle")
     if isinstance(bundles, list) and all(isinstance(bundle, str) for bundle in bundles):
         data["bundle"] = [path.absolute().parent / bundle for bundle in bundles]
-    for name in ("trusted_key", "shadow"):
-        if isinstance(data.get(name), str):
-            data[name] = path.absolute().parent / str(data[name])
+    for name in ("trusted_key", "shadow", "record"):
+        if isinstance(data.get(name), str) and not is_uri(str(data[name])):
+            data[name] = str(path.absolute().parent / str(data[name]))
     return path, data
 
 

@@ -74,6 +74,28 @@ def serve(
     shadow_share: Annotated[
         float | None, typer.Option(help="The share that it is asked about.", max=1, show_default="0.1")
     ] = None,
+    record: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder or a URL to which a row for each answer is written, as Parquet.",
+            metavar="DIR|URL",
+            show_default=False,
+        ),
+    ] = None,
+    record_share: Annotated[
+        float | None, typer.Option(help="The share of the answers that is recorded.", max=1, show_default="1")
+    ] = None,
+    record_images: Annotated[
+        bool, typer.Option("--record-images", help="Keep the images too, for `pinnace replay`.")
+    ] = False,
+    record_max: Annotated[
+        str | None,
+        typer.Option(
+            help="The most bytes of the record; the oldest images go.",
+            metavar="SIZE",
+            show_default="1G",
+        ),
+    ] = None,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Answer POST /explain too, which the page asks why."),
@@ -118,6 +140,10 @@ def serve(
         "threshold": threshold,
         "shadow": shadow,
         "shadow_share": shadow_share,
+        "record": record,
+        "record_share": record_share,
+        "record_images": record_images or None,
+        "record_max": record_max,
         "explain": explain or None,
         "torchserve": torchserve or None,
     }

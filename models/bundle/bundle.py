@@ -83,7 +83,7 @@ class Bundle:
         """
         if self.manifest.labels is None:
             return ()
-        data = self._read(self.manifest.labels)
+        data = self.read(self.manifest.labels)
         path = self.folder / self.manifest.labels
         try:
             text = data.decode("utf-8")
@@ -167,7 +167,7 @@ class Bundle:
         """
         stored = self.manifest.golden
         path = self.folder / stored.file
-        inputs, outputs = golden.parse(self._read(stored.file), path)
+        inputs, outputs = golden.parse(self.read(stored.file), path)
         golden.check(self.manifest.signature, inputs, outputs, stored.samples, path)
         return inputs, outputs
 
@@ -192,8 +192,13 @@ class Bundle:
         if got != expected:
             raise _changed(str(self.folder / file), f"sha256 {expected}", f"sha256 {got}")
 
-    def _read(self, file: str) -> bytes:
-        """What a file holds; what is compared with its hash are the very bytes that are read."""
+    def read(self, file: str) -> bytes:
+        """What a file holds; what is compared with its hash are the very bytes that are read.
+
+        Raises:
+            BundleError: the file is missing, cannot be read, or has no hash.
+            CheckFailed: it is not what was exported.
+        """
         try:
             data = read_regular(self.path(file), _MOST_BYTES)
         except OSError as error:

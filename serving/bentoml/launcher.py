@@ -24,6 +24,7 @@ from pinnace.serving.inference.tuned import pass_on, with_profile
 from pinnace.serving.observability.metrics_port import serve_metrics
 from pinnace.serving.observability.request_log import configure_logging
 from pinnace.serving.observability.shared_memory import FOLDER_VARIABLE
+from pinnace.serving.recording.open_recorder import check_record
 from pinnace.serving.settings import ServerSettings, require_signatures
 from pinnace.serving.workers.parent_watchdog import announce_parent, stop_with_parent
 from pinnace.serving.workers.readiness import warm_workers
@@ -54,6 +55,7 @@ def launch(settings: ServerSettings) -> None:
     stop_with_parent(settings.grace)
     bundles = tuple(bundle.absolute() for bundle in settings.bundle)
     settings = settings.model_copy(update={"host": _address(settings.host), "bundle": bundles})
+    check_record(settings)
     listener = _bind(settings.host, settings.port)
     names = list(bundles_by_name(settings.bundle))
     tuned, sentences = with_profile(settings)

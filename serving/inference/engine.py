@@ -11,9 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,37 +27,24 @@ from pinnace.models.embedder import Embedder
 from pinnace.models.errors import PinnaceError, UsageError
 from pinnace.models.image.decode import open_image
 from pinnace.models.open_model import AnsweringModel
+from pinnace.models.records.image_facts import facts_of
 from pinnace.models.uses import require
 from pinnace.serving.errors import LateAnswer, internal_error
 from pinnace.serving.inference.another_variant import beside_it
 from pinnace.serving.inference.batcher import Batcher, max_batch_size
 from pinnace.serving.inference.calls import CallGroup, Steps, run_alone
 from pinnace.serving.inference.executor import Executor
-from pinnace.serving.inference.inputs import Batch, Upload, decode_base64
+from pinnace.serving.inference.inputs import Batch, Item, Upload, decode_base64
 from pinnace.serving.inference.open_checked import open_checked
+from pinnace.serving.inference.result import InferenceResult
 from pinnace.serving.inference.tuned import untuned
 from pinnace.serving.observability.metrics import ModelMetrics
+from pinnace.serving.recording.recorder import Seen
 from pinnace.serving.settings import ServerSettings
 
 logger = logging.getLogger("pinnace.serving")
 
-# An encoded image, its base64 text, or the model's input for one image, shape (1, ...).
-Item: TypeAlias = "bytes | str | npt.NDArray[np.generic]"
-
 Timed = TypeVar("Timed")
-
-
-@dataclass(frozen=True)
-class InferenceResult:
-    """The raw output of the model for one image, before scores, top-k and labels.
-
-    Attributes:
-        logits: float32, shape (values,): logits, or what the bundle says of its output.
-        timing_ms: where the time went.
-    """
-
-    logits: npt.NDArray[np.float32]
-    timing_ms: Timing
 
 
 class InferenceEngine:
@@ -185,10 +172,11 @@ class InferenceEngine:
         """
         self.classifier.check_threshold(threshold)
 
-    async def classify(self, upload: Upload) -> Answer:
+    async def classify(self, upload: Upload, seen: Seen | None = None) -> Answer:
         """Decode, preprocess, run and name, in one hop to a thread.
 
-        An image that is cancelled before its turn is dropped, and so is one that would be late.
+        An image that is cancelled before its turn is dropped, and so is one that would be late. `seen` gets
+        the facts of the image, for the record.
 
         Raises:
             UsageError: the model does not classify, or `top_k` or the threshold is out of range.
@@ -198,10 +186,10 @@ class InferenceEngine:
         """
         work = self._answer(upload.top_k, upload.threshold, upload.function)
         self._executor.admission.enter()
-        return await asyncio.wrap_future(self._submit(work, upload.image))
+        return await asyncio.wrap_future(self._submit(work, upload.image, seen))
 
-    async def embed(self, image: bytes | str) -> Embedding:
-        """Decode, preprocess and run, in one hop to a thread.
+    async def embed(self, image: bytes | str, seen: Seen | None = None) -> Embedding:
+        """Decode, preprocess and run, in one hop to a thread; `seen` as for `classify`.
 
         Raises:
             UsageError: the model does not embed.
@@ -209,15 +197,17 @@ class InferenceEngine:
         """
         embedder = self.embedder
 
-        def work(item: Item, submitted: float) -> Steps[Embedding]:
-            row = yield from self._row(item, submitted)
+        def work(item: Item, submitted: float, seen: Seen | None) -> Steps[Embedding]:
+            row = yield from self._row(item, submitted, seen)
             return embedder.answer(row.logits, row.timing_ms)
 
         self._executor.admission.enter()
-        return await asyncio.wrap_future(self._submit(work, image))
+        return await asyncio.wrap_future(self._submit(work, image, seen))
 
-    async def classify_batch(self, batch: Batch) -> list[Answer | PinnaceError]:
-        """Classify images, each for itself; what is an error already stays one.
+    async def classify_batch(
+        self, batch: Batch, seen: Sequence[Seen | None] = ()
+    ) -> list[Answer | PinnaceError]:
+        """Classify images, each for itself; what is an error already stays one. `seen`: one each, or none.
 
         Returns:
             For each image, in order, its answer or what was wrong with it.
@@ -229,8 +219,8 @@ class InferenceEngine:
         work = self._answer(batch.top_k, batch.threshold)
         self._executor.admission.enter(sum(isinstance(image, bytes) for image in batch.images))
         items = [
-            image if isinstance(image, PinnaceError) else asyncio.wrap_future(self._submit(work, image))
-            for image in batch.images
+            image if isinstance(image, PinnaceError) else asyncio.wrap_future(self._submit(work, image, one))
+            for image, one in zip_longest(batch.images, seen)
         ]
         futures = [item for item in items if not isinstance(item, PinnaceError)]
         try:
@@ -241,8 +231,8 @@ class InferenceEngine:
                 future.cancel()
         return [item if isinstance(item, PinnaceError) else self._outcome(item) for item in items]
 
-    async def infer(self, items: Sequence[Item]) -> list[InferenceResult]:
-        """Run the model on images or tensors, shared out over the threads.
+    async def infer(self, items: Sequence[Item], seen: Sequence[Seen | None] = ()) -> list[InferenceResult]:
+        """Run the model on images or tensors, shared out over the threads. `seen`: one for each, or none.
 
         Raises:
             Overloaded: there is no room for all of them.
@@ -250,7 +240,9 @@ class InferenceEngine:
             ImageError: one is not an image that can be read.
         """
         self._executor.admission.enter(len(items))
-        futures = [asyncio.wrap_future(self._submit(self._row, item)) for item in items]
+        futures = [
+            asyncio.wrap_future(self._submit(self._row, item, one)) for item, one in zip_longest(items, seen)
+        ]
         try:
             await asyncio.wait(futures, timeout=self._settings.timeout, return_when=asyncio.FIRST_EXCEPTION)
         finally:
@@ -305,10 +297,12 @@ class InferenceEngine:
             hint="try again when the server is less busy",
         )
 
-    def _submit(self, work: Callable[[Item, float], Steps[Timed]], item: Item) -> Future[Timed]:
+    def _submit(
+        self, work: Callable[[Item, float, Seen | None], Steps[Timed]], item: Item, seen: Seen | None
+    ) -> Future[Timed]:
         with self._lock:
             self._in_work += 1
-        steps = functools.partial(self._in_time, work, item, time.perf_counter())
+        steps = functools.partial(self._in_time, work, item, time.perf_counter(), seen)
         if self._group is not None:
             future = self._executor.submit_grouped(steps, self._group)
         else:
@@ -322,7 +316,11 @@ class InferenceEngine:
         )
 
     def _in_time(
-        self, work: Callable[[Item, float], Steps[Timed]], item: Item, submitted: float
+        self,
+        work: Callable[[Item, float, Seen | None], Steps[Timed]],
+        item: Item,
+        submitted: float,
+        seen: Seen | None,
     ) -> Steps[Timed]:
         started = time.perf_counter()
         timeout = self._settings.timeout
@@ -330,20 +328,20 @@ class InferenceEngine:
         if started - submitted > timeout - min(self._executor.admission.seconds, timeout / 2):
             raise self._late()
         try:
-            return (yield from work(item, submitted))
+            return (yield from work(item, submitted, seen))
         finally:
             self._executor.admission.record_duration(time.perf_counter() - started)
 
     def _answer(
         self, k: int | None, threshold: float | None = None, function: Function | None = None
-    ) -> Callable[[Item, float], Steps[Answer]]:
+    ) -> Callable[[Item, float, Seen | None], Steps[Answer]]:
         classifier = self.classifier
         self.check_top_k(k)
         classifier.check_threshold(threshold)
         limit = self._settings.max_top_k
 
-        def work(item: Item, submitted: float) -> Steps[Answer]:
-            row = yield from self._row(item, submitted)
+        def work(item: Item, submitted: float, seen: Seen | None) -> Steps[Answer]:
+            row = yield from self._row(item, submitted, seen)
             predictions = classifier.predictions(row.logits, k, threshold, function)[:limit]
             total = 1000 * (time.perf_counter() - submitted)
             timing = dataclasses.replace(row.timing_ms, total=total)
@@ -351,7 +349,7 @@ class InferenceEngine:
 
         return work
 
-    def _row(self, item: Item, submitted: float) -> Steps[InferenceResult]:
+    def _row(self, item: Item, submitted: float, seen: Seen | None = None) -> Steps[InferenceResult]:
         started = decoded = prepared = time.perf_counter()
         if isinstance(item, np.ndarray):
             batch = item
@@ -362,6 +360,8 @@ class InferenceEngine:
                 image = open_image(data, max_pixels=self._settings.max_pixels, reserve=reserve, whole=whole)
                 decoded = time.perf_counter()
                 batch = self.model.prepare(image)
+                if seen is not None:
+                    seen.facts = facts_of(image, len(data), batch, self.model.preprocess)
                 del image
             prepared = time.perf_counter()
         logits = yield batch

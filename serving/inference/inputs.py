@@ -7,13 +7,19 @@ import binascii
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from pinnace.models.bundle.outputs import Function
 from pinnace.models.errors import ImageError, PinnaceError
 from pinnace.models.image.decode import open_image
 from pinnace.serving.inference.admission import Admission
+
+# An encoded image, its base64 text, or the model's input for one image, shape (1, ...).
+Item: TypeAlias = "bytes | str | npt.NDArray[np.generic]"
 
 _NOT_BLANK = str.maketrans("", "", " \t\r\n")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio.to_thread
@@ -18,13 +18,16 @@ from pinnace.models.open_model import AnsweringModel
 from pinnace.serving.errors import ReloadFailed, UnknownModel
 from pinnace.serving.inference.admission import Admission
 from pinnace.serving.inference.another_variant import name_beside
-from pinnace.serving.inference.engine import InferenceEngine, InferenceResult, Item
+from pinnace.serving.inference.engine import InferenceEngine
 from pinnace.serving.inference.executor import Executor
 from pinnace.serving.inference.explanation import Explainer
-from pinnace.serving.inference.inputs import Batch, Upload
+from pinnace.serving.inference.inputs import Batch, Item, Upload
 from pinnace.serving.inference.layout import Layout
+from pinnace.serving.inference.result import InferenceResult
 from pinnace.serving.inference.shadow import Shadow
 from pinnace.serving.observability.metrics import Metrics
+from pinnace.serving.recording.open_recorder import check_record, open_recorder
+from pinnace.serving.recording.recorder import Recorder, Seen
 from pinnace.serving.settings import ServerSettings
 
 logger = logging.getLogger("pinnace.serving")
@@ -40,6 +43,7 @@ class RegisteredModel:
         self._beside = beside
         self.engine = engine
         self.shadow: Shadow | None = None
+        self.recorder: Recorder | None = None
         self._lock = anyio.Lock()
 
     @property
@@ -49,36 +53,51 @@ class RegisteredModel:
 
     async def classify(self, upload: Upload) -> Answer:
         """As `InferenceEngine.classify`; a reload cannot come between reading `engine` and calling it."""
-        answer = await self.engine.classify(upload)
-        if self.shadow is not None and upload.function is None:  # else the scores are of another kind
-            self.shadow.offer(upload.image, lambda: answer)
+        own = upload.function is None  # else the scores are of another kind
+        seen = self._begin() if own else None
+        answer = await self.engine.classify(upload, seen)
+        if own:
+            self._answered(upload.image, seen, lambda: answer)
         return answer
 
     async def classify_batch(self, batch: Batch) -> list[Answer | PinnaceError]:
         """As `InferenceEngine.classify_batch`; one version answers for all images."""
-        answers = await self.engine.classify_batch(batch)
-        if self.shadow is not None:
-            for image, answer in zip(batch.images, answers, strict=True):
-                if not isinstance(image, PinnaceError) and not isinstance(answer, PinnaceError):
-                    self.shadow.offer(image, functools.partial(_same, answer))
+        seen = [self._begin() for _ in batch.images]
+        answers = await self.engine.classify_batch(batch, seen)
+        for image, one, answer in zip(batch.images, seen, answers, strict=True):
+            if not isinstance(image, PinnaceError) and not isinstance(answer, PinnaceError):
+                self._answered(image, one, functools.partial(_same, answer))
         return answers
 
     async def embed(self, image: bytes | str) -> Embedding:
         """As `InferenceEngine.embed`."""
-        embedding = await self.engine.embed(image)
-        if self.shadow is not None:
-            self.shadow.offer(image, lambda: embedding)
+        seen = self._begin()
+        embedding = await self.engine.embed(image, seen)
+        self._answered(image, seen, lambda: embedding)
         return embedding
 
     async def infer(self, items: Sequence[Item]) -> tuple[AnsweringModel, list[InferenceResult]]:
         """As `InferenceEngine.infer`, with what answered."""
         engine = self.engine
-        rows = await engine.infer(items)
-        if self.shadow is not None:
-            for item, row in zip(items, rows, strict=True):
-                if not isinstance(item, np.ndarray):  # a tensor is preprocessed for this model
-                    self.shadow.offer(item, functools.partial(_answer, engine.model, row))
+        # A tensor is preprocessed for this model, and no image.
+        seen = [None if isinstance(item, np.ndarray) else self._begin() for item in items]
+        rows = await engine.infer(items, seen)
+        for item, one, row in zip(items, seen, rows, strict=True):
+            if not isinstance(item, np.ndarray):
+                self._answered(item, one, functools.partial(_answer, engine.model, row))
         return engine.model, rows
+
+    def _begin(self) -> Seen | None:
+        return None if self.recorder is None else self.recorder.begin()
+
+    def _answered(
+        self, image: bytes | str, seen: Seen | None, answer: Callable[[], Answer | Embedding]
+    ) -> None:
+        """Hand an image and what was answered on to the shadow and the record, where there are such."""
+        if self.shadow is not None:
+            self.shadow.offer(image, answer)
+        if self.recorder is not None and seen is not None:
+            self.recorder.offer(seen, image, answer)
 
     async def reload(self, settings: ServerSettings, executor: Executor) -> bool:
         """Answer with what stands on disk, once it has passed the checks that it would have to pass at start.
@@ -166,6 +185,9 @@ class Registry:
             raise
         if settings.shadow is not None and metrics is not None:
             models[0].shadow = Shadow(settings.shadow_share, metrics)
+        recorder = open_recorder(settings, metrics)
+        for model in models:
+            model.recorder = recorder
         return cls(models, settings, executor)
 
     @property
@@ -205,6 +227,8 @@ class Registry:
     def close(self) -> None:
         """Finish the images in work, cancel those that wait, and free the models."""
         self.executor.close()
+        if self._default.recorder is not None:
+            self._default.recorder.close()
         for model in self._models.values():
             if model.shadow is not None:
                 model.shadow.close()
@@ -218,7 +242,7 @@ def _same(answer: Answer) -> Answer:
 def _answer(model: AnsweringModel, row: InferenceResult) -> Answer | Embedding:
     """What `classify` or `embed` would have answered for the same image."""
     if isinstance(model, Classifier):
-        return model.answer(model.predictions(row.logits, 1), row.timing_ms)
+        return model.answer(model.predictions(row.logits, None), row.timing_ms)
     return model.answer(row.logits, row.timing_ms)
 
 
@@ -270,6 +294,7 @@ def preflight(settings: ServerSettings, layout: Layout) -> list[str]:
     Raises:
         PinnaceError: as `Registry.open`.
     """
+    check_record(settings)
     registry = Registry.open(settings, layout)
     try:
         return answering_sentences(settings, registry)

@@ -23,6 +23,7 @@ import numpy as np
 
 from pinnace.models.answer import Answer, Embedding
 from pinnace.serving.observability.metrics import Metrics
+from pinnace.serving.sampling import Share
 
 SOCKET_VARIABLE = "PINNACE_SHADOW_SOCKET"
 
@@ -55,10 +56,9 @@ class Shadow:
             metrics: where comparisons are counted, if they are.
             connect: gives the connection to the shadow's process; by default by `$PINNACE_SHADOW_SOCKET`.
         """
-        self._share = share
+        self._share = Share(share)
         self._metrics = metrics
         self._connect = connect or _connect
-        self._due = 0.0
         self._images = 0  # that wait, for their answer to be out or for the thread
         self._bytes = 0  # of these and of the one that is compared
         self._waiting: deque[_Waiting] = deque()
@@ -75,10 +75,8 @@ class Shadow:
             image: encoded, or base64 text.
             answer: gives what was answered; called where it is the image's turn.
         """
-        self._due += self._share
-        if self._due < 1 - 1e-9:
+        if not self._share.takes_next():
             return
-        self._due -= 1
         one = _Waiting(image, answer())
         with self._changed:
             full = self._images >= QUEUE_IMAGES or self._bytes + len(image) > QUEUE_BYTES

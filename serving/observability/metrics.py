@@ -58,6 +58,7 @@ class Metrics:
         self._shadow_distance = Histogram(
             "pinnace_shadow_distance", "Distance of the shadow's answer", compared, buckets=DISTANCES
         )
+        self._recorded = Counter("pinnace_record_rows", "Rows of the record, by how they ended", ["outcome"])
         self._explanations = Counter(
             "pinnace_explanations", "Answers of /explain, by how they ended", [*_MODEL, "outcome"]
         )
@@ -66,6 +67,7 @@ class Metrics:
         self._queued = Gauge("pinnace_images_queued", "Images that wait", **live)
         self._slots = Gauge("pinnace_slots", "Images that can be in work at once", **live)
         self._shadow_bytes = Gauge("pinnace_shadow_bytes", "Bytes that wait for the shadow", **live)
+        self._record_bytes = Gauge("pinnace_record_bytes", "Bytes of images that wait for the record", **live)
         self._concurrency = 0
 
     def start(self, slots: int) -> None:
@@ -98,6 +100,14 @@ class Metrics:
     def shadow_bytes(self, count: int) -> None:
         """So many bytes of images wait for the shadow in this worker now."""
         self._shadow_bytes.set(count)
+
+    def recorded(self, outcome: str, rows: int) -> None:
+        """So many rows of the record were written, could not be, or were dropped."""
+        self._recorded.labels(outcome).inc(rows)
+
+    def record_bytes(self, count: int) -> None:
+        """So many bytes of images wait for the record in this worker now."""
+        self._record_bytes.set(count)
 
     def for_model(self, model: str, variant: str, runtime: str) -> ModelMetrics:
         """The metrics of one model."""

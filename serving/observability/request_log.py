@@ -82,6 +82,11 @@ def new_request_id() -> str:
     return f"{_random.getrandbits(64):016x}"
 
 
+def current_request_id() -> str:
+    """The id of the request that is being answered; empty where there is none."""
+    return _id.get()
+
+
 def add_log_fields(scope: Scope, **facts: Any) -> None:
     """Add fields to the log line of a request, if it has one."""
     if FACTS in scope:

@@ -31,8 +31,8 @@ from pinnace.serving.http.v2.tensors import (
     parse_request,
     read_items,
 )
-from pinnace.serving.inference.engine import InferenceResult
 from pinnace.serving.inference.registry import RegisteredModel
+from pinnace.serving.inference.result import InferenceResult
 from pinnace.serving.json_line import JsonLine
 from pinnace.serving.observability.metrics import server_timing
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError
 from pinnace.models.bundle.signature import TensorSpec
 from pinnace.models.errors import ImageTooLarge, UsageError
 from pinnace.serving.errors import BatchTooLarge, MalformedBody
-from pinnace.serving.inference.engine import Item
+from pinnace.serving.inference.inputs import Item
 
 BYTES = "BYTES"
 IMAGE = "image"

@@ -1,0 +1,1 @@
+"""What `pinnace drift` compares, and how it is shown."""

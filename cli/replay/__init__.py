@@ -1,0 +1,1 @@
+"""What `pinnace replay` asks again, and how it is shown."""
