@@ -45,7 +45,10 @@ def render(
     ]
     content.append(contents([each.words for each in features]))
     for place, each in enumerate(features):
-        content += [tag("h2", text(each.words), id=f"section-{place}"), figure(_bars(each, names))]
+        content += [
+            tag("h2", text(each.words.capitalize()), id=f"section-{place}"),
+            figure(_bars(each, names)),
+        ]
     return document(title, content)
 
 
@@ -86,8 +89,8 @@ def _bars(feature: Feature, names: tuple[str, str]) -> Figure:
         height = 16 + len(feature.binned.names) * _LINE
         return drawing(width, height, f"Shares of {feature.words}", *marks)
 
-    caption = "The share of the answers in each bin, and the two samples in one bin beside each other."
-    return twice("bars", feature.words.capitalize(), caption, draw, legend_of(names))
+    caption = "Bins have about as many answers each, of both together; classes that are rare share some."
+    return twice("bars", "Share of the answers in each bin", caption, draw, legend_of(names))
 
 
 def _bar(x: Scale, share: float, top: float, series: int, title: str) -> list[Markup]:

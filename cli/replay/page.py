@@ -40,8 +40,7 @@ def render(record: str, other: str, result: Replay) -> str:
         content.append(tag("h2", text("The pictures")))
         if flips > MOST_SHOWN:
             content.append(tag("p", text(f"The first {MOST_SHOWN} of {flips:,}."), class_="under"))
-        shown = [flip for flip in result.flips if flip.image is not None]
-        content.append(grid(("picture", "recorded", "now"), [_row(flip) for flip in shown]))
+        content.append(_gallery(result))
     return document(f"{other} on {record}", content)
 
 
@@ -62,13 +61,22 @@ def _who(when: str, counts: dict[tuple[str, str, str], int]) -> list[list[Markup
     return [[text(when), text(" ".join(who)), text(f"{count:,}")] for who, count in counts.items()]
 
 
-def _row(flip: Flip) -> list[Markup]:
+def _gallery(result: Replay) -> Markup:
+    """The pictures beside each other, those with the same change together, with both answers below each."""
+    place = {(one, two): number for number, (one, two, _) in enumerate(result.pairs)}
+    shown = [flip for flip in result.flips if flip.image is not None]
+    shown.sort(key=lambda flip: place[flip.before.label, flip.after.label])
+    return tag("div", *map(_card, shown), class_="gallery")
+
+
+def _card(flip: Flip) -> Markup:
     assert flip.image is not None
-    return [_thumbnail(flip.image, flip.sha256), _said(flip.before), _said(flip.after)]
+    before, after = _said("recorded", flip.before), _said("now", flip.after)
+    return tag("figure", _thumbnail(flip.image, flip.sha256), tag("figcaption", before, after))
 
 
-def _said(prediction: Prediction) -> Markup:
-    return tag("b", text(prediction.label)) + text(f" {prediction.probability:.1%}")
+def _said(when: str, prediction: Prediction) -> Markup:
+    return text(when) + tag("b", text(f"{prediction.label} {prediction.probability:.1%}"))
 
 
 def _thumbnail(data: bytes, name: str) -> Markup:

@@ -13,6 +13,9 @@ from pinnace.serving.recording.part_writer import PartWriter
 from pinnace.serving.recording.recorder import Recorder
 from pinnace.serving.settings import ServerSettings
 
+_STORES = ("abfs", "abfss", "file", "gcs", "gs", "hdfs", "s3", "viewfs")  # what pyarrow has of its own
+_READ_ONLY = ("http", "https")
+
 # What a full or dead disk says: it stops the record when it is written, not the server when it starts.
 _MAY_MEND = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS)
 
@@ -34,6 +37,7 @@ def check_record(settings: ServerSettings) -> None:
     require_pyarrow()
     folder = file_stores.local_folder(settings.record)
     if folder is None:
+        _check_scheme(settings.record)
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,6 +48,26 @@ def check_record(settings: ServerSettings) -> None:
             raise UsageError(
                 f"the record {folder} cannot be written: {error.strerror}", hint="name another folder"
             ) from None
+
+
+def _check_scheme(place: str) -> None:
+    """Refuse a URI of a kind that nothing here writes to."""
+    scheme = place.partition("://")[0]
+    if scheme in _STORES:
+        return
+    try:
+        import fsspec
+
+        if scheme not in _READ_ONLY:
+            fsspec.get_filesystem_class(scheme)
+            return
+    except (ImportError, ValueError):
+        pass
+    raise UsageError(
+        f"the record cannot be written to {scheme}://",
+        expected="a folder, or a store that takes files, such as s3:// or gs://",
+        got=place,
+    )
 
 
 def open_recorder(settings: ServerSettings, metrics: Metrics | None) -> Recorder | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -181,12 +182,18 @@ class Recorder:
             logger.error(
                 "the record cannot be written, so answers go on without it; tried again every %g s: %s",
                 PAUSE_SECONDS,
-                (str(error) or type(error).__name__).splitlines()[0],
+                _why(error),
             )
 
     def _count(self, outcome: str, rows: int) -> None:
         if self._metrics is not None and rows:
             self._metrics.recorded(outcome, rows)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _row(one: _Waiting, sha256: str) -> RecordRow:

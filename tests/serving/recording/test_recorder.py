@@ -208,6 +208,10 @@ def test_what_cannot_be_a_record_is_said(tmp_path: Path) -> None:
     assert message.startswith(f"the record {tmp_path}/file/below cannot be written: Not a directory")
     alone = refusal(UsageError, check_record, load_settings(record_images=True))
     assert alone.startswith("the setting record_images keeps the images of a record, and none is named")
+    for place in ("https://host/r", "nothing://host/r"):
+        said = refusal(UsageError, check_record, load_settings(record=place))
+        assert said.startswith(f"the record cannot be written to {place.partition(':')[0]}://")
+    check_record(load_settings(record="s3://nobody/answers/yet"))
     wrong = refusal(UsageError, load_settings, record="r", record_max="much")
     assert wrong.startswith("the setting record_max (--record-max) is not valid")
     assert load_settings(record="r", record_max="2.5G").record_max == 2_500_000_000
