@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from pinnace.cli.bundles import pulled
 from pinnace.cli.verbs import VERBS
 
 _RANGES = (
@@ -62,6 +63,12 @@ class VerbCommand(TyperCommand):
         for parameter in self.params:
             if not parameter.metavar and not getattr(parameter, "is_flag", False):
                 parameter.metavar = placeholder(parameter.name or "", _kind(parameter))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; the bundles of it that are elsewhere are pulled first."""
+        for name, value in ctx.params.items():
+            ctx.params[name] = pulled(value, ctx.params.get("progress"))
+        return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words of the usage line, with one `...` where there may be several."""

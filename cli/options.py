@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
-# What looks like a server without its scheme: a host and a port.
-_HOST_AND_PORT = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[\w.-]+):\d{1,5}(?:/.*)?")
+from pinnace.cli.bundles import bundle_folder, own_folder
 
 
 def server_url(typed: str | None) -> str | None:
@@ -21,16 +19,16 @@ def server_url(typed: str | None) -> str | None:
     return typed if typed is None or "://" in typed else f"http://{typed}"
 
 
-def bundle_or_url(typed: str | None) -> str | None:
-    """A folder as it was typed; what is a host and a port, and no folder, as a URL."""
-    if typed is None or not _HOST_AND_PORT.fullmatch(typed) or Path(typed).exists():
-        return typed
-    return server_url(typed)
-
-
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 BundleArgument = Annotated[
-    Path, typer.Argument(help="A bundle's folder.", metavar="BUNDLE", show_default=False)
+    Path,
+    typer.Argument(
+        help="A bundle's folder or URL.", metavar="BUNDLE", parser=bundle_folder, show_default=False
+    ),
+]
+OwnBundleArgument = Annotated[
+    Path,
+    typer.Argument(help="A bundle's folder.", metavar="BUNDLE", parser=own_folder, show_default=False),
 ]
 ImagesArgument = Annotated[
     list[str],

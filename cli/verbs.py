@@ -53,6 +53,9 @@ VERBS = {
         ("pinnace pull s3://models/resnet50 -o resnet50.bundle",),
     ),
     "push": Verb("Copy a bundle into a store.", ("pinnace push resnet50.bundle s3://models/resnet50",)),
+    "cache": Verb(
+        "Show which bundles were pulled, and remove old ones.", ("pinnace cache --prune --older-than 30d",)
+    ),
     "serve": Verb("Answer over HTTP.", ("pinnace serve resnet50.bundle --port 8080",)),
     "drift": Verb(
         "Say whether what is asked and answered has changed.",

@@ -1,4 +1,4 @@
-"""Times as people write them: `90s`, `10m`, `1h30m`."""
+"""Times as people write them: `90s`, `10m`, `1h30m`, `30d`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 
 from pinnace.models.errors import UsageError
 
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
-_PARTS = re.compile(r"(\d+(?:\.\d+)?)(h|m|s|)")
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
+_PARTS = re.compile(r"(\d+(?:\.\d+)?)(d|h|m|s|)")
 
 
 def parse_duration(text: str, option: str) -> float:
     """Seconds.
 
     Args:
-        text: numbers with `h`, `m` or `s` behind them; without a unit, seconds.
+        text: numbers with `d`, `h`, `m` or `s` behind them; without a unit, seconds.
         option: whose value it is, for the message.
 
     Raises:

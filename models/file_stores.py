@@ -16,14 +16,20 @@ from urllib.parse import urlencode
 
 from pinnace.models.errors import MissingDependency, UsageError
 from pinnace.models.install import install_line
+from pinnace.models.urls import is_uri as is_uri
+from pinnace.models.urls import split_scheme
 
 _BLOCK = 1 << 20
-_URI = re.compile(r"([a-z][a-z0-9+.-]+)://")
+# What a store's library says where nothing answers; anything else is an answer.
+_SILENCE = re.compile(
+    "NETWORK_CONNECTION|curlCode|TIMEOUT|timed? ?out|UNAVAILABLE|INTERNAL_FAILURE|SLOW_DOWN|THROTTL"
+    "|resolve host|unreachable|Connection|connect to",
+    re.IGNORECASE,
+)
 
 
-def is_uri(name: str) -> bool:
-    """Whether a name is a URI such as `s3://bucket/photos`, and not a local path."""
-    return _URI.match(name) is not None
+class StoreUnreachable(UsageError):
+    """A store that does not answer, as one that says no would."""
 
 
 def absolute(name: str) -> str:
@@ -44,10 +50,9 @@ def open_store(name: str) -> tuple[Any, str]:
     Raises:
         UsageError: nothing here knows such a URI, or the store refuses.
     """
-    match = _URI.match(name)
-    if match is None:
+    scheme, rest = split_scheme(name)
+    if not scheme:
         return _file_system("file", ""), name
-    scheme, rest = match[1], name[match.end() :]
     return _file_system(scheme, rest.partition("/")[0]), rest.rstrip("/")
 
 
@@ -69,19 +74,39 @@ def _file_system(scheme: str, authority: str) -> Any:
         # So a bucket is part of the path; from the variable alone, pyarrow makes it a part of the host name.
         protocol, _, host = own.rstrip("/").rpartition("://")
         query = "?" + urlencode({"endpoint_override": host, "scheme": protocol or "https"})
+    if scheme in ("gs", "gcs"):
+        query = "?retry_limit_seconds=10"  # it is a quarter of an hour otherwise
+    shown = f"{scheme}://{authority.rpartition('@')[2]}"
     try:
+        if scheme == "az":
+            return _azure(fs)
         return fs.FileSystem.from_uri(f"{scheme}://{authority}{query}")[0]
     except (ArrowException, ValueError, OSError) as error:
-        refused = error
+        refused = str(error).splitlines()[0].replace(authority, authority.rpartition("@")[2])
+        if isinstance(error, OSError) and _SILENCE.search(refused):
+            raise StoreUnreachable(f"{shown} cannot be reached: {refused}") from None
     try:
         import fsspec
 
         return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme)))
     except (ImportError, ValueError):
         raise UsageError(
-            f"{scheme}://{authority} cannot be opened: {str(refused).splitlines()[0]}",
+            f"{shown} cannot be opened: {refused}",
             hint="name a store that pyarrow knows, such as s3:// or gs://, or install its package for fsspec",
         ) from None
+
+
+def _azure(fs: Any) -> Any:
+    """Azure's store: its account and key are not in the URI but where Azure's own tools look."""
+    given = os.environ.get
+    account = given("AZURE_STORAGE_ACCOUNT") or given("AZURE_STORAGE_ACCOUNT_NAME")
+    if not account:
+        raise UsageError("az:// needs the name of the storage account", hint="set AZURE_STORAGE_ACCOUNT")
+    return fs.AzureFileSystem(
+        account_name=account,
+        account_key=given("AZURE_STORAGE_KEY") or given("AZURE_STORAGE_ACCOUNT_KEY"),
+        sas_token=given("AZURE_STORAGE_SAS_TOKEN"),
+    )
 
 
 def kind_of(name: str) -> str:
@@ -175,18 +200,29 @@ def names_in(folder: str) -> list[str]:
 
 def not_reached(name: str, error: OSError) -> UsageError:
     """A store that does not answer, or says no."""
-    return UsageError(f"{name} cannot be reached: {_said(error)}")
+    text = said(error)
+    silent = isinstance(error, ConnectionError | TimeoutError) or _SILENCE.search(text)
+    kind = StoreUnreachable if silent else UsageError
+    return kind(f"{_shown(name)} cannot be reached: {text}")
 
 
 def not_written(name: str, error: OSError) -> UsageError:
     """A place that takes no files."""
     return UsageError(
-        f"{name} cannot be written: {_said(error)}",
+        f"{_shown(name)} cannot be written: {said(error)}",
         hint="what is there is whole; run the same command again to continue it",
     )
 
 
-def _said(error: OSError) -> str:
+def _shown(name: str) -> str:
+    """A path or URI without the keys that a URI may have before its host; `?` and `#` are parts of names."""
+    scheme, rest = split_scheme(name)
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}" if scheme else name
+
+
+def said(error: OSError) -> str:
+    """The first line of what a store says."""
     return (os.strerror(error.errno) if error.errno else str(error).splitlines()[0]).rstrip(".")
 
 

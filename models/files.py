@@ -58,6 +58,27 @@ def size_text(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
+def parse_bytes(text: str, option: str) -> int:
+    """A number of bytes as people write it: `500M`, `10G`, `1.5GB`; without a unit, bytes.
+
+    Args:
+        text: what was written.
+        option: whose value it is, for the message.
+
+    Raises:
+        UsageError: it is something else, or nothing at all.
+    """
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    try:
+        size = int(TypeAdapter(ByteSize).validate_python(text.strip()))
+    except (ValidationError, OverflowError):
+        size = 0
+    if size <= 0:
+        raise UsageError(f"{option} cannot be read as a size", expected="such as 500M or 10G", got=text)
+    return size
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file under a temporary name beside its place, then move it there."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
 from pinnace.models.errors import ServerError, UsageError
+from pinnace.models.urls import without_secrets
 
 _MOST_REDIRECTS = 5
 _TIMEOUT = httpx.Timeout(30, connect=10)  # for each piece, and not for all of them
@@ -16,12 +17,6 @@ _TIMEOUT = httpx.Timeout(30, connect=10)  # for each piece, and not for all of t
 
 class CutError(Exception):
     """The connection broke or fell silent; what came may be continued."""
-
-
-def without_secrets(url: str) -> str:
-    """A URL without a name and password, query or fragment: messages and logs show it so."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 @contextmanager

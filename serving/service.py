@@ -59,7 +59,9 @@ from pinnace.serving.workers.readiness import Readiness
 from pinnace.serving.workers.reload import Reloader
 from pinnace.serving.workers.server_folder import make_folder, shared_folder
 from pinnace.serving.workers.shutdown import GracefulShutdown, ShutdownMiddleware
+from pinnace.serving.workers.sources import pass_on_places, with_local_bundles
 from pinnace.serving.workers.start_report import reporter
+from pinnace.serving.workers.watch import Watcher
 
 logger = logging.getLogger("pinnace.serving")
 
@@ -145,18 +147,19 @@ def _read_settings() -> tuple[ServerSettings, list[str]]:
         raise StartupError(error) from None
     # BentoML stands in the folder of the project, or of the bento, while it imports this module; not later.
     require_signatures(settings)
-    places: dict[str, object] = {"bundle": tuple(path.absolute() for path in settings.bundle)}
-    if settings.shadow is not None:
-        places["shadow"] = settings.shadow.absolute()
     if settings.record is not None:
-        places["record"] = absolute(settings.record)
-    settings = settings.model_copy(update=places)
+        settings = settings.model_copy(update={"record": absolute(settings.record)})
+    try:
+        settings, notes = with_local_bundles(settings)
+    except PinnaceError as error:
+        raise StartupError(error) from None
+    pass_on_places(settings)
     try:
         tuned, sentences = with_profile(settings)
     except PinnaceError:
-        return settings, []  # reported when the bundle is opened to be served
+        return settings, notes  # reported when the bundle is opened to be served
     pass_on(tuned, settings)
-    return tuned, sentences
+    return tuned, notes + sentences
 
 
 def _is_ready() -> bool:
@@ -211,6 +214,9 @@ def _on_ready(registry: Registry) -> None:
     shutdown.install(_take_no_connections, registry.admission.stop)
     reloader = state.reloader = Reloader(registry, readiness)
     reloader.install()
+    if settings.watch is not None:
+        state.watcher = Watcher(registry, reloader, readiness, settings.watch)
+        state.watcher.start()
     _shed_load(registry)
     release_free_memory()
     readiness.mark_warm()

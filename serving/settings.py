@@ -15,8 +15,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pinnace.models.bundle.signing import TRUSTED_KEY
 from pinnace.models.errors import UsageError
-from pinnace.models.file_stores import is_uri
 from pinnace.models.toml import read_toml
+from pinnace.models.urls import is_uri, without_secrets
 
 PREFIX = "PINNACE_"
 CONFIG = f"{PREFIX}CONFIG"
@@ -27,6 +27,14 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+# A URL, in which `:` stands before a port and in a name and password too, or whatever has none.
+_PLACES = re.compile(
+    r"[a-z][a-z0-9+.-]+://(?:[^@/]*@)?(?:\[[0-9a-f:]+\]|[^:/]*)(?::\d+(?=[:/]|$))?(?:/[^:]*)?|[^:]+"
+    if os.pathsep == ":"
+    else f"[^{os.pathsep}]+"
+)
+
+
 def _split(value: object) -> object:
     """Several paths in one string: separated as in `$PATH`, or a JSON list."""
     if isinstance(value, Path):
@@ -35,11 +43,16 @@ def _split(value: object) -> object:
         return value
     if value.startswith("["):
         return json.loads(value)
-    return [part for part in value.split(os.pathsep) if part]
+    return [part for part in _PLACES.findall(value) if part]
 
 
-def _join(paths: tuple[Path, ...]) -> str:
-    texts = [str(path.absolute()) for path in paths]
+def _folder_or_url(value: object) -> object:
+    """A folder as a path; a URL stays text, whose slashes a path would lose."""
+    return Path(value) if isinstance(value, str) and not is_uri(value) else value
+
+
+def _join(places: tuple[Path | str, ...]) -> str:
+    texts = [place if isinstance(place, str) else str(place.absolute()) for place in places]
     return json.dumps(texts) if any(os.pathsep in text for text in texts) else os.pathsep.join(texts)
 
 
@@ -49,14 +62,18 @@ def _split_names(value: object) -> object:
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_names)]
-Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
+Place = Annotated[Path | str, BeforeValidator(_folder_or_url)]
+Places = Annotated[tuple[Place, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 
 
 class ServerSettings(BaseSettings):
     """The settings of the server. Read them with `load_settings`: its errors name the setting and its source.
 
     Attributes:
-        bundle: the bundles to serve, separated by `:`; the first answers where a request names no model.
+        bundle: the bundles to serve, folders or URLs, separated by `:`; the first answers where a request
+            names no model.
+        watch: seconds after which it is looked, again and again, whether another bundle stands where one came
+            from; if so it is checked and takes its place. By default nothing is looked for.
         trusted_key: a file with one or several Ed25519 public keys; where it is set, only bundles that one of
             them has signed are served.
         shadow: a second bundle, which is asked about a share of the images after they are answered; metrics
@@ -115,9 +132,10 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
-    bundle: Paths = (Path("efficientnet_lite0.bundle"),)
+    bundle: Places = (Path("efficientnet_lite0.bundle"),)
+    watch: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     trusted_key: Path | None = None
-    shadow: Path | None = None
+    shadow: Place | None = None
     shadow_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     record: str | None = None
     record_share: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -160,6 +178,11 @@ class ServerSettings(BaseSettings):
     grace: Count = 30
     access_log: bool = False
     torchserve: bool = False
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The bundles' folders, once those that are elsewhere were pulled."""
+        return tuple(Path(place) for place in self.bundle)
 
     def switched_on(self) -> list[str]:
         """The names of the settings that are on, of those that are on or off."""
@@ -231,6 +254,9 @@ def resolve_settings(config: Path | None = None, **overrides: object) -> list[Re
     """Every setting with its source; arguments and errors as for `load_settings`."""
     settings, sources = _load(config, overrides)
     values = settings.model_dump(mode="json")
+    values["bundle"] = [without_secrets(place) if is_uri(place) else place for place in values["bundle"]]
+    if values["shadow"] is not None and is_uri(values["shadow"]):
+        values["shadow"] = without_secrets(values["shadow"])
     return [ResolvedSetting(name, value, sources.get(name, "default")) for name, value in values.items()]
 
 
@@ -279,7 +305,7 @@ def _read_config(config: Path | None) -> tuple[Path | None, dict[str, object]]:
             )
     bundles = [data["bundle"]] if isinstance(data.get("bundle"), str) else data.get("bundle")
     if isinstance(bundles, list) and all(isinstance(bundle, str) for bundle in bundles):
-        data["bundle"] = [path.absolute().parent / bundle for bundle in bundles]
+        data["bundle"] = [bundle if is_uri(bundle) else path.absolute().parent / bundle for bundle in bundles]
     for name in ("trusted_key", "shadow", "record"):
         if isinstance(data.get(name), str) and not is_uri(str(data[name])):
             data[name] = str(path.absolute().parent / str(data[name]))

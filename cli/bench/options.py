@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinnace.cli.bundles import bundle_or_server
 from pinnace.cli.options import (
     ApiKeyOption,
     DeviceOption,
@@ -15,7 +16,6 @@ from pinnace.cli.options import (
     InstallOption,
     NoProfileOption,
     ThreadsOption,
-    bundle_or_url,
 )
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class BenchOptions:
     target: Annotated[
         str | None,
         typer.Argument(
-            help="A bundle's folder, or a server, such as http://localhost:3000.",
+            help="A bundle's folder or URL, or a server, such as http://localhost:3000.",
             metavar="BUNDLE|URL",
-            callback=bundle_or_url,
+            callback=bundle_or_server,
             show_default=False,
         ),
     ] = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinnace.cli.bundles import bundle_folder
 from pinnace.cli.options import (
     ApiKeyOption,
     ColumnOption,
@@ -60,7 +61,10 @@ class ClassifyOptions:
     bundle: Annotated[
         Path | None,
         typer.Option(
-            help="Classify with this bundle, in this process.", metavar="BUNDLE", show_default=False
+            help="Classify with this bundle, in this process.",
+            metavar="BUNDLE",
+            parser=bundle_folder,
+            show_default=False,
         ),
     ] = None
     url: Annotated[

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from pinnace.models.errors import UsageError
-from pinnace.models.file_stores import absolute, is_uri, join, kind_of, not_reached, open_store
+from pinnace.models.file_stores import absolute, join, kind_of, not_reached, open_store
 from pinnace.models.image.decode import SUFFIXES
 from pinnace.models.image.find import find_images
+from pinnace.models.urls import is_uri
 
 _LISTS = (".txt", ".csv", ".parquet")
 _USUAL_COLUMNS = ("path", "image", "file", "uri", "url")

@@ -27,6 +27,7 @@ from pinnace.models.bundle.manifest import FILE_NAME
 from pinnace.models.concurrency import map_in_order
 from pinnace.models.errors import BundleError, ImageError, PinnaceError
 from pinnace.models.tracebacks import release_frames
+from pinnace.models.urls import is_uri
 
 # Images of a store that are fetched at once, while others are answered.
 _FETCHES = 8
@@ -160,7 +161,7 @@ class ShardWorker:
             )
             return
         ask = self._task.spec.of(self._model)
-        if not any(map(file_stores.is_uri, paths)):
+        if not any(map(is_uri, paths)):
             for path in paths:
                 yield path, _outcome(ask, path)
             return
@@ -190,7 +191,7 @@ def _fetch(path: str) -> Any:
         ImageError: it is not there, or may not be read.
         UsageError: the store does not answer, asked several times.
     """
-    if not file_stores.is_uri(path):
+    if not is_uri(path):
         return path
     for number in range(_TRIES):
         try:

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from pinnace.cli.options import BundleArgument, Json, ProgressOption
+from pinnace.cli.options import Json, OwnBundleArgument, ProgressOption
 
 
 def build(
-    bundle: BundleArgument,
+    bundle: OwnBundleArgument,
     variant: Annotated[
         list[str] | None,
         typer.Option(help="Only from this ONNX variant; repeatable.", show_default="every ONNX variant"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinnace.cli.bundles import bundle_folder
 from pinnace.cli.classify.options import RETRIES_OF_MANY, SERVER_CONCURRENCY
 from pinnace.cli.exit_status import INTERRUPTED
 from pinnace.cli.options import (
@@ -52,7 +53,12 @@ class EmbedOptions:
     images: ImagesArgument
     bundle: Annotated[
         Path | None,
-        typer.Option(help="Embed with this bundle, in this process.", metavar="BUNDLE", show_default=False),
+        typer.Option(
+            help="Embed with this bundle, in this process.",
+            metavar="BUNDLE",
+            parser=bundle_folder,
+            show_default=False,
+        ),
     ] = None
     url: Annotated[
         str | None,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pinnace.cli.bundles import bundle_folder
 from pinnace.cli.console import out, plain, print_json
 from pinnace.cli.options import Json
 from pinnace.models.bundle.bundle import Bundle
@@ -26,8 +27,9 @@ def package(
     bundle: Annotated[
         list[Path],
         typer.Argument(
-            help="Bundles' folders; the first answers where a request names no model.",
+            help="Bundles' folders or URLs; the first answers where a request names no model.",
             metavar="BUNDLE...",
+            parser=bundle_folder,
             show_default=False,
         ),
     ],

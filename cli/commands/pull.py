@@ -14,7 +14,7 @@ def pull(
     url: Annotated[
         str,
         typer.Argument(
-            help="Where the bundle's folder is: https://HOST/FOLDER, s3://BUCKET/FOLDER, or another store's.",
+            help="Where the bundle's folder is: https://HOST/FOLDER, s3://BUCKET/FOLDER, hf://OWNER/NAME.",
             metavar="URL",
             show_default=False,
         ),
@@ -33,7 +33,7 @@ def pull(
     from pinnace.cli.console import only_data
     from pinnace.cli.progress import steps
     from pinnace.models.bundle.transfer import pull as fetch
-    from pinnace.models.web_files import without_secrets
+    from pinnace.models.urls import without_secrets
 
     name = without_secrets(url).rstrip("/").rpartition("/")[2]
     with only_data(), steps(progress) as show:

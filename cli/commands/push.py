@@ -27,7 +27,7 @@ def push(
     from pinnace.cli.progress import steps
     from pinnace.models.bundle.bundle import Bundle
     from pinnace.models.bundle.transfer import push as send
-    from pinnace.models.web_files import without_secrets
+    from pinnace.models.urls import without_secrets
 
     opened = Bundle.open(bundle)
     with only_data(), steps(progress) as show:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 def serve(
     bundle: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
-            help="Bundles' folders; the first answers where a request names no model.",
+            help="Bundles' folders or URLs; the first answers where a request names no model.",
             metavar="[BUNDLE]...",
             show_default="the setting `bundle`",
         ),
@@ -62,8 +62,17 @@ def serve(
             show_default="each bundle's",
         ),
     ] = None,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            help="Look every so many seconds whether another bundle stands there, and take it up.",
+            min=1,
+            metavar="SECONDS",
+            show_default="never",
+        ),
+    ] = None,
     shadow: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="A second bundle, asked about a share of the images after they are answered; metrics count "
             "where it disagrees.",
@@ -138,6 +147,7 @@ def serve(
         "profile": False if no_profile else None,
         "device": device,
         "threshold": threshold,
+        "watch": watch,
         "shadow": shadow,
         "shadow_share": shadow_share,
         "record": record,

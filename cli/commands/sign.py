@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from pinnace.cli.options import BundleArgument, Json
+from pinnace.cli.options import Json, OwnBundleArgument
 
 
 def sign(
-    bundle: BundleArgument,
+    bundle: OwnBundleArgument,
     key: Annotated[
         Path,
         typer.Option(

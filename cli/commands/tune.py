@@ -32,7 +32,9 @@ def tune(
     from pinnace.cli.tune.show import print_result, print_written
     from pinnace.latency.tuning.report import check_ending, write_report
     from pinnace.models import profile
+    from pinnace.models.bundle import signing
     from pinnace.models.bundle.bundle import Bundle
+    from pinnace.models.bundle.cache import is_cached
     from pinnace.models.errors import CheckFailed, UsageError
 
     for path in options.report or ():
@@ -42,6 +44,11 @@ def tune(
             "--device-python is about another machine", hint="name it with --device ssh://user@host"
         )
     opened = Bundle.open(bundle)
+    if is_cached(opened.folder) and (opened.folder / signing.FILE_NAME).is_file():
+        raise UsageError(
+            "a profile is a file more, and the bundle is signed as it is elsewhere",
+            hint="pull it into a folder, tune it there, and sign it anew",
+        )
     failure: CheckFailed | None = None
     made: Profile | None = None
     name = profile.FILE_NAME

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pinnace.export.engines.build import build_unavailable_reason, build_variant, builders, sources
 from pinnace.latency.tuning.space import Excluded
 from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.cache import is_cached
 from pinnace.models.bundle.manifest import Variant
 from pinnace.models.errors import BundleError, PinnaceError
 from pinnace.models.progress import Progress
@@ -31,6 +32,9 @@ def with_engines(
     notes: list[str] = []
     for name, builder in builders().items():
         if runtimes and name not in runtimes:
+            continue
+        if is_cached(bundle.folder):
+            out.append(Excluded(f"engines of {name}", "the bundle is elsewhere, and they would change it"))
             continue
         # One that was built here must run here as well.
         problem = build_unavailable_reason(builder) or builder.unavailable_reason()

@@ -6,26 +6,38 @@ import contextlib
 import hashlib
 import os
 import shutil
-import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from pinnace.models import file_stores
+from pinnace.models import file_stores, hub_files
 from pinnace.models.bundle import manifest, signing
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, ServerError, UsageError
-from pinnace.models.files import new_folder, require_free, sha256, size_text
+from pinnace.models.bundle.download import WEB, UnreachableError, fetch_anew, fetch_checked, not_written
+from pinnace.models.errors import BundleError, PinnaceError, UsageError
+from pinnace.models.files import new_folder, require_free, size_text
 from pinnace.models.progress import Event, Progress, Stage, ignore
-from pinnace.models.web_files import CutError, opened, without_secrets
-
-_WEB = ("http", "https")
-_ATTEMPTS = 4
-_PAUSE = 0.5
+from pinnace.models.urls import is_uri, without_secrets
+from pinnace.models.web_files import CutError
 
 # Of what the manifest has no size: labels, golden data, photographs.
 _MOST_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the manifest at a URL describes, before any of its files is here.
+
+    Attributes:
+        url: where its files are; of a repository with revisions, those of one commit.
+        bundle: its manifest, in a folder to which its files will come.
+        identity: the SHA-256 of the manifest and the signature: another identity is another bundle.
+    """
+
+    url: str
+    bundle: Bundle
+    identity: str
 
 
 def pull(url: str, out: Path, progress: Progress = ignore) -> Bundle:
@@ -35,7 +47,7 @@ def pull(url: str, out: Path, progress: Progress = ignore) -> Bundle:
     that pulls into the same folder waits for the first. Only files that the manifest lists are asked for.
 
     Args:
-        url: the bundle's folder: `https://`, or a store that `pinnace.models.file_stores` knows.
+        url: the bundle's folder: `https://`, `hf://`, or a store that `pinnace.models.file_stores` knows.
         out: the folder to make; a bundle that stands there is replaced at the end.
         progress: told of each file.
 
@@ -43,31 +55,106 @@ def pull(url: str, out: Path, progress: Progress = ignore) -> Bundle:
         UsageError: the URL is none of a folder, or `out` is no place for a bundle.
         BundleError: there is no bundle, or its manifest names files outside of its folder.
         CheckFailed: a file is not what the manifest says, or the trusted key has not signed the bundle.
-        ServerError: the store refuses, redirects to another host, or breaks off again and again.
+        ServerError: the store does not answer, refuses, redirects to another host, or breaks off again and
+            again.
         MissingDependency: a package is missing.
     """
-    _require_folder(url)
+    require_folder(url)
     out = out.absolute()
-    shown = without_secrets(url)
     partial = out.parent / f".{out.name}.pull-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
     require_free(out, marker=manifest.FILE_NAME)
-    with _alone_in(partial):
-        bundle = _described(url, partial)
-        if not _is_there(bundle, out):
-            _fetch_all(url, bundle, progress)
-            names = [manifest.FILE_NAME, signing.FILE_NAME, *_hashes(bundle)]
-            with new_folder(out, marker=manifest.FILE_NAME) as folder:
-                for name in (name for name in names if (partial / name).is_file()):
-                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    (partial / name).rename(folder / name)
-                with _called(shown, folder):
-                    Bundle.open(folder)  # its signature, where one is asked for
+    with alone_in(partial):
+        found = describe(url, partial)
+        if not _is_there(found.bundle, out):
+            fetch_all(found, progress)
+            assemble(found, out)
         shutil.rmtree(partial)
     return Bundle.open(out)
 
 
-def _hashes(bundle: Bundle) -> dict[str, str]:
+def describe(url: str, partial: Path) -> Described:
+    """Fetch the manifest and the signature, and no other file, into a folder.
+
+    Raises:
+        As `pull`.
+    """
+    require_folder(url)
+    shown = without_secrets(url)
+    try:
+        if urlsplit(url).scheme == hub_files.SCHEME:
+            url = hub_files.pinned(url)
+        fetch_anew(url, partial / manifest.FILE_NAME)
+    except FileNotFoundError as error:
+        reason = f"it has no {manifest.FILE_NAME}"
+        if url.startswith(f"{hub_files.SCHEME}://") and "not found" in str(error):
+            reason = str(error).partition("(")[2].partition(")")[0]
+        raise BundleError(f"{shown} is not a bundle: {reason}") from None
+    except CutError as error:
+        raise UnreachableError(f"{shown} cannot be reached ({error})") from None
+    with called(shown, partial):
+        bundle = Bundle.open(partial, check_signature=False)
+        _check_names(bundle)
+    with contextlib.suppress(FileNotFoundError):
+        fetch_anew(url, partial / signing.FILE_NAME)
+    return Described(url, bundle, identity(partial))
+
+
+def identity(folder: Path) -> str:
+    """The SHA-256 of a bundle's manifest and signature, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name in (manifest.FILE_NAME, signing.FILE_NAME):
+        file = folder / name
+        digest.update(hashlib.sha256(file.read_bytes() if file.is_file() else b"").digest())
+    return digest.hexdigest()
+
+
+def fetch_all(found: Described, progress: Progress = ignore) -> None:
+    """Fetch every file that a manifest lists, beside it.
+
+    Raises:
+        As `pull`.
+    """
+    bundle = found.bundle
+    hashes, folder = file_hashes(bundle), bundle.folder
+    sizes = {variant.file: variant.bytes for variant in bundle.manifest.variants}
+    here = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    _require_room(folder, without_secrets(found.url), sum(sizes.values()) - here)
+    for done, (name, digest) in enumerate(hashes.items()):
+        progress(Event(Stage.PULL, done=done, total=len(hashes), detail=name))
+        fetch_checked(found.url, name, folder / name, digest, sizes.get(name, _MOST_BYTES))
+
+
+def assemble(found: Described, out: Path) -> None:
+    """Move a bundle of which all files have come into its place, and no other file.
+
+    Raises:
+        CheckFailed: the trusted key has not signed it.
+        UsageError: `out` is no place for a bundle.
+    """
+    partial = found.bundle.folder
+    names = [manifest.FILE_NAME, signing.FILE_NAME, *file_hashes(found.bundle)]
+    with new_folder(out, marker=manifest.FILE_NAME) as folder:
+        for name in (name for name in names if (partial / name).is_file()):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (partial / name).rename(folder / name)
+        with called(without_secrets(found.url), folder):
+            Bundle.open(folder)  # its signature, where one is asked for
+
+
+def file_hashes(bundle: Bundle) -> dict[str, str]:
+    """The hash of every file of a bundle, by name."""
     return {variant.file: variant.sha256 for variant in bundle.manifest.variants} | bundle.manifest.files
+
+
+def _check_names(bundle: Bundle) -> None:
+    """Of names that `Bundle.open` has found to be inside the folder, refuse those that hide another file."""
+    names = set(file_hashes(bundle))
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    for name in sorted(names):
+        own = name in (manifest.FILE_NAME, signing.FILE_NAME) or name.endswith(".part") or name in folders
+        plain = PurePosixPath(name).as_posix() == name and name.isprintable() and "\\" not in name
+        if own or not plain:
+            raise BundleError(f"{bundle.folder} names a file that no bundle has: {name!r}")
 
 
 def _is_there(bundle: Bundle, out: Path) -> bool:
@@ -80,21 +167,9 @@ def _is_there(bundle: Bundle, out: Path) -> bool:
     return manifest.read_bytes(out) == manifest.read_bytes(bundle.folder)
 
 
-def _fetch_all(url: str, bundle: Bundle, progress: Progress) -> None:
-    """Fetch every file that a manifest lists, and the signature, beside the manifest."""
-    hashes, folder = _hashes(bundle), bundle.folder
-    sizes = {variant.file: variant.bytes for variant in bundle.manifest.variants}
-    _require_room(folder, without_secrets(url), sum(sizes.values()))
-    for done, (name, digest) in enumerate(hashes.items()):
-        progress(Event(Stage.PULL, done=done, total=len(hashes), detail=name))
-        _fetch_checked(url, name, folder / name, digest, sizes.get(name, _MOST_BYTES))
-    with contextlib.suppress(FileNotFoundError):
-        _fetch_anew(url, folder / signing.FILE_NAME)
-
-
 @contextlib.contextmanager
-def _called(shown: str, folder: Path) -> Iterator[None]:
-    """Let errors name the URL, and not the folder that its files are in for now."""
+def called(shown: str, folder: Path) -> Iterator[None]:
+    """Let errors name the URL, and not the folder that its files are in."""
     try:
         yield
     except PinnaceError as error:
@@ -112,10 +187,14 @@ def push(bundle: Bundle, url: str, progress: Progress = ignore) -> None:
         CheckFailed: a file of the bundle has changed.
         MissingDependency: a package is missing.
     """
-    _require_folder(url)
-    if urlsplit(url).scheme in _WEB:
+    require_folder(url)
+    scheme = urlsplit(url).scheme
+    if scheme in WEB or scheme == hub_files.SCHEME:
+        hint = f"hf upload OWNER/NAME {bundle.folder} ." if scheme == hub_files.SCHEME else None
         raise UsageError(
-            f"{without_secrets(url)} takes no files", expected="a store such as s3://bucket/folder"
+            f"{without_secrets(url)} takes no files from here",
+            expected="a store such as s3://bucket/folder",
+            hint=hint,
         )
     bundle.check_files()
     names = [variant.file for variant in bundle.manifest.variants]
@@ -130,131 +209,17 @@ def push(bundle: Bundle, url: str, progress: Progress = ignore) -> None:
             raise file_stores.not_reached(without_secrets(url), error) from None
 
 
-def _require_folder(url: str) -> None:
-    if not file_stores.is_uri(url):
-        raise UsageError(
-            f"{without_secrets(url)} is no URL",
-            expected="https://HOST/FOLDER, s3://BUCKET/FOLDER or another store's",
-        )
-
-
-def _described(url: str, partial: Path) -> Bundle:
-    """The bundle that the manifest at a URL describes, of which no other file is there."""
-    shown = without_secrets(url)
-    try:
-        _fetch_anew(url, partial / manifest.FILE_NAME)
-    except FileNotFoundError:
-        raise BundleError(f"{shown} is not a bundle: it has no {manifest.FILE_NAME}") from None
-    with _called(shown, partial):
-        return Bundle.open(partial, check_signature=False)
-
-
-def _fetch_anew(url: str, place: Path) -> None:
-    """Fetch a file of which no hash is known: what is left of an older one says nothing."""
-    for path in (place, _part(place)):
-        path.unlink(missing_ok=True)
-    _fetch(url, place.name, place, manifest.MOST_BYTES)
-
-
-def _fetch_checked(url: str, name: str, place: Path, digest: str, most: int) -> None:
-    """Fetch a file of which the hash is known; what is there and right is not fetched again."""
-    if place.is_file() and sha256(place) == digest:
-        return
-    place.unlink(missing_ok=True)
-    part = _part(place)
-    for continued in (part.is_file(), False):
-        try:
-            _fetch(url, name, place, most)
-        except FileNotFoundError:
-            raise BundleError(f"{without_secrets(url)} lacks {name}, which its manifest lists") from None
-        got = sha256(place)
-        if got == digest:
-            return
-        place.unlink()
-        if not continued:  # what was continued may have begun as another file
-            raise CheckFailed(
-                f"{name} at {without_secrets(url)} is not what the manifest says",
-                expected=f"sha256 {digest}",
-                got=f"sha256 {got}",
-            )
-
-
-def _fetch(url: str, name: str, place: Path, most: int) -> None:
-    """Fetch a file, going on where it was cut.
+def require_folder(url: str) -> None:
+    """Require that a name is a URL.
 
     Raises:
-        FileNotFoundError: it is not there.
-        CheckFailed: it has more than `most` bytes.
-        ServerError: it breaks off again and again, or the store refuses.
+        UsageError: it is not.
     """
-    part = _part(place)
-    for attempt in range(_ATTEMPTS):
-        start = part.stat().st_size if part.is_file() else 0
-        try:
-            with _writable(part) as file, _source(url, name, start) as (begins, pieces):
-                file.seek(begins)
-                file.truncate()
-                for piece in pieces:
-                    if file.tell() + len(piece) > most:
-                        file.truncate(0)
-                        raise CheckFailed(
-                            f"{name} at {without_secrets(url)} has more bytes than the manifest says",
-                            expected=size_text(most),
-                        )
-                    _write(file, piece, part)
-            part.rename(place)
-            return
-        except CutError as error:
-            if attempt == _ATTEMPTS - 1:
-                raise ServerError(
-                    f"{name} at {without_secrets(url)} was cut {_ATTEMPTS} times ({error})",
-                    hint="run the same command again: it goes on from what is there",
-                ) from None
-            time.sleep(_PAUSE * attempt)
-
-
-@contextlib.contextmanager
-def _source(url: str, name: str, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-    if urlsplit(url).scheme in _WEB:
-        with opened(url, name, start) as found:
-            yield found
-        return
-    try:
-        yield start, file_stores.pieces(url, name, start)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise file_stores.not_reached(f"{without_secrets(url).rstrip('/')}/{name}", error) from None
-
-
-def _writable(path: Path) -> IO[bytes]:
-    """A file whose bytes stay, opened for writing."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        return path.open("r+b", buffering=0)
-    except OSError as error:
-        raise _not_written(path, error) from None
-
-
-def _write(file: IO[bytes], piece: bytes, path: Path) -> None:
-    left = memoryview(piece)
-    try:
-        while left:
-            left = left[file.write(left) :]
-    except OSError as error:
-        raise _not_written(path, error) from None
-
-
-def _not_written(path: Path, error: OSError) -> UsageError:
-    return UsageError(
-        f"{path.parent} cannot be written: {error.strerror or error}",
-        hint="what came is kept there, and the same command goes on from it",
-    )
-
-
-def _part(place: Path) -> Path:
-    return place.with_name(f"{place.name}.part")
+    if not is_uri(url):
+        raise UsageError(
+            f"{without_secrets(url)} is no URL",
+            expected="https://HOST/FOLDER, s3://BUCKET/FOLDER, hf://OWNER/NAME or another store's",
+        )
 
 
 def _require_room(folder: Path, shown: str, needed: int) -> None:
@@ -262,13 +227,17 @@ def _require_room(folder: Path, shown: str, needed: int) -> None:
     if needed > free:
         raise UsageError(
             f"{shown} has {size_text(needed)}, and {folder.parent} has {size_text(free)} left",
-            hint="choose another output path",
+            hint="make room there, or choose another place",
         )
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Make a folder and hold its lock; another process waits."""
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make a folder and hold its lock; another process waits.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
     import fcntl
 
     while True:
@@ -278,7 +247,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
         except FileNotFoundError:  # removed in between
             continue
         except OSError as error:
-            raise _not_written(folder, error) from None
+            raise not_written(folder, error) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             # The process that held it may have removed the folder that this one has opened.

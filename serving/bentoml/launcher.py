@@ -30,6 +30,7 @@ from pinnace.serving.workers.parent_watchdog import announce_parent, stop_with_p
 from pinnace.serving.workers.readiness import warm_workers
 from pinnace.serving.workers.reload import signal_workers
 from pinnace.serving.workers.server_folder import make_folder
+from pinnace.serving.workers.sources import with_local_bundles
 from pinnace.serving.workers.supervisor import Supervisor
 
 _BACKLOG = 2048
@@ -53,11 +54,13 @@ def launch(settings: ServerSettings) -> None:
     require_signatures(settings)
     # `pinnace tune` announces itself to the servers that it starts: one that is killed leaves none behind.
     stop_with_parent(settings.grace)
-    bundles = tuple(bundle.absolute() for bundle in settings.bundle)
-    settings = settings.model_copy(update={"host": _address(settings.host), "bundle": bundles})
+    settings = settings.model_copy(update={"host": _address(settings.host)})
     check_record(settings)
     listener = _bind(settings.host, settings.port)
-    names = list(bundles_by_name(settings.bundle))
+    settings, notes = with_local_bundles(settings)
+    for note in notes:
+        print(printable(note), file=sys.stderr, flush=True)
+    names = list(bundles_by_name(settings.folders))
     tuned, sentences = with_profile(settings)
     for sentence in sentences:
         print(printable(sentence), file=sys.stderr, flush=True)
@@ -71,7 +74,7 @@ def launch(settings: ServerSettings) -> None:
     line = (
         f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} ready on {url} "
         f"({layout.workers} x {layout.share} images at once): "
-        f"curl -F image=@cat.jpg {url}/{_verb(settings.bundle[0])}"
+        f"curl -F image=@cat.jpg {url}/{_verb(settings.folders[0])}"
     )
     try:
         _run(settings, listener, layout.workers, line)

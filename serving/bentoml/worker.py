@@ -41,7 +41,7 @@ def _runtimes(settings: ServerSettings) -> set[type[Runtime]]:
     if settings.runtime is not None:
         return {all_runtimes()[settings.runtime]}
     found: set[type[Runtime]] = set()
-    for folder in settings.bundle:
+    for folder in settings.folders:
         bundle = Bundle.open(folder)
         variant = variant_for(bundle, settings.variant, None, settings.device)
         found.update(working_readers(bundle, variant, None, settings.device)[:1])

@@ -14,6 +14,7 @@ from pinnace.serving.observability.tracing import StageSpans
 from pinnace.serving.routes import RouteTable
 from pinnace.serving.settings import ServerSettings
 from pinnace.serving.workers.reload import Reloader
+from pinnace.serving.workers.watch import Watcher
 
 
 @dataclass
@@ -28,6 +29,7 @@ class ServerState:
         registry: the models.
         document: the OpenAPI document.
         reloader: reloads them in all workers.
+        watcher: looks where they came from, where that is asked for.
         count_request: counts one by path, status and seconds that was answered before the middleware.
     """
 
@@ -37,6 +39,7 @@ class ServerState:
     spans: StageSpans | None = None
     registry: Registry | None = None
     reloader: Reloader | None = None
+    watcher: Watcher | None = None
     count_request: Callable[[str, int, float], None] | None = None
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ import anyio.to_thread
 import numpy as np
 
 from pinnace.models.answer import Answer, Embedding
+from pinnace.models.bundle import cache
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.errors import BundleError, PinnaceError, UsageError
@@ -99,8 +100,13 @@ class RegisteredModel:
         if self.recorder is not None and seen is not None:
             self.recorder.offer(seen, image, answer)
 
-    async def reload(self, settings: ServerSettings, executor: Executor) -> bool:
+    async def reload(self, settings: ServerSettings, executor: Executor, folder: Path | None = None) -> bool:
         """Answer with what stands on disk, once it has passed the checks that it would have to pass at start.
+
+        Args:
+            settings: what is wanted of it, and limits.
+            executor: where images are worked on.
+            folder: where it stands; where the one from before stood, by default.
 
         Returns:
             Whether that is another version than before.
@@ -110,19 +116,21 @@ class RegisteredModel:
         """
         async with self._lock:
             try:
-                fresh = await anyio.to_thread.run_sync(self._load, settings, executor)
+                fresh = await anyio.to_thread.run_sync(self._load, settings, executor, folder or self.folder)
             except Exception as error:
                 if not isinstance(error, PinnaceError):
                     logger.exception("%s cannot be reloaded", self.name)
-                raise self._failed(error) from error
+                raise self.refused(error) from error
             if fresh is None:
                 return False
             old, self.engine = self.engine, fresh
             await anyio.to_thread.run_sync(old.retire)
+            cache.release(old.model.bundle.folder)
             return True
 
-    def _load(self, settings: ServerSettings, executor: Executor) -> InferenceEngine | None:
-        bundle = Bundle.open(self.folder)
+    def _load(self, settings: ServerSettings, executor: Executor, folder: Path) -> InferenceEngine | None:
+        folder = standing(folder)
+        bundle = Bundle.open(folder)
         if bundle.version == self.version:
             bundle.check_files()  # a worker that starts later reads them
             return None
@@ -131,9 +139,10 @@ class RegisteredModel:
             raise BundleError(
                 "the bundle has another model", expected=self.name, got=name, hint="restart the server"
             )
-        return InferenceEngine.open(settings, self.folder, executor, self._beside)
+        return InferenceEngine.open(settings, folder, executor, self._beside)
 
-    def _failed(self, error: Exception) -> ReloadFailed:
+    def refused(self, error: Exception) -> ReloadFailed:
+        """The error of a bundle that does not take the place of the one that answers."""
         message = error.message if isinstance(error, PinnaceError) else f"{type(error).__name__}: {error}"
         return ReloadFailed(
             f"{self.name} was not reloaded, and version {self.version} answers on: {message}",
@@ -167,14 +176,16 @@ class Registry:
             UsageError: two bundles have the same name.
             PinnaceError: a bundle cannot be served here; see `InferenceEngine.open`.
         """
-        folders = bundles_by_name(settings.bundle)
+        folders = bundles_by_name(settings.folders)
         executor = Executor(settings, layout, metrics)
         models: list[RegisteredModel] = []
         try:
             for name, folder in folders.items():
-                models.append(RegisteredModel(name, folder, InferenceEngine.open(settings, folder, executor)))
+                models.append(
+                    RegisteredModel(name, folder, InferenceEngine.open(settings, standing(folder), executor))
+                )
             for variant in dict.fromkeys(settings.beside):
-                engine = InferenceEngine.open(settings, models[0].folder, executor, variant)
+                engine = InferenceEngine.open(settings, standing(models[0].folder), executor, variant)
                 name = engine.model.bundle.name
                 models.append(RegisteredModel(name, models[0].folder, engine, variant))
             _check_threshold(settings, models)
@@ -220,9 +231,9 @@ class Registry:
                 f"no model is named {name[:80]!r} here", expected=" or ".join(self._models)
             ) from None
 
-    async def reload(self, name: str) -> bool:
+    async def reload(self, name: str, folder: Path | None = None) -> bool:
         """Reload a model in this process; see `RegisteredModel.reload`."""
-        return await self.model(name).reload(self._settings, self.executor)
+        return await self.model(name).reload(self._settings, self.executor, folder)
 
     def close(self) -> None:
         """Finish the images in work, cancel those that wait, and free the models."""
@@ -233,6 +244,17 @@ class Registry:
             if model.shadow is not None:
                 model.shadow.close()
             model.engine.retire()
+
+
+def standing(folder: Path) -> Path:
+    """Where a link to a bundle leads now; it may lead elsewhere before all of its files are read.
+
+    One of the cache is kept there for as long as this process uses it.
+    """
+    folder = folder.resolve() if folder.is_symlink() else folder
+    if cache.is_cached(folder):
+        cache.hold(folder)
+    return folder
 
 
 def _same(answer: Answer) -> Answer:

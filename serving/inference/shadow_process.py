@@ -56,7 +56,7 @@ def start_shadow(settings: ServerSettings, folder: Path) -> str:
     assert settings.shadow is not None
     if len(settings.bundle) > 1:
         raise UsageError("a shadow is compared with one bundle, and several are served")
-    own, other = (Bundle.open(path).outputs for path in (settings.bundle[0], settings.shadow))
+    own, other = (Bundle.open(path).outputs for path in (settings.folders[0], settings.shadow))
     if own.is_classifier != other.is_classifier:
         raise UsageError(
             "the shadow cannot be compared with the bundle that answers",
@@ -65,7 +65,7 @@ def start_shadow(settings: ServerSettings, folder: Path) -> str:
         )
     path = folder / "shadow"
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__, str(settings.shadow.absolute()), str(path)],
+        [sys.executable, "-m", __name__, str(Path(settings.shadow).absolute()), str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

@@ -29,7 +29,7 @@ def with_profile(settings: ServerSettings) -> tuple[ServerSettings, list[str]]:
     given = settings.model_fields_set
     if not settings.profile or any(getattr(settings, name) is not None for name in _OWN_CHOICE):
         return settings, []
-    bundles = [Bundle.open(folder) for folder in settings.bundle]
+    bundles = [Bundle.open(folder) for folder in settings.folders]
     if len(bundles) > 1:
         tuned = [bundle.name for bundle in bundles if profiles.files(bundle.folder)]
         sentence = f"several models share the CPUs, so the profiles of {', '.join(tuned)} are not used"

@@ -51,6 +51,9 @@ class Metrics:
             "pinnace_image_seconds", "Time from the image at hand to its answer", _MODEL, buckets=BUCKETS
         )
         self._reloads = Counter("pinnace_reloads", "Bundles taken up, or refused", ["model", "outcome"])
+        self._watched = Counter(
+            "pinnace_bundle_checks", "Looks for another bundle, by what was found", ["model", "outcome"]
+        )
         compared = ["model", "version", "shadow"]
         self._shadowed = Counter(
             "pinnace_shadow", "Images for the shadow, by how they ended", [*compared, "outcome"]
@@ -84,6 +87,10 @@ class Metrics:
     def reloaded(self, model: str, outcome: str) -> None:
         """A bundle was taken up (`ok`) or not (the code of the error)."""
         self._reloads.labels(model, outcome).inc()
+
+    def watched(self, model: str, outcome: str) -> None:
+        """It was looked where a bundle came from: `same`, `changed`, `refused` or `unreachable`."""
+        self._watched.labels(model, outcome).inc()
 
     def explained(self, model: str, variant: str, runtime: str, outcome: str) -> None:
         """An image was explained (`ok`) or not (the code of the error)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -70,6 +71,11 @@ class Readiness:
         found = warm_workers(self._folder)
         found.pop(os.getpid(), None)
         return found
+
+    def leads(self) -> bool:
+        """Whether, of the workers that move, this is the one that does what one has to do for all."""
+        moving = (pid for pid, moves in self.other_workers().items() if moves)
+        return os.getpid() < min(moving, default=sys.maxsize)
 
     def _warm_workers(self) -> int:
         if self._folder is None or not self._folder.is_dir():

@@ -15,15 +15,19 @@ import logging
 import os
 import secrets
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from pinnace.models.bundle import cache
+from pinnace.models.bundle.pull_process import pull_apart
+from pinnace.models.errors import PinnaceError
 from pinnace.serving.errors import ReloadFailed
-from pinnace.serving.inference.registry import Registry
+from pinnace.serving.inference.registry import RegisteredModel, Registry
+from pinnace.serving.workers.background import in_thread
 from pinnace.serving.workers.readiness import Readiness, warm_workers
 from pinnace.serving.workers.server_folder import shared_folder
+from pinnace.serving.workers.sources import move, url_of
 
 logger = logging.getLogger("pinnace.serving")
 
@@ -79,7 +83,7 @@ class Reloader:
         self._run(None, counts=False)
 
     async def reload_in_all_workers(self, name: str) -> ReloadResult:
-        """Reload a model in this worker, then in the others.
+        """Reload a model in this worker, then in the others; one that is elsewhere is pulled first.
 
         Raises:
             UnknownModel: there is none of that name.
@@ -88,12 +92,18 @@ class Reloader:
         """
         model = self._registry.model(name)
         previous = model.version
+        fresh: Path | None = None
         try:
-            changed = await self._registry.reload(name)
+            fresh = await self._pulled(model)
+            changed = await self._registry.reload(name, fresh)
+            if fresh is not None:
+                move(model.folder, fresh)
             others = sorted(self._readiness.other_workers())
             silent = await self._ask(others, name) if others else []
         except ReloadFailed:
             self._count(name, ReloadFailed.code)
+            if fresh is not None and fresh != model.folder.resolve():
+                cache.release(fresh)
             raise
         if changed:
             self._count(name, "ok")
@@ -103,6 +113,16 @@ class Reloader:
         if result.note is not None:
             logger.warning("%s was reloaded to version %s: %s", name, model.version, result.note)
         return result
+
+    async def _pulled(self, model: RegisteredModel) -> Path | None:
+        """The folder of what is now where a bundle came from; None for one that is in a folder of its own."""
+        url = url_of(model.folder)
+        if url is None:
+            return None
+        try:
+            return (await in_thread(pull_apart, url, offline=False)).folder
+        except PinnaceError as error:
+            raise model.refused(error) from error
 
     async def _ask(self, others: list[int], name: str) -> list[int]:
         """Have the others reload; those that stopped moving meanwhile are what is returned."""
@@ -157,8 +177,7 @@ class Reloader:
             self._run(asked[name])
         if not fresh:
             # All workers do the same now; one of them counts it.
-            moving = (pid for pid, moves in self._readiness.other_workers().items() if moves)
-            self._run(None, counts=os.getpid() < min(moving, default=sys.maxsize))
+            self._run(None, counts=self._readiness.leads())
 
     def _run(self, request: Path | None, counts: bool = False) -> None:
         task = asyncio.get_running_loop().create_task(self._answer(request, counts))
@@ -168,7 +187,13 @@ class Reloader:
     async def _answer(self, request: Path | None, counts: bool) -> None:
         if request is None:
             for model in self._registry.models:
-                await self._reload(model.name, counts)
+                if url_of(model.folder) is None or not counts:
+                    await self._reload(model.name, counts)
+                    continue
+                try:  # the others follow where this worker has found it good
+                    await self.reload_in_all_workers(model.name)
+                except ReloadFailed as error:
+                    logger.error("%s", error)
             return
         try:
             asked = json.loads(request.read_text())

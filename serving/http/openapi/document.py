@@ -56,7 +56,7 @@ def describe(routes: RouteTable, settings: ServerSettings, registry: Registry | 
         registry: the models, once they are loaded.
     """
     facts = _facts(settings, registry)
-    names = facts.names or tuple(folder.stem for folder in settings.bundle)
+    names = facts.names or tuple(folder.stem for folder in settings.folders)
     paths: Json = {}
     bodies: dict[type, None] = {}
     for route in routes.routes:

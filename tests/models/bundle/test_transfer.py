@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pinnace.models import file_stores, web_files
-from pinnace.models.bundle import transfer
+from pinnace.models.bundle import download
 from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.download import UnreachableError
 from pinnace.models.bundle.transfer import pull, push
 from pinnace.models.errors import BundleError, CheckFailed, ServerError, UsageError
 from support.command_line import run_here
 from support.errors import refusal
-from support.ports import free_port
 from support.s3 import s3_server
 from support.tiny_bundle import build_bundle
+from support.web_site import Page, Site
 
 
 @pytest.fixture(scope="module")
@@ -31,58 +31,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_bundle(tmp_path_factory.mktemp("transfer") / "tiny.bundle")
 
 
-class Site(ThreadingHTTPServer):
-    """Serves a folder; `act` may answer a request itself, and then returns True."""
-
-    daemon_threads = True
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", free_port()), Page)
-        self.folder = folder
-        self.asked: list[tuple[str, str | None]] = []
-        self.act: Callable[[Page, str], bool] = lambda page, name: False
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/b"
-
-
-class Page(BaseHTTPRequestHandler):
-    server: Site
-
-    def do_GET(self) -> None:
-        name = self.path.removeprefix("/b/")
-        self.server.asked.append((name, self.headers.get("Range")))
-        if self.server.act(self, name):
-            return
-        file = self.server.folder / name
-        if not file.is_file():
-            self.send_error(404)
-            return
-        data, given = file.read_bytes(), self.headers.get("Range")
-        start = 0 if given is None else int(given.removeprefix("bytes=").rstrip("-"))
-        self.send(data[start:], 206 if start else 200, start, len(data))
-
-    def send(self, data: bytes, status: int = 200, start: int = 0, whole: int = 0, length: int = 0) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(length or len(data)))
-        if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def site(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(transfer, "_PAUSE", 0)
-    server = Site(tiny)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    monkeypatch.setattr(download, "_PAUSE", 0)
+    with Site.of(tiny) as server:
+        yield server
 
 
 def same(folder: Path, tiny: Path) -> None:
@@ -103,7 +56,7 @@ def test_from_a_plain_server_and_once_more_without_fetching(site: Site, tiny: Pa
     assert left(tmp_path) == ["out"]
     site.asked.clear()
     pull(f"{site.url}/", out)
-    assert site.asked == [("manifest.json", None)]
+    assert site.asked == [("manifest.json", None), ("signature.json", None)]
 
 
 def test_a_pull_that_was_cut_goes_on_from_the_byte(site: Site, tiny: Path, tmp_path: Path) -> None:
@@ -135,7 +88,7 @@ def test_what_is_cut_again_and_again_is_kept_for_the_next_command(
         return True
 
     site.act = cut
-    message = refusal(ServerError, lambda: pull(site.url, tmp_path / "out"))
+    message = refusal(UnreachableError, lambda: pull(site.url, tmp_path / "out"))
     assert f"model.onnx at {site.url} was cut 4 times" in message
     assert "run the same command again" in message
     assert not (tmp_path / "out").exists()
@@ -148,14 +101,14 @@ def test_what_is_cut_again_and_again_is_kept_for_the_next_command(
 
 def test_a_server_that_falls_silent(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_files, "_TIMEOUT", 2)
-    monkeypatch.setattr(transfer, "_ATTEMPTS", 1)
+    monkeypatch.setattr(download, "_ATTEMPTS", 1)
     gate = threading.Event()
 
     def stall(page: Page, name: str) -> bool:
         return name == "labels.txt" and not gate.wait(5)
 
     site.act = stall
-    assert "labels.txt" in refusal(ServerError, lambda: pull(site.url, tmp_path / "out"))
+    assert "labels.txt" in refusal(UnreachableError, lambda: pull(site.url, tmp_path / "out"))
     gate.set()
 
 
@@ -263,10 +216,10 @@ def test_a_full_disk_is_said_and_what_came_is_kept(
         if path.name != "model.onnx.part":
             file.write(piece[50:])
             return
-        raise transfer._not_written(path, OSError(28, "No space left on device"))
+        raise download.not_written(path, OSError(28, "No space left on device"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(transfer, "_write", full)
+        patch.setattr(download, "_write", full)
         message = refusal(UsageError, lambda: pull(site.url, tmp_path / "out"))
     assert "cannot be written: No space left on device" in message
     assert not (tmp_path / "out").exists()

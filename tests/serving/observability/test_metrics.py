@@ -186,10 +186,11 @@ def test_the_dashboard_asks_for_what_there_is(two_workers: Any) -> None:
     httpx.post(f"{two_workers.url}/classify", content=encode((1, 2, 3)))
     scrape = Scrape(two_workers.url)
     labels = {sample.name: set(sample.labels) for sample in scrape.samples}
-    # Nothing is reloaded, explained, recorded or shadowed here, so these have no sample yet.
+    # Nothing is reloaded, watched, explained, recorded or shadowed here, so these have no sample yet.
     labels["pinnace_explanations_total"] = {"model", "variant", "runtime", "outcome"}
     labels["pinnace_record_rows_total"] = {"outcome"}
     labels["pinnace_reloads_total"] = {"model", "outcome"}
+    labels["pinnace_bundle_checks_total"] = {"model", "outcome"}
     labels["pinnace_shadow_total"] = {"model", "version", "shadow", "outcome"}
     labels["pinnace_shadow_distance_bucket"] = {"model", "version", "shadow", "le"}
     dashboard = json.loads((Path(metrics.__file__).parent / "grafana.json").read_text(encoding="utf-8"))
