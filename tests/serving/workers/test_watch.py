@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from pinnace.models.bundle.bundle import Bundle
@@ -55,6 +56,9 @@ class Followed:
             found[tuple(re.findall('"(.*?)"', labels))] = float(value)
         return found
 
+    def workers(self) -> list[int]:
+        return [child.pid for child in psutil.Process(self.server.process.pid).children()]
+
     def wait(self, what: Callable[[], bool]) -> None:
         end = time.monotonic() + _PATIENCE
         while not what():
@@ -66,10 +70,11 @@ class Followed:
 def followed(start_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
     shelf = tmp_path_factory.mktemp("followed")
     folder = build_bundle(shelf / "local.bundle", name="local")
-    with Site.of(build_bundle(shelf / "remote.bundle")) as site, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PINNACE_CACHE", str(shelf / "cache"))
+    with Site.of(build_bundle(shelf / "remote.bundle")) as site:
         url = site.url.replace("//", "//me:SECRET@")
-        server = start_server([*PINNACE, "serve", url, str(folder)], workers=2, drain=0, watch=1)
+        server = start_server(
+            [*PINNACE, "serve", url, str(folder)], workers=2, drain=0, watch=1, cache=shelf / "cache"
+        )
         server.wait_until_ready()
         yield Followed(server, site, folder, shelf)
         server.stop()
@@ -93,11 +98,11 @@ def test_a_bad_one_is_refused_once_and_counted_and_the_old_one_answers(followed:
     followed.wait(lambda: followed.counts("pinnace_bundle_checks_total").get(("tiny", "refused"), 0) >= 3)
     assert followed.answering()["tiny"] == {before}
     assert followed.counts("pinnace_reloads_total")["tiny", "reload_failed"] == 1
-    assert followed.server.log().count("now is refused") == 1
+    assert followed.server.log.count("now is refused") == 1
     # One that ends is replaced by one that answers as the others do.
-    worker = next(iter(followed.server.workers()))
+    worker = followed.workers()[0]
     os.kill(worker, 9)
-    followed.wait(lambda: worker not in followed.server.workers() and len(followed.server.workers()) == 2)
+    followed.wait(lambda: worker not in followed.workers() and len(followed.workers()) == 2)
     followed.server.wait_until_ready()
     assert followed.answering()["tiny"] == {before}
     followed.site.folder = good
@@ -124,4 +129,4 @@ def test_where_the_store_is_silent_what_was_there_answers_on(followed: Followed)
     second = Bundle.open(followed.site.folder).version
     assert httpx.post(f"{followed.server.url}/models/tiny/reload", timeout=60).json()["version"] == second
     followed.wait(lambda: followed.answering()["tiny"] == {second})
-    assert "SECRET" not in followed.server.log()
+    assert "SECRET" not in followed.server.log
