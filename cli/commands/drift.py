@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pinnace.cli.drift.compare import Feature
     from pinnace.models.records.observations import Observations
-    from pinnace.models.records.reading import Window
+    from pinnace.models.records.reading import RowFilter
 
 
 def drift(
@@ -73,7 +73,7 @@ def drift(
     from pinnace.latency.reports.write import check_ending, write_text
     from pinnace.models.errors import CheckFailed
     from pinnace.models.file_stores import absolute
-    from pinnace.models.records.reading import Window, read_observations
+    from pinnace.models.records.reading import RowFilter, read_observations
 
     if report is not None:
         check_ending(report, (".html",), "a page")
@@ -81,8 +81,8 @@ def drift(
     start = None if since is None else parse_moment(since)
     same = absolute(record) == absolute(against)
     _check_different(same, since)
-    now = read_observations(record, Window(model, since=start))
-    first, labels = _reference(against, Window(model, until=start if same else None))
+    now = read_observations(record, RowFilter(model, since=start))
+    first, labels = _reference(against, RowFilter(model, until=start if same else None))
     features = compare(first, now, limits, labels)
     names = (f"{against} before" if same else against, f"{record} since {since}" if since else record)
     notes = [
@@ -138,19 +138,27 @@ def _thresholds(typed: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def _reference(against: str, window: Window) -> tuple[Observations, tuple[str, ...]]:
+def _reference(against: str, chosen: RowFilter) -> tuple[Observations, tuple[str, ...]]:
     """The reference, and all labels of its model where these are known."""
-    from pinnace.models.bundle import manifest
     from pinnace.models.bundle.bundle import Bundle
-    from pinnace.models.file_stores import local_folder
     from pinnace.models.records import reference
     from pinnace.models.records.reading import read_observations
 
-    folder = local_folder(against)
-    if folder is not None and (folder / manifest.FILE_NAME).is_file():
-        bundle = Bundle.open(folder)
-        return reference.read(bundle), bundle.labels
-    return read_observations(against, window), ()
+    if not _is_bundle(against):
+        return read_observations(against, chosen), ()
+    bundle = Bundle.open(against)
+    return reference.read(bundle), bundle.labels
+
+
+def _is_bundle(place: str) -> bool:
+    """Whether a place is a bundle, or is to be one where it is no record."""
+    from pinnace.models.bundle import manifest
+    from pinnace.models.records.reading import is_record
+    from pinnace.models.urls import is_uri, split_scheme
+
+    if not is_uri(place):
+        return (Path(place) / manifest.FILE_NAME).is_file()
+    return split_scheme(place)[0] in ("http", "https", "hf") or not is_record(place)
 
 
 def _as_json(names: tuple[str, str], counts: tuple[int, int], features: Sequence[Feature]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pinnace.cli.bundles import bundle_folder
 from pinnace.cli.options import (
     ApiKeyOption,
     Json,
@@ -36,7 +37,12 @@ def replay(
     ],
     bundle: Annotated[
         Path | None,
-        typer.Option(help="Ask this bundle, in this process.", metavar="BUNDLE", show_default=False),
+        typer.Option(
+            help="Ask this bundle, in this process.",
+            metavar="BUNDLE",
+            parser=bundle_folder,
+            show_default=False,
+        ),
     ] = None,
     url: Annotated[
         str | None,
@@ -75,12 +81,12 @@ def replay(
     from pinnace.cli.replay.run import recorded_answers
     from pinnace.cli.replay.run import replay as ask_again
     from pinnace.latency.reports.write import check_ending, write_text
-    from pinnace.models.records.reading import Window
+    from pinnace.models.records.reading import RowFilter
 
     check_who_answers(bundle, url, None, (variant, runtime))
     if report is not None:
         check_ending(report, (".html",), "a page")
-    answers = recorded_answers(record, Window(model, None if since is None else parse_moment(since)))
+    answers = recorded_answers(record, RowFilter(model, None if since is None else parse_moment(since)))
     asked = _asked(bundle, variant, runtime) if bundle is not None else _server(str(url), api_key)
     total = len(answers) if limit is None else min(limit, len(answers))
     with only_data(), asked as (ask, concurrency), progress_bar(progress, total=total, done=0) as bar:

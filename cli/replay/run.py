@@ -12,7 +12,7 @@ from pinnace.cli.classify.job import is_about_the_image
 from pinnace.models.answer import Answer, Prediction
 from pinnace.models.concurrency import map_in_order
 from pinnace.models.errors import PinnaceError, UsageError
-from pinnace.models.records.reading import Window, read_images, read_tables, several_models
+from pinnace.models.records.reading import RowFilter, read_images, read_tables, several_models
 
 # Of so many pictures whose first class changes the bytes are kept, to be shown.
 MOST_SHOWN = 200
@@ -85,14 +85,14 @@ class Replay:
         return [(*pair, count) for pair, count in counts.most_common()]
 
 
-def recorded_answers(place: str, window: Window) -> dict[str, Recorded]:
+def recorded_answers(place: str, chosen: RowFilter) -> dict[str, Recorded]:
     """The last answer for each picture of a record, by its SHA-256.
 
     Raises:
         UsageError: it is no record, has no answers with classes, or has those of several models.
     """
     found: dict[str, Recorded] = {}
-    for table in read_tables(place, window, ("version", "variant", "sha256", "predictions")):
+    for table in read_tables(place, chosen, ("version", "variant", "sha256", "predictions")):
         for row in table.to_pylist():
             if row["predictions"]:
                 first = row["predictions"][0]

@@ -13,8 +13,8 @@ from pinnace.models.image.preprocess import Preprocess
 # ITU-R BT.601, as Pillow makes grey of colours.
 _LUMA = {"RGB": (0.299, 0.587, 0.114), "BGR": (0.114, 0.587, 0.299), "L": (1.0,)}
 
-# Along each edge of the model's input about so many pixels are looked at.
-_GRID = 56
+# About so many rows and columns of the model's input are looked at.
+_GRID = (28, 56)
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,14 @@ def brightness(prepared: npt.NDArray[np.generic], preprocess: Preprocess) -> flo
         preprocess: what made it.
     """
     array: npt.NDArray[np.generic] = prepared.reshape(prepared.shape[-len(preprocess.layout) + 1 :])
-    if preprocess.layout == "NCHW":
-        array = array.transpose(1, 2, 0)
-    elif preprocess.layout == "NHW":
-        array = array[..., np.newaxis]
-    rows, columns = max(1, array.shape[0] // _GRID), max(1, array.shape[1] // _GRID)
-    # In float64 of a few pixels, as float16 would overflow.
-    means = array[rows // 2 :: rows, columns // 2 :: columns].mean(axis=(0, 1), dtype=np.float64)
-    pixels = (means * preprocess.std + preprocess.mean) / preprocess.scale
-    return float(pixels @ _LUMA[preprocess.color])
+    first = 1 if preprocess.layout == "NCHW" else 0
+    rows, columns = (max(1, array.shape[first + at] // most) for at, most in enumerate(_GRID))
+    chosen = slice(rows // 2, None, rows), slice(columns // 2, None, columns)
+    seen = array[:, chosen[0], chosen[1]] if first else array[chosen]
+    # In float32, as float16 would overflow.
+    sums = np.add.reduce(seen, axis=(first, first + 1), dtype=np.float32)
+    count = seen.shape[first] * seen.shape[first + 1]
+    means = [float(sums) / count] if preprocess.layout == "NHW" else [each / count for each in sums.tolist()]
+    channels = zip(means, preprocess.std, preprocess.mean, _LUMA[preprocess.color], strict=True)
+    pixels = sum(luma * (mean * std + shift) for mean, std, shift, luma in channels)
+    return float(pixels / preprocess.scale)

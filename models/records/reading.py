@@ -17,7 +17,7 @@ from pinnace.models.records.rows import require_pyarrow
 
 
 @dataclass(frozen=True)
-class Window:
+class RowFilter:
     """Which rows of a record are meant.
 
     Attributes:
@@ -44,27 +44,27 @@ def is_record(place: str) -> bool:
     return file_stores.kind_of(file_stores.join(place, ROWS)) == "folder"
 
 
-def read_observations(place: str, window: Window | None = None) -> Observations:
+def read_observations(place: str, chosen: RowFilter | None = None) -> Observations:
     """The classes that a record has answered with; rows without a class, as of an embedding, are left out.
 
     Args:
         place: a folder, or the URI of one.
-        window: which rows.
+        chosen: which rows.
 
     Raises:
         UsageError: it is no record, has no such rows, or has rows of several models and none is named.
         MissingDependency: pyarrow is not installed.
     """
-    window = window or Window()
+    chosen = chosen or RowFilter()
     found, models = [], set()
-    for table in read_tables(place, window, ("predictions", "width", "height", "bytes", "brightness")):
+    for table in read_tables(place, chosen, ("predictions", "width", "height", "bytes", "brightness")):
         models |= set(table.column("model").unique().to_pylist())
         found.append(_observed(table))
     if len(models) > 1:
         raise several_models(place, models)
     rows = joined(found) if found else None
     if not rows:
-        raise UsageError(f"the record {place} has no answers{_of(window)}")
+        raise UsageError(f"the record {place} has no answers{_of(chosen)}")
     return rows
 
 
@@ -77,12 +77,12 @@ def several_models(place: str, models: Iterable[str]) -> UsageError:
     )
 
 
-def _of(window: Window) -> str:
-    said = "" if window.model is None else f" of {window.model}"
-    if window.since is not None:
-        said += f" from {_moment(window.since)} on"
-    if window.until is not None:
-        said += f" before {_moment(window.until)}"
+def _of(chosen: RowFilter) -> str:
+    said = "" if chosen.model is None else f" of {chosen.model}"
+    if chosen.since is not None:
+        said += f" from {_moment(chosen.since)} on"
+    if chosen.until is not None:
+        said += f" before {_moment(chosen.until)}"
     return said
 
 
@@ -90,12 +90,12 @@ def _moment(time: float) -> str:
     return datetime.fromtimestamp(time, timezone.utc).isoformat(timespec="seconds")
 
 
-def read_tables(place: str, window: Window, columns: tuple[str, ...]) -> Iterator[Any]:
+def read_tables(place: str, chosen: RowFilter, columns: tuple[str, ...]) -> Iterator[Any]:
     """The rows that are meant, a `pyarrow.Table` for each part, oldest part first.
 
     Args:
         place: a folder, or the URI of one.
-        window: which rows.
+        chosen: which rows.
         columns: besides `time` and `model`.
 
     Raises:
@@ -106,17 +106,17 @@ def read_tables(place: str, window: Window, columns: tuple[str, ...]) -> Iterato
     import pyarrow.compute as pc
 
     for part in _parts(place, ROWS):
-        if not window.may_have(part):
+        if not chosen.may_have(part):
             continue
         table = _read(place, part, ("time", "model", *columns))
         if table is None:
             continue
-        for limit, compare in ((window.since, pc.greater_equal), (window.until, pc.less)):
+        for limit, compare in ((chosen.since, pc.greater_equal), (chosen.until, pc.less)):
             if limit is not None:
                 moment = datetime.fromtimestamp(limit, timezone.utc)
                 table = table.filter(compare(table.column("time"), moment))
-        if window.model is not None:
-            table = table.filter(pc.equal(table.column("model"), window.model))
+        if chosen.model is not None:
+            table = table.filter(pc.equal(table.column("model"), chosen.model))
         if table.num_rows:
             yield table
 

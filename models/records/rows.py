@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,6 @@ from pinnace.models.install import install_line
 from pinnace.models.records.image_facts import ImageFacts
 
 MOST_PREDICTIONS = 5
-
-_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 @dataclass(frozen=True)
@@ -54,30 +52,21 @@ class RecordRow:
     def to_json(self) -> bytes:
         """The row as one line of JSON, in the columns of `schema`."""
         facts, timing = self.facts, self.timing_ms
-        columns = {
-            "time": datetime.fromtimestamp(self.time, timezone.utc).strftime(_TIME),
-            "request_id": self.request_id,
-            "model": self.model,
-            "version": self.version,
-            "variant": self.variant,
-            "runtime": self.runtime,
-            "sha256": self.sha256,
-            "format": facts.format,
-            "width": facts.width,
-            "height": facts.height,
-            "bytes": facts.bytes,
-            "brightness": _finite(facts.brightness),
-            "predictions": [
-                {"label": one.label, "index": one.index, "probability": _finite(one.probability)}
-                for one in self.predictions[:MOST_PREDICTIONS]
-            ],
-            "decode_ms": timing.decode,
-            "preprocess_ms": timing.preprocess,
-            "queue_ms": timing.queue,
-            "infer_ms": timing.infer,
-            "total_ms": timing.total,
-        }
-        return json.dumps(columns, separators=(",", ":")).encode() + b"\n"
+        moment = datetime.fromtimestamp(self.time, timezone.utc).replace(tzinfo=None).isoformat()
+        predictions = ",".join(
+            f'{{"label":{_quoted(one.label)},"index":{one.index},"probability":{_number(one.probability)}}}'
+            for one in self.predictions[:MOST_PREDICTIONS]
+        )
+        # By hand: an encoder takes three times as long, for each answer.
+        return (
+            f'{{"time":"{moment}Z","request_id":{_quoted(self.request_id)},"model":{_quoted(self.model)},'
+            f'"version":{_quoted(self.version)},"variant":{_quoted(self.variant)},'
+            f'"runtime":{_quoted(self.runtime)},"sha256":"{self.sha256}","format":{_quoted(facts.format)},'
+            f'"width":{facts.width},"height":{facts.height},"bytes":{facts.bytes},'
+            f'"brightness":{_number(facts.brightness)},"predictions":[{predictions}],'
+            f'"decode_ms":{timing.decode:.4f},"preprocess_ms":{timing.preprocess:.4f},'
+            f'"queue_ms":{timing.queue:.4f},"infer_ms":{timing.infer:.4f},"total_ms":{timing.total:.4f}}}\n'
+        ).encode()
 
 
 def require_pyarrow() -> None:
@@ -159,5 +148,5 @@ def _encode(table: Any, compression: str) -> bytes:
     return buffer.getvalue()
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _number(value: float) -> str:
+    return repr(float(value)) if math.isfinite(value) else "null"

@@ -24,7 +24,7 @@ from pinnace.serving.inference.tuned import pass_on, with_profile
 from pinnace.serving.observability.metrics_port import serve_metrics
 from pinnace.serving.observability.request_log import configure_logging
 from pinnace.serving.observability.shared_memory import FOLDER_VARIABLE
-from pinnace.serving.recording.open_recorder import check_record
+from pinnace.serving.recording.open_recorder import check_record, record_sentences
 from pinnace.serving.settings import ServerSettings, require_signatures
 from pinnace.serving.workers.parent_watchdog import announce_parent, stop_with_parent
 from pinnace.serving.workers.readiness import warm_workers
@@ -102,6 +102,8 @@ def _run(settings: ServerSettings, listener: socket.socket, workers: int, line: 
     preload(settings)
     if settings.shadow is not None:
         print(printable(start_shadow(settings, folder)), file=sys.stderr, flush=True)
+    for sentence in record_sentences(settings):
+        print(printable(sentence), file=sys.stderr, flush=True)
     if settings.metrics_port is not None:
         serve_metrics(settings.host, settings.metrics_port, metrics)
 

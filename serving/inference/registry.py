@@ -27,7 +27,7 @@ from pinnace.serving.inference.layout import Layout
 from pinnace.serving.inference.result import InferenceResult
 from pinnace.serving.inference.shadow import Shadow
 from pinnace.serving.observability.metrics import Metrics
-from pinnace.serving.recording.open_recorder import check_record, open_recorder
+from pinnace.serving.recording.open_recorder import check_record, open_recorder, record_sentences
 from pinnace.serving.recording.recorder import Recorder, Seen
 from pinnace.serving.settings import ServerSettings
 
@@ -311,7 +311,7 @@ def preflight(settings: ServerSettings, layout: Layout) -> list[str]:
     """Open the models and close them again, so that an error is reported once, before any worker starts.
 
     Returns:
-        As `answering_sentences`.
+        As `answering_sentences`, and what is recorded.
 
     Raises:
         PinnaceError: as `Registry.open`.
@@ -319,6 +319,6 @@ def preflight(settings: ServerSettings, layout: Layout) -> list[str]:
     check_record(settings)
     registry = Registry.open(settings, layout)
     try:
-        return answering_sentences(settings, registry)
+        return [*answering_sentences(settings, registry), *record_sentences(settings)]
     finally:
         registry.close()

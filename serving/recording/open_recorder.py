@@ -8,6 +8,7 @@ import os
 from pinnace.models import file_stores
 from pinnace.models.errors import UsageError
 from pinnace.models.records.rows import require_pyarrow, schema
+from pinnace.models.urls import without_secrets
 from pinnace.serving.observability.metrics import Metrics
 from pinnace.serving.recording.part_writer import PartWriter
 from pinnace.serving.recording.recorder import Recorder
@@ -48,6 +49,20 @@ def check_record(settings: ServerSettings) -> None:
             raise UsageError(
                 f"the record {folder} cannot be written: {error.strerror}", hint="name another folder"
             ) from None
+
+
+def record_sentences(settings: ServerSettings) -> list[str]:
+    """What is recorded, and where, for the user; nothing where nothing is."""
+    if settings.record is None:
+        return []
+    which = (
+        "every answer"
+        if settings.record_share == 1
+        else f"a share of {settings.record_share:.4g} of the answers"
+    )
+    what = " with the image" if settings.record_images else ""
+    place = without_secrets(settings.record) if file_stores.is_uri(settings.record) else settings.record
+    return [f"{which} is recorded{what} in {place}"]
 
 
 def _check_scheme(place: str) -> None:

@@ -55,7 +55,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _WaitingRow:
     time: float
     seen: Seen
     image: bytes | str
@@ -80,7 +80,7 @@ class Recorder:
         self._share = Share(share)
         self._images = images
         self._metrics = metrics
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_WaitingRow] = deque()
         self._bytes = 0  # of the images that wait; those that the writer holds are its own
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -110,7 +110,7 @@ class Recorder:
             size = self._bytes + self._writer.image_bytes + len(image)
             full = len(self._waiting) >= QUEUE_ROWS or size > QUEUE_BYTES
             if not (paused or full or self._closed):
-                self._waiting.append(_Waiting(time.time(), seen, image, answer))
+                self._waiting.append(_WaitingRow(time.time(), seen, image, answer))
                 self._bytes += len(image)
                 if self._bytes > _WAKE_BYTES:
                     self._wake.set()
@@ -196,7 +196,7 @@ def _why(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _row(one: _Waiting, sha256: str) -> RecordRow:
+def _row(one: _WaitingRow, sha256: str) -> RecordRow:
     answer, facts = one.answer(), one.seen.facts
     assert facts is not None
     return RecordRow(

@@ -10,6 +10,7 @@ import pytest
 
 from pinnace.cli.drift.moments import parse_moment
 from pinnace.models.bundle.bundle import Bundle
+from pinnace.models.bundle.transfer import push
 from pinnace.models.errors import BundleError, UsageError
 from pinnace.models.files import sha256
 from pinnace.models.records import reference
@@ -99,11 +100,16 @@ def test_a_bundle_is_a_reference_where_it_keeps_one(
     assert "has not one row for each photograph" in refusal(BundleError, reference.read, Bundle.open(odd))
 
 
-def test_a_store_is_read_as_a_folder_is(pinnace: CommandLine, shelf: Path) -> None:
+def test_a_store_is_read_as_a_folder_is(
+    pinnace: CommandLine, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PINNACE_CACHE", str(tmp_path / "cache"))
     with s3_server():
         write_record("s3://bucket/r", draw(300, 8))
         assert pinnace("drift", "s3://bucket/r", "--against", shelf / "before").status == 0
         assert pinnace("drift", "s3://bucket/none", "--against", shelf / "before").status == 2
+        push(Bundle.open(with_reference(tmp_path / "a.bundle", draw(300, 7))), "s3://bucket/a.bundle")
+        assert pinnace("drift", "s3://bucket/r", "--against", "s3://bucket/a.bundle").status == 0
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from pinnace.export.validation.accuracy import wilson
 from pinnace.export.validation.labelled import accuracy_notes
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.measurements import Accuracy
+from pinnace.models.classifier import Classifier
+from pinnace.models.records import reference
 from pinnace.models.variant_name import VariantName
 from support.command_line import CommandLine
 
@@ -131,6 +133,19 @@ def test_a_wrong_size_is_told_and_the_options_that_it_ends_in_do_it_right(
     (row,) = pinnace("inspect", again.folder, "--json").json["variants"]
     assert row["accuracy"]["top1"] == variant.accuracy.top1
     assert not about(again, "another preprocessing") + about(again, "guessing")
+    check_reference(again, sorted((project / "images").rglob("*.png")))
+
+
+def check_reference(bundle: Bundle, files: list[Path]) -> None:
+    """The bundle keeps what it answers to these photographs."""
+    kept = reference.read(bundle)
+    with Classifier(bundle) as classifier:
+        firsts = [classifier.classify(file).predictions[0] for file in files]
+    assert kept.labels.tolist() == [first.label for first in firsts]
+    assert kept.confidence == pytest.approx([first.probability for first in firsts], abs=1e-4)
+    assert kept.bytes.tolist() == [file.stat().st_size for file in files]
+    assert {*kept.width, *kept.height} == {96}
+    assert kept.brightness == pytest.approx(np.full(len(files), 127), abs=25)
 
 
 def test_labels_in_a_wrong_order_are_not_taken_in_silence(

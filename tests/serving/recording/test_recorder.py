@@ -20,7 +20,7 @@ from pinnace.models.records.image_facts import ImageFacts
 from pinnace.models.records.places import parts_of, remove_oldest
 from pinnace.models.records.rows import schema
 from pinnace.serving.recording import recorder as module
-from pinnace.serving.recording.open_recorder import check_record
+from pinnace.serving.recording.open_recorder import check_record, record_sentences
 from pinnace.serving.recording.part_writer import PartWriter
 from pinnace.serving.recording.recorder import QUEUE_BYTES, QUEUE_ROWS, Recorder
 from pinnace.serving.settings import load_settings
@@ -31,6 +31,11 @@ TIMING = Timing(1, 2, 3, 4, 10)
 SIX = tuple(Prediction(f"class {n}", n, 0.5 / 2**n) for n in range(6))
 ANSWER = Answer("tiny", "onnx-fp32", "onnxruntime", SIX, TIMING, "v1")
 FACTS = ImageFacts("JPEG", 640, 480, 3, 100.5)
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TICK_SECONDS", 0.02)
 
 
 class Counts:
@@ -212,6 +217,10 @@ def test_what_cannot_be_a_record_is_said(tmp_path: Path) -> None:
         said = refusal(UsageError, check_record, load_settings(record=place))
         assert said.startswith(f"the record cannot be written to {place.partition(':')[0]}://")
     check_record(load_settings(record="s3://nobody/answers/yet"))
+    told = load_settings(record="s3://key:secret@bucket/r", record_share=0.1, record_images=True)
+    assert record_sentences(told) == [
+        "a share of 0.1 of the answers is recorded with the image in s3://bucket/r"
+    ]
     wrong = refusal(UsageError, load_settings, record="r", record_max="much")
     assert wrong.startswith("the setting record_max (--record-max) is not valid")
     assert load_settings(record="r", record_max="2.5G").record_max == 2_500_000_000
