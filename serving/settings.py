@@ -255,8 +255,9 @@ def resolve_settings(config: Path | None = None, **overrides: object) -> list[Re
     settings, sources = _load(config, overrides)
     values = settings.model_dump(mode="json")
     values["bundle"] = [without_secrets(place) if is_uri(place) else place for place in values["bundle"]]
-    if values["shadow"] is not None and is_uri(values["shadow"]):
-        values["shadow"] = without_secrets(values["shadow"])
+    for name in ("shadow", "record"):
+        if values[name] is not None and is_uri(values[name]):
+            values[name] = without_secrets(values[name])
     return [ResolvedSetting(name, value, sources.get(name, "default")) for name, value in values.items()]
 
 

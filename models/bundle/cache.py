@@ -115,6 +115,14 @@ def identity_at(url: str) -> str:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def disown(url: str, folder: Path) -> None:
+    """Forget that a URL had a bundle, which turned out to be no good: without a network, another answers."""
+    record = cache_folder() / RECORDS / f"{_key(url)}-{folder.name}.json"
+    with contextlib.suppress(OSError):
+        record.unlink()
+    release(folder)
+
+
 def release(folder: Path) -> None:
     """Let others remove a bundle that this process, and those that it started, no longer use."""
     import fcntl

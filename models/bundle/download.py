@@ -18,6 +18,10 @@ from pinnace.models.web_files import CutError, opened
 
 WEB = ("http", "https")
 
+# A server that sends less than this, over so many seconds, is taken to have fallen silent.
+_FEWEST_BYTES_PER_SECOND = 1024
+_SECONDS_TO_JUDGE = 60.0
+
 _ATTEMPTS = 4
 _PAUSE = 0.5
 
@@ -91,7 +95,9 @@ def _fetch(url: str, name: str, place: Path, most: int) -> None:
             with _writable(part) as file, _source(url, name, start) as (begins, pieces):
                 file.seek(begins)
                 file.truncate()
+                pace = _Pace()
                 for piece in pieces:
+                    pace.count(len(piece))
                     if file.tell() + len(piece) > most:
                         file.truncate(0)
                         raise CheckFailed(
@@ -110,6 +116,27 @@ def _fetch(url: str, name: str, place: Path, most: int) -> None:
                     hint="run the same command again: it goes on from what is there",
                 ) from None
             time.sleep(_PAUSE * attempt)
+
+
+class _Pace:
+    """Breaks off what comes so slowly that it would never end."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+        self._bytes = 0
+
+    def count(self, count: int) -> None:
+        """So many bytes have come.
+
+        Raises:
+            CutError: too few have, in all of the time.
+        """
+        self._bytes += count
+        seconds = time.monotonic() - self._since
+        if seconds >= _SECONDS_TO_JUDGE:
+            if self._bytes < _FEWEST_BYTES_PER_SECOND * seconds:
+                raise CutError(f"{self._bytes / seconds:.0f} bytes a second")
+            self._since, self._bytes = time.monotonic(), 0
 
 
 @contextlib.contextmanager

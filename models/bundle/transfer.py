@@ -227,7 +227,7 @@ def _require_room(folder: Path, shown: str, needed: int) -> None:
     if needed > free:
         raise UsageError(
             f"{shown} has {size_text(needed)}, and {folder.parent} has {size_text(free)} left",
-            hint="make room there, or choose another place",
+            hint="make room there, or choose another place with -o or PINNACE_CACHE",
         )
 
 

@@ -102,8 +102,9 @@ class Reloader:
             silent = await self._ask(others, name) if others else []
         except ReloadFailed:
             self._count(name, ReloadFailed.code)
-            if fresh is not None and fresh != model.folder.resolve():
-                cache.release(fresh)
+            url = url_of(model.folder)
+            if url is not None and fresh is not None and fresh != model.folder.resolve():
+                cache.disown(url, fresh)
             raise
         if changed:
             self._count(name, "ok")

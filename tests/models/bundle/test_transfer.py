@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,25 @@ def test_a_body_without_end_and_a_size_that_lies(site: Site, tmp_path: Path) -> 
     message = refusal(CheckFailed, lambda: pull(site.url, tmp_path / "out"))
     assert f"model.onnx at {site.url} has more bytes than the manifest says" in message
     assert max(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 1 << 20
+
+
+def test_a_body_that_drips(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_SECONDS_TO_JUDGE", 0.2)
+
+    def drip(page: Page, name: str) -> bool:
+        if name != "model.onnx":
+            return False
+        page.send_response(200)
+        page.end_headers()
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                page.wfile.write(b"x")
+                time.sleep(0.05)
+        return True
+
+    site.act = drip
+    message = refusal(UnreachableError, lambda: pull(site.url, tmp_path / "out"))
+    assert "bytes a second" in message
 
 
 @pytest.mark.parametrize("there", ["http://127.0.0.1:1/b/x", "https://example.org/", "file:///etc/passwd"])

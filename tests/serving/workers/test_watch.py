@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from pinnace.models.bundle.bundle import Bundle
-from support.command_line import PINNACE
+from support.command_line import PINNACE, run_here
 from support.tiny_bundle import build_bundle, encode
 from support.web_site import Site
 
@@ -32,6 +32,7 @@ class Followed:
         self.server = server
         self.site = site
         self.folder = folder
+        self.cache = shelf / "cache"
         self._shelf = shelf
         self._made = 0
 
@@ -91,7 +92,10 @@ def test_another_bundle_at_the_url_is_taken_up(followed: Followed) -> None:
     assert followed.counts("pinnace_bundle_checks_total")["tiny", "changed"] == 1
 
 
-def test_a_bad_one_is_refused_once_and_counted_and_the_old_one_answers(followed: Followed) -> None:
+def test_a_bad_one_is_refused_once_and_counted_and_the_old_one_answers(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PINNACE_CACHE", str(followed.cache))
     (before,) = followed.answering()["tiny"]
     good = followed.site.folder
     followed.site.folder = followed.make(weights=np.ones((5, 3), dtype=np.float32))
@@ -105,6 +109,10 @@ def test_a_bad_one_is_refused_once_and_counted_and_the_old_one_answers(followed:
     followed.wait(lambda: worker not in followed.workers() and len(followed.workers()) == 2)
     followed.server.wait_until_ready()
     assert followed.answering()["tiny"] == {before}
+    # Nor does it come back where the network is gone.
+    listed = run_here("cache", "--json", folder=followed.folder.parent).json["bundles"]
+    assert before in [row["version"] for row in listed]
+    assert Bundle.open(followed.site.folder).version not in [row["version"] for row in listed]
     followed.site.folder = good
 
 
