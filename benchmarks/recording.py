@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
@@ -33,13 +34,14 @@ from load import request_bytes
 from serving import FORM, LUA, Row, drive, stop, wait_until_ready
 
 ALONE = "without"
+PART_SECONDS = 5  # so that parts are written while there are answers, however few the rounds are
 CONTENT_TYPE = "multipart/form-data; boundary=b"
 
 
 def start(bundle: Path, port: int, options: list[str], home: Path) -> subprocess.Popen[bytes]:
     """Start a server without a profile."""
     command = [sys.executable, "-m", "pinnace.cli.main", "serve", str(bundle), "--no-profile"]
-    environment = {**os.environ, "BENTOML_HOME": str(home)}
+    environment = {**os.environ, "BENTOML_HOME": str(home), "PINNACE_RECORD_SECONDS": str(PART_SECONDS)}
     return subprocess.Popen(
         [*command, "--port", str(port), *options], env=environment, stderr=subprocess.DEVNULL
     )
@@ -81,6 +83,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> tuple[dict[str, list
                 url = f"http://127.0.0.1:{arguments.port + place}/classify"
                 process = psutil.Process(running[kind].pid)
                 found[kind].append(drive(process, script, url, arguments.connections, arguments.seconds))
+        time.sleep(PART_SECONDS + 2)
         for place, kind in enumerate(kinds):
             written |= {f"{kind}: {what}": rows for what, rows in recorded(arguments.port + place).items()}
     return found, written

@@ -19,6 +19,9 @@ from pinnace.models.install import install_line
 from pinnace.models.urls import is_uri as is_uri
 from pinnace.models.urls import split_scheme
 
+TEMPORARY = "_tmp"
+"""The folder below that of `write` in which files are until they are whole."""
+
 _BLOCK = 1 << 20
 # What a store's library says where nothing answers; anything else is an answer.
 _SILENCE = re.compile(
@@ -142,7 +145,7 @@ def write(folder: str, name: str, data: bytes) -> None:
         OSError: as the store has it.
     """
     store, path = open_store(folder)
-    temporary = posixpath.join(path, "_tmp", f"{posixpath.basename(name)}.{uuid.uuid4().hex}")
+    temporary = posixpath.join(path, TEMPORARY, f"{posixpath.basename(name)}.{uuid.uuid4().hex}")
     place = posixpath.join(path, name)
     store.create_dir(posixpath.dirname(temporary), recursive=True)
     store.create_dir(posixpath.dirname(place), recursive=True)

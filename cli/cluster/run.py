@@ -133,7 +133,7 @@ class ClusterRun:
                 if done:
                     err().print(text, soft_wrap=True, markup=False)
                 raise
-            file_stores.remove(file_stores.join(output, "_tmp"))
+            file_stores.remove(file_stores.join(output, file_stores.TEMPORARY))
         print_summary(tally, watch.seconds, self.word)
         return tally.all_answered
 

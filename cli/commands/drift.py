@@ -102,7 +102,8 @@ def drift(
     if found:
         raise CheckFailed(
             f"{len(found)} of {len(features)} features {'has' if len(found) == 1 else 'have'} drifted",
-            expected=", ".join(f"{each.words}: at most {each.threshold:g}" for each in found),
+            expected="a stability index of at most "
+            + ", ".join(f"{each.threshold:g} of {each.name}" for each in found),
             got=", ".join(f"{each.stability.low:.3f} to {each.stability.high:.3f}" for each in found),
         )
 

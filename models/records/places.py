@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -12,6 +13,7 @@ ROWS, IMAGES = "rows", "images"
 
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _SUFFIX = ".parquet"
+_UNFINISHED = 3600.0
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class Part:
     bytes: int
 
 
-def part_name(time: float, writer: str) -> str:
+def part_name(moment: float, writer: str) -> str:
     """The name of a part that is written at a time, in seconds since 1970; names sort by it."""
-    return datetime.fromtimestamp(time, timezone.utc).strftime(_TIME) + f"-{writer}{_SUFFIX}"
+    return datetime.fromtimestamp(moment, timezone.utc).strftime(_TIME) + f"-{writer}{_SUFFIX}"
 
 
 def written_at(name: str) -> float:
@@ -67,6 +69,21 @@ def parts_of(place: str, folder: str) -> list[Part]:
                 written_at(info.base_name)
                 found.append(Part(folder, info.base_name, info.size))
     return sorted(found, key=lambda part: part.name)
+
+
+def remove_unfinished(place: str) -> None:
+    """Remove what a writer that was killed has left, once it is an hour old.
+
+    Raises:
+        OSError: the place cannot be read or written.
+    """
+    from pyarrow import fs
+
+    store, path = file_stores.open_store(file_stores.join(place, file_stores.TEMPORARY))
+    for info in store.get_file_info(fs.FileSelector(path, allow_not_found=True)):
+        if info.is_file and info.mtime_ns is not None and info.mtime_ns / 1e9 < time.time() - _UNFINISHED:
+            with contextlib.suppress(FileNotFoundError):
+                store.delete_file(info.path)
 
 
 def remove_oldest(place: str, most: int) -> None:

@@ -6,7 +6,7 @@ import os
 import time
 
 from pinnace.models import file_stores
-from pinnace.models.records.places import IMAGES, ROWS, part_name, remove_oldest
+from pinnace.models.records.places import IMAGES, ROWS, part_name, remove_oldest, remove_unfinished
 from pinnace.models.records.rows import RecordRow, encode_images, encode_rows
 
 # A part with so many bytes of images, or so many rows, is written before its time.
@@ -67,6 +67,7 @@ class PartWriter:
             file_stores.write(self._place, f"{IMAGES}/{name}", encode_images(self._images))
         file_stores.write(self._place, f"{ROWS}/{name}", encode_rows(self._lines))
         self.drop()
+        remove_unfinished(self._place)
         remove_oldest(self._place, self._most_bytes)
 
     def drop(self) -> None:

@@ -53,7 +53,9 @@ def test_the_exit_status_says_whether_there_is_drift(
     assert found.status == 1
     assert "mean brightness, 0 to 255      drift" in found.out
     assert found.out.count("no drift") == 4
-    assert found.err.startswith("error: 1 of 5 features has drifted\n  expected: mean brightness")
+    assert found.err.startswith(
+        "error: 1 of 5 features has drifted\n  expected: a stability index of at most 0.1 of brightness\n"
+    )
     text = page.read_text()
     assert text.count("<svg") == text.count("</svg>")
     assert "<script" not in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -192,6 +193,17 @@ def test_a_record_keeps_to_its_size_and_the_oldest_images_go_first(tmp_path: Pat
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.parquet")) <= 150_000
     remove_oldest(str(tmp_path), 1)
     assert parts_of(str(tmp_path), "rows") == parts_of(str(tmp_path), "images") == []
+
+
+def test_what_a_killed_writer_left_is_removed_in_time(tmp_path: Path) -> None:
+    (tmp_path / "_tmp").mkdir()
+    for name, age in (("old", 4000), ("new", 60)):
+        (tmp_path / "_tmp" / name).write_bytes(b"half")
+        os.utime(tmp_path / "_tmp" / name, (time.time() - age,) * 2)
+    made, _ = recorder(tmp_path)
+    offer(made, b"abc")
+    made.close()
+    assert [path.name for path in (tmp_path / "_tmp").iterdir()] == ["new"]
 
 
 def test_a_store_is_written_as_a_folder_is() -> None:
