@@ -236,3 +236,10 @@ def test_what_cannot_be_a_record_is_said(tmp_path: Path) -> None:
     wrong = refusal(UsageError, load_settings, record="r", record_max="much")
     assert wrong.startswith("the setting record_max (--record-max) is not valid")
     assert load_settings(record="r", record_max="2.5G").record_max == 2_500_000_000
+
+
+@pytest.mark.parametrize(("written", "expected"), [("r", "{folder}/r"), ("s3://bucket/r", "s3://bucket/r")])
+def test_a_folder_in_a_settings_file_counts_from_there(tmp_path: Path, written: str, expected: str) -> None:
+    (tmp_path / "p.toml").write_text(f'record = "{written}"\nrecord_max = "2G"\n')
+    settings = load_settings(tmp_path / "p.toml")
+    assert (settings.record, settings.record_max) == (expected.format(folder=tmp_path), 2_000_000_000)
