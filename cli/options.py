@@ -146,7 +146,10 @@ def check_who_answers(
 
     if (bundle is None) == (url is None):
         if bundle is None:
-            raise UsageError("nothing says who answers", hint="--bundle BUNDLE in this process, or --url URL")
+            raise UsageError(
+                "neither a bundle nor a server is given",
+                hint="--bundle BUNDLE answers in this process, and --url URL asks a server",
+            )
         raise UsageError("--bundle answers in this process, and --url asks a server", hint="leave one out")
     if url is not None and any(for_a_bundle):
         raise UsageError(

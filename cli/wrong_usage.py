@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import Any
 
 from pinnace.cli.verbs import VERBS
 from pinnace.models.errors import UsageError
+from pinnace.models.proposal import proposal
 
 _WRONG_VALUE = re.compile(r"Invalid value for '(?P<option>[^']*)'(?: / '[^']*')*: (?P<reason>.*)", re.DOTALL)
 _CHOICE = re.compile(r"(?:Value error, )?'(?P<typed>.*)' is not one of (?P<choices>.*)", re.DOTALL)
+_EXTRA = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((?P<words>.*)\)", re.DOTALL)
+_NO_VALUE = re.compile(r"Option '(?P<option>[^']*)' requires an argument")
 _REASONS = (
     (re.compile(r".*valid integer"), "a whole number"),
     (re.compile(r".*valid number|.*valid float"), "a number"),
@@ -41,6 +43,12 @@ def explain(error: Any) -> UsageError:
     if message.startswith("Missing argument") and (verb := VERBS.get(context.info_name)) is not None:
         needed = error.param.metavar or error.param.name
         return UsageError(f"{command} needs {needed}", hint=f"such as: {verb.examples[0]}")
+    if message.startswith("Missing option"):
+        return UsageError(f"{command} needs {error.param.opts[0]}", hint=hint)
+    if (extra := _EXTRA.match(message)) is not None:
+        return UsageError(f"{command} takes no {extra['words']}", hint=hint)
+    if (silent := _NO_VALUE.match(message)) is not None:
+        return UsageError(f"{silent['option']} needs a value", hint=hint)
     if (wrong := _WRONG_VALUE.match(message)) is not None:
         return _wrong_value(wrong["option"], wrong["reason"], hint)
     return UsageError(message, hint=hint)
@@ -50,11 +58,10 @@ def _wrong_value(option: str, reason: str, hint: str) -> UsageError:
     """What an option does not take, without the words of the library that found it."""
     if (choice := _CHOICE.match(reason)) is not None:
         choices = re.findall(r"'([^']*)'", choice["choices"])
-        nearest = get_close_matches(choice["typed"], choices, n=1)
         return UsageError(
             f"{option} cannot be {choice['typed']!r}",
             expected="one of " + ", ".join(choices),
-            hint=f"did you mean {nearest[0]}?" if nearest else None,
+            hint=proposal(choice["typed"], choices),
         )
     for pattern, words in _REASONS:
         if (found := pattern.match(reason)) is not None:
@@ -63,5 +70,5 @@ def _wrong_value(option: str, reason: str, hint: str) -> UsageError:
 
 
 def _nearest(typed: str, known: list[str], otherwise: str, before: str = "") -> str:
-    found = get_close_matches(typed, known, n=1, cutoff=0.6)
-    return f"did you mean {before}{found[0]}? {otherwise} lists all" if found else f"{otherwise} lists all"
+    proposed = proposal(typed, known, before)
+    return f"{otherwise} lists all" if proposed is None else f"{proposed} {otherwise} lists all"

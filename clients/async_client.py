@@ -12,6 +12,7 @@ import httpx
 from typing_extensions import Self
 
 from pinnace.clients.client import CONNECTIONS
+from pinnace.clients.deadline import bound_answers
 from pinnace.clients.encoding import ImageSource
 from pinnace.clients.responses import ServedModel
 from pinnace.clients.sansio import SansIoClient, Sleep, Step, Steps
@@ -40,6 +41,7 @@ class AsyncClient:
         )
         self.url = self._sansio.url
         self._http = httpx.AsyncClient(limits=CONNECTIONS)
+        bound_answers(self._http, self._sansio.longest)
 
     async def classify(
         self,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import httpx
 from typing_extensions import Self
 
+from pinnace.clients.deadline import bound_answers
 from pinnace.clients.encoding import ImageSource
 from pinnace.clients.responses import ServedModel
 from pinnace.clients.sansio import SansIoClient, Sleep, Step, Steps
@@ -44,7 +45,7 @@ class Client:
         Args:
             url: the server's root, such as `http://localhost:3000`.
             timeout: seconds of silence: to make a connection, and until the server sends or takes more bytes.
-                What is sent without such a pause has to end within ten times as many.
+                What it sends without such a pause, headers or body, has to end within ten times as many.
             retries: how often a request is made again where the connection fails.
             retries_when_full: how often where the server is full (429, 503); None: as `retries`.
             api_key: sent as `Authorization: Bearer KEY`, where the server asks for one.
@@ -57,6 +58,7 @@ class Client:
         )
         self.url = self._sansio.url
         self._http = httpx.Client(limits=CONNECTIONS)
+        bound_answers(self._http, self._sansio.longest)
 
     def classify(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import TypeVar, overload
 
@@ -173,13 +172,12 @@ def not_a_pinnace_server(url: str) -> BadAnswer:
 class Body:
     """What a server sends, as long as it is not too much; it is asked to send it as it is."""
 
-    def __init__(self, url: str, response: httpx.Response, seconds: float) -> None:
+    def __init__(self, url: str, response: httpx.Response) -> None:
         """Nothing yet.
 
         Args:
             url: the server.
             response: without what it sends.
-            seconds: within which all of it has to come.
 
         Raises:
             BadAnswer: it is compressed, although that was not asked for: a little of it could unpack to more
@@ -188,8 +186,6 @@ class Body:
         if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
             raise not_a_pinnace_server(url)
         self._url = url
-        self._seconds = seconds
-        self._end = time.monotonic() + seconds
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -197,10 +193,8 @@ class Body:
         """Take what has come.
 
         Raises:
-            BadAnswer: it is more than `MOST_BYTES` in all, or comes byte by byte and never ends.
+            BadAnswer: it is more than `MOST_BYTES` in all.
         """
-        if time.monotonic() > self._end:
-            raise BadAnswer(f"{self._url} did not end its answer in {self._seconds:g} seconds")
         self._size += len(part)
         if self._size > MOST_BYTES:
             raise BadAnswer(

@@ -15,17 +15,18 @@ from urllib.parse import quote
 import httpx
 
 from pinnace.clients import responses
+from pinnace.clients.deadline import TOO_LATE
 from pinnace.clients.encoding import ImageSource, encode
-from pinnace.clients.errors import NoAnswer, Refused, Unreachable
+from pinnace.clients.errors import BadAnswer, NoAnswer, Refused, Unreachable
 from pinnace.clients.responses import ServedModel
 from pinnace.clients.retry import Retry, retry_after
 from pinnace.models.answer import Answer, Embedding
-from pinnace.models.errors import ImageError, PinnaceError, ServerError, UsageError
+from pinnace.models.errors import ImageError, PinnaceError, ServerError, UsageError, without_number
 
 T = TypeVar("T")
 
 _SERVER_FULL = (429, 503)
-_LONGEST_ANSWER = 10  # timeouts, which are of silence; an answer that drips would never end
+_LONGEST_ANSWER = 10  # times the timeout, which is of silence
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,12 @@ Steps: TypeAlias = Generator[Step, Any, T]
 
 
 class SansIoClient:
-    """What a client of one server does, step by step; it holds no connection."""
+    """What a client of one server does, step by step; it holds no connection.
+
+    Attributes:
+        url: the server's root, without a password.
+        longest: seconds within which an answer has to end.
+    """
 
     def __init__(
         self, url: str, *, timeout: float, retries: int, retries_when_full: int | None, api_key: str | None
@@ -75,6 +81,7 @@ class SansIoClient:
             raise UsageError("the API key has characters that cannot be sent", expected="printable ASCII")
         self._root = str(parsed)
         self._timeout = timeout
+        self.longest = _LONGEST_ANSWER * timeout
         self._connection_retry = Retry(retries)
         self._full_retry = Retry(retries_when_full)
         self._headers = {
@@ -154,7 +161,7 @@ class SansIoClient:
 
     def body(self, response: httpx.Response) -> responses.Body:
         """What collects the body of a response."""
-        return responses.Body(self.url, response, _LONGEST_ANSWER * self._timeout)
+        return responses.Body(self.url, response)
 
     def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:
         headers = {**self._headers, **parts.pop("headers", {})}
@@ -192,12 +199,14 @@ class SansIoClient:
         try:
             response: httpx.Response = yield request
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
-            reason = str(error) or "no connection was made in time"
+            reason = without_number(str(error)) or "no connection was made in time"
             raise Unreachable(
                 f"{self.url} cannot be reached: {reason}",
                 hint="check that the server is running; `pinnace serve BUNDLE` starts one",
             ) from error
         except httpx.TimeoutException as error:
+            if str(error) == TOO_LATE:
+                raise BadAnswer(f"{self.url} did not end its answer in {self.longest:g} seconds") from error
             raise NoAnswer(
                 f"{self.url} did not answer in {self._timeout:g} seconds",
                 hint="the server may be overloaded; raise the timeout, or send fewer images at once",

@@ -60,6 +60,9 @@ class Evidence:
     recipe: str = AUTO
 
     def __post_init__(self) -> None:
+        for option, folder in (("--calibrate", self.calibrate), ("--images", self.images)):
+            if folder is not None and not folder.is_dir():
+                raise UsageError(f"{option}: there is no folder {folder}", expected="a folder with images")
         if self.max_drop is not None and self.images is None:
             raise UsageError("--max-drop needs labelled images", expected="--images DIR")
         if self.method not in METHODS:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pinnace.export.formats import all_formats, conversion_of, precision_of
 from pinnace.export.targets import Target
 from pinnace.models.errors import UsageError
+from pinnace.models.proposal import proposal
 from pinnace.models.variant_name import VariantName
 
 
@@ -77,7 +78,12 @@ def _named(target: Target, formats: Sequence[str], precisions: Sequence[str]) ->
     known = all_formats()
     for name in formats:
         if name not in known:
-            raise UsageError(f"there is no format {name}", expected="one of " + ", ".join(known), got=name)
+            raise UsageError(
+                f"there is no format {name}",
+                expected="one of " + ", ".join(known),
+                got=name,
+                hint=proposal(name, known),
+            )
     kinds = {kind: None for format in known.values() for kind in format.kinds}
     for kind in precisions:
         if kind not in kinds:

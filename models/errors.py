@@ -14,6 +14,7 @@ PinnaceError                    2  500  internal
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 
@@ -132,6 +133,11 @@ def error_lines(error: BaseException) -> list[str]:
     it in its last.
     """
     return [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+
+
+def without_number(reason: str) -> str:
+    """What went wrong, as the system says it, without its number: `[Errno 111] Connection refused`."""
+    return re.sub(r"^\[Errno -?\d+\] ", "", reason)
 
 
 def from_dict(data: dict[str, str | None]) -> PinnaceError:

@@ -18,6 +18,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Variant
 from pinnace.models.errors import BundleError, MissingDependency, UsageError
 from pinnace.models.profile import Profile
+from pinnace.models.proposal import proposal
 from pinnace.models.runtimes import all_runtimes, readers_for, runtimes_for
 from pinnace.models.runtimes.base import Runtime, RuntimeOptions
 
@@ -93,15 +94,33 @@ def variant_for(
         if runtime is None or runtime in {r.name for r in runtimes_for(v.format)}
     ]
     if not candidates:
-        raise UsageError(
-            f"{bundle.folder} has no variant for runtime {runtime}",
-            expected="one of " + ", ".join(all_runtimes()),
-            got=str(runtime),
-        )
+        raise no_variant_for(bundle, str(runtime))
     for candidate in candidates:
         if working_readers(bundle, candidate, runtime, device):
             return candidate
     return candidates[0]
+
+
+def no_variant_for(bundle: Bundle, runtime: str) -> UsageError:
+    """The error for a runtime that reads no variant of a bundle, or that is none."""
+    known = all_runtimes()
+    if runtime not in known:
+        return UsageError(
+            f"there is no runtime {runtime}",
+            expected="one of " + ", ".join(known),
+            got=runtime,
+            hint=proposal(runtime, known),
+        )
+    names = {
+        reader.name: None for variant in bundle.manifest.variants for reader in runtimes_for(variant.format)
+    }
+    built = runtime.startswith("tensorrt")
+    return UsageError(
+        f"{bundle.folder} has no variant for runtime {runtime}",
+        expected="one of " + ", ".join(names),
+        got=runtime,
+        hint=f"pinnace build {bundle.folder} makes one on a machine with an NVIDIA GPU" if built else None,
+    )
 
 
 def working_readers(

@@ -55,7 +55,7 @@ def opened(folder: str, name: str, start: int = 0) -> Iterator[tuple[int, Iterat
     except httpx.TransportError as error:
         raise CutError(f"{type(error).__name__}: {error}") from None
     except httpx.InvalidURL:
-        raise UsageError(f"{shown} is no URL") from None
+        raise UsageError(f"{shown} is not a URL") from None
 
 
 def _begins_at(response: httpx.Response, start: int, shown: str) -> int:

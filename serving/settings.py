@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pinnace.models.bundle.signing import TRUSTED_KEY
 from pinnace.models.errors import UsageError
+from pinnace.models.proposal import proposal
 from pinnace.models.toml import read_toml
 from pinnace.models.urls import is_uri, without_secrets
 
@@ -216,6 +216,16 @@ def require_signatures(settings: ServerSettings) -> None:
         os.environ[TRUSTED_KEY] = str(settings.trusted_key.absolute())
 
 
+_SHOULD_BE = "it should be "
+_WORDS = {
+    "input should be ": _SHOULD_BE,
+    "a valid integer, unable to parse string as an integer": "a whole number",
+    "a valid number, unable to parse string as a number": "a number",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+}
+
+
 def environment_variable(name: str) -> str:
     """The environment variable of a setting."""
     return f"{PREFIX}{name.upper()}"
@@ -277,7 +287,8 @@ def _load(config: Path | None, overrides: dict[str, object]) -> tuple[ServerSett
         name = str(first["loc"][0]) if first["loc"] else "unknown"
         # Each member of a union complains for itself: `int` first, then the literal.
         wrong = [problem for problem in error.errors() if problem["loc"][:1] == first["loc"][:1]]
-        reasons = " or ".join(dict.fromkeys(_lower_first(problem["msg"]) for problem in wrong))
+        reasons = " or ".join(dict.fromkeys(_in_words(problem["msg"]) for problem in wrong))
+        reasons = reasons.replace(f" or {_SHOULD_BE}", " or ")
         raise UsageError(
             f"the setting {name} ({_place(name, sources)}) is not valid: {reasons}", got=str(first["input"])
         ) from None
@@ -299,10 +310,10 @@ def _read_config(config: Path | None) -> tuple[Path | None, dict[str, object]]:
     data = read_toml(path, "settings")
     for key in data:
         if key not in ServerSettings.model_fields:
-            close = difflib.get_close_matches(key, ServerSettings.model_fields, n=1)
             raise UsageError(
                 f"{path} has an unknown setting: {key}",
-                hint=f"did you mean {close[0]}?" if close else "pinnace serve --print-settings lists them",
+                hint=proposal(key, ServerSettings.model_fields)
+                or "pinnace serve --print-settings lists them",
             )
     bundles = [data["bundle"]] if isinstance(data.get("bundle"), str) else data.get("bundle")
     if isinstance(bundles, list) and all(isinstance(bundle, str) for bundle in bundles):
@@ -313,5 +324,9 @@ def _read_config(config: Path | None) -> tuple[Path | None, dict[str, object]]:
     return path, data
 
 
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _in_words(text: str) -> str:
+    """What pydantic says of a value, as we say it."""
+    text = text[:1].lower() + text[1:]
+    for theirs, ours in _WORDS.items():
+        text = text.replace(theirs, ours)
+    return text

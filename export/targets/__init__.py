@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pinnace.export.formats import all_formats, format_of
 from pinnace.models.bundle.measurements import Tolerance
 from pinnace.models.errors import UsageError
+from pinnace.models.proposal import proposal
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.toml import read_toml
 from pinnace.models.variant_name import VariantName
@@ -67,7 +68,10 @@ def read(name: str) -> Target:
     path = Path(name) if name.endswith(".toml") else _FOLDER / f"{name}.toml"
     if not path.is_file():
         raise UsageError(
-            f"there is no target {name!r}", expected="a TOML file or one of " + ", ".join(names()), got=name
+            f"there is no target {name!r}",
+            expected="a TOML file or one of " + ", ".join(names()),
+            got=name,
+            hint=proposal(name, names()),
         )
     data = read_toml(path, "target")
     try:

@@ -11,12 +11,12 @@ from pinnace.export.validation import parity, photographs
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import Variant
 from pinnace.models.bundle.measurements import Parity, Tolerance
-from pinnace.models.errors import BundleError, CheckFailed, PinnaceError, UsageError
+from pinnace.models.errors import BundleError, CheckFailed, PinnaceError
 from pinnace.models.image.decode import open_image
 from pinnace.models.progress import Event, Progress, Stage, ignore
 from pinnace.models.runtimes import readers_for
 from pinnace.models.runtimes.base import RuntimeOptions
-from pinnace.models.selection import open_variant
+from pinnace.models.selection import no_variant_for, open_variant
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def verify_bundle(
         found = list(_verify_variant(bundle, chosen, runtime, progress))
         verdicts += found if any(verdict.passed for verdict in found) else [_failed(each) for each in found]
     if not verdicts:
-        raise UsageError(f"no variant of {bundle.folder} can be run by runtime {runtime}")
+        raise no_variant_for(bundle, str(runtime))
     return verdicts
 
 

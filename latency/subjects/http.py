@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pinnace.latency.result_parts import Stages
 from pinnace.latency.subjects.base import SubjectInfo
-from pinnace.models.errors import ServerError, UsageError
+from pinnace.models.errors import ServerError, UsageError, without_number
 from pinnace.models.photographs import photographs
 from pinnace.models.variant_name import VariantName
 
@@ -98,8 +98,11 @@ class HttpSubject:
             body = response.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            reason = str(error) or type(error).__name__
-            raise ServerError(f"{self._url} does not answer: {reason}") from None
+            reason = without_number(str(error)) or type(error).__name__
+            raise ServerError(
+                f"{self._url} does not answer: {reason}",
+                hint="check that the server is running; `pinnace serve BUNDLE` starts one",
+            ) from None
         return response.status, body
 
     def _answered(self, status: int, body: bytes) -> bytes:

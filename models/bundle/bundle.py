@@ -16,6 +16,7 @@ from pinnace.models.bundle.outputs import Outputs, of_an_older_bundle
 from pinnace.models.errors import BundleError, CheckFailed, UsageError
 from pinnace.models.files import read_regular, sha256
 from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.proposal import proposal
 from pinnace.models.urls import is_uri
 
 logger = logging.getLogger("pinnace.models")
@@ -163,6 +164,8 @@ class Bundle:
             f"{self.folder} has no variant {name}",
             expected="one of " + ", ".join(variant.name for variant in variants),
             got=name,
+            # Another precision is spelt nearly the same, and is not what was meant.
+            hint=proposal(name, (variant.name for variant in variants), cutoff=0.85),
         )
 
     def golden(self) -> tuple[Arrays, Arrays]:
@@ -174,7 +177,10 @@ class Bundle:
         """
         stored = self.manifest.golden
         path = self.folder / stored.file
-        inputs, outputs = golden.parse(self.read(stored.file), path)
+        data = self.read(stored.file)
+        # A file of 4 MB may unpack to 4 GB; what is none of the model's is not unpacked.
+        golden.check_shapes(self.manifest.signature, *golden.parse_shapes(data, path), stored.samples, path)
+        inputs, outputs = golden.parse(data, path)
         golden.check(self.manifest.signature, inputs, outputs, stored.samples, path)
         return inputs, outputs
 

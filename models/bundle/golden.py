@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,15 @@ _LARGEST = 4 << 30
 _NUMBERS = "biufc"
 
 Arrays = dict[str, npt.NDArray[np.generic]]
+
+T = TypeVar("T")
+
+
+class Shaped(NamedTuple):
+    """What an array says of itself before its numbers."""
+
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
 
 
 def write(path: Path, inputs: Arrays, outputs: Arrays) -> None:
@@ -49,27 +60,88 @@ def parse(data: bytes, path: Path) -> tuple[Arrays, Arrays]:
         path: what messages call it.
 
     Raises:
-        BundleError: they cannot be read.
+        BundleError: they cannot be read, or would be more than 4 GiB.
     """
-    inputs: Arrays = {}
-    outputs: Arrays = {}
+
+    def arrays(archive: zipfile.ZipFile, name: str) -> npt.NDArray[np.generic]:
+        with archive.open(name) as member:
+            array: npt.NDArray[np.generic] = np.lib.format.read_array(member, allow_pickle=False)  # type: ignore[no-untyped-call]
+        return array
+
+    return _of_each(data, path, arrays)
+
+
+def parse_shapes(data: bytes, path: Path) -> tuple[dict[str, Shaped], dict[str, Shaped]]:
+    """The dtypes and shapes of the inputs and the outputs; their numbers are not unpacked.
+
+    Args:
+        data: the file's content.
+        path: what messages call it.
+
+    Raises:
+        BundleError: they cannot be read, or would be more than 4 GiB.
+    """
+    return _of_each(data, path, _shaped)
+
+
+def _shaped(archive: zipfile.ZipFile, name: str) -> Shaped:
+    with archive.open(name) as member:
+        version = np.lib.format.read_magic(member)  # type: ignore[no-untyped-call]
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read(member)  # type: ignore[no-untyped-call]
+    return Shaped(dtype, shape)
+
+
+def _of_each(
+    data: bytes, path: Path, read: Callable[[zipfile.ZipFile, str], T]
+) -> tuple[dict[str, T], dict[str, T]]:
+    found: dict[str, dict[str, T]] = {"input": {}, "output": {}}
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = sum(member.file_size for member in archive.infolist())
-        if size > _LARGEST:
-            raise ValueError(f"they would be {size:,} bytes")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            for key in arrays.files:
-                kind, _, name = key.partition(":")
-                if kind not in ("input", "output"):
+            if size > _LARGEST:
+                raise ValueError(f"they would be {size:,} bytes")
+            for name in archive.namelist():
+                key = name.removesuffix(".npy")
+                kind, _, tensor = key.partition(":")
+                if kind not in found:
                     raise ValueError(f"{key} is neither an input nor an output")
-                (inputs if kind == "input" else outputs)[name] = arrays[key]
+                found[kind][tensor] = read(archive, name)
     except Exception as error:  # damaged bytes raise whatever zipfile, zlib and NumPy stumble over
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise BundleError(
             f"the golden data {path} cannot be read: {reason}", hint="export the model again"
         ) from None
-    return inputs, outputs
+    return found["input"], found["output"]
+
+
+def check_shapes(
+    signature: Signature,
+    inputs: Mapping[str, Shaped],
+    outputs: Mapping[str, Shaped],
+    samples: int,
+    path: Path,
+) -> None:
+    """Refuse golden data that are not of the model's tensors; see `check`."""
+    for specs, arrays, kind in ((signature.inputs, inputs, "input"), (signature.outputs, outputs, "output")):
+        for name in arrays.keys() - {spec.name for spec in specs}:
+            raise BundleError(
+                f"the golden data {path}: the model has no {kind} {name}", hint="export the model again"
+            )
+        for spec in specs:
+            what = f"the golden data {path}: {kind} {spec.name}"
+            array = arrays.get(spec.name)
+            if array is None:
+                raise BundleError(f"{what} is missing", hint="export the model again")
+            if not _is_of(array, spec, samples, one_by_one=signature.batch is None):
+                raise BundleError(
+                    f"{what} has another dtype or shape",
+                    expected=f"{samples} samples of {spec}",
+                    got=f"{array.dtype}[{','.join(map(str, array.shape))}]",
+                    hint="export the model again",
+                )
 
 
 def check(signature: Signature, inputs: Arrays, outputs: Arrays, samples: int, path: Path) -> None:
@@ -85,37 +157,28 @@ def check(signature: Signature, inputs: Arrays, outputs: Arrays, samples: int, p
     Raises:
         BundleError: a tensor is missing, of another dtype or shape, not finite, or none of the model's.
     """
-    for specs, arrays, kind in ((signature.inputs, inputs, "input"), (signature.outputs, outputs, "output")):
-        for name in arrays.keys() - {spec.name for spec in specs}:
-            raise BundleError(
-                f"the golden data {path}: the model has no {kind} {name}", hint="export the model again"
-            )
-        for spec in specs:
-            what = f"the golden data {path}: {kind} {spec.name}"
-            array = arrays.get(spec.name)
-            if array is None:
-                raise BundleError(f"{what} is missing", hint="export the model again")
-            expected = f"{samples} samples of {spec}"
-            if not _is_of(array, spec, samples, one_by_one=signature.batch is None):
-                got = f"{array.dtype}[{','.join(map(str, array.shape))}]"
+    stated, answered = (
+        {name: Shaped(array.dtype, array.shape) for name, array in arrays.items()}
+        for arrays in (inputs, outputs)
+    )
+    check_shapes(signature, stated, answered, samples, path)
+    for arrays, kind in ((inputs, "input"), (outputs, "output")):
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
                 raise BundleError(
-                    f"{what} has another dtype or shape",
-                    expected=expected,
-                    got=got,
+                    f"the golden data {path}: {kind} {name} holds NaN or infinity",
                     hint="export the model again",
                 )
-            if not np.isfinite(array).all():
-                raise BundleError(f"{what} holds NaN or infinity", hint="export the model again")
 
 
-def _is_of(array: npt.NDArray[np.generic], spec: TensorSpec, samples: int, *, one_by_one: bool) -> bool:
+def _is_of(array: Shaped, spec: TensorSpec, samples: int, *, one_by_one: bool) -> bool:
     """Whether an array holds samples of a tensor; where no batch is seen, they stand behind one another."""
     one = spec.shape if one_by_one else spec.shape[1:]
-    fits = array.ndim == len(one) + 1 and all(
+    fits = len(array.shape) == len(one) + 1 and all(
         isinstance(want, str) or want == have for want, have in zip(one, array.shape[1:], strict=True)
     )
     dtype = array.dtype.kind in _NUMBERS and str(array.dtype) == spec.dtype
-    return fits and dtype and len(array) == samples and array.size > 0
+    return fits and dtype and array.shape[0] == samples and math.prod(array.shape) > 0
 
 
 def calls(

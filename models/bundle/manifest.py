@@ -209,6 +209,11 @@ def read_bytes(folder: Path) -> bytes:
             raise BundleError(
                 f"{path} is not a manifest: {error.strerror}", hint="export the model again"
             ) from None
+        if folder.is_file():
+            raise BundleError(
+                f"{folder} is a file, and a bundle is a folder",
+                hint="make one of a model with: pinnace export SOURCE -o NAME.bundle",
+            ) from None
         raise BundleError(
             f"{folder} is not a bundle: it has no {FILE_NAME}",
             hint=f"make one with: pinnace export SOURCE -o {folder}"

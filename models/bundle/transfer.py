@@ -217,7 +217,7 @@ def require_folder(url: str) -> None:
     """
     if not is_uri(url):
         raise UsageError(
-            f"{without_secrets(url)} is no URL",
+            f"{without_secrets(url)} is not a URL",
             expected="https://HOST/FOLDER, s3://BUCKET/FOLDER, hf://OWNER/NAME or another store's",
         )
 

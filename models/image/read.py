@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from pinnace.models.errors import ImageError, ImageTooLarge
+from pinnace.models.files import similar_path
 
 # A file is read whole. Photographs take some MB, and a hundred million pixels of 16 bits without compression
 # 800 MB.
@@ -33,7 +34,9 @@ def read_image_file(path: Path) -> bytes:
                 )
             return stream.read(MOST_FILE_BYTES)
     except FileNotFoundError:
-        raise ImageError(f"there is no file {path}") from None
+        similar = similar_path(Path(path))
+        hint = None if similar is None else f"did you mean {similar}?"
+        raise ImageError(f"there is no file {path}", hint=hint) from None
     except IsADirectoryError:
         raise ImageError(f"{path} is a directory, not an image file") from None
     except MemoryError:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinnace.models.errors import SourceError, UsageError
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.loaders.foreign import describe, imports_from, in_one_sentence
+from pinnace.models.proposal import proposal
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +56,7 @@ def _build_own(module_name: str, factory_name: str, request: LoadRequest) -> tor
             found = [name for name, value in vars(home).items() if callable(value) and name[0] != "_"]
             raise UsageError(
                 f"--arch {request.arch}: {module_name} has no {factory_name}",
-                hint=_did_you_mean(factory_name, found, f"{module_name}:"),
+                hint=proposal(factory_name, found, f"{module_name}:"),
             )
         try:
             module = target(**request.keywords)
@@ -74,24 +74,25 @@ def _build_own(module_name: str, factory_name: str, request: LoadRequest) -> tor
 
 
 def _import(name: str, request: LoadRequest) -> Any:
+    if "/" in name or name.endswith(".py"):
+        module = name.removeprefix("./").removesuffix(".py").replace("/", ".")
+        raise UsageError(
+            f"--arch {request.arch}: {name} is the path of a file, and not the name of a module",
+            hint=f"write it as Python imports it: --arch {module}:{(request.arch or '').partition(':')[2]}",
+        )
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise UsageError(
                 f"--arch {request.arch}: there is no module {name} in {request.folder}",
-                hint=_did_you_mean(name, [path.stem for path in Path(request.folder).glob("*.py")])
+                hint=proposal(name, [path.stem for path in Path(request.folder).glob("*.py")])
                 or "run the command in the folder from which your code imports it",
             ) from None
         with in_one_sentence(f"--arch {request.arch}: importing it", Path(request.folder).absolute()):
             raise
     except Exception as error:
         raise SourceError(f"--arch {request.arch}: importing it fails: {describe(error)}") from error
-
-
-def _did_you_mean(typed: str, known: list[str], before: str = "") -> str | None:
-    nearest = get_close_matches(typed, known, n=1)
-    return f"did you mean {before}{nearest[0]}?" if nearest else None
 
 
 def snippet(request: LoadRequest) -> str:

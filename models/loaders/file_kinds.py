@@ -115,6 +115,10 @@ def _known(path: Path, head: bytes) -> PinnaceError | None:
         return _of_another(path, *_SUFFIXES[".engine"])
     if head.startswith(b"\x89HDF"):
         return _of_another(path, "HDF5, as Keras writes it", f"{_TO_ONNX}{_KERAS}")
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8")):
+        return SourceError(
+            f"{path} is an image and not a model", hint=f"pinnace classify {path.name} asks a model about it"
+        )
     if head.startswith(b"\x93NUMPY"):
         return _of_another(path, *_NUMPY)
     names = _archived(path)

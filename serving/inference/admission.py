@@ -20,6 +20,8 @@ _LONGEST_WAIT = 60
 
 # How much one more image counts in the average of the times that images took.
 _WEIGHT = 0.05
+# Bytes of a picture after which free memory is given back, which takes a fraction of what decoding it took.
+_LARGE_PICTURE = 64_000_000
 
 
 @dataclass
@@ -63,6 +65,7 @@ class Admission:
         self._max_bytes = max_bytes
         self._max_decoded_bytes = max_decoded_bytes
         self._decoded_bytes = 0
+        self._large_is_done = False
         self._images = 0
         self._bytes = 0
         self._seconds = 0.0
@@ -166,6 +169,13 @@ class Admission:
         finally:
             with self._lock:
                 self._decoded_bytes -= held
+                self._large_is_done |= held >= _LARGE_PICTURE
+
+    def large_is_done(self) -> bool:
+        """Whether a large picture was decoded since this was asked last."""
+        with self._lock:
+            done, self._large_is_done = self._large_is_done, False
+        return done
 
     @contextlib.contextmanager
     def reserved_memory(self) -> Iterator[Callable[[int], None]]:

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pinnace.serving.inference.admission import Admission
 from pinnace.serving.inference.calls import CallGroup, GroupedCall, Steps, WaitingCall
+from pinnace.serving.inference.free_pages import give_back_free_pages
 from pinnace.serving.inference.layout import Layout
 from pinnace.serving.inference.scheduler import Scheduler
 from pinnace.serving.observability.metrics import Metrics
@@ -85,6 +86,8 @@ class Executor:
         for item in self.scheduler.items(number):
             item.run(self.scheduler.more)
             del item  # what it holds is free before the next one comes
+            if self.admission.large_is_done():
+                give_back_free_pages()
 
     def close(self) -> None:
         """Finish the images in work, and cancel those that wait."""

@@ -25,16 +25,21 @@ function hide() {
   find("own-title").hidden = true;
 }
 
-function title({ model, timing_ms: timing }) {
-  return `${model}: ${milliseconds(timing.infer)}`;
+/** What two answers are called: by their models, or by their variants where these are of one model. */
+function names(own, other) {
+  const one = other.model === `${own.model}@${other.variant}` || own.model === `${other.model}@${own.variant}`;
+  return [own, other].map(({ model, variant }) => (one ? variant : model));
 }
+
+const title = (name, { timing_ms: timing }) => `${name}: ${milliseconds(timing.infer)}`;
 
 /** The same two times as a sentence; `infer` is what the models differ in. */
 function compared(own, other) {
+  const [ownName, otherName] = names(own, other);
   const [mine, its] = [own.timing_ms.infer, other.timing_ms.infer];
   const ratio = (Math.max(mine, its) / Math.min(mine, its)).toFixed(1);
   if (!Number.isFinite(Number(ratio)) || ratio === "1.0") return "Both take the same time to infer.";
-  return `${its < mine ? other.model : own.model} infers ${ratio} times as fast here.`;
+  return `${its < mine ? otherName : ownName} infers ${ratio} times as fast here.`;
 }
 
 async function askOther() {
@@ -49,8 +54,9 @@ async function askOther() {
   try {
     const { answer } = await ask(shown.file, { model, signal: mine.signal });
     if (asking !== mine) return;
-    find("own-title").textContent = title(own);
-    find("other-title").textContent = title(answer);
+    const [ownName, otherName] = names(own, answer);
+    find("own-title").textContent = title(ownName, own);
+    find("other-title").textContent = title(otherName, answer);
     const first = answer.embedding?.slice(0, 4).map((number) => element("li", "", number.toFixed(4)));
     find("other-list").replaceChildren(...(first ?? bars(answer.predictions)));
     find("other-source").textContent = `${answer.variant} in ${answer.runtime}. ${compared(own, answer)}`;

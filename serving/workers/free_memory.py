@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
+
+from pinnace.serving.inference.free_pages import give_back_free_pages
 
 
 def release_free_memory() -> None:
     """Collect garbage, have the collector leave alone what stays, and give free pages back (glibc only)."""
     gc.collect()
     gc.freeze()  # it need not look through what was made until now again and again
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back_free_pages()

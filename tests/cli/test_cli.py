@@ -161,7 +161,8 @@ def test_one_bad_image_among_others_is_reported_and_passed_over(pinnace, bundle,
         (
             ["classify", "a.jpg"],
             2,
-            "error: nothing says who answers\n  help: --bundle BUNDLE in this process, or --url URL\n",
+            "error: neither a bundle nor a server is given\n"
+            "  help: --bundle BUNDLE answers in this process, and --url URL asks a server\n",
         ),
         (
             ["classify", "a.jpg", "--url", "ftp://localhost:3000"],
@@ -187,7 +188,7 @@ def test_a_wrong_command_gets_one_sentence(pinnace, tmp_path, monkeypatch, argum
             ["--variant", "onnx-int3"],
             "has no variant onnx-int3\n  expected: one of onnx-fp32, torchscript-fp32\n  got: onnx-int3\n",
         ),
-        (["--runtime", "abacus"], "has no variant for runtime abacus\n  expected: one of onnxruntime, "),
+        (["--runtime", "abacus"], "there is no runtime abacus\n  expected: one of onnxruntime, "),
         (
             ["--top-k", "9"],
             "error: top_k must be between 1 and 5, the number of classes\n  got: 9\n",

@@ -14,6 +14,7 @@ from pinnace.cli.verbs import VERBS
 from support.command_line import CommandLine
 
 COMMANDS = Path(importlib.import_module("pinnace.cli.commands").__file__ or "").parent
+CAT = Path(__file__).parents[2] / "models" / "photographs" / "cat.jpg"
 each_verb = pytest.mark.parametrize("name", VERBS)
 
 
@@ -74,6 +75,22 @@ def test_export_helps_on_one_screen(pinnace: CommandLine) -> None:
             "error: --scores cannot be 'softmx'\n"
             "  expected: one of softmax, sigmoid, none, embedding, tensors\n"
             "  help: did you mean softmax?\n",
+        ),
+        (["sign", "x"], "error: pinnace sign needs --key\n  help: pinnace sign --help\n"),
+        (["models", "resnet"], "error: pinnace models takes no resnet\n  help: pinnace models --help\n"),
+        (["serve", "x", "--port"], "error: --port needs a value\n"),
+        (
+            ["export", "efficientnet_lite0", "--format", "onx"],
+            "error: there is no format onx\n  expected: one of ncnn, onnx, pt2, torchscript\n  got: onx\n"
+            "  help: did you mean onnx?\n",
+        ),
+        (
+            ["export", "efficientnet_lite0", "--calibrate", "nosuch"],
+            "error: --calibrate: there is no folder nosuch\n  expected: a folder with images\n",
+        ),
+        (
+            ["export", str(CAT)],
+            f"error: {CAT} is an image and not a model\n  help: pinnace classify cat.jpg asks ",
         ),
         (["export", "torchvison:resnet18"], "error: 'torchvison:resnet18' is not a model source\n"),
     ],

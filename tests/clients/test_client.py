@@ -259,17 +259,29 @@ def test_a_body_without_an_end_is_not_read_to_it(ask: Ask, stub: Stub) -> None:
     assert "answers with more than 64 MB" in refusal(BadAnswer, ask, "classify", stub.url, b"image")
 
 
-def test_a_body_that_drips_is_not_waited_for(ask: Ask, stub: Stub) -> None:
+@pytest.mark.parametrize("begun", [b"", b"Content-Type: application/json\r\n\r\n"], ids=["headers", "body"])
+def test_an_answer_that_drips_is_not_waited_for(ask: Ask, stub: Stub, begun: bytes) -> None:
     def dripping(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.end_headers()
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + (begun or b"X-Slow: "))
         while True:
-            handler.wfile.write(b" ")
+            handler.wfile.write(b"x")
             time.sleep(0.02)
 
     stub.plan(dripping)
     message = refusal(BadAnswer, ask, "classify", stub.url, b"image", timeout=0.2)
     assert message == f"{stub.url} did not end its answer in 2 seconds"
+
+
+def test_the_time_of_an_answer_begins_with_its_request(ask: Ask, stub: Stub) -> None:
+    """A connection that is used again has a new one, also where it has been idle for longer."""
+    stub.plan(*3 * [stub.say(200, ANSWER)])
+
+    def paused(image: bytes) -> bytes:
+        time.sleep(0.3)
+        return image
+
+    images = (paused(image) for image in 3 * [b"image"])
+    assert len(ask("classify_many", stub.url, images, concurrency=1, timeout=0.05, retries=0)) == 3
 
 
 def test_more_classes_than_were_asked_for_are_nonsense(ask: Ask, stub: Stub) -> None:

@@ -26,12 +26,16 @@ ROOT = Path(__file__).parents[2]
 CAT = ROOT / "models" / "photographs" / "cat.jpg"
 
 
+def text_of(page: str) -> str:
+    return (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
 def example(page: str, beginning: str) -> dict[str, Any]:
-    """The JSON of a page that begins so, indented or not; `...` stands for more of a list."""
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    found = re.search(rf"^ *({re.escape(beginning)}.*?}})\n(?=\n|```)", text, re.DOTALL | re.MULTILINE)
+    """The JSON of a page that begins so, indented or not; `...` stands for more of a list or an object."""
+    pattern = rf"^ *({re.escape(beginning)}.*?}})\n(?=\n|```)"
+    found = re.search(pattern, text_of(page), re.DOTALL | re.MULTILINE)
     assert found is not None
-    read: dict[str, Any] = json.loads(found[1].replace(", ...]", "]"))
+    read: dict[str, Any] = json.loads(found[1].replace(", ...]", "]").replace("{...}", "{}"))
     return read
 
 
@@ -44,10 +48,10 @@ def shape(value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def logged(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that logs each request."""
+    """A server that logs each request, and says why it answers as it does."""
     home, port = tmp_path_factory.mktemp("logged"), free_port()
     environment = clean_environment(home / "bentoml") | {"PINNACE_ACCESS_LOG": "1"}
-    command = [*PINNACE, "serve", str(bundle), "--port", str(port), "--workers", "1"]
+    command = [*PINNACE, "serve", str(bundle), "--port", str(port), "--workers", "1", "--explain"]
     server = Server.start(command, port, home / "log", env=environment)
     try:
         server.wait_until_ready(90)
@@ -69,9 +73,28 @@ def test_an_answer_and_its_line_in_the_log(logged: Server, bundle: Path) -> None
         assert [each["runtime"] for each in (answer, shown, in_log)] == ["openvino"] * 3
 
 
+def test_the_times_in_the_header(logged: Server) -> None:
+    shown = re.findall(r"^    (Server-Timing: .*)$", text_of("operating.md"), re.MULTILINE)
+    came = httpx.post(f"{logged.url}/classify", content=CAT.read_bytes()).headers["Server-Timing"]
+    assert outline("\n".join(shown)) == outline(f"Server-Timing: {came}")
+
+
+def test_why(logged: Server) -> None:
+    answer = httpx.post(f"{logged.url}/explain?grid=2", content=CAT.read_bytes()).json()
+    shown = example(
+        "serving.md",
+        '{"model": "resnet50", "version": "5b0ab5b9d35c", "variant": "onnx-fp32", "runtime": "onnxruntime"',
+    )
+    assert shape(shown) == shape(answer | {"timing_ms": {}})
+
+
+def test_a_reload(logged: Server) -> None:
+    answer = httpx.post(f"{logged.url}/models/colours/reload", timeout=60).json()
+    assert shape(example("serving.md", '{"model": "resnet50", "version": "c77a2d9e01f4"')) == shape(answer)
+
+
 def test_what_a_server_says_when_it_starts(server: Server) -> None:
-    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^    (resnet50 (?:answers|is) .*)$", text, re.MULTILINE)
+    shown = re.findall(r"^    (resnet50 (?:answers|is) .*)$", text_of("serving.md"), re.MULTILINE)
     came = server.log.replace("colours", "resnet50").replace(f":{server.port}", ":3000")
     if "in openvino" in came:  # where that has a wheel
         assert outline("\n".join(shown)) == outline(came)

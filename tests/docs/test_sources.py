@@ -166,6 +166,11 @@ def test_an_example(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert all(variant.parity is not None for variant in bundle.manifest.variants)
 
 
+def test_the_catalogue_is_the_one_that_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["models"]) == 0
+    assert capsys.readouterr().out == pages.outputs(ROOT / "docs" / "sources.md")["pinnace models"]
+
+
 def test_every_kind_of_source_has_an_example() -> None:
     sources = [shlex.split(command)[2] for command in TYPED]
     kinds = {source.partition(":")[0] for source in sources}

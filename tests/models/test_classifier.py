@@ -158,8 +158,7 @@ def test_an_unknown_variant_and_an_unknown_runtime(exported: Bundle) -> None:
     with pytest.raises(UsageError) as caught:
         Classifier(exported, runtime="abacus")
     assert str(caught.value) == (
-        f"{exported.folder} has no variant for runtime abacus\n"
-        f"  expected: one of {', '.join(all_runtimes())}\n  got: abacus"
+        f"there is no runtime abacus\n  expected: one of {', '.join(all_runtimes())}\n  got: abacus"
     )
 
 

@@ -50,15 +50,15 @@ def test_the_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("port", "70000", "input should be less than or equal to 65535"),
+        ("port", "70000", "it should be at most 65535"),
         (
             "workers",
             "many",
-            "input should be a valid integer, unable to parse string as an integer or input should be 'auto'",
+            "it should be a whole number or 'auto'",
         ),
-        ("workers", "0", "input should be greater than or equal to 1 or input should be 'auto'"),
-        ("timeout", "inf", "input should be a finite number"),
-        ("device", "tpu", "input should be 'cpu' or 'cuda'"),
+        ("workers", "0", "it should be at least 1 or 'auto'"),
+        ("timeout", "inf", "it should be a finite number"),
+        ("device", "tpu", "it should be 'cpu' or 'cuda'"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(
@@ -122,7 +122,7 @@ def test_the_workers_do_not_read_the_file_again(monkeypatch: pytest.MonkeyPatch,
             "{} has an unknown setting: zebra",
             "pinnace serve --print-settings lists them",
         ),
-        ("port = 0", "the setting port ({}) is not valid: input should be greater than or equal to 1", None),
+        ("port = 0", "the setting port ({}) is not valid: it should be at least 1", None),
         ("[serve]\nport = 1", "{} has an unknown setting: serve", None),
     ],
 )

@@ -216,6 +216,20 @@ def test_golden_data_are_never_unpickled(tmp_path: Path) -> None:
         golden.read(tmp_path / "evil.npz")
 
 
+def test_golden_data_of_another_shape_are_not_unpacked(
+    own_copy: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few megabytes may unpack to gigabytes, and the manifest's hash does not tell who wrote them."""
+    file = own_copy.folder / own_copy.manifest.golden.file
+    with np.load(file) as arrays:
+        np.savez(file, **{key: np.tile(array, (1, 2, 1, 1)[: array.ndim]) for key, array in arrays.items()})
+    files = {**own_copy.manifest.files, own_copy.manifest.golden.file: sha256(file)}
+    changed = Bundle.open(rewrite(own_copy, files=files))
+    monkeypatch.setattr(golden, "parse", lambda *_: pytest.fail("they were unpacked"))
+    with pytest.raises(BundleError, match="has another dtype or shape"):
+        changed.golden()
+
+
 @pytest.mark.parametrize("key", ["input:more", "output:more", "more", "../../x"])
 def test_golden_data_that_the_model_knows_nothing_of_are_refused(own_copy: Bundle, key: str) -> None:
     file = own_copy.folder / own_copy.manifest.golden.file

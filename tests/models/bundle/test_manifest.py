@@ -99,14 +99,21 @@ def test_unknown_keys_of_a_later_writer_are_ignored(tmp_path: Path) -> None:
     assert manifest.read(write(tmp_path, data)) == FULL
 
 
-@pytest.mark.parametrize("folder", ["empty", "missing", "file"])
+@pytest.mark.parametrize("folder", ["empty", "missing"])
 def test_a_folder_without_a_manifest(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "file").touch()
     path = tmp_path / folder
     assert refusal(BundleError, manifest.read, path) == (
         f"{path} is not a bundle: it has no manifest.json\n"
         f"  help: make one with: pinnace export SOURCE -o {path}"
+    )
+
+
+def test_a_file_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    assert refusal(BundleError, manifest.read, tmp_path / "model.onnx") == (
+        f"{tmp_path}/model.onnx is a file, and a bundle is a folder\n"
+        "  help: make one of a model with: pinnace export SOURCE -o NAME.bundle"
     )
 
 

@@ -222,7 +222,7 @@ def test_no_bundle_a_place_that_is_taken_and_a_url_that_is_none(site: Site, tmp_
     site.asked.clear()
     assert "was not replaced" in refusal(UsageError, lambda: pull(site.url, tmp_path / "mine"))
     assert site.asked == []
-    assert "is no URL" in refusal(UsageError, lambda: pull("somewhere/b", tmp_path / "a"))
+    assert "is not a URL" in refusal(UsageError, lambda: pull("somewhere/b", tmp_path / "a"))
     signed = refusal(UsageError, lambda: pull(f"{site.url}?sig=SECRET", tmp_path / "a"))
     assert "has a query" in signed
     assert "SECRET" not in signed

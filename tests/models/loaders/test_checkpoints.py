@@ -285,6 +285,12 @@ def test_arch_of_a_module_that_is_not_there(workshop: Path, module: str) -> None
     )
 
 
+@pytest.mark.parametrize("path", ["sample_networks.py", "./sample_networks.py"])
+def test_the_path_of_a_module_is_told_how_it_is_written(workshop: Path, path: str) -> None:
+    message = refusal(UsageError, lambda: load_file(Path("tiny.pt"), workshop, f"{path}:Tiny"))
+    assert message.endswith("\n  help: write it as Python imports it: --arch sample_networks:Tiny")
+
+
 @pytest.mark.parametrize(
     ("arch", "meant"),
     [("sample_networks:Tinny", "sample_networks:Tiny"), ("sample_network:Tiny", "sample_networks")],

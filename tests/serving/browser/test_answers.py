@@ -130,9 +130,13 @@ def test_a_picture_that_is_too_large_is_scaled(
     assert here.page.locator("#note").inner_text().startswith(note)
     assert here.page.locator("#error p").count() == 0
     here.check_looks()
+    here.page.get_by_role("button", name="From code").click()
+    smaller = "The page has sent a smaller copy: this picture is too large for the server."
+    here.wait_for_text("#copied", smaller)
     here.choose(picture())
     here.wait_for_answer()
     assert here.page.locator("#note").inner_text() == ""
+    assert here.page.locator("#copied").inner_text() == ""
 
 
 def test_an_unsure_answer_says_so(visit: Visit, picture: Picture) -> None:
@@ -142,6 +146,35 @@ def test_an_unsure_answer_says_so(visit: Visit, picture: Picture) -> None:
     label, percent = here.shown()[0]
     assert float(percent.removesuffix("%")) < 30
     assert here.page.locator("#status").inner_text() == f"Not sure: {label}, {percent}"
+
+
+def test_a_number_that_is_nearly_0_or_1_is_not_rounded_to_it(visit: Visit) -> None:
+    here = visit()
+    shown = here.page.evaluate(
+        "async () => [0, 0.0004, 0.5, 0.9996, 1].map((await import('/page/dom.js')).percent)"
+    )
+    assert shown == ["0.0%", "<0.1%", "50.0%", ">99.9%", "100.0%"]
+
+
+@pytest.mark.parametrize(("turns", "orientation"), [(True, "from-image"), (False, "none")])
+def test_a_picture_is_shown_turned_where_the_model_turns_it(
+    visit: Visit, url: str, picture: Picture, turns: bool, orientation: str
+) -> None:
+    here = visit(go=False)
+
+    def change(route: Any) -> None:
+        response = route.fetch()
+        listed = response.json()
+        for model in listed["models"]:
+            model["preprocess"]["exif"] = turns
+        route.fulfill(response=response, json=listed)
+
+    here.page.route("**/models", change)
+    here.load(url)
+    here.choose(picture())
+    here.wait_for_answer()
+    image = here.page.locator("#preview-image")
+    assert image.evaluate("image => getComputedStyle(image).imageOrientation") == orientation
 
 
 def test_a_network_that_fails(visit: Visit, picture: Picture) -> None:

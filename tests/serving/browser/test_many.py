@@ -45,6 +45,14 @@ def classes(page: Any) -> list[str]:
     return list(page.locator("#grid .label").all_text_contents())  # also of those that are out of sight
 
 
+def downloaded(page: Any) -> list[dict[str, str]]:
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as CSV").click()
+    assert download.value.suggested_filename == "pinnace.csv"
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
 def finish(here: Any, text: str) -> None:
     here.wait_for_text("#many-done", text)
 
@@ -57,6 +65,7 @@ def test_two_files_are_two_answers(visit: Visit, picture: Picture, size: str, sc
     grid = here.page.get_by_role("list", name="Pictures")
     assert grid.get_by_role("listitem").count() == 2
     assert classes(here.page) == ["greenish", "bluish"]
+    here.page.locator("#grid img").last.evaluate("image => image.decode()")  # the small copy
     here.check_looks()
     grid.get_by_role("button").nth(1).focus()
     here.page.keyboard.press("Enter")
@@ -65,16 +74,26 @@ def test_two_files_are_two_answers(visit: Visit, picture: Picture, size: str, sc
     assert here.shown()[0][0] == "bluish"
 
 
-def test_a_folder_is_dropped_with_what_is_below_it(visit: Visit, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["dropped", "chosen"])
+def test_a_folder_is_taken_with_what_is_below_it(visit: Visit, tmp_path: Path, way: str) -> None:
     folder = tmp_path / "holidays"
     (folder / "sea").mkdir(parents=True)
     for name, colour in (("2.png", "red"), ("10.png", "green"), ("sea/1.png", "blue")):
         (folder / name).write_bytes(encode(COLOURS[colour]))
+    (folder / "3.AVIF").write_bytes(encode(COLOURS["green"], format="AVIF"))
+    (folder / "4.heic").write_bytes(b"no picture")  # which the server says, and not the page
+    (folder / ".5.png").write_bytes(encode(COLOURS["red"]))
     (folder / "notes.txt").write_text("no picture")
     here = visit()
-    drop(here.page, folder)
-    finish(here, "3 answered, 0 not.")
-    assert Counter(classes(here.page)) == Counter(map(label_of, COLOURS.values()))
+    if way == "dropped":
+        drop(here.page, folder)
+    else:
+        here.page.set_input_files("#folder", folder)
+    finish(here, "4 answered, 1 not.")
+    assert classes(here.page).count(label_of(COLOURS["green"])) == 2
+    names = here.page.locator("#grid .name").all_text_contents()
+    below = names.pop(0 if way == "dropped" else -1)  # a browser tells no path of what is dropped
+    assert [*names, below] == ["2.png", "3.AVIF", "4.heic", "10.png", "1.png"]
 
 
 def test_an_empty_folder_is_told(visit: Visit, tmp_path: Path) -> None:
@@ -105,14 +124,16 @@ def test_filter_sort_and_table(visit: Visit, picture: Picture) -> None:
     assert names.all_text_contents() == ['0, "a".png', '3, "a".png', '1, "a".png']
     page.get_by_label("Order", exact=True).select_option("least sure first")
     assert names.all_text_contents() == ['1, "a".png', '3, "a".png', '0, "a".png']
+    assert [row["image"] for row in downloaded(page)] == names.all_text_contents()
+    page.get_by_label("Class", exact=True).select_option(label="not answered (1)")
+    assert names.all_text_contents() == ["none.png"]
     page.get_by_label("Class", exact=True).select_option("")
+    for order in ("least sure first", "surest first"):
+        page.get_by_label("Order", exact=True).select_option(order)
+        assert names.all_text_contents()[-1] == "none.png"
     page.get_by_label("Order", exact=True).select_option("as they came")
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download as CSV").click()
-    assert download.value.suggested_filename == "pinnace.csv"
-    rows = list(
-        csv.DictReader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"), newline=""))
-    )
+    assert page.locator("#many-progress").evaluate("bar => [bar.value, bar.max]") == [5, 5]
+    rows = downloaded(page)
     assert [row["image"] for row in rows] == [file["name"] for file in files]
     assert [row["label_1"] for row in rows] == [HOSTILE, HOSTILE, "", "greenish", HOSTILE]
     assert [row["error_code"] for row in rows] == ["", "", "unsupported_image_type", "", ""]

@@ -122,6 +122,8 @@ def test_the_camera_is_offered_where_there_is_one(visit: Visit, touched: bool) -
     photograph = here.page.locator("#photograph")
     assert photograph.get_attribute("capture") == "environment"
     assert photograph.get_attribute("accept") == "image/*"
+    # Systems that do not know these as images would not let them be chosen.
+    assert here.page.locator("#pick").get_attribute("accept") == "image/*,.avif,.heic,.heif,.tif,.tiff"
     here.check_looks()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,6 +73,23 @@ def test_what_failed_is_free_at_once(uncollected: Any, kind: str) -> None:
             client.post("/classify", content=data)
             grown = resident(uncollected) - before
             assert grown < 100 * MEGABYTE, f"{grown:,} bytes more after {kind}"
+
+
+def test_a_large_picture_leaves_nothing_behind(uncollected: Any) -> None:
+    """The allocator kept the pages of one in each thread."""
+    shades = np.zeros((8000, 8000), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(np.stack([shades] * 3, 2)).save(buffer, "PNG", compress_level=1)
+    whole = buffer.getvalue()  # 256 MB as Pillow holds it
+    with httpx.Client(base_url=uncollected.url, timeout=60, headers={"Content-Type": "image/png"}) as client:
+        before = resident(uncollected)
+        for data, status in 3 * [(whole, 200), (whole[: len(whole) // 2], 400)]:
+            assert client.post("/classify", content=data).status_code == status
+    for _ in range(50):  # it is given back once the answer is on its way
+        if (grown := resident(uncollected) - before) < 100 * MEGABYTE:
+            break
+        time.sleep(0.1)
+    assert grown < 100 * MEGABYTE, f"{grown:,} bytes more"
 
 
 def test_a_batch_of_damaged_pictures_is_free_at_once(uncollected: Any) -> None:
