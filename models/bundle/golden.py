@@ -65,7 +65,7 @@ def parse(data: bytes, path: Path) -> tuple[Arrays, Arrays]:
 
     def arrays(archive: zipfile.ZipFile, name: str) -> npt.NDArray[np.generic]:
         with archive.open(name) as member:
-            array: npt.NDArray[np.generic] = np.lib.format.read_array(member, allow_pickle=False)  # type: ignore[no-untyped-call]
+            array: npt.NDArray[np.generic] = np.lib.format.read_array(member, allow_pickle=False)
         return array
 
     return _of_each(data, path, arrays)
@@ -86,11 +86,11 @@ def parse_shapes(data: bytes, path: Path) -> tuple[dict[str, Shaped], dict[str, 
 
 def _shaped(archive: zipfile.ZipFile, name: str) -> Shaped:
     with archive.open(name) as member:
-        version = np.lib.format.read_magic(member)  # type: ignore[no-untyped-call]
+        version = np.lib.format.read_magic(member)
         read = (
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
-        shape, _, dtype = read(member)  # type: ignore[no-untyped-call]
+        shape, _, dtype = read(member)
     return Shaped(dtype, shape)
 
 

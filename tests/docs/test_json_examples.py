@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,11 @@ def test_an_answer_and_its_line_in_the_log(logged: Server, bundle: Path) -> None
     answer = httpx.post(f"{logged.url}/classify?top_k=1", content=CAT.read_bytes()).json()
     shown = example("serving.md", '{"model": "resnet50"')
     assert shape(shown) == shape(answer)
-    lines = [json.loads(line) for line in logged.log.splitlines() if '"POST /classify 200"' in line]
+    for _ in range(100):  # the line is written once the answer is on its way
+        lines = [json.loads(line) for line in logged.log.splitlines() if '"POST /classify 200"' in line]
+        if lines:
+            break
+        time.sleep(0.1)
     in_log = example("operating.md", '{"time": "2026')
     assert shape(in_log) == shape(lines[0])
     opened = Bundle.open(bundle)
