@@ -102,14 +102,25 @@ def _file_system(scheme: str, authority: str) -> Any:
 def _azure(fs: Any) -> Any:
     """Azure's store: its account and key are not in the URI but where Azure's own tools look."""
     given = os.environ.get
-    account = given("AZURE_STORAGE_ACCOUNT") or given("AZURE_STORAGE_ACCOUNT_NAME")
+    parts = (part.partition("=") for part in given("AZURE_STORAGE_CONNECTION_STRING", "").split(";"))
+    said = {name: value for name, _, value in parts}
+    account = said.get("AccountName") or given("AZURE_STORAGE_ACCOUNT") or given("AZURE_STORAGE_ACCOUNT_NAME")
     if not account:
-        raise UsageError("az:// needs the name of the storage account", hint="set AZURE_STORAGE_ACCOUNT")
-    return fs.AzureFileSystem(
-        account_name=account,
-        account_key=given("AZURE_STORAGE_KEY") or given("AZURE_STORAGE_ACCOUNT_KEY"),
-        sas_token=given("AZURE_STORAGE_SAS_TOKEN"),
-    )
+        raise UsageError(
+            "az:// needs the name of the storage account",
+            hint="set AZURE_STORAGE_ACCOUNT, or AZURE_STORAGE_CONNECTION_STRING",
+        )
+    options = {
+        "account_key": said.get("AccountKey") or given("AZURE_STORAGE_KEY"),
+        "sas_token": said.get("SharedAccessSignature") or given("AZURE_STORAGE_SAS_TOKEN"),
+    }
+    endpoint = said.get("BlobEndpoint")
+    if endpoint:
+        scheme, rest = split_scheme(endpoint)
+        authority = rest.partition("/")[0]
+        options |= {"blob_storage_scheme": scheme, "dfs_storage_scheme": scheme}
+        options |= {"blob_storage_authority": authority, "dfs_storage_authority": authority}
+    return fs.AzureFileSystem(account, **{name: value for name, value in options.items() if value})
 
 
 def kind_of(name: str) -> str:

@@ -205,8 +205,10 @@ def push(bundle: Bundle, url: str, progress: Progress = ignore) -> None:
         progress(Event(Stage.PUSH, done=done, total=len(names), detail=name))
         try:
             file_stores.copy_in(bundle.folder / name, url, name)
+        except ValueError as error:  # as pyarrow says that there is no such bucket
+            raise file_stores.not_written(url, OSError(str(error))) from None
         except OSError as error:
-            raise file_stores.not_reached(without_secrets(url), error) from None
+            raise file_stores.not_reached(url, error) from None
 
 
 def require_folder(url: str) -> None:

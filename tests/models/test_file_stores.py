@@ -61,3 +61,45 @@ def test_a_store_that_nothing_knows_is_named(tmp_path: Path) -> None:
     assert file_stores.kind_of(str(tmp_path)) == "folder"
     assert file_stores.kind_of(str(tmp_path / "none")) == "nothing"
     file_stores.remove(str(tmp_path / "none"))
+
+
+def test_azure_is_found_by_what_its_own_tools_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, dict[str, str]]] = []
+
+    class Stores:
+        """Notes what an Azure store is made of: none is here."""
+
+        @staticmethod
+        def AzureFileSystem(account: str, **options: str) -> None:
+            made.append((account, options))
+
+    for name in ("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_CONNECTION_STRING"):
+        monkeypatch.delenv(name, raising=False)
+    error = error_of(UsageError, lambda: file_stores._azure(Stores))
+    assert error.message == "az:// needs the name of the storage account"
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "mine")
+    monkeypatch.setenv("AZURE_STORAGE_KEY", "key")
+    file_stores._azure(Stores)
+    text = (
+        "DefaultEndpointsProtocol=http;AccountName=dev;AccountKey=a+b==;BlobEndpoint=http://127.0.0.1:1/dev;"
+    )
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
+    file_stores._azure(Stores)
+    own = {"blob_storage_scheme": "http", "dfs_storage_scheme": "http"}
+    own |= {"blob_storage_authority": "127.0.0.1:1", "dfs_storage_authority": "127.0.0.1:1"}
+    assert made == [("mine", {"account_key": "key"}), ("dev", {"account_key": "a+b==", **own})]
+
+
+def test_keys_in_a_uri_stay_out_of_messages() -> None:
+    error = error_of(UsageError, lambda: file_stores.open_store("nonsense://me:SECRET@bucket/x"))
+    assert "SECRET" not in str(error)
+    said = file_stores.not_reached("s3://me:SECRET@bucket/a?b#c.jpg", OSError("no"))
+    assert said.message == "s3://bucket/a?b#c.jpg cannot be reached: no"
+    assert isinstance(
+        file_stores.not_reached("s3://bucket/x", OSError("AWS Error NETWORK_CONNECTION")),
+        file_stores.StoreUnreachable,
+    )
+    assert not isinstance(
+        file_stores.not_reached("s3://bucket/x", OSError("AWS Error ACCESS_DENIED")),
+        file_stores.StoreUnreachable,
+    )
