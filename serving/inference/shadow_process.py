@@ -75,8 +75,10 @@ def start_shadow(settings: ServerSettings, folder: Path) -> str:
     if "version" not in told:
         raise from_dict(told["error"]) if "error" in told else UsageError("the shadow did not start")
     os.environ[SOCKET_VARIABLE] = str(path)
+    shadow = Path(settings.shadow)
+    shown = shadow.name if shadow.is_symlink() else shadow  # a link to what was pulled
     return (
-        f"of the images, {settings.shadow_share:.4g} are compared with what {settings.shadow} says "
+        f"of the images, {settings.shadow_share:.4g} are compared with what {shown} says "
         f"({told['model']}, version {told['version']})"
     )
 
