@@ -20,20 +20,22 @@ VIEWPORT = {"width": 1120, "height": 800}
 
 
 def take(page: Any) -> None:
-    """`page.png`: a photograph, its crop, why, and two variants side by side, from the fastest answer of ten.
+    """`page.png`: a photograph, its crop, why, and two variants side by side, from the fastest of 40 answers.
 
     `page-why.png` is its left half.
     """
     page.select_option("#beside", index=1)
     fastest = float("inf")
-    for attempt in range(10):  # the browser draws on the same CPUs, so the fastest answer is the truest
-        page.set_input_files("#pick", PHOTOGRAPH)
-        page.wait_for_selector("#status.answered")
+    for attempt in range(40):  # the browser draws on the same CPUs, so the fastest answer is the truest
+        with page.expect_response("**/models/*onnx-int8/classify*"):
+            page.set_input_files("#pick", PHOTOGRAPH)
         page.wait_for_selector("#other:not([hidden])")
+        page.wait_for_timeout(200)
         if attempt == 0:
             page.click("#see")
         page.wait_for_selector("#crop:not([hidden])")
-        total = float(page.inner_text("#stages-title").split()[-2])
+        timed = [page.inner_text(one) for one in ("#stages-title", "#other-title")]
+        total = sum(float(words.split()[-2]) for words in timed)
         if total >= fastest:
             continue
         fastest = total

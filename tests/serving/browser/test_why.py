@@ -141,6 +141,9 @@ def test_why_is_drawn_over_the_picture(answered: Answered, picture: Picture, siz
         r"^reddish comes most from the part at the bottom left: without it, [\d.]+% becomes [\d.]+%\.$"
     )
     page.locator("#why-text", has_text=words).wait_for()
+    whole, without = map(float, re.findall(r"[\d.]+(?=%)", page.locator("#why-text").inner_text()))
+    assert without < whole
+    assert f"{whole:.1f}%" == here.shown()[0][1]
     heat = page.get_by_role("img", name="How much each part counts: reddish comes most")
     rows, columns, *alpha = heat.evaluate(ALPHA)
     assert (rows, columns) == (8, 8)
