@@ -6,11 +6,11 @@ import sys
 from dataclasses import replace
 
 from pinnace.cli.bench.accuracy import with_accuracy
-from pinnace.cli.bench.device import install_on
 from pinnace.cli.bench.options import BenchOptions
 from pinnace.cli.bench.suite import measure_suite
 from pinnace.cli.bench.table import progress_of
 from pinnace.cli.console import print_note
+from pinnace.cli.remote_install import install_on
 from pinnace.latency import openers, run
 from pinnace.latency.cold import starts
 from pinnace.latency.remote import bench as remote

@@ -43,6 +43,8 @@ def tune(
         raise UsageError(
             "--device-python is about another machine", hint="name it with --device ssh://user@host"
         )
+    if options.device is None and options.install:
+        raise UsageError("--install is about another machine", hint="name it with --device ssh://user@host")
     opened = Bundle.open(bundle)
     if is_cached(opened.folder) and (opened.folder / signing.FILE_NAME).is_file():
         raise UsageError(

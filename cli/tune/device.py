@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pinnace.cli.console import print_note
+from pinnace.cli.remote_install import install_on
 from pinnace.cli.tune.options import TuneOptions
 from pinnace.latency.remote import run as remote
 from pinnace.latency.remote.ssh import Address, Ssh
@@ -34,6 +35,10 @@ def tune_on_device(
     """
     address = Address.parse(device)
     ssh = Ssh(address)
+    python = options.device_python
+    if options.install:
+        extras = ("cpu", "serve") if options.confirm else ("cpu",)  # the finalists are confirmed on a server
+        python = install_on(ssh, python, print_note, extras)
     words = _words(options)
     if options.images is not None:
         words += ["--images", remote.send_images(ssh, _images(options.images, options))]
@@ -42,7 +47,7 @@ def tune_on_device(
         "tune",
         tuple(words),
         ("report.json", "profile.json"),
-        options.device_python,
+        python,
         keeps=True,
     )
     manifest = bundle.manifest

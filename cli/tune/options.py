@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pinnace.cli.options import DeviceOption, DevicePythonOption
+from pinnace.cli.options import DeviceOption, DevicePythonOption, InstallOption
 from pinnace.models.errors import UsageError
 
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
@@ -78,6 +78,7 @@ class TuneOptions:
     seed: Annotated[int, typer.Option(min=0, help="Seed of the order of the rounds and of the arrivals.")] = 1
     device: DeviceOption = None
     device_python: DevicePythonOption = None
+    install: InstallOption = False
     report: Annotated[
         list[Path] | None,
         typer.Option(

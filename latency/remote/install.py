@@ -24,7 +24,6 @@ from pinnace.latency.remote.run import ROOT, Notify
 from pinnace.latency.remote.ssh import Ssh
 from pinnace.models.errors import MissingDependency, ServerError, UsageError
 
-EXTRA = "cpu"
 OLDEST = (3, 10)
 # The oldest glibc of a wheel's name; https://peps.python.org/pep-0600/
 _GLIBC = 17
@@ -63,7 +62,9 @@ class DevicePython:
         ]
 
 
-def install(ssh: Ssh, wheel: Path, pins: str, python: str | None, notify: Notify) -> str:
+def install(
+    ssh: Ssh, wheel: Path, pins: str, python: str | None, notify: Notify, extras: Sequence[str] = ("cpu",)
+) -> str:
     """Make an environment with Pinnace on the device, unless it is there already.
 
     Args:
@@ -72,6 +73,7 @@ def install(ssh: Ssh, wheel: Path, pins: str, python: str | None, notify: Notify
         pins: versions of distributions, one requirement a line; others come in the newest that fits.
         python: of the device, or None for its `python3`.
         notify: called with a sentence before what takes time.
+        extras: of Pinnace.
 
     Returns:
         The path of the environment's Python there.
@@ -82,7 +84,8 @@ def install(ssh: Ssh, wheel: Path, pins: str, python: str | None, notify: Notify
         ServerError: the wheels cannot be had or installed; or there is no connection.
     """
     found = inspect(ssh, python or "python3")
-    parts = [wheel.read_bytes(), pins.encode(), json.dumps(dict(found.markers), sort_keys=True).encode()]
+    parts = [wheel.read_bytes(), ",".join(extras).encode(), pins.encode()]
+    parts.append(json.dumps(dict(found.markers), sort_keys=True).encode())
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
     ready = _ready(ssh, key)
     if ready is not None:
@@ -90,10 +93,10 @@ def install(ssh: Ssh, wheel: Path, pins: str, python: str | None, notify: Notify
     with tempfile.TemporaryDirectory(prefix="pinnace-wheels-") as folder:
         machine, version = found.markers["platform_machine"], found.markers["python_version"]
         notify(f"downloading what {ssh.address} needs: Python {version}, {machine}")
-        wheels = download(found, wheel, pins, Path(folder))
+        wheels = download(found, wheel, pins, Path(folder), extras)
         size = sum(path.stat().st_size for path in wheels) / 1e6
         notify(f"installing Pinnace on {ssh.address}: {len(wheels)} wheels, {size:.0f} MB")
-        _send(ssh, found, key, wheels)
+        _send(ssh, found, key, wheels, extras)
     ready = _ready(ssh, key)
     if ready is None:
         raise ServerError(f"Pinnace was installed on {ssh.address}, and does not start there")
@@ -132,8 +135,10 @@ def inspect(ssh: Ssh, python: str) -> DevicePython:
     return DevicePython(python, markers, int(version.split(".")[1]))
 
 
-def download(found: DevicePython, wheel: Path, pins: str, folder: Path) -> list[Path]:
-    """Download the wheels of everything that Pinnace with the extra `cpu` needs there, and pip.
+def download(
+    found: DevicePython, wheel: Path, pins: str, folder: Path, extras: Sequence[str] = ("cpu",)
+) -> list[Path]:
+    """Download the wheels of everything that Pinnace with these extras needs there, and pip.
 
     pip evaluates the conditions of requirements for the Python that runs it, so they are followed here: each
     round downloads what the metadata of the last one's wheels ask for.
@@ -156,7 +161,7 @@ def download(found: DevicePython, wheel: Path, pins: str, folder: Path) -> list[
             pin = Requirement(line)
             if pin.marker is None or pin.marker.evaluate(markers):
                 pinned[canonicalize_name(pin.name)] = str(pin.specifier)
-    known = {wheel: {EXTRA}}
+    known = {wheel: set(extras)}
     wanted = {"pip": "pip", **_asked(known, markers, pinned)}
     done: set[str] = set()
     while new := {name: line for name, line in wanted.items() if name not in done}:
@@ -225,7 +230,7 @@ def _ready(ssh: Ssh, key: str) -> str | None:
     return None if status else out.decode().strip()
 
 
-def _send(ssh: Ssh, found: DevicePython, key: str, wheels: Sequence[Path]) -> None:
+def _send(ssh: Ssh, found: DevicePython, key: str, wheels: Sequence[Path], extras: Sequence[str]) -> None:
     def pack(pipe: IO[bytes]) -> None:
         with tarfile.open(fileobj=pipe, mode="w|") as tar:
             for wheel in wheels:
@@ -242,7 +247,7 @@ def _send(ssh: Ssh, found: DevicePython, key: str, wheels: Sequence[Path]) -> No
         f"{shlex.quote(found.program)} -m venv --without-pip venv 2>&1 || exit 1\n"
         "set -- wheels/pip-*.whl\n"
         'venv/bin/python "$1/pip" install --quiet --no-index --find-links wheels '
-        f"--disable-pip-version-check 'pinnace[{EXTRA}]' 2>&1 || exit 1\n"
+        f"--disable-pip-version-check 'pinnace[{','.join(extras)}]' 2>&1 || exit 1\n"
         f'rm -rf wheels {folder}"; cd .. && mv {key}.part {key}\n'
     )
     if status:

@@ -15,6 +15,7 @@ from pinnace.latency.remote.install import DevicePython, download, inspect
 from pinnace.latency.remote.ssh import Address, Ssh
 from pinnace.models.errors import MissingDependency, ServerError, UsageError
 from pinnace.serving.packaging.wheel import write_wheel
+from support.tiny_bundle import build_bundle
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +74,11 @@ def test_conditions_are_those_of_the_device_and_not_of_this_machine(
     wheels = download(DevicePython("python3", PI, 31), own, pins, folder)
     assert sorted(asked) == ["core==2.5", "pip", "runtime==1.2", "tomli"]
     assert [path.name.partition("-")[0] for path in wheels] == ["pinnace", "core", "pip", "runtime", "tomli"]
+    index["server"] = ()
+    more = download(DevicePython("python3", PI, 31), own, pins, folder, ("cpu", "serve"))
+    assert [path.name.partition("-")[0] for path in more] == [
+        *("pinnace", "core", "pip", "runtime", "server", "tomli")
+    ]
 
 
 def test_wheels_of_the_glibc_that_is_there() -> None:
@@ -154,10 +160,26 @@ def test_a_bare_python_gets_an_environment_of_its_own(
     again = pinnace("bench", bundle, *BRIEF, *asked)
     assert again.status == 0, again.err
     assert "installing" not in again.err
+    # `tune` has the same one, unless it confirms on a server, for which there is more to install.
+    tiny = build_bundle(tmp_path / "tiny.bundle")
+    brief = ("--runtime", "onnxruntime", "--budget", "1s", *asked[:5])
+    tuned = pinnace("tune", tiny, *brief, "--no-confirm")
+    assert tuned.status == 0, tuned.err
+    assert (tiny / "profile.127.0.0.1.json").is_file()
+    extras: list[tuple[str, ...]] = []
+
+    def refuse(found: DevicePython, wheel: Path, pins: str, folder: Path, wanted: tuple[str, ...]) -> None:
+        extras.append(wanted)
+        raise ServerError("no index")
+
+    monkeypatch.setattr(installing, "download", refuse)
+    assert "no index" in pinnace("tune", tiny, *brief).err
+    assert extras == [("cpu", "serve")]
 
 
-def test_it_needs_a_device(pinnace, bundle: Path) -> None:
-    done = pinnace("bench", bundle, "--install")
+@pytest.mark.parametrize("verb", ["bench", "tune"])
+def test_it_needs_a_device(pinnace, bundle: Path, verb: str) -> None:
+    done = pinnace(verb, bundle, "--install")
     assert done.status == 2
     assert "--install is about another machine" in done.err
 
