@@ -66,7 +66,7 @@ def of_result(info: DeviceInfo, result: Result, provider: str | None = None) -> 
     Args:
         info: the machine that ran it.
         result: the row.
-        provider: the requested one, `cpu` or `cuda`, or None.
+        provider: the requested one, `cpu`, `cuda`, `gpu`, `npu` or `auto`, or None.
     """
     found = []
     if result.cv > MOST_VARIATION:
@@ -86,7 +86,7 @@ def of_result(info: DeviceInfo, result: Result, provider: str | None = None) -> 
                 f"CPU{'' if info.cpu.available == 1 else 's'}, so they wait for one another",
             )
         )
-    if provider is not None and result.device not in (provider, "remote"):
+    if provider not in (None, "auto") and result.device not in (provider, "remote"):
         found.append(
             Caveat(
                 "provider",

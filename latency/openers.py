@@ -62,7 +62,7 @@ def pairs_of(bundle: Bundle, variant: str | None, runtime: str | None, device: s
         bundle: the bundle.
         variant: a name, `eager`, `all`, or None for the first that runs here.
         runtime: a name, `all`, or None for the preferred one.
-        device: `cpu` or `cuda`, or None for each runtime's own.
+        device: `cpu`, `cuda`, `gpu`, `npu` or `auto`, or None for each runtime's own.
 
     Raises:
         UsageError: the variant or the runtime is unknown.

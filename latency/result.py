@@ -33,7 +33,7 @@ class Result:
         runtime: such as `onnxruntime`.
         provider: what executed the network, as the runtime itself reports it.
         precision: such as `fp32`.
-        device: `cpu` or `cuda`; `remote` behind a URL.
+        device: `cpu`, `cuda`, `gpu` or `npu`; `remote` behind a URL.
         threads: CPU threads of one call; None behind a URL.
         batch: images of one call.
         scenario: `single-stream`, `multi-stream`, `server` or `offline`.

@@ -21,7 +21,7 @@ class BenchSettings:
         max_p99_ms: bound of the server scenario.
         threads: the requested CPU threads of one call, or None.
         batch: images of one call; 0 leaves it to each scenario (1; 8 in multi-stream and offline).
-        provider: the requested one, `cpu` or `cuda`, or None.
+        provider: the requested one, `cpu`, `cuda`, `gpu`, `npu` or `auto`, or None.
         via: the device that was reached over ssh, or None.
         suite: the suite whose rows these are, or None.
         cold: whether each row was started in fresh processes too.

@@ -13,13 +13,14 @@ import platform
 import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.cpu_identity import cpu_model, isa_flags
 from pinnace.models.cpus import available_cpus
+from pinnace.models.devices import Device
 from pinnace.models.errors import UsageError
 from pinnace.models.files import read_regular, write_atomic
 from pinnace.models.runtimes import all_runtimes, cuda
@@ -70,7 +71,7 @@ class Configuration:
     threads: Count = 1
     processes: Count = 1
     batch: Count = 1
-    device: Literal["cpu", "cuda"] | None = None
+    device: Device | None = None
 
     def __str__(self) -> str:
         where = f" on {self.device}" if self.device is not None else ""

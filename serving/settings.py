@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationErro
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pinnace.models.bundle.signing import TRUSTED_KEY
+from pinnace.models.devices import Device
 from pinnace.models.errors import UsageError
 from pinnace.models.proposal import proposal
 from pinnace.models.toml import read_toml
@@ -90,7 +91,7 @@ class ServerSettings(BaseSettings):
         runtime: which runtime, such as `onnxruntime`; by default the preferred one that works here.
         profile: use what `pinnace tune` found best for the bundle on this machine, where there is one bundle,
             neither `variant` nor `runtime` is set, and no `device` that it does not run on.
-        device: `cpu` or `cuda`; by default the one that the runtime prefers.
+        device: `cpu`, `cuda`, `gpu`, `npu` or `auto`; by default the one that the runtime prefers.
         host: the address to listen on.
         port: the port to listen on.
         metrics_port: a port on which the metrics are answered without the API key, and nothing else is.
@@ -146,7 +147,7 @@ class ServerSettings(BaseSettings):
     variant: str | None = None
     runtime: str | None = None
     profile: bool = True
-    device: Literal["cpu", "cuda"] | None = None
+    device: Device | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 3000
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None

@@ -77,7 +77,10 @@ class BenchOptions:
     no_profile: NoProfileOption = False
     threads: ThreadsOption = None
     provider: Annotated[
-        str | None, typer.Option(help="Where to run: cpu or cuda.", show_default="what the runtime prefers")
+        str | None,
+        typer.Option(
+            help="Where to run: cpu, cuda, gpu, npu or auto.", show_default="what the runtime prefers"
+        ),
     ] = None
     batch: Annotated[
         int | None,

@@ -91,7 +91,7 @@ class ModelSpec:
 
     @property
     def device(self) -> str:
-        """Where the model will run: `cpu` or `cuda`."""
+        """Where the model will run: `cpu`, `cuda`, `gpu` or `npu`."""
         if self.options.device is not None:
             return self.options.device
         _, runtime = self.answering()

@@ -52,7 +52,9 @@ def serve(
     ] = None,
     runtime: RuntimeOption = None,
     no_profile: NoProfileOption = False,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="the runtime's own")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, gpu, npu or auto.", show_default="the runtime's own")
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(

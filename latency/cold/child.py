@@ -39,7 +39,7 @@ def start(
         variant: a name, or None for the eager network.
         runtime: a name, or None for the preferred one.
         threads: of one call.
-        device: `cpu` or `cuda`, or None for the runtime's own.
+        device: `cpu`, `cuda`, `gpu`, `npu` or `auto`, or None for the runtime's own.
         batch: images of one call.
     """
     before = usage()["resident_bytes"]

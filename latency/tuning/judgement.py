@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from pinnace.latency.tuning.space import Excluded, Pair
+from pinnace.models.devices import Device
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Judgement:
     lost: float
     interval: tuple[float, float]
     labelled: bool
-    device: Literal["cpu", "cuda"] | None = None
+    device: Device | None = None
 
     @property
     def pair(self) -> Pair:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple, get_args
 
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.signature import BATCH
 from pinnace.models.cpus import available_cpus
+from pinnace.models.devices import Device
 from pinnace.models.errors import PinnaceError
 from pinnace.models.profile import Configuration
 from pinnace.models.runtimes import runtimes_for
@@ -22,7 +23,7 @@ class Pair(NamedTuple):
 
     variant: str
     runtime: str
-    device: Literal["cpu", "cuda"] | None = None
+    device: Device | None = None
 
     def __str__(self) -> str:
         where = f" on {self.device}" if self.device is not None else ""
@@ -88,12 +89,14 @@ def pairs_of(
                 excluded.append(Excluded(str(pair), problem))
                 continue
             pairs.append(pair)
-            if "cuda" in reader.devices[1:]:
-                pair = Pair(variant.name, reader.name, "cuda")
-                problem = reader.device_problem("cuda")
+            for device in get_args(Device):
+                if device not in reader.devices[1:] or device == "auto":
+                    continue
+                pair = Pair(variant.name, reader.name, device)
+                problem = reader.device_problem(device)
                 if problem is None:
                     pairs.append(pair)
-                else:
+                elif device == "cuda":
                     excluded.append(Excluded(str(pair), problem))
     return Space(tuple(pairs), tuple(excluded))
 
@@ -118,7 +121,7 @@ def configurations(
     batches = [batch for batch in BATCHES if batch <= most] if signature.batch == BATCH else [1]
     found = []
     for variant, runtime, device in pairs:
-        on_gpu = "cuda" in (device, readers[runtime].devices[0])
+        on_gpu = (device or readers[runtime].devices[0]) != "cpu"
         for threads, processes in [(1, 1)] if on_gpu else shares(cpus):
             found += [Configuration(variant, runtime, threads, processes, batch, device) for batch in batches]
     return found

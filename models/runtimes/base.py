@@ -19,6 +19,7 @@ from pinnace.models.bundle.manifest import Variant
 from pinnace.models.bundle.measurements import Tolerance
 from pinnace.models.bundle.signature import Signature
 from pinnace.models.cpus import available_cpus
+from pinnace.models.devices import DEVICES
 from pinnace.models.errors import BundleError, PinnaceError, UsageError, error_lines
 from pinnace.models.install import install_line
 
@@ -32,7 +33,7 @@ class RuntimeOptions:
 
     Attributes:
         threads: CPU threads for one call; by default the CPUs this process may use.
-        device: `cpu` or `cuda`; None for the one that the runtime prefers.
+        device: one of `models.devices.DEVICES`; None for the one that the runtime prefers.
         concurrency: calls from several threads that should run at once rather than one after the other.
         batch: how many samples most calls have; a runtime may be faster for it, and takes any other.
     """
@@ -46,8 +47,8 @@ class RuntimeOptions:
         for name in ("threads", "concurrency", "batch"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1", got=str(getattr(self, name)))
-        if self.device not in (None, "cpu", "cuda"):
-            raise UsageError("unknown device", expected="cpu or cuda", got=self.device)
+        if self.device not in (None, *DEVICES):
+            raise UsageError("unknown device", expected="one of " + ", ".join(DEVICES), got=self.device)
 
 
 class Runtime(abc.ABC):
@@ -121,6 +122,11 @@ class Runtime(abc.ABC):
     def device_problem(cls, device: str) -> str | None:
         """Why this runtime, which works here, does not work on a device, or None if it does."""
         return None if device in cls.devices else f"{cls.name} does not run on {device}"
+
+    @classmethod
+    def found_devices(cls) -> tuple[str, ...]:
+        """What this runtime, which works here, finds to run on, in its own words; empty if it cannot say."""
+        return ()
 
     @classmethod
     def install_hint(cls) -> str | None:

@@ -16,6 +16,9 @@ from pinnace.models.packages import installed_versions
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+# The kinds of hardware that a provider may have a device of, as onnxruntime calls them.
+_KINDS = {"gpu": "GPU", "npu": "NPU"}
 _ERRORS_ONLY = 3
 
 # The package reports its use to its maker, and keeps a file in the home folder for it, unless this is set
@@ -31,7 +34,7 @@ class OnnxRuntime(Runtime):
     module = "onnxruntime"
     extra = "cpu"
     rank = 10
-    devices = ("cpu", "cuda")
+    devices = ("cpu", "cuda", "gpu", "npu")
 
     def __init__(self, path: Path, signature: Signature, options: RuntimeOptions) -> None:
         import onnxruntime
@@ -39,6 +42,9 @@ class OnnxRuntime(Runtime):
         super().__init__(path, signature, options)
         onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
         settings = self._session_options(options)
+        if self.device in _KINDS:
+            self._open_on_device(settings)
+            return
         wanted = _PROVIDERS[self.device]
         if wanted not in onnxruntime.get_available_providers():
             raise UsageError(
@@ -65,6 +71,28 @@ class OnnxRuntime(Runtime):
                 hint="run `pinnace doctor`; CUDA and cuDNN must be of the versions this onnxruntime needs",
             )
 
+    def _open_on_device(self, settings: Any) -> None:
+        """Load the file for the first device of a kind that one of the providers has."""
+        import onnxruntime
+
+        found = _devices(_KINDS[self.device])
+        if not found:
+            raise UsageError(
+                str(self.device_problem(self.device)),
+                got=self.device,
+                hint="`pinnace doctor` lists the devices that it finds",
+            )
+        try:
+            settings.add_provider_for_devices(found[:1], {})
+            self._session = onnxruntime.InferenceSession(str(self.path), settings)
+        except Exception as error:  # as above
+            raise BundleError(f"ONNX Runtime cannot load {self.path}: {error_lines(error)[0]}") from error
+        self.provider = self._session.get_providers()[0]
+        if self.provider != found[0].ep_name:
+            raise UsageError(
+                f"ONNX Runtime fell back to {self.provider}", expected=found[0].ep_name, got=self.provider
+            )
+
     def _session_options(self, options: RuntimeOptions) -> Any:
         """How the session is to run; docs/runtime-settings.md has what each setting brings."""
         import onnxruntime
@@ -87,10 +115,24 @@ class OnnxRuntime(Runtime):
         """Why it does not work on a device: this build has no provider for it."""
         import onnxruntime
 
+        if device in _KINDS:
+            kind = _KINDS[device]
+            return None if _devices(kind) else f"no provider of this onnxruntime has a device of kind {kind}"
         provider = _PROVIDERS.get(device)
         if provider in onnxruntime.get_available_providers():
             return None
         return f"this onnxruntime has no {provider or device}"
+
+    @classmethod
+    def found_devices(cls) -> tuple[str, ...]:
+        """The providers of this build, and the devices that those of them have which say so."""
+        import onnxruntime
+
+        providers = tuple(onnxruntime.get_available_providers())
+        return (
+            *providers,
+            *(f"{each.device.type.name} of {each.ep_name} ({each.device.vendor})" for each in _devices()),
+        )
 
     @classmethod
     def version(cls) -> str:
@@ -117,7 +159,7 @@ def run(feeds):
 """
 
     def _run(self, feeds: Feeds) -> Outputs:
-        if self.device != "cpu":
+        if self.device == "cuda":
             return self._run_bound(feeds)
         names = list(self.signature.output_names)
         arrays = self._session.run(names, dict(feeds))
@@ -149,6 +191,14 @@ def run(feeds):
     def close(self) -> None:
         """Drop the session."""
         self._session = None
+
+
+def _devices(kind: str | None = None) -> list[Any]:
+    """The devices of the providers, of one kind or of all; none before onnxruntime 1.22, which cannot say."""
+    import onnxruntime
+
+    listed: list[Any] = getattr(onnxruntime, "get_ep_devices", list)()
+    return [device for device in listed if kind in (None, device.device.type.name)]
 
 
 RUNTIME = OnnxRuntime

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from pinnace.models.bundle.signature import BATCH, Signature
 from pinnace.models.cpus import has_avx512, saturates
-from pinnace.models.errors import BundleError, error_lines
+from pinnace.models.errors import BundleError, UsageError, error_lines
 from pinnace.models.runtimes.base import Feeds, Outputs, Runtime, RuntimeOptions
 
 Shapes: TypeAlias = "dict[str, tuple[int, ...]] | None"
@@ -103,13 +103,18 @@ class OpenVino(Runtime):
     module = "openvino"
     extra = "openvino"
     rank = 20
-    devices = ("cpu",)
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "gpu", "npu", "auto")
     precision: ClassVar[str] = "f32"
     may_crash_on = ("int8",)  # 2026.4 does while it compiles a Swin transformer of ours (LP_TRANSFORMS_MODE)
 
     def __init__(self, path: Path, signature: Signature, options: RuntimeOptions) -> None:
         super().__init__(path, signature, options)
         openvino = import_openvino()
+        if self.device != "cpu" and (problem := self.device_problem(self.device)) is not None:
+            raise UsageError(
+                problem, got=self.device, hint="`pinnace doctor` lists the devices that it finds"
+            )
+        self._plugin = self.device.upper()
         self._core = openvino.Core()
         self._tensor = openvino.Tensor
         self._options = options
@@ -136,10 +141,31 @@ class OpenVino(Runtime):
             model = self._model.clone()
             if shapes is not None:
                 model.reshape({name: list(shape) for name, shape in shapes.items()})
-            compiled = self._core.compile_model(model, "CPU", self._compile_settings(calls))
+            compiled = self._core.compile_model(model, self._plugin, self._settings(calls))
             requests = [compiled.create_infer_request() for _ in range(calls)]
-        self.provider = "CPU " + str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+        used = [name.strip("()") for name in compiled.get_property("EXECUTION_DEVICES")]
+        if self._plugin == "AUTO":  # which knows no precision
+            self.provider = f"AUTO: {', '.join(used)}"
+        else:
+            hint = compiled.get_property("INFERENCE_PRECISION_HINT")
+            self.provider = f"{', '.join(used)} {hint.to_string()}"
+        self.device = used[0].split(".")[0].lower()  # what `auto` came to
         return requests
+
+    def _settings(self, calls: int) -> dict[str, Any]:
+        """How so many calls at once are to run on the device."""
+        of_cpu = self._compile_settings(calls)
+        if self._plugin == "CPU":
+            return of_cpu
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if self._plugin == "GPU":
+            settings["INFERENCE_PRECISION_HINT"] = self.precision  # an NPU has no float32
+        if self._plugin == "AUTO":
+            settings["DEVICE_PROPERTIES"] = {
+                "CPU": of_cpu,
+                "GPU": {"INFERENCE_PRECISION_HINT": self.precision},
+            }
+        return settings
 
     def _compile_settings(self, calls: int) -> dict[str, Any]:
         """How so many calls at once are to run; docs/runtime-settings.md has what each setting brings."""
@@ -172,6 +198,24 @@ class OpenVino(Runtime):
     def faster_than(cls) -> tuple[str, ...]:
         """ONNX Runtime, where there is AVX-512; on AVX2 it is OpenVINO that takes a tenth longer."""
         return ("onnxruntime",) if has_avx512() else ()
+
+    @classmethod
+    def device_problem(cls, device: str) -> str | None:
+        """Why it does not work on a device: no plugin of OpenVINO finds one."""
+        if device in ("cpu", "auto") or device not in cls.devices:
+            return super().device_problem(device)
+        found = import_openvino().Core().available_devices
+        if any(name.split(".")[0] == device.upper() for name in found):
+            return None
+        return f"OpenVINO finds no {device.upper()} here"
+
+    @classmethod
+    def found_devices(cls) -> tuple[str, ...]:
+        """OpenVINO's devices, with the name of each."""
+        core = import_openvino().Core()
+        return tuple(
+            f"{name} ({core.get_property(name, 'FULL_DEVICE_NAME')})" for name in core.available_devices
+        )
 
     @classmethod
     def version(cls) -> str:

@@ -21,6 +21,7 @@ class OpenVinoBf16(OpenVino):
     rank = 90
     opt_in = True
     precision = "bf16"
+    devices = ("cpu",)
 
     @classmethod
     def unavailable_reason(cls) -> str | None:

@@ -47,7 +47,7 @@ def plan(settings: ServerSettings, cpus: int | None = None) -> Layout:
     slots = max(1, cpus // settings.threads)
     if settings.workers != "auto":
         workers = settings.workers
-    elif settings.device == "cuda":
+    elif settings.device not in (None, "cpu", "auto"):
         workers = 1  # a second process would hold a second copy of the model on the device
     elif settings.concurrency != "auto":
         workers = max(1, slots // settings.concurrency)

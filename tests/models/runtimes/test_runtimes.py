@@ -320,7 +320,7 @@ def test_threads_below_one(threads: int) -> None:
 
 def test_an_unknown_device() -> None:
     assert refusal(UsageError, lambda: RuntimeOptions(device="abacus")) == (
-        "unknown device\n  expected: cpu or cuda\n  got: abacus"
+        "unknown device\n  expected: one of cpu, cuda, gpu, npu, auto\n  got: abacus"
     )
 
 
