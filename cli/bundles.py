@@ -30,7 +30,7 @@ def bundle_or_server(typed: str | None) -> str | None:
     if typed is None or Path(typed).exists():
         return typed
     if is_uri(typed):
-        return ElsewhereOrServer(typed)
+        return ElsewhereOrServer(typed) if typed.startswith(("http://", "https://")) else Elsewhere(typed)
     return f"http://{typed}" if _HOST_AND_PORT.fullmatch(typed) else typed
 
 
@@ -48,8 +48,7 @@ def pulled(value: Any, progress: bool | None) -> Any:
         return type(value)(pulled(each, progress) for each in value)
     if not isinstance(value, Elsewhere):
         return value
-    maybe_server = isinstance(value, ElsewhereOrServer) and value.startswith(("http://", "https://"))
-    if maybe_server and not is_bundle(value):
+    if isinstance(value, ElsewhereOrServer) and not is_bundle(value):
         return str(value)
     from pinnace.cli.console import only_data, print_note
     from pinnace.cli.progress import steps

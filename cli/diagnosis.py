@@ -6,7 +6,9 @@ import importlib.util
 import platform
 from dataclasses import dataclass
 
+from pinnace.export.formats import all_formats
 from pinnace.models.cpus import available_cpus, cgroup_cpu_quota, fast_precisions
+from pinnace.models.errors import PinnaceError
 from pinnace.models.install import install_line
 from pinnace.models.packages import installed_version
 from pinnace.models.runtimes import all_runtimes
@@ -55,6 +57,9 @@ def diagnose() -> list[Finding]:
                 None if problem is None else runtime.install_hint(),
             )
         )
+        if problem is None and not runtime.opt_in and (devices := runtime.found_devices()):
+            findings.append(Finding(f"devices of {runtime.name}", ", ".join(devices)))
+    findings += _converters()
     for step, modules, extra in _STEPS:
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
         findings.append(
@@ -65,4 +70,18 @@ def diagnose() -> list[Finding]:
                 install_line(extra) if missing else None,
             )
         )
+    return findings
+
+
+def _converters() -> list[Finding]:
+    """The formats whose converters may stand in another environment, and the Python that has each."""
+    findings = []
+    for format in all_formats().values():
+        name = f"format {format.name}"
+        try:
+            python = format.require()
+        except PinnaceError as error:
+            findings.append(Finding(name, None, error.message, error.hint))
+        else:
+            findings += [Finding(name, python)] if python is not None else []
     return findings

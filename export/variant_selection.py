@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pinnace.export.formats import all_formats, conversion_of, precision_of
 from pinnace.export.targets import Target
-from pinnace.models.errors import UsageError
+from pinnace.models.errors import MissingDependency, UsageError
 from pinnace.models.proposal import proposal
 from pinnace.models.variant_name import VariantName
 
@@ -18,7 +18,7 @@ class Selection:
 
     Attributes:
         variants: their names, in the order of preference.
-        notes: a sentence for each variant that was added.
+        notes: a sentence for each variant that was added, or that cannot be written here.
         without_images: those that were left out because there is nothing to calibrate with; what is said of
             them, `pinnace.export.convert.without_images` knows when the model has been seen.
     """
@@ -37,7 +37,7 @@ def select(
     of a format, or adds the format in fp32 where the target has none. `--precision` alone chooses the ones
     of a precision, or adds it in the first of the target's formats that has it. Together they give every
     format in every precision that it has. What is made of `onnx-fp32`, and measured against it, brings it
-    along.
+    along. A format of the target's for which the converter is not here, and which was not named, is left out.
 
     Args:
         target: what the bundle is for.
@@ -47,9 +47,10 @@ def select(
 
     Raises:
         UsageError: a format or precision is unknown, nothing is left, or what was asked for needs images.
+        MissingDependency: the converter of a format that was named is not here.
     """
     chosen = _named(target, formats, precisions) if formats or precisions else list(target.variants)
-    notes = []
+    chosen, notes = _writable(chosen, formats)
     without_images = []
     for name in list(chosen):
         conversion = conversion_of(name)
@@ -72,6 +73,25 @@ def select(
             chosen.append(base)
             notes.append(f"{base} was added, because {name} is made from it and compared with it")
     return Selection(tuple(chosen), tuple(notes), tuple(without_images))
+
+
+def _writable(chosen: Sequence[VariantName], formats: Sequence[str]) -> tuple[list[VariantName], list[str]]:
+    """The variants whose converters are here, and a sentence for each format that is left out."""
+    missing: dict[str, MissingDependency] = {}
+    for format in {name.format: None for name in chosen}:
+        try:
+            all_formats()[format].require()
+        except MissingDependency as error:
+            missing[format] = error
+    asked_for = [missing[format] for format in missing if format in formats]
+    kept = [name for name in chosen if name.format not in missing]
+    if asked_for or not kept:
+        raise (asked_for or list(missing.values()))[0]
+    notes = []
+    for format, why in missing.items():
+        names = ", ".join(str(name) for name in chosen if name.format == format)
+        notes.append(f"{names} was left out: {why.message}")
+    return kept, notes
 
 
 def _named(target: Target, formats: Sequence[str], precisions: Sequence[str]) -> list[VariantName]:

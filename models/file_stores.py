@@ -56,9 +56,7 @@ def open_store(name: str) -> tuple[Any, str]:
     scheme, rest = split_scheme(name)
     if not scheme:
         return _file_system("file", ""), name
-    authority, slash, inside = rest.rstrip("/").partition("/")
-    # Who asks, as in `gs://anonymous@bucket`, is no part of the bucket's name.
-    return _file_system(scheme, authority), f"{authority.rpartition('@')[2]}{slash}{inside}"
+    return _file_system(scheme, rest.partition("/")[0]), rest.rstrip("/")
 
 
 @lru_cache(maxsize=64)
@@ -87,7 +85,7 @@ def _file_system(scheme: str, authority: str) -> Any:
             return _azure(fs)
         return fs.FileSystem.from_uri(f"{scheme}://{authority}{query}")[0]
     except (ArrowException, ValueError, OSError) as error:
-        refused = _first_line(error).replace(authority, authority.rpartition("@")[2])
+        refused = str(error).splitlines()[0].replace(authority, authority.rpartition("@")[2])
         if isinstance(error, OSError) and _SILENCE.search(refused):
             raise StoreUnreachable(f"{shown} cannot be reached: {refused}") from None
     try:
@@ -237,14 +235,9 @@ def _shown(name: str) -> str:
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}" if scheme else name
 
 
-def _first_line(error: BaseException) -> str:
-    """Of Google's library without the places in its source, which it writes behind what it says."""
-    return (str(error).splitlines() or [type(error).__name__])[0].partition(" error_info=")[0]
-
-
 def said(error: OSError) -> str:
     """The first line of what a store says."""
-    return (os.strerror(error.errno) if error.errno else _first_line(error)).rstrip(".")
+    return (os.strerror(error.errno) if error.errno else str(error).splitlines()[0]).rstrip(".")
 
 
 def local_folder(name: str) -> Path | None:

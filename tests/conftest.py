@@ -101,6 +101,7 @@ def tiny_request(workshop: Path) -> ExportRequest:
         format.name
         for format in all_formats().values()
         if "fp32" in format.precisions
+        and format.name not in ("executorch", "litert")  # have tests of their own
         and any(r.unavailable_reason() is None for r in runtimes_for(format.name))
     ]
     return ExportRequest(

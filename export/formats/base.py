@@ -43,10 +43,12 @@ class Written:
     Attributes:
         exporter: which of several ways wrote it; None where there is only one.
         notes: sentences for the user.
+        tools: the versions of packages that took part and stand in another environment, by name.
     """
 
     exporter: str | None = None
     notes: tuple[str, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Format:
         compiled: ways of compiling that may stand where the precision does, and the precision of the result.
         conversions: what is made of the file in fp32, by the precision in the variant's name.
         devices: the device that a precision can only be run on, where it is not any.
+        require: asked before anything is loaded; raises `MissingDependency` where what writes the format is
+            not here, and gives the interpreter that has it where that may be another.
     """
 
     name: str
@@ -75,6 +79,7 @@ class Format:
     compiled: Mapping[str, str] = field(default_factory=dict)
     conversions: Mapping[str, Conversion] = field(default_factory=dict)
     devices: Mapping[str, str] = field(default_factory=dict)
+    require: Callable[[], str | None] = lambda: None
 
     @property
     def kinds(self) -> dict[str, str]:

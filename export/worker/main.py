@@ -108,6 +108,7 @@ def _export_module(
     warned: dict[VariantName, tuple[str, ...]] = {}
     exporters: dict[VariantName, str] = {}
     notes = exactness.notes
+    tools: dict[str, str] = {}
     for name in request.variants:
         step = Event(Stage.WRITE, str(name))
         progress(step)
@@ -124,12 +125,14 @@ def _export_module(
                 or Written()
             )
         notes += written.notes
+        tools |= written.tools
         if written.exporter is not None:
             exporters[name] = written.exporter
         warned[name] = tuple(_trace_warnings(caught))
     result = _finish(inspection, loaded.labels, (*loaded.notes, *notes), folder, files, warned)
     return replace(
         result,
+        tools=result.tools | tools,
         classes=eager_model.declared_classes(loaded.module),
         exported=loaded.exported,
         exporters=exporters,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,8 +40,7 @@ class Pt2Runtime(Runtime):
 
                 self._module: Any = aoti_load_package(str(path))
             else:
-                with _without_its_log():
-                    self._module = torch.export.load(path).module()
+                self._module = torch.export.load(path).module()
         except Exception as error:  # the loaders raise whatever the archive makes them stumble over
             raise BundleError(f"torch cannot load {path}: {error_lines(error)[0]}") from error
         self.provider = "AOTInductor" if compiled else "CPU"
@@ -81,17 +77,6 @@ class Pt2Runtime(Runtime):
     def close(self) -> None:
         """Drop the program."""
         self._module = None
-
-
-@contextmanager
-def _without_its_log() -> Iterator[None]:
-    """What torch cannot read, it writes to its log with a traceback, and then raises an error."""
-    log = logging.getLogger("torch.export")
-    before, log.disabled = log.disabled, True
-    try:
-        yield
-    finally:
-        log.disabled = before
 
 
 def _is_compiled(path: Path) -> bool:

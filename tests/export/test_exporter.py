@@ -318,7 +318,7 @@ def test_a_log_of_the_user_is_never_overwritten(
 def test_a_variant_that_no_format_writes(tiny_request: ExportRequest, tmp_path: Path, here: None) -> None:
     request = dataclasses.replace(tiny_request, variants=(VariantName("tflite", "fp32"),))
     message = refusal(UsageError, lambda: export_bundle(request, CPU, tmp_path / "out.bundle"))
-    assert message.startswith("no format writes 'tflite-fp32'\n  expected: one of ncnn-fp32, ")
+    assert message.startswith("no format writes 'tflite-fp32'\n  expected: one of executorch-fp32, ")
     assert message.endswith("\n  got: tflite-fp32")
     assert list(tmp_path.iterdir()) == []
 

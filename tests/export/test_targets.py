@@ -190,7 +190,8 @@ def test_what_another_is_made_of_comes_along_and_said_so() -> None:
         (
             ["tflite"],
             [],
-            "there is no format tflite\n  expected: one of ncnn, onnx, pt2, torchscript\n  got: tflite",
+            "there is no format tflite\n  expected: one of executorch, litert, ncnn, onnx, pt2, torchscript\n"
+            "  got: tflite",
         ),
         (
             [],
@@ -200,8 +201,9 @@ def test_what_another_is_made_of_comes_along_and_said_so() -> None:
         (
             ["torchscript"],
             ["int8"],
-            "none of torchscript is written in int8\n  expected: one of ncnn-fp32, ncnn-fp16, onnx-fp32, "
-            "onnx-fp16, onnx-int8, onnx-int8sym, pt2-fp32, pt2-aoti, torchscript-fp32, torchscript-fp16",
+            "none of torchscript is written in int8\n  expected: one of executorch-fp32, litert-fp32, "
+            "litert-fp16, litert-int8, ncnn-fp32, ncnn-fp16, onnx-fp32, onnx-fp16, "
+            "onnx-int8, onnx-int8sym, pt2-fp32, pt2-aoti, torchscript-fp32, torchscript-fp16",
         ),
         (
             [],

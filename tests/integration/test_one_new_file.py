@@ -108,7 +108,7 @@ def test_it_classifies_and_is_timed(copy: Copy, bundle: dict[str, object]) -> No
 def test_help_lists_the_source_and_the_format(copy: Copy) -> None:
     shown = " ".join(copy.run("export", "--help").split())
     assert re.search(r"SOURCE .*noise:SEED.*\[required\]", shown)
-    assert re.search(r"--format NAME Only ncnn, npz, onnx, pt2, torchscript\.", shown)
+    assert re.search(r"--format NAME Only executorch, litert, ncnn, npz, onnx, pt2, torchscript\.", shown)
 
 
 def test_doctor_lists_the_runtime(copy: Copy) -> None:

@@ -90,15 +90,6 @@ def test_azure_is_found_by_what_its_own_tools_read(monkeypatch: pytest.MonkeyPat
     assert made == [("mine", {"account_key": "key"}), ("dev", {"account_key": "a+b==", **own})]
 
 
-def test_who_asks_is_no_part_of_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_stores, "_file_system", lambda scheme, authority: (scheme, authority))
-    assert file_stores.open_store("gs://anonymous@bucket/a@b/c/") == (
-        ("gs", "anonymous@bucket"),
-        "bucket/a@b/c",
-    )
-    assert file_stores.open_store("s3://bucket") == (("s3", "bucket"), "bucket")
-
-
 def test_keys_in_a_uri_stay_out_of_messages() -> None:
     error = error_of(UsageError, lambda: file_stores.open_store("nonsense://me:SECRET@bucket/x"))
     assert "SECRET" not in str(error)

@@ -117,13 +117,6 @@ def test_where_the_hub_is_silent_the_cache_answers(
     assert caplog.messages[-1].startswith(f"{URL} cannot be reached (")
 
 
-def test_a_bench_of_it_is_one_of_a_bundle(hub: Hub, tmp_path: Path) -> None:
-    few = ("--duration", "0.1", "--min-queries", "2", "--rounds", "1")
-    outcome = run_here("bench", f"{URL}@v1", *few, folder=tmp_path)
-    assert outcome.status == 0, outcome.err
-    assert "onnx-fp32" in outcome.out
-
-
 def test_nothing_is_pushed_onto_it_from_here(hub: Hub, versions: tuple[Path, Path], tmp_path: Path) -> None:
     outcome = run_here("push", versions[0], URL, folder=tmp_path)
     assert outcome.status == 2
