@@ -191,7 +191,7 @@ def test_what_another_is_made_of_comes_along_and_said_so() -> None:
             ["tflite"],
             [],
             "there is no format tflite\n  expected: one of executorch, litert, ncnn, onnx, pt2, torchscript\n"
-            "  got: tflite",
+            "  got: tflite\n  help: did you mean litert?",
         ),
         (
             [],
