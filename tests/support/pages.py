@@ -106,7 +106,7 @@ class Reader:
             env=self._env,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=1200,
             check=False,
         )
 
