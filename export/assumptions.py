@@ -174,7 +174,7 @@ def order_of(mean: Sequence[float]) -> str | None:
 def options_for(preprocess: Preprocess, taken: Preprocess) -> str:
     """The options that make one preprocessing of another."""
     parts = []
-    if (preprocess.resize, preprocess.crop) != (taken.resize, taken.crop):
+    if _resizing(preprocess) != _resizing(taken):
         resize = preprocess.resize
         parts.append(f"--resize {f'{resize[0]}x{resize[1]}' if isinstance(resize, tuple) else resize}")
         if preprocess.crop is not None:
@@ -183,6 +183,10 @@ def options_for(preprocess: Preprocess, taken: Preprocess) -> str:
     if _normalisation(preprocess) != _normalisation(taken):
         parts.append(_options(preprocess))
     return " ".join(parts)
+
+
+def _resizing(preprocess: Preprocess) -> tuple[object, ...]:
+    return preprocess.resize, preprocess.crop, preprocess.aspect
 
 
 def _normalisation(preprocess: Preprocess) -> tuple[object, ...]:

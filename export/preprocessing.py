@@ -103,6 +103,8 @@ class Changes:
         Raises:
             UsageError: the fields do not fit each other.
         """
+        if self.resize is not None or self.crop is not None:
+            base = replace(base, aspect="squeeze")
         if isinstance(self.crop, tuple) and self.resize is None:
             base = resize_to(base, self.crop)
         elif self.crop is not None:

@@ -144,8 +144,8 @@ def _shapes(
 ) -> Iterator[Preprocess]:
     size = best.crop or best.resize
     assert isinstance(size, tuple)
-    yield replace(best, resize=size, crop=None)
-    yield replace(best, resize=round(max(size) / _MARGIN), crop=size)
+    yield replace(best, resize=size, crop=None, aspect="squeeze")
+    yield replace(best, resize=round(max(size) / _MARGIN), crop=size, aspect="squeeze")
     yield _whole(best, size)
 
 
@@ -165,7 +165,7 @@ def _means(
 
 def _whole(preprocess: Preprocess, size: tuple[int, int]) -> Preprocess:
     """The largest centre of the image that has the shape of the input."""
-    return replace(preprocess, resize=max(size), crop=size)
+    return replace(preprocess, resize=max(size), crop=size, aspect="squeeze")
 
 
 def _answer(signature: Signature) -> str | None:

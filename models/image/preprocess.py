@@ -19,11 +19,12 @@ from pinnace.models.image.decode import load_pixels
 from pinnace.models.image.filters import Interpolation
 from pinnace.models.image.resample import Window, resize_and_look_up, resize_window
 
-__all__ = ["Centre", "ColorMode", "InputDtype", "Interpolation", "Layout", "Preprocess"]
+__all__ = ["Aspect", "Centre", "ColorMode", "InputDtype", "Interpolation", "Layout", "Preprocess"]
 
 ColorMode = Literal["RGB", "BGR", "L"]
 Layout = Literal["NCHW", "NHWC", "NHW"]
 Centre = Literal["round", "floor"]
+Aspect = Literal["squeeze", "crop"]
 InputDtype = Literal["float32", "float16", "float64", "uint8", "int8", "int32", "int64"]
 
 PIXELS = ("uint8", "int32", "int64")
@@ -62,6 +63,9 @@ class Preprocess:
             std changes, and `int8` is the result rounded to whole numbers of -128..127.
         centre: where a crop begins if as many pixels are left over on both sides but one: `round` is
             torchvision's, `floor` that of transformers, which leaves the odd one at the end.
+        aspect: what becomes of an image that has not the shape of a resize to (height, width): `squeeze`
+            scales all of it, `crop` first cuts out its largest centred part of that shape, as fastai does.
+            With `crop` there is no centre crop after it.
 
     Raises:
         UsageError: a value is none of these.
@@ -78,6 +82,7 @@ class Preprocess:
     layout: Layout = "NCHW"
     dtype: InputDtype = "float32"
     centre: Centre = "round"
+    aspect: Aspect = "squeeze"
 
     def __post_init__(self) -> None:
         if not (self.resize is None or _is_size(self.resize) or _is_pair(self.resize)):
@@ -97,6 +102,13 @@ class Preprocess:
         _require_one_of("layout", self.layout, get_args(Layout))
         _require_one_of("dtype", self.dtype, get_args(InputDtype))
         _require_one_of("centre", self.centre, get_args(Centre))
+        _require_one_of("aspect", self.aspect, get_args(Aspect))
+        if self.aspect == "crop" and not (_is_pair(self.resize) and self.crop is None):
+            raise UsageError(
+                "aspect crop cuts images before they are resized",
+                expected="a resize to (height, width), and no crop",
+                got=f"resize {self.resize!r} and crop {self.crop!r}",
+            )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if not _is_numbers(values, self.channels):
                 expected = f"a tuple of {self.channels} finite numbers, one for each channel of {self.color}"
@@ -155,6 +167,9 @@ class Preprocess:
         """
         turned = self.exif and pixels.orientation(image) >= 5
         width, height = (image.height, image.width) if turned else image.size
+        if self.aspect == "crop":
+            left, top, right, bottom = self._part(height, width)
+            return left / width, top / height, (right - left) / width, (bottom - top) / height
         size = self._resized(height, width)
         crop = self.crop or size
         (top, inner_top, _), (left, inner_left, _) = (
@@ -173,6 +188,8 @@ class Preprocess:
         return np.ascontiguousarray(kept[:, :, ::-1]) if self.color == "BGR" else kept
 
     def _kept_pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        if self.aspect == "crop":
+            image = image.crop(self._part(image.height, image.width))
         size = self._resized(image.height, image.width)
         if self.crop is None:
             _check_uncropped(image, size)
@@ -277,6 +294,8 @@ class Preprocess:
         if isinstance(self.resize, int):
             parts.append(f"shortest edge to {self.resize}, {self.interpolation}")
         elif self.resize is not None:
+            if self.aspect == "crop":
+                parts.append(f"largest centred part of the shape {self.resize[0]}:{self.resize[1]}")
             parts.append(f"resize to {self.resize[0]}x{self.resize[1]}, {self.interpolation}")
         if self.crop is not None:
             rounded = ", rounded down" if self.centre == "floor" else ""
@@ -301,6 +320,16 @@ class Preprocess:
             return self.resize
         long = int(self.resize * max(height, width) / min(height, width))
         return (self.resize, long) if height <= width else (long, self.resize)
+
+    def _part(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """The largest centred part in the shape of the resize, as fastai's `Resize` computes it: left, top,
+        right, bottom.
+        """
+        assert isinstance(self.resize, tuple)
+        scale = min(width / self.resize[1], height / self.resize[0])
+        kept_width, kept_height = max(1, int(scale * self.resize[1])), max(1, int(scale * self.resize[0]))
+        left, top = int(0.5 * (width - kept_width)), int(0.5 * (height - kept_height))
+        return left, top, left + kept_width, top + kept_height
 
 
 def _kept(size: tuple[int, int], crop: tuple[int, int], centre: Centre) -> tuple[Window, tuple[int, int]]:

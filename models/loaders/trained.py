@@ -25,43 +25,57 @@ def inner_network(data: Any) -> torch.nn.Module | None:
 def facts_of_learner(data: Any, facts: Facts) -> Facts:
     """Class names and preprocessing of fastai's exported Learner.
 
-    Its validation squeezes an image whose item transform is `Resize(method="squish")`, and crops it
-    otherwise; pixels are scaled to 0..1 and normalised where the batch transforms say so.
+    Its validation squeezes an image whose item transform is `Resize(method="squish")`, and else cuts out the
+    largest centred part of the input's shape before it resizes that. Batch transforms may resize it again;
+    pixels are scaled to 0..1 and normalised where they say so.
     """
     vocab = getattr(getattr(data, "dls", None), "vocab", None)
     if vocab is not None:
         names = tuple(map(str, vocab))
         facts = replace(facts, labels=names, labels_from="dls.vocab")
-    steps = _steps(data)
-    resize = next((step for step in steps if type(step).__name__ == "Resize"), None)
-    normalise = next((step for step in steps if type(step).__name__ == "Normalize"), None)
-    size = getattr(resize, "size", None)
-    if not isinstance(size, tuple) or len(size) != 2:
+    items, batches = _steps(data, "after_item"), _steps(data, "after_batch")
+    resize = next((step for step in items if type(step).__name__ == "Resize"), None)
+    normalise = next((step for step in batches if type(step).__name__ == "Normalize"), None)
+    size = _pair(getattr(resize, "size", None))
+    if size is None:
         return replace(facts, trainer=FASTAI)
-    height, width = int(size[1]), int(size[0])  # fastai has the width first
-    squeezed = getattr(resize, "method", "crop") == "squish"
+    height, width = size[1], size[0]  # fastai has the width first in `Resize`, and the height in batches
+    again = [pair for step in batches if (pair := _pair(getattr(step, "size", None)))]
+    caveats = []
+    if again and again[-1] != (height, width):
+        first, (height, width) = f"{height}x{width}", again[-1]
+        caveats.append(
+            f"fastai resizes images to {first} and then, in the batch, to {height}x{width}; that cannot be "
+            "had to the bit, and here they are resized once"
+        )
+    method = str(getattr(resize, "method", "crop"))
+    if method == "pad":
+        caveats.append("fastai pads images to the shape of the input, which cannot be had: here they are cut")
     mean: tuple[float, ...] = (0.0,) * 3
     std: tuple[float, ...] = (1.0,) * 3
     if normalise is not None:
         mean, std = (tuple(map(float, getattr(normalise, name).flatten())) for name in ("mean", "std"))
     preprocess = Preprocess(
-        (height, width) if squeezed else max(height, width),
+        (height, width),
         "bilinear",
-        None if squeezed else (height, width),
+        None,
         "RGB",
         mean,
         std,
+        aspect="squeeze" if method == "squish" else "crop",
     )
-    caveat = None if squeezed else "fastai crops before it resizes, which moves the picture by up to a pixel"
-    return replace(facts, trainer=FASTAI, preprocess=preprocess, caveat=caveat)
+    return replace(facts, trainer=FASTAI, preprocess=preprocess, caveat="; ".join(caveats) or None)
 
 
-def _steps(data: Any) -> list[Any]:
-    found: list[Any] = []
-    for name in ("after_item", "after_batch"):
-        pipeline = getattr(getattr(data, "dls", None), name, None)
-        found += list(getattr(pipeline, "fs", pipeline) or ())
-    return found
+def _pair(size: object) -> tuple[int, int] | None:
+    if isinstance(size, int):
+        return size, size
+    return (int(size[0]), int(size[1])) if isinstance(size, tuple) and len(size) == 2 else None
+
+
+def _steps(data: Any, name: str) -> list[Any]:
+    pipeline = getattr(getattr(data, "dls", None), name, None)
+    return list(getattr(pipeline, "fs", pipeline) or ())
 
 
 def as_it_is_exported(module: torch.nn.Module) -> None:

@@ -21,6 +21,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from pinnace.models.errors import ImageTooLarge, PinnaceError, UnsupportedImage, UsageError
+from pinnace.models.image.decode import open_image
 from pinnace.models.image.preprocess import Interpolation, Preprocess
 
 FILTERS = get_args(Interpolation)
@@ -305,6 +306,52 @@ def test_an_extreme_shape_without_a_crop_is_refused() -> None:
     )
 
 
+# --- cut before it is resized ---------------------------------------------------------------------------
+
+
+def as_fastai_does(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """`Resize(size)` of fastai 2.8 where it validates; its size has the width first."""
+    (width, height), wanted = image.size, size[::-1]
+    m = width / wanted[0] if width / wanted[0] < height / wanted[1] else height / wanted[1]
+    kept = (int(m * wanted[0]), int(m * wanted[1]))
+    left, top = int(0.5 * (width - kept[0])), int(0.5 * (height - kept[1]))
+    cut = image.crop((left, top, left + kept[0], top + kept[1]))
+    return cut.resize(wanted, Image.Resampling.BILINEAR)
+
+
+@settings(max_examples=60, deadline=None)
+@given(source=sizes, size=sizes, color=st.sampled_from(["RGB", "L"]))
+def test_the_largest_centred_part_is_cut_out_first(
+    source: tuple[int, int], size: tuple[int, int], color: str
+) -> None:
+    scale = min(source[0] / size[0], source[1] / size[1])
+    if scale * min(size) < 1:
+        return  # nothing would be left, which fastai does not survive
+    channels = len(color)
+    image = noise(*source, color)
+    cutting = spec(
+        resize=size, crop=None, aspect="crop", color=color, mean=(0.5,) * channels, std=(0.5,) * channels
+    )
+    expected = np.asarray(as_fastai_does(image, size)).reshape(*size, channels)
+    np.testing.assert_array_equal(cutting.crop_uint8(image), expected, strict=True)
+    left, top, width, height = cutting.seen_part(image)
+    assert (width * source[1], height * source[0]) == pytest.approx(
+        (int(scale * size[1]), int(scale * size[0]))
+    )
+    assert abs(left - (1 - width - left)) * source[1] <= 1.01
+    assert abs(top - (1 - height - top)) * source[0] <= 1.01
+
+
+def test_a_photograph_is_cut_before_it_is_resized() -> None:
+    path = PHOTOGRAPHS[0]
+    cutting = spec(resize=(200, 200), crop=None, aspect="crop")
+    with Image.open(path) as image:
+        expected = cutting.normalise(np.asarray(as_fastai_does(image.convert("RGB"), (200, 200))))
+    np.testing.assert_array_equal(cutting.apply(open_image(path)), expected, strict=True)
+    squeezed = spec(resize=(200, 200), crop=None)
+    assert np.abs(squeezed.apply(open_image(path)) - expected).max() > 0.5
+
+
 # --- the spec ---------------------------------------------------------------------------------------------
 
 
@@ -314,6 +361,7 @@ def test_an_extreme_shape_without_a_crop_is_refused() -> None:
         spec(),
         spec(resize=(224, 300), interpolation="lanczos", exif=False),
         spec(resize=None, crop=None, color="L", mean=(0.5,), std=(0.5,)),
+        spec(resize=(224, 300), crop=None, aspect="crop"),
     ],
 )
 def test_the_spec_survives_json(preprocess: Preprocess) -> None:
@@ -375,6 +423,12 @@ MEAN_OF_THREE = (
         (
             {"std": (1.0, 1e-60, 1.0)},
             "std must not be zero in float32\n  got: (1.0, 1e-60, 1.0)",
+        ),
+        (
+            {"aspect": "crop"},
+            "aspect crop cuts images before they are resized\n"
+            "  expected: a resize to (height, width), and no crop\n"
+            "  got: resize 256 and crop (224, 224)",
         ),
     ],
 )

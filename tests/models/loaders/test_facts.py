@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pinnace.models.image.preprocess import Preprocess
+from pinnace.models.image.preprocess import Aspect, Preprocess
 from pinnace.models.loaders.base import LoadedModel, imagenet_preprocess
 from pinnace.models.loaders.facts import TIMM, Facts, read_facts
 from pinnace.models.loaders.trained import facts_of_learner, inner_network
@@ -93,24 +93,40 @@ class Normalize:
     mean, std = torch.full((1, 3, 1, 1), 0.5), torch.full((1, 3, 1, 1), 0.25)
 
 
+class AffineCoordTfm:
+    def __init__(self, size: object) -> None:
+        self.size = size
+
+
 class Learner:
     """Has what fastai's exported Learner has, which needs fastai to be made."""
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, size: object = None) -> None:
         self.model = torch.nn.Linear(3, 2)
-        steps = {"after_item": [Resize(method)], "after_batch": [Normalize()]}
+        steps = {"after_item": [Resize(method)], "after_batch": [AffineCoordTfm(size), Normalize()]}
         self.dls = types.SimpleNamespace(vocab=["cat", "dog"], **steps)
 
 
-@pytest.mark.parametrize("method", ["squish", "crop"])
-def test_fastai(method: str) -> None:
-    learner = Learner(method)
+@pytest.mark.parametrize(
+    ("method", "batch", "size", "said"),
+    [
+        ("squish", None, (64, 48), None),
+        ("crop", None, (64, 48), None),
+        ("crop", 32, (32, 32), "resizes images to 64x48 and then, in the batch, to 32x32"),
+        ("crop", (16, 24), (16, 24), "in the batch, to 16x24"),
+        ("pad", None, (64, 48), "pads images"),
+    ],
+)
+def test_fastai(method: str, batch: object, size: tuple[int, int], said: str | None) -> None:
+    learner = Learner(method, batch)
     assert inner_network(learner) is learner.model
     facts = facts_of_learner(learner, read_facts(learner))
     assert facts.labels == ("cat", "dog")
-    size = ((64, 48), None) if method == "squish" else (64, (64, 48))
-    assert facts.preprocess == Preprocess(size[0], "bilinear", size[1], "RGB", (0.5,) * 3, (0.25,) * 3)
-    assert (facts.caveat is None) == (method == "squish")
+    aspect: Aspect = "squeeze" if method == "squish" else "crop"
+    assert facts.preprocess == Preprocess(
+        size, "bilinear", None, "RGB", (0.5,) * 3, (0.25,) * 3, aspect=aspect
+    )
+    assert (facts.caveat is None) if said is None else said in str(facts.caveat)
 
 
 def test_ultralytics() -> None:

@@ -161,6 +161,7 @@ def test_the_models_are_listed(client: httpx.Client, bundle: Path) -> None:
                     "layout": "NCHW",
                     "dtype": "float32",
                     "centre": "round",
+                    "aspect": "squeeze",
                 },
                 "input": {"name": "input", "dtype": "float32", "shape": ["batch", 3, 8, 8]},
                 "outputs": {
