@@ -37,8 +37,9 @@ def outline(text: str) -> list[str]:
     """The lines of an output, without what differs from one run and one machine to the next.
 
     Numbers, hashes and dates are all alike, and so are folders, the widths of bars and of columns, and the
-    two runtimes of which the CPU decides which one answers.
+    two runtimes of which the CPU decides which one answers. The note of `eval` that says which it is goes.
     """
+    text = re.sub(r"^note: where none is named.*$", "", text, flags=re.MULTILINE)
     text = re.sub(r'( in |": ?"|\w,)(?:onnxruntime|openvino)\b', r"\1RUNTIME", text)
     text = re.sub(r"\b[0-9a-f]{12}\b(?=\")", "HASH", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:+.]+", "DATE", text)
