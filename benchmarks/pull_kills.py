@@ -25,7 +25,11 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.transfer import file_hashes
 from pinnace.models.files import size_of, size_text
 
-PULL = "import sys; from pinnace.models.bundle.bundle import Bundle; print(Bundle.open(sys.argv[1]).folder)"
+PULL = """
+import sys
+from pinnace.models.bundle.anywhere import open_bundle_at
+print(open_bundle_at(sys.argv[1]).folder)
+"""
 PIECE = 1 << 16
 
 

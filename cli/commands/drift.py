@@ -141,13 +141,13 @@ def _thresholds(typed: Sequence[str]) -> dict[str, float]:
 
 def _reference(against: str, chosen: RowFilter) -> tuple[Observations, tuple[str, ...]]:
     """The reference, and all labels of its model where these are known."""
-    from pinnace.models.bundle.bundle import Bundle
+    from pinnace.models.bundle.anywhere import open_bundle_at
     from pinnace.models.records import reference
     from pinnace.models.records.reading import read_observations
 
     if not _is_bundle(against):
         return read_observations(against, chosen), ()
-    bundle = Bundle.open(against)
+    bundle = open_bundle_at(against)
     return reference.read(bundle), bundle.labels
 
 

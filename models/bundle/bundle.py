@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -17,9 +16,6 @@ from pinnace.models.errors import BundleError, CheckFailed, UsageError
 from pinnace.models.files import read_regular, sha256
 from pinnace.models.image.preprocess import Preprocess
 from pinnace.models.proposal import proposal
-from pinnace.models.urls import is_uri
-
-logger = logging.getLogger("pinnace.models")
 
 _VERSION_DIGITS = 12
 
@@ -47,8 +43,7 @@ class Bundle:
         """Read a bundle's manifest; no other file is touched, unless signatures are asked for.
 
         Args:
-            folder: where it stands; a URL as text, such as `s3://bucket/folder`, is pulled into the cache
-                first, as `pinnace.models.bundle.cache.local_copy` does, and may raise what that raises.
+            folder: where it stands; `pinnace.models.bundle.anywhere.open_bundle_at` takes URLs as well.
             check_signature: where `$PINNACE_TRUSTED_KEY` is set, read every file and take only what that key
                 has signed; False for what this process has written itself.
 
@@ -59,8 +54,6 @@ class Bundle:
             UsageError: the trusted key cannot be read.
             MissingDependency: signatures cannot be checked here.
         """
-        if isinstance(folder, str) and is_uri(folder):
-            folder = _pulled(folder)
         path = Path(folder)
         data = manifest.read_bytes(path)
         if check_signature:
@@ -278,15 +271,6 @@ class Bundle:
         labels = [self.manifest.labels] if self.manifest.labels else []
         weights = [variant.weights for variant in self.manifest.variants if variant.weights is not None]
         return [*self._hashes(), self.manifest.golden.file, *photographs, *labels, *weights]
-
-
-def _pulled(url: str) -> Path:
-    from pinnace.models.bundle.cache import local_copy
-
-    copy = local_copy(url)
-    if copy.note is not None:
-        logger.warning("%s", copy.note)
-    return copy.folder
 
 
 def _changed(files: str, expected: str, got: str) -> CheckFailed:

@@ -12,6 +12,7 @@ import pytest
 
 from pinnace.models import hub_files
 from pinnace.models.bundle import cache
+from pinnace.models.bundle.anywhere import open_bundle_at
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.cache import identity_at
 from pinnace.models.errors import BundleError, MissingDependency, UsageError
@@ -51,19 +52,19 @@ def hub(versions: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_branch_a_tag_a_commit_and_a_folder(hub: Hub, versions: tuple[Path, Path], tmp_path: Path) -> None:
     first, second = (Bundle.open(folder).version for folder in versions)
-    assert Bundle.open(URL).version == first
+    assert open_bundle_at(URL).version == first
     assert any(path.startswith("/cdn/") and path.endswith("/model.onnx") for path in hub.asked)
-    Bundle.open(URL).check_files()
+    open_bundle_at(URL).check_files()
     before = identity_at(URL)
     sha = hub.commit(versions[1], "main")
     assert identity_at(URL) != before
-    assert Bundle.open(URL).version == second
-    assert Bundle.open(f"{URL}@v1").version == first
-    assert Bundle.open(f"{URL}@{sha}").version == second
+    assert open_bundle_at(URL).version == second
+    assert open_bundle_at(f"{URL}@v1").version == first
+    assert open_bundle_at(f"{URL}@{sha}").version == second
     (tmp_path / "repository" / "models").mkdir(parents=True)
     shutil.copytree(versions[0], tmp_path / "repository" / "models" / "tiny")
     hub.commit(tmp_path / "repository", "main")
-    assert Bundle.open(f"{URL}/models/tiny").version == first
+    assert open_bundle_at(f"{URL}/models/tiny").version == first
     assert [row["url"] for row in run_here("cache", "--json", folder=tmp_path).json["bundles"]][-1] == URL
 
 
@@ -82,19 +83,19 @@ def test_all_files_come_from_the_commit_of_the_manifest(
 def test_what_is_not_there_and_what_is_private(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert refusal(BundleError, lambda: Bundle.open(f"{URL}@v9")) == (
+    assert refusal(BundleError, lambda: open_bundle_at(f"{URL}@v9")) == (
         f"{URL}@v9 is not a bundle: revision not found"
     )
-    message = refusal(BundleError, lambda: Bundle.open("hf://owner/other"))
+    message = refusal(BundleError, lambda: open_bundle_at("hf://owner/other"))
     assert message == "hf://owner/other is not a bundle: repository not found"
-    assert "it has no manifest.json" in refusal(BundleError, lambda: Bundle.open(f"{URL}/models"))
-    error = error_of(UsageError, lambda: Bundle.open("hf://name"))
+    assert "it has no manifest.json" in refusal(BundleError, lambda: open_bundle_at(f"{URL}/models"))
+    error = error_of(UsageError, lambda: open_bundle_at("hf://name"))
     assert (error.message, error.expected) == (
         "hf://name is no name of a repository",
         "hf://OWNER/NAME[@REVISION]",
     )
     hub.token = "hf_SECRET"
-    assert "repository not found" in refusal(BundleError, lambda: Bundle.open(URL))
+    assert "repository not found" in refusal(BundleError, lambda: open_bundle_at(URL))
     monkeypatch.setenv("HF_TOKEN", "hf_SECRET")
     hub_files._file_system.cache_clear()
     outcome = run_here("inspect", URL, folder=tmp_path)
@@ -110,10 +111,10 @@ def test_what_is_not_there_and_what_is_private(
 def test_where_the_hub_is_silent_the_cache_answers(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    version = Bundle.open(URL).version
+    version = open_bundle_at(URL).version
     hub.status = 503
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    assert Bundle.open(URL).version == version
+    assert open_bundle_at(URL).version == version
     assert caplog.messages[-1].startswith(f"{URL} cannot be reached (")
 
 
@@ -127,6 +128,6 @@ def test_without_the_package_there_is_a_line_that_installs_it(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    error = error_of(MissingDependency, lambda: Bundle.open(URL))
+    error = error_of(MissingDependency, lambda: open_bundle_at(URL))
     assert error.message == "hf:// needs the package huggingface_hub, which is not installed"
     assert "remote" in (error.hint or "")

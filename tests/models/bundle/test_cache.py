@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pinnace.models.bundle import cache, cache_contents, download
+from pinnace.models.bundle.anywhere import open_bundle_at
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.download import UnreachableError
 from pinnace.models.errors import BundleError, CheckFailed, UsageError
@@ -72,27 +73,27 @@ def names(site: Site) -> list[str]:
 
 
 def test_a_url_is_pulled_once_and_then_only_looked_at(site: Site, tiny: Path, root: Path) -> None:
-    first = Bundle.open(site.url)
+    first = open_bundle_at(site.url)
     assert first.version == Bundle.open(tiny).version
     assert first.folder.parent == root / "bundles"
     assert len(first.labels) == 5
     assert "model.onnx" in names(site)
-    assert Bundle.open(f"{site.url}/").folder == first.folder
+    assert open_bundle_at(f"{site.url}/").folder == first.folder
     assert names(site) == ["manifest.json", "signature.json"]
     assert list((root / "partial").iterdir()) == []
 
 
 def test_what_another_version_has_is_not_fetched_again(site: Site, tiny: Path, tmp_path: Path) -> None:
-    before = Bundle.open(site.url)
+    before = open_bundle_at(site.url)
     names(site)
     site.folder = changed(tiny, tmp_path / "second", created="2026-01-01T00:00:00+00:00")
-    after = Bundle.open(site.url)
+    after = open_bundle_at(site.url)
     assert names(site) == ["manifest.json", "signature.json"]
     assert after.version != before.version
     after.check_files()
     before.check_files()
     site.folder = tiny
-    assert Bundle.open(site.url).folder == before.folder
+    assert open_bundle_at(site.url).folder == before.folder
 
 
 def test_without_a_network_the_cache_answers_and_says_so(
@@ -100,32 +101,32 @@ def test_without_a_network_the_cache_answers_and_says_so(
 ) -> None:
     with Site.of(tiny) as site:
         url = site.url
-        version = Bundle.open(url).version
-    assert Bundle.open(url).version == version
+        version = open_bundle_at(url).version
+    assert open_bundle_at(url).version == version
     (line,) = caplog.messages
     assert line.startswith(f"{url} cannot be reached (")
     assert f"the cache has version {version}, of 20" in line
     outcome = run_here("inspect", url)
     assert outcome.status == 0
     assert outcome.err.count("cannot be reached") == 1
-    message = refusal(UnreachableError, lambda: Bundle.open(f"{url}/other"))
+    message = refusal(UnreachableError, lambda: open_bundle_at(f"{url}/other"))
     assert message.startswith(f"{url}/other cannot be reached (")
 
 
 def test_what_is_no_longer_there_does_not_come_from_the_cache(site: Site, tmp_path: Path) -> None:
-    Bundle.open(site.url)
+    open_bundle_at(site.url)
     site.folder = tmp_path
-    assert refusal(BundleError, lambda: Bundle.open(site.url)) == (
+    assert refusal(BundleError, lambda: open_bundle_at(site.url)) == (
         f"{site.url} is not a bundle: it has no manifest.json"
     )
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "manifest.json"])
 def test_a_file_of_the_cache_that_was_changed_is_fetched_again(site: Site, tiny: Path, file: str) -> None:
-    folder = Bundle.open(site.url).folder
+    folder = open_bundle_at(site.url).folder
     (folder / file).write_bytes((folder / file).read_bytes()[:-1])
     names(site)
-    assert Bundle.open(site.url).folder == folder
+    assert open_bundle_at(site.url).folder == folder
     Bundle.open(folder).check_files()
     assert ("model.onnx" in names(site)) == (file == "model.onnx")
 
@@ -134,15 +135,15 @@ def test_with_a_trusted_key_what_is_not_signed_is_refused_until_it_is(
     site: Site, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = Keys(tmp_path)
-    first = Bundle.open(site.url).folder
+    first = open_bundle_at(site.url).folder
     monkeypatch.setenv("PINNACE_TRUSTED_KEY", str(keys.public))
-    message = refusal(CheckFailed, lambda: Bundle.open(site.url))
+    message = refusal(CheckFailed, lambda: open_bundle_at(site.url))
     assert message.startswith(f"{site.url} is not signed")
     signed = changed(tiny, tmp_path / "signed")
     assert run_here("sign", signed, "--key", keys.own).status == 0
     site.folder = signed
     names(site)
-    second = Bundle.open(site.url).folder
+    second = open_bundle_at(site.url).folder
     assert second != first
     assert "model.onnx" not in names(site)
     outcome = run_here("tune", site.url)
@@ -156,7 +157,7 @@ def test_with_a_trusted_key_what_is_not_signed_is_refused_until_it_is(
 def test_names_that_hide_another_file(site: Site, tiny: Path, tmp_path: Path, name: str) -> None:
     files = json.loads((tiny / "manifest.json").read_bytes())["files"] | {name: "0" * 64}
     site.folder = changed(tiny, tmp_path / "evil", files=files)
-    assert refusal(BundleError, lambda: Bundle.open(site.url)).startswith(f"{site.url} names a file ")
+    assert refusal(BundleError, lambda: open_bundle_at(site.url)).startswith(f"{site.url} names a file ")
     assert names(site) == ["manifest.json"]
 
 
@@ -195,9 +196,9 @@ def test_keys_stay_out_of_what_is_kept_and_shown(site: Site, root: Path) -> None
 
 
 def test_the_cache_is_shown_and_pruned(site: Site, tiny: Path, tmp_path: Path, root: Path) -> None:
-    first = Bundle.open(site.url)
+    first = open_bundle_at(site.url)
     site.folder = changed(tiny, tmp_path / "second", created="2026-01-01T00:00:00+00:00")
-    second = Bundle.open(site.url)
+    second = open_bundle_at(site.url)
     outcome = run_here("cache", "--json")
     assert outcome.json["folder"] == str(root)
     rows = [(row["version"], row["url"], row["current"], row["in_use"]) for row in outcome.json["bundles"]]
@@ -227,9 +228,9 @@ def test_the_cache_is_shown_and_pruned(site: Site, tiny: Path, tmp_path: Path, r
 
 
 def test_a_size_removes_what_was_asked_for_longest_ago(site: Site, tiny: Path, tmp_path: Path) -> None:
-    Bundle.open(site.url)
+    open_bundle_at(site.url)
     site.folder = changed(tiny, tmp_path / "second", name="other")
-    second = Bundle.open(f"{site.url}/")
+    second = open_bundle_at(f"{site.url}/")
     let_go()
     most = cache_contents.disk_bytes(cache.cache_folder()) - 1
     assert len(cache_contents.prune(max_bytes=most).bundles) == 1
@@ -245,7 +246,8 @@ def test_wrong_options_of_the_cache() -> None:
 
 def pulling(url: str) -> subprocess.Popen[str]:
     code = (
-        "import sys; from pinnace.models.bundle.bundle import Bundle; print(Bundle.open(sys.argv[1]).version)"
+        "import sys; from pinnace.models.bundle.anywhere import open_bundle_at\n"
+        "print(open_bundle_at(sys.argv[1]).version)"
     )
     return subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, text=True)
 
@@ -280,7 +282,7 @@ def test_a_pull_that_was_killed_goes_on(site: Site, tiny: Path, root: Path) -> N
     process.communicate(timeout=30)
     gate.set()
     assert not (root / "bundles").exists()
-    Bundle.open(site.url).check_files()
+    open_bundle_at(site.url).check_files()
     assert ("model.onnx", "bytes=64-") in site.asked
 
 
@@ -294,7 +296,7 @@ def test_a_disk_that_is_full(site: Site, root: Path) -> None:
     assert done.returncode == 2
     assert "cannot be written: File too large" in done.stderr
     assert not (root / "bundles").exists()
-    Bundle.open(site.url).check_files()
+    open_bundle_at(site.url).check_files()
 
 
 def test_a_store_by_s3(tiny: Path) -> None:
@@ -305,6 +307,6 @@ def test_a_store_by_s3(tiny: Path) -> None:
         assert outcome.json["name"] == "tiny"
         store.delete_file("bucket/models/tiny/labels.txt")
         assert run_here("inspect", "s3://bucket/models/tiny").status == 0  # nothing is missing here
-    assert refusal(UsageError, lambda: Bundle.open("nonsense://x/y")).startswith(
+    assert refusal(UsageError, lambda: open_bundle_at("nonsense://x/y")).startswith(
         "nonsense://x cannot be opened"
     )
