@@ -35,7 +35,7 @@ from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.bundle.manifest import EngineInfo
 from pinnace.models.bundle.outputs import Outputs
 from pinnace.models.profile import Configuration
-from support import reports
+from support import records, reports
 from support.command_line import CommandLine
 
 pytestmark = pytest.mark.slow
@@ -149,6 +149,22 @@ def build_engines(pinnace: CommandLine, bundle: Path, monkeypatch: pytest.Monkey
     assert pinnace("build", bundle).status == 0
 
 
+def cache_a_bundle(pinnace: CommandLine, bundle: Path) -> None:
+    assert pinnace("inspect", bundle.as_uri()).status == 0
+    assert pinnace("cache").status == 0
+
+
+def drift_and_replay(pinnace: CommandLine, bundle: Path, folder: Path) -> None:
+    """What is printed of records: one that has drifted, and one whose answer changes."""
+    records.write_record(folder / "before", records.draw(500, 1))
+    records.write_record(folder / "now", records.draw(500, 2, shift="camera"))
+    assert pinnace("drift", folder / "now", "--against", folder / "before").status == 1
+    image = CAT.read_bytes()
+    row = records.row(0, "a label that the other bundle does not have", 0.5, image)
+    records.write_rows(folder / "kept", [row], {row.sha256: image})
+    assert pinnace("replay", folder / "kept", "--bundle", bundle).status == 0
+
+
 @pytest.fixture
 def printed(
     laid: list[Laid],
@@ -177,6 +193,9 @@ def printed(
     ):
         done = pinnace(*arguments)
         assert done.status == 0, done.err
+    monkeypatch.setenv("PINNACE_CACHE", str(tmp_path / "cache"))
+    cache_a_bundle(pinnace, bundle)
+    drift_and_replay(pinnace, bundle, tmp_path)
     build_engines(pinnace, bundle, monkeypatch)
     shows: tuple[Callable[[], None], ...] = (show_bench, show_suite, show_tune, show_answer, show_tally)
     for each in shows:
