@@ -114,7 +114,7 @@ def no_variant_for(bundle: Bundle, runtime: str) -> UsageError:
     names = {
         reader.name: None for variant in bundle.manifest.variants for reader in runtimes_for(variant.format)
     }
-    built = runtime.startswith("tensorrt")
+    built = known[runtime].devices == ("cuda",)
     return UsageError(
         f"{bundle.folder} has no variant for runtime {runtime}",
         expected="one of " + ", ".join(names),

@@ -81,7 +81,8 @@ def test_export_helps_on_one_screen(pinnace: CommandLine) -> None:
         (["serve", "x", "--port"], "error: --port needs a value\n"),
         (
             ["export", "efficientnet_lite0", "--format", "onx"],
-            "error: there is no format onx\n  expected: one of ncnn, onnx, pt2, torchscript\n  got: onx\n"
+            "error: there is no format onx\n"
+            "  expected: one of executorch, litert, ncnn, onnx, pt2, torchscript\n  got: onx\n"
             "  help: did you mean onnx?\n",
         ),
         (

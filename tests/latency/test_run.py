@@ -185,7 +185,10 @@ def test_ctrl_c_ends_it_without_a_crash(bundle: Path, scenario: str) -> None:
     command = [*PINNACE, "bench", str(bundle), "--scenario", scenario]
     with interruptible():
         process = subprocess.Popen(
-            [*command, "--duration", "4", "--progress"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [*command, "--duration", "4", "--progress"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "COLUMNS": "120"},  # so that no name is broken off, whichever runtime it is
         )
     assert process.stderr is not None
     shown = b""

@@ -58,7 +58,7 @@ def test_the_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("workers", "0", "it should be at least 1 or 'auto'"),
         ("timeout", "inf", "it should be a finite number"),
-        ("device", "tpu", "it should be 'cpu' or 'cuda'"),
+        ("device", "tpu", "it should be 'cpu', 'cuda', 'gpu', 'npu' or 'auto'"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(

@@ -68,6 +68,6 @@ def test_what_cannot_be_replayed_is_said(pinnace: CommandLine, tmp_path: Path) -
     assert "has kept no pictures" in outcome.err
     assert "--record-images" in outcome.err
     assert "is not a record" in pinnace("replay", tmp_path / "none", "--bundle", bundle).err
-    assert "nothing says who answers" in pinnace("replay", tmp_path / "rows").err
+    assert "neither a bundle nor a server is given" in pinnace("replay", tmp_path / "rows").err
     write_rows(tmp_path / "rows", [row(0, "reddish", 0.5, b"x", model="other")])
     assert "has answers of several models" in pinnace("replay", tmp_path / "rows", "--bundle", bundle).err

@@ -70,8 +70,12 @@ class Parent:
         return self.process.stdout.readline().strip()
 
     def workers(self) -> list[psutil.Process]:
-        found: list[psutil.Process] = psutil.Process(self.process.pid).children()
-        return [worker for worker in found if "resource_tracker" not in " ".join(worker.cmdline())]
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # one that has ended
+                if "resource_tracker" not in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
 
     def end(self) -> int:
         self.process.terminate()
