@@ -188,11 +188,10 @@ def test_ctrl_c_ends_it_without_a_crash(bundle: Path, scenario: str) -> None:
             [*command, "--duration", "4", "--progress"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, "COLUMNS": "120"},  # so that no name is broken off, whichever runtime it is
         )
     assert process.stderr is not None
     shown = b""
-    while f"({scenario}".encode() not in shown:
+    while f"({scenario[:6]}".encode() not in shown:  # where the runtime's name is long, the line ends there
         shown += os.read(process.stderr.fileno(), 4096) or pytest.fail("it ended before it was asked to")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
