@@ -126,6 +126,16 @@ ProgressOption = Annotated[
     bool | None,
     typer.Option("--progress/--no-progress", help="Show the progress.", show_default="on a terminal"),
 ]
+RecordedModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="Of a record of several models, this one.", metavar="NAME", show_default=False
+    ),
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(help="Only answers from then on: 24h, 7d, or a date.", metavar="WHEN", show_default=False),
+]
 
 
 def check_who_answers(

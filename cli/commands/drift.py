@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinnace.cli.options import Json
+from pinnace.cli.options import Json, RecordedModelOption, SinceOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,18 +35,8 @@ def drift(
             show_default=False,
         ),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(help="Of a record of several models, this one.", metavar="NAME", show_default=False),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            help="Only answers from then on: 24h, 7d, or a date.",
-            metavar="WHEN",
-            show_default=False,
-        ),
-    ] = None,
+    model: RecordedModelOption = None,
+    since: SinceOption = None,
     threshold: Annotated[
         list[str] | None,
         typer.Option(

@@ -13,7 +13,9 @@ from pinnace.cli.options import (
     ApiKeyOption,
     Json,
     ProgressOption,
+    RecordedModelOption,
     RuntimeOption,
+    SinceOption,
     VariantOption,
     check_who_answers,
     server_url,
@@ -53,16 +55,8 @@ def replay(
     api_key: ApiKeyOption = None,
     variant: VariantOption = None,
     runtime: RuntimeOption = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Of a record of several models, this one.", metavar="NAME", show_default=False),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            help="Only answers from then on: 24h, 7d, or a date.", metavar="WHEN", show_default=False
-        ),
-    ] = None,
+    model: RecordedModelOption = None,
+    since: SinceOption = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Ask about so many pictures at most.", show_default="all")
     ] = None,
