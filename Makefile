@@ -84,7 +84,7 @@ THIN_TESTS := $(addprefix tests/, \
 
 $(VENV)/.installed-thin: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	PINNACE_EXTENSION=1 $(PIP_INSTALL) --editable '.[cpu,serve]' onnx pytest hypothesis
+	PINNACE_EXTENSION=1 $(PIP_INSTALL) --editable '.[cpu,serve]' onnx pytest pytest-timeout hypothesis
 	touch $@
 
 test-thin: $(VENV)/.installed-thin  ## The tests of what runs without torch, in a .venv without it
