@@ -4,9 +4,9 @@
 
 `benchmarks/photographs.py` makes both folders. EfficientNet-Lite0 has its ImageNet weights and is judged on
 photographs. No package ships weights of the others, so each is trained here on scikit-learn's handwritten
-digits, drawn at 256 pixels: 1,000 to train with, 200 to calibrate with, and 597 to judge by. So it is a trained
-network, though of an easy task. Each is exported as a user would do it, once; what stands in the work folder
-is not made again, so a run that was cut short goes on where it was.
+digits, drawn at 256 pixels: 1,000 to train with, 200 to calibrate with, and 597 to judge by. So it is a
+trained network, though of an easy task. Each is exported as a user would do it, once; what stands in the
+work folder is not made again, so a run that was cut short goes on where it was.
 
 `same` is the share of pictures with fp32's first class, `right` that of the digits which fp32 and int8 read
 rightly, `SQNR` the ratio of signal to noise in dB (the signal is what differs between pictures). Ratios are
@@ -51,6 +51,7 @@ TRAINING, CALIBRATION = 1200, 200
 BATCH = 24
 MOST_EPOCHS = 30
 ENOUGH = 0.97
+RATE = 3e-4
 RUNTIMES = ("onnxruntime", "openvino")
 VARIANTS = ("onnx-fp32", "onnx-int8")
 
@@ -143,8 +144,8 @@ def train(name: str, folder: Path, path: Path) -> None:
     images = prepare_folder(folder / "train", preprocess, ignore)
     inputs, classes = torch.from_numpy(images.inputs), torch.from_numpy(truth(images.files))
     steps = math.ceil((len(inputs) - CALIBRATION) / BATCH)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=5e-4, weight_decay=0.02)
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=MOST_EPOCHS * steps)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.02)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=MOST_EPOCHS * steps)
     for epoch in range(MOST_EPOCHS):
         network.train()
         shuffled = CALIBRATION + torch.randperm(len(inputs) - CALIBRATION)

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pinnace.models.tracebacks import release_frames
 from pinnace.serving.inference.batcher import Array, Input, run_in_batches
 
 T = TypeVar("T")
 
-Steps: TypeAlias = Generator[Input, Array, T]
+# Of images that a thread takes together, though each is a batch of its own: how many, and seconds for all.
+_MOST_TOGETHER = 4
+_SECONDS_TOGETHER = 0.04
+
+
+class Outcome(NamedTuple):
+    """What the model gave for one image.
+
+    Attributes:
+        row: shape (values,).
+        waited: seconds since its input was ready in which the thread was at work on other images alone.
+    """
+
+    row: Array
+    waited: float = 0.0
+
+
+Steps: TypeAlias = Generator[Input, Outcome, T]
 """Work that yields the model's input for one image, shape (1, ...), is sent its row, and returns the rest."""
 
 
@@ -19,10 +37,25 @@ def run_alone(steps: Steps[T], run: Callable[[Input], Array]) -> T:
     """All the steps, with a model of one row."""
     row = run(next(steps))
     try:
-        steps.send(row)
+        steps.send(Outcome(row))
     except StopIteration as end:
         result: T = end.value
         return result
+    raise AssertionError("there is one step for the model")
+
+
+def measured(steps: Steps[T], record: Callable[[float], object]) -> Steps[T]:
+    """The same steps; `record` is told how many seconds they took, without those in which they waited."""
+    started, waited = time.perf_counter(), 0.0
+    try:
+        outcome = yield next(steps)
+        waited = outcome.waited
+        steps.send(outcome)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        record(time.perf_counter() - started - waited)
     raise AssertionError("there is one step for the model")
 
 
@@ -36,12 +69,11 @@ class WaitingCall:
         self._release = release
         future.add_done_callback(self._drop_if_cancelled)
 
-    def run(self, more: Callable[[Callable[[WaitingCall], bool], int], list[WaitingCall]]) -> None:
+    def run(self, more: MoreCalls) -> None:
         """Run it, unless it is cancelled.
 
         Args:
-            more: takes calls from the head of those that wait, while they are such as it is told, up to a
-                number.
+            more: takes calls from the head of those that wait; see `Scheduler.more`.
         """
         work = self._begin()
         if work is None:
@@ -71,16 +103,43 @@ class WaitingCall:
 
 
 class CallGroup:
-    """Calls of one model, of which a thread takes several: it prepares one by one, and runs them at once.
+    """Calls of one model, of which a thread takes several: it prepares one by one, runs them, and answers.
+
+    They need not be one batch for that: what a thread does for the second image in a row costs less, because
+    the processor's caches still have it, and the event loop has all answers at once.
 
     Attributes:
         run: the model: its input, shape (batch, ...), to float32 of shape (batch, classes).
-        most: the most images of one call.
+        batch: the most images of one call of the model.
+        most: says how many images a thread may take just now.
+        threads: how many threads share what waits.
     """
 
-    def __init__(self, run: Callable[[Input], Array], most: int) -> None:
+    def __init__(
+        self,
+        run: Callable[[Input], Array],
+        batch: int,
+        most: Callable[[], int] | None = None,
+        threads: int = 1,
+    ) -> None:
+        """Without `most` a thread takes as many images as a batch may have."""
         self.run = run
-        self.most = most
+        self.batch = batch
+        self.most = most or (lambda: batch)
+        self.threads = threads
+
+    def rows(self, images: list[Input]) -> Iterator[tuple[Array | Exception, float, float]]:
+        """The row of each image, or what the model raises for it, and when its call began and ended."""
+        if self.batch > 1:
+            began = time.perf_counter()
+            rows = run_in_batches(self.run, images, self.batch)
+            ended = time.perf_counter()
+            yield from ((row, began, ended) for row in rows)
+            return
+        for image in images:
+            began = time.perf_counter()
+            (row,) = run_in_batches(self.run, [image], 1)
+            yield row, began, time.perf_counter()
 
 
 class GroupedCall(WaitingCall):
@@ -97,18 +156,21 @@ class GroupedCall(WaitingCall):
         super().__init__(future, steps, release)
         self.group = group
         self._steps: Steps[Any] | None = None
+        self._ready = 0.0
 
-    def run(self, more: Callable[[Callable[[WaitingCall], bool], int], list[WaitingCall]]) -> None:
+    def run(self, more: MoreCalls) -> None:
         """Run it with those that wait behind it, unless they are cancelled."""
         group = self.group
-        calls: Sequence[WaitingCall] = [self, *more(group_is(group), group.most - 1)]
+        calls = [self, *more(group_is(group), group.most() - 1, group.threads)]
         prepared = [
             (call, image) for call in calls if isinstance(call, GroupedCall) for image in call._prepared()
         ]
         del self, calls
-        rows = run_in_batches(group.run, [image for _, image in prepared], group.most)
-        for (call, _), row in zip(prepared, rows, strict=True):
-            call._finish(row)
+        rows = list(group.rows([image for _, image in prepared]))
+        for (call, _), (row, began, ended) in zip(prepared, rows, strict=True):
+            # In a batch all images are at work together, and none waits for another.
+            waited = 0.0 if group.batch > 1 else began - call._ready + time.perf_counter() - ended
+            call._finish(row, waited)
 
     def _prepared(self) -> list[Input]:
         """The model's input; nothing where it is cancelled, or failed."""
@@ -117,20 +179,22 @@ class GroupedCall(WaitingCall):
             return []
         self._steps = steps = work()
         try:
-            return [next(steps)]
+            image = next(steps)
         except BaseException as error:
             self._fail(error)
             del self, work, steps
             return []
+        self._ready = time.perf_counter()
+        return [image]
 
-    def _finish(self, row: Array | Exception) -> None:
+    def _finish(self, row: Array | Exception, waited: float) -> None:
         steps, self._steps = self._steps, None
         assert steps is not None
         try:
             if isinstance(row, Exception):
                 steps.throw(row)
             else:
-                steps.send(row)
+                steps.send(Outcome(row, waited))
         except StopIteration as end:
             self.future.set_result(end.value)
             self._release()
@@ -143,6 +207,18 @@ class GroupedCall(WaitingCall):
         release_frames(error)
         self.future.set_exception(error)
         self._release()
+
+
+MoreCalls: TypeAlias = Callable[[Callable[[WaitingCall], bool], int, int], "list[WaitingCall]"]
+"""Takes calls that wait; see `Scheduler.more`."""
+
+
+def images_together(seconds: float) -> int:
+    """How many images of so many seconds each a thread takes together, though each is a batch of its own.
+
+    The answers go out together, so it is what is done soon; one where nobody knows how long an image takes.
+    """
+    return max(1, min(_MOST_TOGETHER, int(_SECONDS_TOGETHER / seconds))) if seconds > 0 else 1
 
 
 def group_is(group: CallGroup) -> Callable[[WaitingCall], bool]:

@@ -32,7 +32,7 @@ from pinnace.models.uses import require
 from pinnace.serving.errors import LateAnswer, internal_error
 from pinnace.serving.inference.another_variant import beside_it
 from pinnace.serving.inference.batcher import Batcher, max_batch_size
-from pinnace.serving.inference.calls import CallGroup, Steps, run_alone
+from pinnace.serving.inference.calls import CallGroup, Steps, images_together, measured, run_alone
 from pinnace.serving.inference.executor import Executor
 from pinnace.serving.inference.inputs import Batch, Item, Upload, decode_base64
 from pinnace.serving.inference.open_checked import open_checked
@@ -76,8 +76,10 @@ class InferenceEngine:
         self._batcher = Batcher(lambda batch: self.model.infer(batch), most)
         self._together = self._batcher.most > 1 or not model.runtime.concurrent
         self._group: CallGroup | None = None
-        if most > 1 and model.runtime.concurrent and model.runtime.device == "cpu":
-            self._group = CallGroup(lambda batch: self.model.infer(batch), most)
+        if model.runtime.concurrent and model.runtime.device == "cpu":
+            calls = executor.layout.calls
+            together = None if most > 1 else lambda: images_together(executor.admission.seconds)
+            self._group = CallGroup(lambda batch: self.model.infer(batch), most, together, calls)
         self._lock = threading.Lock()
         self._in_work = 0
         self._retired = False
@@ -327,10 +329,8 @@ class InferenceEngine:
         # At most half of the time: an average that a few huge images have spoilt must be able to mend.
         if started - submitted > timeout - min(self._executor.admission.seconds, timeout / 2):
             raise self._late()
-        try:
-            return (yield from work(item, submitted, seen))
-        finally:
-            self._executor.admission.record_duration(time.perf_counter() - started)
+        record = self._executor.admission.record_duration
+        return (yield from measured(work(item, submitted, seen), record))
 
     def _answer(
         self, k: int | None, threshold: float | None = None, function: Function | None = None
@@ -364,16 +364,16 @@ class InferenceEngine:
                     seen.facts = facts_of(image, len(data), batch, self.model.preprocess)
                 del image
             prepared = time.perf_counter()
-        logits = yield batch
+        outcome = yield batch
         inferred = time.perf_counter()
         timing = Timing(
             decode=1000 * (decoded - started),
             preprocess=1000 * (prepared - decoded),
-            queue=1000 * (started - submitted),
-            infer=1000 * (inferred - prepared),
+            queue=1000 * (started - submitted + outcome.waited),
+            infer=1000 * (inferred - prepared - outcome.waited),
             total=1000 * (inferred - submitted),
         )
-        return InferenceResult(logits, timing)
+        return InferenceResult(outcome.row, timing)
 
     def _done(self, future: Future[Any]) -> None:
         if self._metrics is not None:

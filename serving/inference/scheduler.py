@@ -89,15 +89,19 @@ class Scheduler(Generic[Item]):
             self._items.append((item, weight))
             self._wake()
 
-    def more(self, wanted: Callable[[Item], bool], most: int) -> list[Item]:
+    def more(self, wanted: Callable[[Item], bool], most: int, threads: int = 1) -> list[Item]:
         """Take the items that have waited longest, for a thread to do with the one that it has.
 
         Args:
             wanted: the first that is not wanted stays, and so do all behind it.
             most: how many at the most.
+            threads: by how many threads, this one included, what waits is to be done; an idle one that may
+                begin is one more.
         """
         taken: list[Item] = []
         with self._lock:
+            among = threads + bool(self._idle and self._may_begin())
+            most = min(most, -(-len(self._items) // among))
             while self._items and len(taken) < most and wanted(self._items[0][0]):
                 taken.append(self._items.popleft()[0])
             if taken:

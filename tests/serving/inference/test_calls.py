@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from pinnace.serving.inference.batcher import Array, Input
-from pinnace.serving.inference.calls import CallGroup, Steps
+from pinnace.serving.inference.calls import CallGroup, Outcome, Steps, images_together, measured
 from pinnace.serving.inference.executor import Executor
 from pinnace.serving.inference.layout import Layout
+from pinnace.serving.inference.scheduler import Scheduler
 from pinnace.serving.settings import ServerSettings
 
 Asked = Callable[[int], "Future[float]"]
@@ -67,7 +68,7 @@ def asked(executor: Executor, model: Model) -> Asked:
     def steps(number: int) -> Steps[float]:
         if number == 7:
             raise ValueError("seven")
-        row = yield np.array([[number]])
+        row, _ = yield np.array([[number]])
         if number == 8:
             raise ValueError("eight")
         return float(row[0])
@@ -89,6 +90,61 @@ def test_what_waits_is_run_at_once_in_one_thread(asked: Asked, model: Model) -> 
     assert [future.result(20) for future in futures] == [0, *range(40, 54, 2)]
     assert model.sizes == [1, 4, 2, 1]  # powers of two
     assert model.threads == {"pinnace-infer_0"}
+
+
+def test_a_batch_of_one_is_run_by_itself_though_several_are_taken(executor: Executor, model: Model) -> None:
+    group = CallGroup(model, 1, lambda: 4)
+    order, waited = [], {}
+
+    def steps(number: int) -> Steps[float]:
+        order.append(("prepared", number))
+        row, waited[number] = yield np.array([[number]])
+        order.append(("answered", number))
+        return float(row[0])
+
+    def ask(number: int) -> Future[float]:
+        executor.admission.enter()
+        return executor.submit_grouped(partial(steps, number), group)
+
+    futures = [ask(0)]
+    assert model.begun.wait(20)
+    futures += [ask(number) for number in (1, 2, 3)]
+    model.go_on.set()
+    assert [future.result(20) for future in futures] == [0, 2, 4, 6]
+    assert model.sizes == [1, 1, 1, 1]
+    assert order[2:] == [(step, number) for step in ("prepared", "answered") for number in (1, 2, 3)]
+    assert min(waited[number] for number in (1, 2, 3)) > 0
+    assert waited[0] < waited[1]  # the first was alone, and its model waited
+
+
+def test_what_waits_is_shared_out_among_threads() -> None:
+    scheduler: Scheduler[int] = Scheduler(2)
+    first = scheduler.items()
+    for number in range(7):
+        scheduler.put(number)
+    assert next(first) == 0
+    assert scheduler.more(lambda _: True, 9, 2) == [1, 2, 3]
+    assert scheduler.more(lambda _: True, 1, 2) == [4]
+    assert scheduler.more(lambda number: number < 6, 9) == [5]
+
+
+def test_more_are_taken_together_the_less_an_image_takes() -> None:
+    assert [images_together(seconds) for seconds in (0, 0.001, 0.01, 0.015, 0.03, 1)] == [1, 4, 4, 2, 1, 1]
+
+
+def test_seconds_of_an_image_are_its_own() -> None:
+    told: list[float] = []
+
+    def steps() -> Steps[int]:
+        yield np.array([[1]])
+        return 5
+
+    timed = measured(steps(), told.append)
+    next(timed)
+    with pytest.raises(StopIteration) as end:
+        timed.send(Outcome(np.zeros(1, np.float32), waited=100))
+    assert end.value.value == 5
+    assert -100 < told[0] < -99
 
 
 def test_who_fails_fails_alone(asked: Asked, model: Model, executor: Executor) -> None:
