@@ -75,6 +75,10 @@ RuntimeOption = Annotated[
     str | None,
     typer.Option("--runtime", help="Which runtime, such as onnxruntime.", show_default="the preferred one"),
 ]
+OnDeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu, cuda, gpu, npu or auto.", show_default="the runtime's own"),
+]
 NoProfileOption = Annotated[
     bool,
     typer.Option("--no-profile", help="Leave out what `pinnace tune` found best for this machine."),
@@ -147,7 +151,7 @@ def check_who_answers(
         bundle: what is given as `--bundle`.
         url: what is given as `--url`.
         model: what is given as `--model`.
-        for_a_bundle: what is given as `--variant`, `--runtime` and `--threads`.
+        for_a_bundle: what is given as `--variant`, `--runtime`, `--device` and `--threads`.
 
     Raises:
         UsageError: neither a bundle nor a server or both are given, or an option is for the other.
@@ -163,7 +167,7 @@ def check_who_answers(
         raise UsageError("--bundle answers in this process, and --url asks a server", hint="leave one out")
     if url is not None and any(for_a_bundle):
         raise UsageError(
-            "--variant, --runtime and --threads apply to --bundle",
+            "--variant, --runtime, --device and --threads apply to --bundle",
             hint="for a server, set them where it is started",
         )
     if model is not None and url is None:

@@ -50,6 +50,7 @@ def select(
     variant: str | None = None,
     runtime: str | None = None,
     *,
+    device: str | None = None,
     use_profile: bool = True,
 ) -> RuntimeChoice:
     """Choose the variant and the runtime of a bundle, to open it with `open_bundle`.
@@ -58,6 +59,7 @@ def select(
         bundle: the bundle.
         variant: what the user named, which leaves the profile out.
         runtime: likewise.
+        device: likewise, where it is not the one that the profile runs on.
         use_profile: False leaves the profile out too.
     """
     if not use_profile or variant is not None or runtime is not None:
@@ -67,14 +69,16 @@ def select(
         note = None if problem is None else f"{problem}; renew it with: pinnace tune {bundle.folder}"
         return RuntimeChoice(None, None, note=note)
     chosen = found.configuration
+    if device not in (None, chosen.device or all_runtimes()[chosen.runtime].devices[0]):
+        return RuntimeChoice(None, None)
     note = f"{bundle.name} runs as tuned for this machine: {chosen}; --no-profile leaves that out"
     return RuntimeChoice(chosen.variant, chosen.runtime, found, note)
 
 
-def answering(bundle: Bundle, choice: RuntimeChoice) -> tuple[str, str | None]:
+def answering(bundle: Bundle, choice: RuntimeChoice, device: str | None = None) -> tuple[str, str | None]:
     """The names of the variant and the runtime that a choice comes to here; no runtime where none works."""
-    variant = variant_for(bundle, choice.variant, choice.runtime)
-    names = [reader.name for reader in working_readers(bundle, variant, choice.runtime)]
+    variant = variant_for(bundle, choice.variant, choice.runtime, device)
+    names = [reader.name for reader in working_readers(bundle, variant, choice.runtime, device)]
     return variant.name, next(iter(names), None)
 
 

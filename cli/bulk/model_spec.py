@@ -81,13 +81,15 @@ class ModelSpec:
         Args:
             use_profile: whether what `pinnace tune` found is used; see `select`.
         """
-        choice = select(self.bundle, self.variant, self.runtime, use_profile=use_profile)
-        options = replace(self.options, device=choice.device)
+        device = self.options.device
+        choice = select(self.bundle, self.variant, self.runtime, device=device, use_profile=use_profile)
+        options = replace(self.options, device=choice.device or device)
         return replace(self, variant=choice.variant, runtime=choice.runtime, options=options), choice.note
 
     def answering(self) -> tuple[str, str | None]:
         """The names of the variant and the runtime that answer here; no runtime where none works."""
-        return answering(self.bundle, select(self.bundle, self.variant, self.runtime, use_profile=False))
+        choice = select(self.bundle, self.variant, self.runtime, use_profile=False)
+        return answering(self.bundle, choice, self.options.device)
 
     @property
     def device(self) -> str:

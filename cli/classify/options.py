@@ -19,6 +19,7 @@ from pinnace.cli.options import (
     Json,
     ModelOption,
     NoProfileOption,
+    OnDeviceOption,
     ProgressOption,
     RayOption,
     RuntimeOption,
@@ -120,6 +121,7 @@ class ClassifyOptions:
     ] = None
     variant: VariantOption = None
     runtime: RuntimeOption = None
+    device: OnDeviceOption = None
     no_profile: NoProfileOption = False
     threads: Annotated[
         int | None,
@@ -164,7 +166,7 @@ class ClassifyOptions:
             self.top_k,
             self.variant,
             self.runtime,
-            RuntimeOptions(threads=threads, concurrency=at_once),
+            RuntimeOptions(threads, self.device, at_once),
             self.threshold,
         )
 
@@ -187,7 +189,9 @@ class ClassifyOptions:
         """
         from pinnace.models.errors import UsageError
 
-        check_who_answers(self.bundle, self.url, self.model, (self.variant, self.runtime, self.threads))
+        check_who_answers(
+            self.bundle, self.url, self.model, (self.variant, self.runtime, self.device, self.threads)
+        )
         check_ray(self.ray, (self.column, self.shard_size), self.bundle, self.output, json=self.json)
         if (self.format is RowFormatName.csv) if self.ray else (self.format is RowFormatName.parquet):
             raise UsageError(

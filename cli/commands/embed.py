@@ -21,6 +21,7 @@ from pinnace.cli.options import (
     Json,
     ModelOption,
     NoProfileOption,
+    OnDeviceOption,
     ProgressOption,
     RayOption,
     RuntimeOption,
@@ -96,6 +97,7 @@ class EmbedOptions:
     ] = None
     variant: VariantOption = None
     runtime: RuntimeOption = None
+    device: OnDeviceOption = None
     no_profile: NoProfileOption = False
     threads: ThreadsOption = None
     ray: RayOption = None
@@ -112,7 +114,9 @@ class EmbedOptions:
         """
         from pinnace.models.errors import UsageError
 
-        check_who_answers(self.bundle, self.url, self.model, (self.variant, self.runtime, self.threads))
+        check_who_answers(
+            self.bundle, self.url, self.model, (self.variant, self.runtime, self.device, self.threads)
+        )
         check_ray(self.ray, (self.column, self.shard_size), self.bundle, self.output, json=self.json)
         if self.json and self.output is not None:
             raise UsageError("--json prints one list; --output writes a file", hint="leave one out")
@@ -198,5 +202,5 @@ def _spec(options: EmbedOptions, threads: int, at_once: int = 1) -> ModelSpec:
         "embed",
         variant=options.variant,
         runtime=options.runtime,
-        options=RuntimeOptions(threads=threads, concurrency=at_once),
+        options=RuntimeOptions(threads, options.device, at_once),
     )

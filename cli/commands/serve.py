@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinnace.cli.console import out, plain, print_json
-from pinnace.cli.options import NoProfileOption, RuntimeOption, VariantOption
+from pinnace.cli.options import NoProfileOption, OnDeviceOption, RuntimeOption, VariantOption
 from pinnace.cli.tables import Column, print_table
 from pinnace.models.errors import UsageError
 
@@ -52,9 +52,7 @@ def serve(
     ] = None,
     runtime: RuntimeOption = None,
     no_profile: NoProfileOption = False,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, gpu, npu or auto.", show_default="the runtime's own")
-    ] = None,
+    device: OnDeviceOption = None,
     threshold: Annotated[
         float | None,
         typer.Option(

@@ -6,7 +6,7 @@ import os
 
 from pinnace.models import profile as profiles
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.runtimes import all_runtimes, readers_for
+from pinnace.models.runtimes import readers_for
 from pinnace.models.selection import select
 from pinnace.serving.settings import PREFIX, ServerSettings, environment_variable
 
@@ -34,14 +34,11 @@ def with_profile(settings: ServerSettings) -> tuple[ServerSettings, list[str]]:
         tuned = [bundle.name for bundle in bundles if profiles.files(bundle.folder)]
         sentence = f"several models share the CPUs, so the profiles of {', '.join(tuned)} are not used"
         return settings, [sentence] if tuned else []
-    selection = select(bundles[0])
+    selection = select(bundles[0], device=settings.device)
     sentences = [selection.note] if selection.note is not None else []
     if selection.profile is None:
         return settings.model_copy(update={"profile": False}), sentences
     chosen = selection.profile.configuration
-    own = all_runtimes()[chosen.runtime].devices[0]
-    if settings.device not in (None, chosen.device or own):
-        return settings.model_copy(update={"profile": False}), []
     values: dict[str, object]
     values = {
         "workers": chosen.processes,

@@ -15,6 +15,7 @@ import pytest
 from pinnace.models.bundle.bundle import Bundle
 from pinnace.models.classifier import Classifier
 from pinnace.models.install import install_line
+from pinnace.models.runtimes import all_runtimes
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "models" / "photographs"
 CAT = PHOTOGRAPHS / "cat.jpg"
@@ -98,6 +99,17 @@ def test_classify_answers_as_the_classifier_does_from_both_variants(pinnace, bun
         assert [p["label"] for p in row["predictions"]] == [p.label for p in expected.predictions]
         for got, want in zip(row["predictions"], expected.predictions, strict=True):
             assert got["probability"] == pytest.approx(want.probability, abs=1e-4)
+
+
+def test_the_device_that_was_asked_for_answers_or_is_refused(pinnace, bundle):
+    asked = ("classify", CAT, "--bundle", bundle, "--json", "--device")
+    for device in ("cpu", "auto"):
+        (row,) = pinnace(*asked, device).json
+        assert device in all_runtimes()[row["runtime"]].devices
+    for verb in ("classify", "embed"):
+        elsewhere = pinnace(verb, CAT, "--url", "http://127.0.0.1:9", "--device", "cpu")
+        assert elsewhere.status == 2
+        assert "--device and --threads apply to --bundle" in elsewhere.err
 
 
 def test_classify_shows_bars(pinnace, bundle):
@@ -188,6 +200,7 @@ def test_a_wrong_command_gets_one_sentence(pinnace, tmp_path, monkeypatch, argum
             ["--variant", "onnx-int3"],
             "has no variant onnx-int3\n  expected: one of onnx-fp32, torchscript-fp32\n  got: onnx-int3\n",
         ),
+        (["--device", "quantum"], "unknown device\n  expected: one of cpu, cuda, "),
         (["--runtime", "abacus"], "there is no runtime abacus\n  expected: one of onnxruntime, "),
         (
             ["--top-k", "9"],

@@ -56,6 +56,9 @@ def test_what_the_user_names_and_no_profile_leave_it_out(bundle: Bundle) -> None
     assert select(bundle, use_profile=False).profile is None
     named = select(bundle, runtime="openvino")
     assert (named.variant, named.runtime, named.profile, named.note) == (None, "openvino", None, None)
+    elsewhere = select(bundle, device="cuda")
+    assert (elsewhere.profile, elsewhere.note) == (None, None)
+    assert select(bundle, device="cpu").profile is not None
 
 
 @pytest.mark.parametrize(
