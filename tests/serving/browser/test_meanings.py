@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -23,13 +27,13 @@ RED, PINK, GREEN = (240, 20, 30), (240, 60, 70), (20, 240, 30)
 
 @pytest.fixture(scope="module")
 def kinds(start_server: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A server of a model of several labels, and of one that embeds."""
+    """A server of a model of several labels, and of two that embed."""
     folder = tmp_path_factory.mktemp("kinds")
     tags = Outputs("sigmoid", "logits", "sigmoid", len(LABELS), threshold=0.4)
     vectors = Outputs("embedding", "logits", normalised=False)
     bundles = [
         str(build_bundle(folder / f"{name}.bundle", name=name, outputs=outputs))
-        for name, outputs in (("tags", tags), ("vectors", vectors))
+        for name, outputs in (("tags", tags), ("vectors", vectors), ("more vectors", vectors))
     ]
     server = start_server([*PINNACE, "serve", *bundles], workers=1, concurrency=2)
     server.wait_until_ready()
@@ -102,6 +106,57 @@ def test_the_nearest_of_the_pictures_so_far(visit: Visit, kinds: str, picture: P
     here.check_looks()
 
 
+def neighbours(page: Any) -> list[str]:
+    return [line.split("\n")[0] for line in page.locator("#nearest-list li").all_inner_texts()]
+
+
+def test_vectors_of_two_models_are_never_compared(visit: Visit, kinds: str, picture: Picture) -> None:
+    here = visit(go=False)
+    here.load(kinds)
+    page = here.page
+    model = page.get_by_label("Model", exact=True)
+    model.select_option("vectors")
+    for name, colour in (("red.png", RED), ("pink.png", PINK)):
+        here.choose(picture(colour, name))
+        here.wait_for_text("#preview-name", name)
+        here.wait_for_answer()
+    assert neighbours(page) == ["red.png"]
+    model.select_option("more vectors")
+    here.wait_for_text("#answer-model", "more vectors")
+    page.locator("#nearest-none").wait_for()
+    assert neighbours(page) == []
+    here.choose(picture(GREEN, "green.png"))
+    here.wait_for_text("#preview-name", "green.png")
+    here.wait_for_answer()
+    assert neighbours(page) == ["pink.png"]
+
+
+def test_nor_are_those_of_two_versions_of_a_model(
+    visit: Visit, start_server: Any, picture: Picture, tmp_path: Path
+) -> None:
+    vectors = Outputs("embedding", "logits", normalised=False)
+    bundle = build_bundle(tmp_path / "vectors.bundle", outputs=vectors)
+    server = start_server([*PINNACE, "serve", str(bundle)], workers=1, concurrency=2)
+    server.wait_until_ready()
+    here = visit(go=False)
+    here.load(server.url)
+    for name in ("red.png", "pink.png"):
+        here.choose(picture(RED, name))
+        here.wait_for_text("#preview-name", name)
+        here.wait_for_answer()
+    assert neighbours(here.page) == ["red.png"]
+    shutil.rmtree(bundle)
+    build_bundle(bundle, outputs=vectors, created="2026-01-02T00:00:00Z")
+    before = httpx.get(f"{server.url}/models").json()
+    server.process.send_signal(signal.SIGHUP)
+    while httpx.get(f"{server.url}/models").json() == before:
+        here.page.wait_for_timeout(50)
+    here.choose(picture(GREEN, "green.png"))
+    here.wait_for_text("#preview-name", "green.png")
+    here.wait_for_answer()
+    assert neighbours(here.page) == []
+
+
 def test_a_camera_runs_until_it_is_stopped(visit: Visit, url: str) -> None:
     here = visit("narrow", go=False)
     here.load(url)
@@ -125,6 +180,34 @@ def test_a_camera_runs_until_it_is_stopped(visit: Visit, url: str) -> None:
     asked: list[str] = []
     page.wait_for_timeout(300)  # for the answer that was on its way
     page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(500)
+    assert asked == []
+
+
+HIDE = """(hidden) => {
+  Object.defineProperty(document, 'hidden', {configurable: true, get: () => hidden});
+}"""
+
+
+def test_the_camera_pauses_while_the_page_is_hidden(visit: Visit) -> None:
+    """A browser without a window hides no tab, so the page is told that it is."""
+    here = visit()
+    page = here.page
+    page.get_by_role("button", name="Run the camera").click()
+    page.locator("#rate:not(:empty)").wait_for()
+    page.evaluate(HIDE, True)
+    page.wait_for_timeout(500)  # for the picture that was on its way
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(700)
+    assert asked == []
+    assert page.locator("#live").is_visible()
+    with page.expect_request("**/classify*"):
+        page.evaluate(HIDE, False)
+    page.evaluate(HIDE, True)
+    page.get_by_role("button", name="Stop the camera").click()
+    page.evaluate(HIDE, False)
+    asked.clear()
     page.wait_for_timeout(500)
     assert asked == []
 
