@@ -52,6 +52,10 @@ class Raylets:
         """Kill a raylet, without a word."""
         self._cluster.remove_node(self._nodes.pop(random.randrange(len(self._nodes))), allow_graceful=False)
 
+    def lose_the_head(self) -> None:
+        """Kill the raylet of the head, which is that of the drivers, without a word."""
+        self._cluster.head_node.kill_raylet()
+
     def replace(self) -> None:
         """Start another for each that was killed."""
         while len(self._nodes) < 2:
@@ -81,7 +85,7 @@ def rows(output: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: str(row["path"]))
 
 
-def wait_for_parts(output: Path, count: int, process: subprocess.Popen[bytes] | None = None) -> int:
+def wait_for_parts(output: Path, count: int, process: subprocess.Popen[Any] | None = None) -> int:
     """Wait until so many parts are there, or the process has ended; return how many there are."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:

@@ -1,17 +1,14 @@
-"""Beginning and ending with Ray: whether it is there, a cluster to be part of, and its silence."""
+"""Beginning and ending with Ray: whether it is there, and a cluster to be part of."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import logging
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pinnace.models.cpus import available_cpus
 from pinnace.models.errors import MissingDependency, UsageError, error_lines
@@ -20,40 +17,6 @@ from pinnace.models.install import install_line
 # The thread that waits for Ray Data, and seconds within which it and Ray Data's own have to end.
 WAITING_THREAD = "pinnace-ray"
 _ENDING = 30.0
-
-
-@contextmanager
-def without_native_output() -> Iterator[None]:
-    """Keep what Ray's own processes and threads write to standard error off it, and what Python writes on it.
-
-    They have a log of their own, in /tmp/ray. On standard output, Ray tells of machines and tasks that are
-    lost; a run on a cluster itself says nothing there.
-    """
-    before, ours = sys.stderr, os.dup(2)
-    before.flush()
-    null = os.open(os.devnull, os.O_WRONLY)
-    with (
-        os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace") as still,
-        Path(os.devnull).open("w") as nowhere,
-        contextlib.redirect_stdout(nowhere),
-    ):
-        try:
-            if _is_standard_error(before):
-                sys.stderr = still
-            os.dup2(null, 2)
-            yield
-        finally:
-            os.dup2(ours, 2)
-            sys.stderr = before
-            os.close(ours)
-            os.close(null)
-
-
-def _is_standard_error(stream: TextIO) -> bool:
-    try:
-        return stream.fileno() == 2
-    except (OSError, ValueError):  # a test's
-        return False
 
 
 def check_ray_is_there() -> None:

@@ -8,8 +8,9 @@ import queue
 import threading
 import time
 import warnings
-from collections.abc import Generator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from pinnace.cli.cluster.connection import WAITING_THREAD
 from pinnace.cli.cluster.worker import ShardTask, ShardWorker
@@ -24,68 +25,103 @@ _TRIES = 20
 # Seconds without a word from a cluster that has become smaller, after which the rest is handed out anew.
 STALLED = 30.0
 
-Reports: TypeAlias = "Generator[dict[str, Any], None, None]"
+# Seconds in which no machine had a place for an actor, after which the run ends.
+FULL = 120.0
 
 
 class SmallerCluster(Exception):
     """A machine was lost, and nothing takes its place."""
 
 
-def reports_of(task: ShardTask, shards: Sequence[int], bundle: bytes, workers: int | None) -> Reports:
-    """Hand out shards, and yield what the actors say of each.
+@dataclass(frozen=True)
+class HandOut:
+    """What is handed out, and how long to wait.
 
-    Args:
+    Attributes:
         task: what the actors do.
         shards: their numbers.
         bundle: what `pack` gives.
         workers: how many actors at most, or None for what the cluster has room for.
-
-    Raises:
-        PinnaceError: the cluster does not get on.
-        SmallerCluster: a machine was lost, and its shards wait for another.
+        stalled: see `STALLED`.
+        full: see `FULL`.
     """
-    size = _room(task, workers, len(shards))
-    said: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    given = (task, shards, bundle, size, said)
-    threading.Thread(target=_execute, args=given, name=WAITING_THREAD, daemon=True).start()
-    latest = time.monotonic()
-    while True:
-        try:
-            report = said.get(timeout=1)
-        except queue.Empty:
-            # An actor of a machine that was lost is started anew where there is room, and Ray waits for that
-            # even where the other actors have nothing left to do.
-            if time.monotonic() - latest > STALLED and _room(task, workers, len(shards)) < size:
-                raise SmallerCluster from None
-            continue
-        latest = time.monotonic()
-        if report is None:
-            return
-        if isinstance(report, BaseException):
-            raise PinnaceError(
-                f"the cluster did not finish the work: {error_lines(report)[0]}",
-                hint="run the same command again to continue",
-            )
-        yield report
+
+    task: ShardTask
+    shards: Sequence[int]
+    bundle: bytes
+    workers: int | None
+    stalled: float = field(default_factory=lambda: STALLED)
+    full: float = field(default_factory=lambda: FULL)
+
+    def reports(self) -> Iterator[dict[str, Any] | None]:
+        """Hand out shards, and yield what the actors say of each; None where the cluster answers alone.
+
+        Raises:
+            PinnaceError: the cluster does not get on.
+            SmallerCluster: a machine was lost, and its shards wait for another.
+        """
+        size = _room(self)
+        said: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(target=_execute, args=(self, size, said), name=WAITING_THREAD, daemon=True).start()
+        latest = placed = time.monotonic()
+        while True:
+            try:
+                report = said.get(timeout=1)
+            except queue.Empty:
+                now = time.monotonic()
+                # An actor of a machine that was lost is started anew where there is room, and Ray waits for
+                # that even where the other actors have nothing left to do.
+                if now - latest > self.stalled and _room(self) < size:
+                    raise SmallerCluster from None
+                if _has_places():
+                    placed = now
+                elif now - placed > self.full:
+                    raise PinnaceError(
+                        f"no machine of the cluster had a place for a worker for {self.full:.0f} seconds",
+                        hint="run the same command again when other jobs have ended",
+                    ) from None
+                yield None
+                continue
+            latest = placed = time.monotonic()
+            if report is None:
+                return
+            if isinstance(report, BaseException):
+                raise PinnaceError(
+                    f"the cluster did not finish the work: {error_lines(report)[0]}",
+                    hint="run the same command again to continue",
+                )
+            yield report
 
 
-def _room(task: ShardTask, workers: int | None, shards: int) -> int:
+def _has_places() -> bool:
+    """Whether a machine has given a place to an actor of this job, which may still be loading."""
+    import ray
+    from ray._private import state
+
+    job = ray.get_runtime_context().get_job_id()
+    return any(
+        actor["State"] != "DEAD" and actor["Address"]["IPAddress"]
+        for actor in state.actors().values()
+        if actor["JobID"] == job and actor["ActorClassName"].startswith("MapWorker")
+    )
+
+
+def _room(given: HandOut) -> int:
     """How many actors there is room for, and work."""
     import ray
 
     has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    cpus = int(has.get("CPU", 0)) // task.spec.options.threads
-    room = int(has.get("GPU", 0)) if task.spec.device == "cuda" else cpus
-    return max(1, min(workers or room, shards))
+    cpus = int(has.get("CPU", 0)) // given.task.spec.options.threads
+    room = int(has.get("GPU", 0)) if given.task.spec.device == "cuda" else cpus
+    return max(1, min(given.workers or room, len(given.shards)))
 
 
-def _execute(
-    task: ShardTask, shards: Sequence[int], bundle: bytes, size: int, said: queue.SimpleQueue[Any]
-) -> None:
+def _execute(given: HandOut, size: int, said: queue.SimpleQueue[Any]) -> None:
     """Work off a data set of shards; say each report, then None, or what went wrong."""
     import ray
     import ray.data
 
+    task, shards = given.task, given.shards
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -97,7 +133,7 @@ def _execute(
             [{"shard": shard} for shard in shards], override_num_blocks=min(len(shards), _MOST_BLOCKS)
         ).map_batches(
             ShardWorker,
-            fn_constructor_args=(task, ray.put(bundle)),
+            fn_constructor_args=(task, ray.put(given.bundle)),
             batch_size=None,
             compute=ray.data.ActorPoolStrategy(min_size=size, max_size=size, max_tasks_in_flight_per_actor=2),
             num_cpus=task.spec.options.threads,

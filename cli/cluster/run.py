@@ -12,8 +12,9 @@ import typer
 from pinnace.cli.bulk.model_spec import ModelSpec
 from pinnace.cli.classify.display import Stopwatch, print_summary, progress_bar
 from pinnace.cli.classify.job import Tally
-from pinnace.cli.cluster.connection import check_ray_is_there, connected, without_native_output
-from pinnace.cli.cluster.hand_out import SmallerCluster, reports_of
+from pinnace.cli.cluster.connection import check_ray_is_there
+from pinnace.cli.cluster.driver import Driver
+from pinnace.cli.cluster.hand_out import HandOut, SmallerCluster
 from pinnace.cli.cluster.inputs import paths_of
 from pinnace.cli.cluster.job import ClusterJob, begin, measure, shard_size_for, taken
 from pinnace.cli.cluster.worker import ShardTask, pack
@@ -149,17 +150,12 @@ class ClusterRun:
     def _hand_out(self, task: ShardTask, bundle: bytes, tally: Tally) -> None:
         left, ray = set(range(task.job.shards)), self.options.ray
         assert ray is not None
-        with (
-            without_native_output(),
-            progress_bar(self.options.progress, total=task.job.images, done=0) as bar,
-        ):
+        with progress_bar(self.options.progress, total=task.job.images, done=0) as bar:
             while left:
+                work = HandOut(task, sorted(left), bundle, self.options.concurrency)
                 with (
                     contextlib.suppress(SmallerCluster),
-                    connected(ray, len(bundle)),
-                    contextlib.closing(
-                        reports_of(task, sorted(left), bundle, self.options.concurrency)
-                    ) as reports,
+                    contextlib.closing(Driver(ray, work).reports()) as reports,
                 ):
                     for report in reports:
                         if report["shard"] in left:

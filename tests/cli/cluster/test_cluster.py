@@ -1,10 +1,11 @@
-"""A real cluster of three raylets: a driver is killed, a raylet is killed, and every image has its row.
+"""A real cluster of three raylets: a driver, a raylet, the head are killed, and every image has its row.
 
 `benchmarks/cluster_kills.py` does it ten times each, at random moments.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -25,12 +26,31 @@ IMAGES = 240
 SHARD = 2
 PARTS = IMAGES // SHARD
 
-# `pinnace` that waits for a machine less long. Not in the process of the tests: Ray may end the one it is in.
+# `pinnace` that waits for a machine less long.
 IMPATIENT = """\
 from pinnace.cli.cluster import hand_out
 from pinnace.cli.main import main
 hand_out.STALLED = 3
+hand_out.FULL = 8
 main()
+"""
+
+# Another job, which holds every CPU until its standard input ends.
+OTHER = """\
+import os, sys
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+import ray
+ray.init(sys.argv[1], log_to_driver=False)
+
+@ray.remote(num_cpus=1)
+class Holder:
+    def holds(self):
+        return True
+
+holders = [Holder.remote() for _ in range(2)]
+ray.get([holder.holds.remote() for holder in holders])
+print("held", flush=True)
+sys.stdin.read()
 """
 
 
@@ -53,6 +73,16 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return build_bundle(folder / "tiny.bundle"), folder / "photos"
 
 
+@contextlib.contextmanager
+def started(line: list[str]) -> Iterator[subprocess.Popen[str]]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(line, text=True, **pipes) as process:  # type: ignore[call-overload]
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_rows_are_whole_though_a_driver_and_a_raylet_are_killed(
     pinnace, raylets: Raylets, given: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -66,19 +96,10 @@ def test_rows_are_whole_though_a_driver_and_a_raylet_are_killed(
     assert 10 <= done < PARTS
 
     more = len(list(output.glob("part-*"))) + 10
-    again = subprocess.Popen(
-        [sys.executable, "-c", IMPATIENT, *line[3:]],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with started([sys.executable, "-c", IMPATIENT, *line[3:]]) as again:
         wait_for_parts(output, more, again)
         raylets.kill_one()
         out, err = again.communicate(timeout=SECONDS)
-    finally:
-        again.kill()
-        again.wait()
     assert again.returncode == 1, err  # for the one that is no image
     assert f"{IMAGES - 1} classified; 1 cannot be read; " in err
     assert " of them by an earlier run; " in err
@@ -93,3 +114,42 @@ def test_rows_are_whole_though_a_driver_and_a_raylet_are_killed(
         assert (row["error"] is None) == ("error" not in alone)
         labels = [one["label"] for one in row["predictions"] or ()]
         assert labels == [one["label"] for one in alone.get("predictions", ())]
+
+
+def test_a_cluster_that_is_full_or_lost_ends_a_run_with_a_sentence(
+    given: tuple[Path, Path], tmp_path: Path
+) -> None:
+    bundle, photos = given
+    output = tmp_path / "answers"
+    raylets = Raylets()
+    try:
+        line = command(bundle, photos, output, raylets.address, SHARD)
+        impatient = [sys.executable, "-c", IMPATIENT, *line[3:]]
+        with started([sys.executable, "-c", OTHER, raylets.address]) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            with started(impatient) as full:
+                _, err = full.communicate(timeout=SECONDS)
+            assert full.returncode == 2, err
+            assert "error: no machine of the cluster had a place for a worker for 8 seconds" in err
+            assert list(output.glob("part-*")) == []
+            other.communicate()
+
+        with started(line) as run:
+            wait_for_parts(output, 3, run)
+            raylets.lose_the_head()
+            _, err = run.communicate(timeout=SECONDS)
+        assert run.returncode == 2, err
+        assert "error: the connection to the Ray cluster was lost" in err
+        assert "run the same command again to continue" in err
+    finally:
+        raylets.stop()
+
+    there = len(list(output.glob("part-*")))
+    assert 3 <= there < PARTS
+    line[line.index("--ray") + 1] = "local"
+    with started(line) as again:
+        _, err = again.communicate(timeout=SECONDS)
+    assert again.returncode == 1, err
+    assert f"{IMAGES - 1} classified; 1 cannot be read; " in err
+    assert sorted(row["path"] for row in rows(output)) == sorted(map(str, photos.iterdir()))

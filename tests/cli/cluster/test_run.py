@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from pinnace.cli.cluster import run
+from pinnace.cli.cluster.driver import Driver
 from pinnace.cli.cluster.hand_out import SmallerCluster
-from pinnace.cli.cluster.worker import ShardTask, ShardWorker
+from pinnace.cli.cluster.worker import ShardWorker
 from pinnace.models import file_stores
 from pinnace.models.bundle.bundle import Bundle
 from support.tiny_bundle import build_bundle
@@ -47,12 +46,11 @@ class Actors:
         self.handed_out: list[list[int]] = []
         self.after: Callable[[Report], None] = lambda _: None
 
-    def reports_of(
-        self, task: ShardTask, shards: Sequence[int], bundle: bytes, workers: int | None
-    ) -> Iterator[Report]:
-        self.handed_out.append(list(shards))
-        worker = ShardWorker(task, bundle)
-        for shard in reversed(shards):
+    def reports(self, driver: Driver) -> Iterator[Report]:
+        work = driver.work
+        self.handed_out.append(list(work.shards))
+        worker = ShardWorker(work.task, work.bundle)
+        for shard in reversed(work.shards):
             for told in worker({"shard": [shard]}):
                 report = json.loads(told["report"][0])
                 self.after(report)
@@ -63,8 +61,7 @@ class Actors:
 @pytest.fixture
 def actors(monkeypatch: pytest.MonkeyPatch) -> Actors:
     made = Actors()
-    monkeypatch.setattr(run, "reports_of", made.reports_of)
-    monkeypatch.setattr(run, "connected", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(Driver, "reports", lambda driver: made.reports(driver))
     return made
 
 
