@@ -160,6 +160,9 @@ def serve(
     if print_settings:
         _print_settings(resolve_settings(config, **options), json)
         return
+    from pinnace.serving.bentoml.required import require_packages
+
+    require_packages()
     from pinnace.serving.bentoml.launcher import launch
 
     launch(load_settings(config, **options))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import ipaddress
 import logging
 import os
@@ -12,8 +11,7 @@ import sys
 from pathlib import Path
 
 from pinnace.models.bundle.bundle import Bundle
-from pinnace.models.errors import MissingDependency, UsageError
-from pinnace.models.install import install_line
+from pinnace.models.errors import UsageError
 from pinnace.models.printable import printable
 from pinnace.serving.bentoml.home import ensure_folders
 from pinnace.serving.bentoml.startup import StartupError
@@ -42,15 +40,10 @@ def launch(settings: ServerSettings) -> None:
     Raises:
         UsageError: the port is taken, the host is not an address of this machine, or two bundles have the
             same name.
-        MissingDependency: BentoML or the runtime is not installed.
+        MissingDependency: the runtime is not installed.
         BundleError: there is no bundle, or it is damaged.
         CheckFailed: a file of it has changed, or it does not give its golden outputs here.
     """
-    for module in ("bentoml", "python_multipart"):
-        if importlib.util.find_spec(module) is None:
-            raise MissingDependency(
-                f"serving needs {module}, which is not installed", hint=install_line("serve")
-            )
     require_signatures(settings)
     # `pinnace tune` announces itself to the servers that it starts: one that is killed leaves none behind.
     stop_with_parent(settings.grace)

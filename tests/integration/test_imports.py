@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from pinnace.models.install import install_line
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +87,16 @@ def test_every_module_imports_where_no_extra_is_installed(room: str) -> None:
     result = probe(room, *missing)
     assert modules_of(room) <= set(result["imported"])
     assert not set(result["modules"]) & set(missing)
+
+
+def test_serve_says_what_it_needs_where_no_extra_is_installed() -> None:
+    script = "import sys; sys.modules |= dict.fromkeys(sys.argv[1:])\n"
+    script += "from pinnace.cli.main import run; sys.exit(run(['serve', 'some.bundle']))"
+    command = [sys.executable, "-c", script, *EXTRAS, *SERVE, "click"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    hint = f"  help: {install_line('serve')}\n"
+    assert done.stderr == f"error: serving needs bentoml, which is not installed\n{hint}"
+    assert done.returncode == 3
 
 
 def test_the_probe_finds_an_import() -> None:
