@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -126,11 +127,14 @@ def _hand_out(work: HandOut) -> Iterator[dict[str, Any]]:
 
 
 def _end_with_parent(ended: threading.Event) -> None:
-    """Wait for the end of standard input; then end in order, and if that takes too long, in any case."""
+    """Wait for the end of standard input; then end in order, or at once where nobody waits for that."""
+    parent = os.getppid()
     sys.stdin.buffer.read()
     if not ended.is_set():
         _thread.interrupt_main()
-    threading.Event().wait(_ENDING)
+    deadline = time.monotonic() + _ENDING
+    while os.getppid() == parent and time.monotonic() < deadline:
+        time.sleep(1)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
