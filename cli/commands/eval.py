@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinnace.cli.options import BundleArgument, Json, NoProfileOption, ProgressOption
+from pinnace.cli.options import BundleArgument, Json, NoProfileOption, OnDeviceOption, ProgressOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +53,7 @@ def eval(
         list[str] | None,
         typer.Option(help="Only in this runtime; repeatable.", show_default="all that work here"),
     ] = None,
+    device: OnDeviceOption = None,
     no_profile: NoProfileOption = False,
     threads: Annotated[
         int | None,
@@ -78,12 +79,12 @@ def eval(
     from pinnace.models.uses import require
 
     opened = Bundle.open(bundle)
-    tuned = select(opened, use_profile=not (no_profile or variant or runtime))
+    tuned = select(opened, device=device, use_profile=not (no_profile or variant or runtime))
     if tuned.note is not None:
         print_note(tuned.note)
     chosen = None if tuned.profile is None else tuned.profile.configuration
     also = () if chosen is None else ((chosen.variant, chosen.runtime),)
-    runtime_options = bulk_options(threads or 1)
+    runtime_options = bulk_options(threads or 1, device)
     if truth is not None:
         _eval_labels(
             opened,
@@ -119,7 +120,7 @@ def eval(
         )
     for problem in problems:
         err().print(plain(problem), soft_wrap=True)
-    first, where = answering(opened, select(opened, use_profile=not no_profile))
+    first, where = answering(opened, select(opened, device=device, use_profile=not no_profile), device)
     if json:
         answers = {"variant": first, "runtime": where}
         data = [_as_json(row) for row in rows]

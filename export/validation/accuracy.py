@@ -282,6 +282,8 @@ def open_runtimes(
         ]
         for reader in readers:
             problem = reader.unavailable_reason()
+            if options is not None and options.device not in (None, *reader.devices):
+                problem = f"it does not run on {options.device}"
             try:
                 if problem is None:
                     reader.check_variant(bundle, variant)

@@ -223,6 +223,18 @@ def test_eval_prints_what_scripts_rely_on(
     assert f"{share:.2%}" in capsys.readouterr().out
 
 
+def test_only_what_runs_on_the_device_is_counted(
+    exported: Bundle, tree: tuple[Path, float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["eval", str(exported.folder), "--images", str(tree[0]), "--device"]
+    assert main.run([*asked, "auto", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert {row["runtime"] for row in json.loads(out)["variants"]} == {"openvino"}
+    assert "torchscript-fp32 in torchscript was skipped: it does not run on auto" in err
+    assert main.run([*asked, "quantum"]) == 2
+    assert "unknown device\n  expected: one of cpu, cuda, " in capsys.readouterr().err
+
+
 def test_nothing_to_evaluate(exported: Bundle, tree: tuple[Path, float]) -> None:
     message = refusal(UsageError, lambda: evaluate_bundle(exported, tree[0], runtimes=["abacus"]))
     assert message == f"nothing in {exported.folder} can be run here\n  got: abacus"
