@@ -9,6 +9,7 @@ from pinnace.export.formats import all_formats, conversion_of, precision_of
 from pinnace.export.targets import Target
 from pinnace.models.errors import MissingDependency, UsageError
 from pinnace.models.proposal import proposal
+from pinnace.models.runtimes import require_runtime
 from pinnace.models.variant_name import VariantName
 
 
@@ -37,7 +38,8 @@ def select(
     of a format, or adds the format in fp32 where the target has none. `--precision` alone chooses the ones
     of a precision, or adds it in the first of the target's formats that has it. Together they give every
     format in every precision that it has. What is made of `onnx-fp32`, and measured against it, brings it
-    along. A format of the target's for which the converter is not here, and which was not named, is left out.
+    along. A format of the target's for which the converter or every runtime is not here, and which was not
+    named, is left out.
 
     Args:
         target: what the bundle is for.
@@ -47,7 +49,7 @@ def select(
 
     Raises:
         UsageError: a format or precision is unknown, nothing is left, or what was asked for needs images.
-        MissingDependency: the converter of a format that was named is not here.
+        MissingDependency: of a format that was named the converter, or every runtime, is not here.
     """
     chosen = _named(target, formats, precisions) if formats or precisions else list(target.variants)
     chosen, notes = _writable(chosen, formats)
@@ -76,11 +78,12 @@ def select(
 
 
 def _writable(chosen: Sequence[VariantName], formats: Sequence[str]) -> tuple[list[VariantName], list[str]]:
-    """The variants whose converters are here, and a sentence for each format that is left out."""
+    """The variants that can be written and proved here, and a sentence for each format that is left out."""
     missing: dict[str, MissingDependency] = {}
     for format in {name.format: None for name in chosen}:
         try:
             all_formats()[format].require()
+            require_runtime(format)
         except MissingDependency as error:
             missing[format] = error
     asked_for = [missing[format] for format in missing if format in formats]

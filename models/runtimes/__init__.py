@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from pinnace.models.errors import MissingDependency
 from pinnace.models.plugins import declared
 from pinnace.models.runtimes.base import Runtime
 
@@ -18,6 +19,21 @@ def all_runtimes() -> dict[str, type[Runtime]]:
 def runtimes_for(format: str) -> list[type[Runtime]]:
     """The runtimes that read a format, in order of preference."""
     return [runtime for runtime in all_runtimes().values() if format in runtime.formats]
+
+
+def require_runtime(format: str) -> None:
+    """Check that something here reads a format, for what is written is proved.
+
+    Raises:
+        MissingDependency: nothing does.
+    """
+    readers = readers_for(format)
+    if all(reader.unavailable_reason() is not None for reader in readers):
+        hints = [hint for reader in readers if (hint := reader.install_hint())]
+        raise MissingDependency(
+            f"{format} cannot be proved here: no runtime that reads it is installed",
+            hint=" or ".join(hints) or None,
+        )
 
 
 def readers_for(format: str, runtime: str | None = None) -> list[type[Runtime]]:

@@ -137,6 +137,21 @@ def test_a_format_that_is_asked_for_is_not_left_out(without_converter: str) -> N
     assert message.startswith(f"{without_converter}\n  help: ")
 
 
+def test_what_nothing_here_could_prove_is_refused_before_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if all_runtimes()["executorch"].unavailable_reason() is None:
+        pytest.skip("executorch is installed here")
+    monkeypatch.setenv("PINNACE_EXECUTORCH_PYTHON", sys.executable)
+    message = refusal(
+        MissingDependency, lambda: select(targets.read("cpu"), ["executorch"], [], calibrated=False)
+    )
+    unproved = "executorch cannot be proved here: no runtime that reads it is installed"
+    assert message.startswith(f"{unproved}\n  help: ")
+    chosen = select(targets.read("android"), [], [], calibrated=False)
+    assert f"executorch-fp32 was left out: {unproved}" in chosen.notes
+
+
 def here(name: str) -> bool:
     """Whether a format can be written and read here."""
     try:
