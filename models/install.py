@@ -33,6 +33,15 @@ def install_line(*extras: str) -> str:
     return f"{_installer(found)} {_what(found, extras)}"
 
 
+def install_packages(*names: str) -> str:
+    """The command that installs packages that are no extra of ours into this environment."""
+    try:
+        installer = _installer(own_distribution())
+    except PackageNotFoundError:
+        installer = "pip install"
+    return " ".join([installer, *map(shlex.quote, names)])
+
+
 def own_distribution() -> Distribution:
     """This copy of Pinnace, as it was installed.
 

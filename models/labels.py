@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pinnace.models.errors import MissingDependency, UsageError
+from pinnace.models.install import install_packages
 from pinnace.models.label_lines import label_map, read_lines
 
 # Where files and checkpoints keep them, in the order in which they are looked for.
@@ -225,7 +226,7 @@ def _yaml(text: str, path: Path) -> Any:
     except ModuleNotFoundError:
         raise MissingDependency(
             "reading labels from YAML needs the package pyyaml, which is not installed",
-            hint="pip install pyyaml",
+            hint=install_packages("pyyaml"),
         ) from None
     try:
         return yaml.load(text, yaml.BaseLoader) or {}  # everything is text: a class may be called `no`

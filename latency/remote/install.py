@@ -23,6 +23,7 @@ from typing import IO
 from pinnace.latency.remote.run import ROOT, Notify
 from pinnace.latency.remote.ssh import Ssh
 from pinnace.models.errors import MissingDependency, ServerError, UsageError
+from pinnace.models.install import install_packages
 
 OLDEST = (3, 10)
 # The oldest glibc of a wheel's name; https://peps.python.org/pep-0600/
@@ -152,7 +153,7 @@ def download(
         from packaging.utils import canonicalize_name
     except ModuleNotFoundError as error:
         raise MissingDependency(
-            f"--install needs the package {error.name}", hint="pip install packaging"
+            f"--install needs the package {error.name}", hint=install_packages("packaging")
         ) from None
     markers = dict(found.markers)
     pinned: dict[str, str] = {}

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pinnace.models.errors import MissingDependency, PinnaceError, SourceError, UsageError
+from pinnace.models.install import install_packages
 
 OURS = "pinnace"
 _LONGEST = 500
@@ -141,11 +142,11 @@ def in_one_sentence(what: str, folder: Path) -> Iterator[None]:
 def missing_packages(what: str, names: Sequence[str]) -> MissingDependency:
     """The error for packages that are not installed, by the names they are imported by."""
     needed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-    lines = " ".join(_DISTRIBUTIONS.get(name, name) for name in names)
+    distributions = [_DISTRIBUTIONS.get(name, name) for name in names]
     noun = "the packages" if len(names) > 1 else "the package"
     return MissingDependency(
         f"{what} needs {noun} {needed}, which {'are' if len(names) > 1 else 'is'} not installed",
-        hint=f"pip install {lines}",
+        hint=install_packages(*distributions),
     )
 
 

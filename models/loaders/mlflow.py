@@ -13,6 +13,7 @@ from typing import Any
 
 from pinnace.models.errors import MissingDependency, SourceError
 from pinnace.models.files import read_regular
+from pinnace.models.install import install_packages
 from pinnace.models.loaders import file
 from pinnace.models.loaders.base import LoadedModel, Loader, LoadRequest, OnnxFile, imagenet_preprocess
 from pinnace.models.loaders.foreign import imports_from
@@ -61,7 +62,8 @@ def _document(folder: Path) -> dict[str, Any]:
         import yaml
     except ModuleNotFoundError:
         raise MissingDependency(
-            f"reading {path} needs the package pyyaml, which is not installed", hint="pip install pyyaml"
+            f"reading {path} needs the package pyyaml, which is not installed",
+            hint=install_packages("pyyaml"),
         ) from None
     try:
         data = yaml.safe_load(read_regular(path, _MOST_TEXT))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pinnace.models import install
-from pinnace.models.install import install_line
+from pinnace.models.install import install_line, install_packages
 
 ROOT = Path(__file__).parents[2]
 METADATA = """Metadata-Version: 2.4
@@ -91,6 +91,7 @@ def test_an_index_of_the_users(installed: Any) -> None:
 def test_uv_installs_into_this_interpreter(installed: Any) -> None:
     installed(None, "uv")
     assert install_line("cpu") == f"uv pip install --python {sys.executable} 'pinnace[cpu]'"
+    assert install_packages("a", "b>=1") == f"uv pip install --python {sys.executable} a 'b>=1'"
 
 
 def test_a_pip_of_another_environment_is_not_taken(installed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +109,7 @@ def test_not_installed_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(install, "own_distribution", missing)
     assert install_line("cpu") == "pip install 'pinnace[cpu]'"
+    assert install_packages("a") == "pip install a"
 
 
 def test_no_other_message_names_an_index() -> None:

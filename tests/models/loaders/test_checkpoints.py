@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from pinnace.models.errors import CheckFailed, MissingDependency, SourceError, UsageError
+from pinnace.models.install import install_packages
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.loaders.state_dict import find_weights, plain_state
@@ -357,7 +358,7 @@ def test_a_module_that_needs_a_package(
     message = refusal(MissingDependency, lambda: load_file(Path("tiny.pt"), tmp_path, "broken_network:build"))
     assert message == (
         "--arch broken_network:build: importing it needs the package package_that_nobody_has, "
-        "which is not installed\n  help: pip install package_that_nobody_has"
+        f"which is not installed\n  help: {install_packages('package_that_nobody_has')}"
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pinnace.models.errors import MissingDependency, PinnaceError, SourceError, UsageError
+from pinnace.models.install import install_packages
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest
 from pinnace.models.source import Source
@@ -189,11 +190,12 @@ def test_dependencies_that_are_missing_are_all_named_before_anything_runs(
     (repository / "hubconf.py").write_text("dependencies = ['torch', 'nobody_has', 'cv2', 'a.b']\n1 / 0\n")
     assert refusal(MissingDependency, lambda: load_hub("tiny", tmp_path)) == (
         "hub:./nets#tiny needs the packages nobody_has, cv2 and a.b, which are not installed\n"
-        "  help: pip install nobody_has opencv-python a.b"
+        f"  help: {install_packages('nobody_has', 'opencv-python', 'a.b')}"
     )
     (repository / "hubconf.py").write_text("dependencies = ['nobody_' + 'has']\n")
     assert refusal(MissingDependency, lambda: load_hub("tiny", tmp_path)) == (
-        "hub:./nets#tiny needs the package nobody_has, which is not installed\n  help: pip install nobody_has"
+        "hub:./nets#tiny needs the package nobody_has, which is not installed\n"
+        f"  help: {install_packages('nobody_has')}"
     )
 
 
@@ -210,7 +212,7 @@ def test_dependencies_that_are_missing_are_all_named_before_anything_runs(
             "needs",
             MissingDependency,
             "the entry point needs needs the package package_that_nobody_has, which is not installed\n"
-            "  help: pip install package_that_nobody_has",
+            f"  help: {install_packages('package_that_nobody_has')}",
         ),
         (
             "lacks",

@@ -13,6 +13,7 @@ from torch import nn
 
 from pinnace.models.errors import MissingDependency
 from pinnace.models.image.decode import open_image
+from pinnace.models.install import install_packages
 from pinnace.models.loaders import load
 from pinnace.models.loaders.base import LoadedModel, LoadRequest, imagenet_preprocess
 from pinnace.models.loaders.transform_input import FIRST_LAYERS, was_transformed
@@ -97,7 +98,7 @@ def test_a_package_that_a_pickle_needs_is_named(tmp_path: Path) -> None:
         read(tmp_path / "net.pkl", trust=True)
     assert str(caught.value) == (
         f"unpickling {tmp_path}/net.pkl needs the package ultralytics, which is not installed\n"
-        "  help: pip install ultralytics"
+        f"  help: {install_packages('ultralytics')}"
     )
 
 
