@@ -80,7 +80,8 @@ def compare(reports: Sequence[LatencyReport], names: Sequence[str]) -> list[Shar
     """
     if all(len(report.results) == 1 for report in reports):
         rows = [tuple(report.results[0] for report in reports)]
-        return [_shared(_name(rows[0][0]), rows[0])]
+        called = dict.fromkeys(_name(row) for row in rows[0])
+        return [_shared(" against ".join(called), rows[0])]
     keyed = [_keyed(report) for report in reports]
     keys = [key for key in keyed[0] if all(key in other for other in keyed[1:])]
     if not keys:

@@ -132,6 +132,9 @@ def test_a_single_row_each_is_compared_whatever_it_is() -> None:
         ["a", "b"],
     )
     assert row.changes[0][0].ratio == pytest.approx(0.5, rel=0.05)
+    first, second = row.name.split(" against ")
+    assert "onnx-fp32" in first
+    assert "onnx-int8 openvino" in second
 
 
 def test_no_row_in_common() -> None:
