@@ -94,6 +94,8 @@ def test_a_folder_is_taken_with_what_is_below_it(visit: Visit, tmp_path: Path, w
     names = here.page.locator("#grid .name").all_text_contents()
     below = names.pop(0 if way == "dropped" else -1)  # a browser tells no path of what is dropped
     assert [*names, below] == ["2.png", "3.AVIF", "4.heic", "10.png", "1.png"]
+    if way == "chosen":
+        assert downloaded(here.page)[-1]["image"] == "holidays/sea/1.png"
 
 
 def test_an_empty_folder_is_told(visit: Visit, tmp_path: Path) -> None:
@@ -108,7 +110,8 @@ def test_filter_sort_and_table(visit: Visit, picture: Picture) -> None:
     here = visit()
     page = here.page
     pale = [(240, 20, 30), (160, 100, 100), (20, 240, 30), (200, 60, 60)]
-    files = [picture(colour, f'{at}, "a".png') for at, colour in enumerate(pale)]
+    named = ['0, "a".png', '1 "a".png', "2.png", "3\n.png"]
+    files = [picture(colour, name) for colour, name in zip(pale, named, strict=True)]
     files.insert(2, {"name": "none.png", "mimeType": "image/png", "buffer": b"no picture"})
     page.set_input_files("#pick", files)
     finish(here, "4 answered, 1 not.")
@@ -121,9 +124,9 @@ def test_filter_sort_and_table(visit: Visit, picture: Picture) -> None:
     page.get_by_label("Class", exact=True).select_option(label=f"{HOSTILE} (3)")
     page.get_by_label("Order", exact=True).select_option("surest first")
     names = page.locator("#grid .name")
-    assert names.all_text_contents() == ['0, "a".png', '3, "a".png', '1, "a".png']
+    assert names.all_text_contents() == [named[0], named[3], named[1]]
     page.get_by_label("Order", exact=True).select_option("least sure first")
-    assert names.all_text_contents() == ['1, "a".png', '3, "a".png', '0, "a".png']
+    assert names.all_text_contents() == [named[1], named[3], named[0]]
     assert [row["image"] for row in downloaded(page)] == names.all_text_contents()
     page.get_by_label("Class", exact=True).select_option(label="not answered (1)")
     assert names.all_text_contents() == ["none.png"]

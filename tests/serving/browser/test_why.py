@@ -159,6 +159,12 @@ def test_why_is_drawn_over_the_picture(answered: Answered, picture: Picture, siz
     assert why.get_attribute("aria-pressed") == "false"
     why.click()
     heat.wait_for()
+    page.get_by_label("Model", exact=True).select_option("spot@onnx-second")
+    here.wait_for_text("#answer-model", "spot@onnx-second")
+    with page.expect_request(lambda sent: "explain" in sent.url) as asked:
+        why.click()
+    assert "spot%40onnx-second/explain" in asked.value.url
+    heat.wait_for()
     here.choose(picture())
     here.wait_for_answer()
     assert heat.is_hidden()  # it was another picture's
