@@ -110,7 +110,7 @@ def test_filter_sort_and_table(visit: Visit, picture: Picture) -> None:
     here = visit()
     page = here.page
     pale = [(240, 20, 30), (160, 100, 100), (20, 240, 30), (200, 60, 60)]
-    named = ['0, "a".png', '1 "a".png', "2.png", "3\n.png"]
+    named = ['0, "a".png', '"a" 1.png', "2.png", "3\n.png"]
     files = [picture(colour, name) for colour, name in zip(pale, named, strict=True)]
     files.insert(2, {"name": "none.png", "mimeType": "image/png", "buffer": b"no picture"})
     page.set_input_files("#pick", files)
