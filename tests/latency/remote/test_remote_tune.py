@@ -15,6 +15,7 @@ from PIL import Image
 from pinnace.latency.tuning import saved
 from pinnace.models import profile
 from pinnace.models.bundle import signing
+from support.processes import interruptible
 from support.signing_keys import Keys
 from support.tiny_bundle import build_bundle
 
@@ -77,13 +78,14 @@ def test_ctrl_c_fetches_what_is_known(pinnace, tiny: Path, device, tmp_path: Pat
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    done = pinnace(
-        *("tune", tiny, *BRIEF, "--budget", "600s", "--progress", "--json"),
-        *("--device", device.url, "--device-python", device.python),
-    )
-    thread.join()
+    with interruptible():
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        done = pinnace(
+            *("tune", tiny, *BRIEF, "--budget", "600s", "--progress", "--json"),
+            *("--device", device.url, "--device-python", device.python),
+        )
+        thread.join()
     assert "is told to end; what it knows is fetched" in done.err
     found = json.loads(done.out)
     assert done.status == (130 if found["interrupted"] else 0)
