@@ -53,7 +53,7 @@ class Driver:
             SmallerCluster: a machine was lost, and its shards wait for another.
         """
         with subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-c", f"from {__name__} import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -152,10 +152,3 @@ def main() -> None:
                 if not word.keys().isdisjoint(("end", "error")):
                     ended.set()
                 words.write(json.dumps(word) + "\n")
-
-
-if __name__ == "__main__":
-    # Under its own name: what was pickled is of the class of that module.
-    from pinnace.cli.cluster import driver
-
-    driver.main()

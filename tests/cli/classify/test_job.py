@@ -292,7 +292,7 @@ def test_interrupting_a_server_that_hangs(stub, photos, tmp_path) -> None:
         ),
         (
             ["a.jpg", "--url", "http://x", "--threads", "2"],
-            "--variant, --runtime and --threads apply to --bundle\n"
+            "--variant, --runtime, --device and --threads apply to --bundle\n"
             "  help: for a server, set them where it is started\n",
         ),
     ],
