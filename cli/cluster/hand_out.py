@@ -94,13 +94,19 @@ class HandOut:
 
 
 def _has_places() -> bool:
-    """Whether a machine has given a place to an actor of this job, which may still be loading."""
+    """Whether a machine has given a place to an actor of this job, which may still be loading.
+
+    An actor that waits for a place has the port of the machine's raylet, and later that of its own process.
+    """
     import ray
     from ray._private import state
 
     job = ray.get_runtime_context().get_job_id()
+    raylets = {(node["NodeID"], node["NodeManagerPort"]) for node in ray.nodes()}  # type: ignore[no-untyped-call]
     return any(
-        actor["State"] != "DEAD" and actor["Address"]["IPAddress"]
+        actor["State"] != "DEAD"
+        and actor["Address"]["IPAddress"]
+        and (actor["Address"]["NodeID"], actor["Address"]["Port"]) not in raylets
         for actor in state.actors().values()
         if actor["JobID"] == job and actor["ActorClassName"].startswith("MapWorker")
     )
