@@ -32,17 +32,14 @@ class RuntimeChoice:
         runtime: a runtime's name, or None for the first in the order that loads the variant.
         profile: where the choice comes from, if it comes from a profile.
         note: a sentence for the user on the profile that is used or is not; None where there is none.
+        device: where, if the caller or the profile names a device; None for the runtime's own.
     """
 
     variant: str | None
     runtime: str | None
     profile: Profile | None = None
     note: str | None = None
-
-    @property
-    def device(self) -> str | None:
-        """Where, if a profile names another device than the runtime's own."""
-        return None if self.profile is None else self.profile.configuration.device
+    device: str | None = None
 
 
 def select(
@@ -63,22 +60,22 @@ def select(
         use_profile: False leaves the profile out too.
     """
     if not use_profile or variant is not None or runtime is not None:
-        return RuntimeChoice(variant, runtime)
+        return RuntimeChoice(variant, runtime, device=device)
     found, problem = profiles.find(bundle)
     if found is None:
         note = None if problem is None else f"{problem}; renew it with: pinnace tune {bundle.folder}"
-        return RuntimeChoice(None, None, note=note)
+        return RuntimeChoice(None, None, note=note, device=device)
     chosen = found.configuration
     if device not in (None, chosen.device or all_runtimes()[chosen.runtime].devices[0]):
-        return RuntimeChoice(None, None)
+        return RuntimeChoice(None, None, device=device)
     note = f"{bundle.name} runs as tuned for this machine: {chosen}; --no-profile leaves that out"
-    return RuntimeChoice(chosen.variant, chosen.runtime, found, note)
+    return RuntimeChoice(chosen.variant, chosen.runtime, found, note, chosen.device or device)
 
 
-def answering(bundle: Bundle, choice: RuntimeChoice, device: str | None = None) -> tuple[str, str | None]:
+def answering(bundle: Bundle, choice: RuntimeChoice) -> tuple[str, str | None]:
     """The names of the variant and the runtime that a choice comes to here; no runtime where none works."""
-    variant = variant_for(bundle, choice.variant, choice.runtime, device)
-    names = [reader.name for reader in working_readers(bundle, variant, choice.runtime, device)]
+    variant = variant_for(bundle, choice.variant, choice.runtime, choice.device)
+    names = [reader.name for reader in working_readers(bundle, variant, choice.runtime, choice.device)]
     return variant.name, next(iter(names), None)
 
 
@@ -141,7 +138,7 @@ def working_readers(
     return [
         reader
         for reader in _readers(bundle, variant, runtime)
-        if device in (None, *reader.devices) and reader.unavailable_reason() is None
+        if reader.runs_on(device) and reader.unavailable_reason() is None
     ]
 
 
@@ -194,7 +191,7 @@ def open_variant(
             hint="export the model again",
         )
     # Where none can run on the device, the first of them says so.
-    readers = [reader for reader in readers if options.device in (None, *reader.devices)] or readers[:1]
+    readers = [reader for reader in readers if reader.runs_on(options.device)] or readers[:1]
     problems: dict[str, str] = {}
     refused: BundleError | None = None
     for reader in readers:

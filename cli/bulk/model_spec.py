@@ -12,7 +12,7 @@ from pinnace.models.embedder import Embedder
 from pinnace.models.predictions import check_top_k
 from pinnace.models.runtimes import all_runtimes
 from pinnace.models.runtimes.base import RuntimeOptions
-from pinnace.models.selection import answering, select
+from pinnace.models.selection import RuntimeChoice, answering, select
 from pinnace.models.uses import Use, require
 
 
@@ -81,15 +81,17 @@ class ModelSpec:
         Args:
             use_profile: whether what `pinnace tune` found is used; see `select`.
         """
-        device = self.options.device
-        choice = select(self.bundle, self.variant, self.runtime, device=device, use_profile=use_profile)
-        options = replace(self.options, device=choice.device or device)
+        choice = self._choice(use_profile=use_profile)
+        options = replace(self.options, device=choice.device)
         return replace(self, variant=choice.variant, runtime=choice.runtime, options=options), choice.note
 
     def answering(self) -> tuple[str, str | None]:
         """The names of the variant and the runtime that answer here; no runtime where none works."""
-        choice = select(self.bundle, self.variant, self.runtime, use_profile=False)
-        return answering(self.bundle, choice, self.options.device)
+        return answering(self.bundle, self._choice(use_profile=False))
+
+    def _choice(self, *, use_profile: bool) -> RuntimeChoice:
+        device = self.options.device
+        return select(self.bundle, self.variant, self.runtime, device=device, use_profile=use_profile)
 
     @property
     def device(self) -> str:

@@ -22,15 +22,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pinnace.cli.cluster.connection import connected
-from pinnace.cli.cluster.hand_out import HandOut, SmallerCluster
+from pinnace.cli.cluster.hand_out import AGAIN, HandOut, SmallerCluster
 from pinnace.models.errors import PinnaceError, error_lines, from_dict
 
 # Seconds without a word after which the process is given up, and within which it has to end. Ray itself gives
 # a head up after a minute.
 SILENCE = 90.0
 _ENDING = 40.0
-
-_AGAIN = "run the same command again to continue"
 
 
 @dataclass(frozen=True)
@@ -82,9 +80,9 @@ def _heard(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
             line = said.get(timeout=SILENCE)
         except queue.Empty:
             process.kill()
-            raise PinnaceError(f"Ray has not answered for {SILENCE:.0f} seconds", hint=_AGAIN) from None
+            raise PinnaceError(f"Ray has not answered for {SILENCE:.0f} seconds", hint=AGAIN) from None
         if not line:
-            raise PinnaceError("the connection to the Ray cluster was lost", hint=_AGAIN)
+            raise PinnaceError("the connection to the Ray cluster was lost", hint=AGAIN)
         word = json.loads(line)
         if "report" in word:
             yield word["report"]
@@ -122,7 +120,7 @@ def _hand_out(work: HandOut) -> Iterator[dict[str, Any]]:
     except PinnaceError as error:
         yield {"error": error.to_dict()}
     except Exception as error:
-        lost = PinnaceError(f"the run on the Ray cluster failed: {error_lines(error)[0]}", hint=_AGAIN)
+        lost = PinnaceError(f"the run on the Ray cluster failed: {error_lines(error)[0]}", hint=AGAIN)
         yield {"error": lost.to_dict()}
 
 

@@ -29,6 +29,10 @@ STALLED = 30.0
 FULL = 120.0
 
 
+# The hint where what is done stays done.
+AGAIN = "run the same command again to continue"
+
+
 class SmallerCluster(Exception):
     """A machine was lost, and nothing takes its place."""
 
@@ -87,8 +91,7 @@ class HandOut:
                 return
             if isinstance(report, BaseException):
                 raise PinnaceError(
-                    f"the cluster did not finish the work: {error_lines(report)[0]}",
-                    hint="run the same command again to continue",
+                    f"the cluster did not finish the work: {error_lines(report)[0]}", hint=AGAIN
                 )
             yield report
 

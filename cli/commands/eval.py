@@ -120,7 +120,7 @@ def eval(
         )
     for problem in problems:
         err().print(plain(problem), soft_wrap=True)
-    first, where = answering(opened, select(opened, device=device, use_profile=not no_profile), device)
+    first, where = answering(opened, select(opened, device=device, use_profile=not no_profile))
     if json:
         answers = {"variant": first, "runtime": where}
         data = [_as_json(row) for row in rows]

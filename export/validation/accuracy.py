@@ -282,7 +282,7 @@ def open_runtimes(
         ]
         for reader in readers:
             problem = reader.unavailable_reason()
-            if options is not None and options.device not in (None, *reader.devices):
+            if options is not None and not reader.runs_on(options.device):
                 problem = f"it does not run on {options.device}"
             try:
                 if problem is None:

@@ -119,6 +119,11 @@ class Runtime(abc.ABC):
         """Import what may be imported in a process that is forked later: what starts no thread."""
 
     @classmethod
+    def runs_on(cls, device: str | None) -> bool:
+        """Whether it is made for a device, be there one or not; None stands for the one that it prefers."""
+        return device in (None, *cls.devices)
+
+    @classmethod
     def device_problem(cls, device: str) -> str | None:
         """Why this runtime, which works here, does not work on a device, or None if it does."""
         return None if device in cls.devices else f"{cls.name} does not run on {device}"

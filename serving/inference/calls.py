@@ -128,18 +128,18 @@ class CallGroup:
         self.most = most or (lambda: batch)
         self.threads = threads
 
-    def rows(self, images: list[Input]) -> Iterator[tuple[Array | Exception, float, float]]:
-        """The row of each image, or what the model raises for it, and when its call began and ended."""
+    def rows(self, images: list[Input]) -> Iterator[tuple[Array | Exception, float | None]]:
+        """The row of each image, or what the model raises for it, and the seconds of a call of its own.
+
+        In a batch all images are at work together, and none has a call of its own: None.
+        """
         if self.batch > 1:
-            began = time.perf_counter()
-            rows = run_in_batches(self.run, images, self.batch)
-            ended = time.perf_counter()
-            yield from ((row, began, ended) for row in rows)
+            yield from ((row, None) for row in run_in_batches(self.run, images, self.batch))
             return
         for image in images:
             began = time.perf_counter()
             (row,) = run_in_batches(self.run, [image], 1)
-            yield row, began, time.perf_counter()
+            yield row, time.perf_counter() - began
 
 
 class GroupedCall(WaitingCall):
@@ -167,10 +167,8 @@ class GroupedCall(WaitingCall):
         ]
         del self, calls
         rows = list(group.rows([image for _, image in prepared]))
-        for (call, _), (row, began, ended) in zip(prepared, rows, strict=True):
-            # In a batch all images are at work together, and none waits for another.
-            waited = 0.0 if group.batch > 1 else began - call._ready + time.perf_counter() - ended
-            call._finish(row, waited)
+        for (call, _), (row, own) in zip(prepared, rows, strict=True):
+            call._finish(row, 0.0 if own is None else time.perf_counter() - call._ready - own)
 
     def _prepared(self) -> list[Input]:
         """The model's input; nothing where it is cancelled, or failed."""

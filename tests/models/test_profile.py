@@ -59,6 +59,9 @@ def test_what_the_user_names_and_no_profile_leave_it_out(bundle: Bundle) -> None
     elsewhere = select(bundle, device="cuda")
     assert (elsewhere.profile, elsewhere.note) == (None, None)
     assert select(bundle, device="cpu").profile is not None
+    for given in ({}, {"runtime": "openvino"}, {"use_profile": False}):
+        assert select(bundle, device="auto", **given).device == "auto"
+    assert select(bundle).device is None
 
 
 @pytest.mark.parametrize(
